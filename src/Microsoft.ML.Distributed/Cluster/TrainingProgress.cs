@@ -1,0 +1,4 @@
+namespace Microsoft.ML.Distributed;
+
+/// <summary>How far a job is.</summary>
+public sealed record TrainingProgress;

@@ -1,0 +1,45 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+using Apache.Arrow;
+
+namespace MLDistributed.Protocol;
+
+/// <summary>
+/// A dataset's id: the SHA-256 of its rows in order, batch by batch. It depends on the content alone, not on how a
+/// version of the Arrow library lays a file out, so that every receiver can check what it got.
+/// </summary>
+public sealed class DatasetHasher : IDisposable
+{
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    /// <summary>Starts the hash of a dataset of this shape.</summary>
+    public DatasetHasher(DatasetShape shape)
+    {
+        _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}\n"));
+    }
+
+    /// <summary>Rows appended so far.</summary>
+    public long RowCount { get; private set; }
+
+    /// <summary>Adds a record batch of <see cref="DatasetSchema"/>.</summary>
+    public void Append(RecordBatch batch)
+    {
+        Span<byte> length = stackalloc byte[sizeof(long)];
+        BinaryPrimitives.WriteInt64LittleEndian(length, batch.Length);
+        _hash.AppendData(length);
+        _hash.AppendData(Bytes(((FixedSizeListArray)batch.Column(0)).Values));
+        for (var column = 1; column < batch.ColumnCount; column++)
+            _hash.AppendData(Bytes(batch.Column(column)));
+        RowCount += batch.Length;
+    }
+
+    /// <summary>The id: 64 lower-case hexadecimal digits.</summary>
+    public string Complete() => Convert.ToHexStringLower(_hash.GetHashAndReset());
+
+    /// <inheritdoc/>
+    public void Dispose() => _hash.Dispose();
+
+    private static ReadOnlySpan<byte> Bytes(IArrowArray array) =>
+        System.Runtime.InteropServices.MemoryMarshal.AsBytes(((FloatArray)array).Values);
+}

@@ -1,0 +1,85 @@
+namespace MLDistributed.Protocol;
+
+/// <summary>What a job's specification must satisfy, checked by the client before data is sent and by the coordinator again.</summary>
+public static class JobSpecRules
+{
+    /// <summary>All that is wrong, each a sentence that names the option, its value and what was expected; empty when valid.</summary>
+    public static IReadOnlyList<string> Validate(JobSpec spec)
+    {
+        var errors = new List<string>();
+        AtLeast("Epochs", spec.Epochs, 1);
+        AtLeast("BatchSize", spec.GlobalBatchSize, 1);
+        AtLeast("MaxAttempts", spec.MaxAttempts, 1);
+        NotNegative("GradientClipNorm", spec.GradientClipNorm);
+        Fraction("LabelSmoothing", spec.LabelSmoothing);
+        Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
+        Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
+        Check(spec.Task == MlTask.Multiclass || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
+        CheckModule(spec.Module?.Mlp);
+        CheckData(spec.Data, spec.Module?.Mlp);
+        CheckOptimizer(spec.Optimizer);
+        Fraction("WarmupFraction", spec.Schedule?.WarmupFraction ?? 0);
+        Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
+        Check(spec.Resources is null || spec.Resources.MinRanks >= 0 && spec.Resources.MaxRanks >= 0, $"Ranks are {spec.Resources?.MinRanks} to {spec.Resources?.MaxRanks}, expected no negative number.");
+        Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
+        Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == spec.Module?.Mlp?.OutputSize, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected one for each of the {spec.Module?.Mlp?.OutputSize} classes.");
+        Check(spec.ClassWeights.All(w => w >= 0 && float.IsFinite(w)) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), "ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0.");
+        if (spec.EarlyStopping is { } stopping)
+        {
+            AtLeast("EarlyStopping.Patience", stopping.PatienceEpochs, 1);
+            NotNegative("EarlyStopping.MinImprovement", stopping.MinImprovement);
+            Check(spec.Data is { } d && (d.ValidationFraction > 0 || d.ValidationDatasetId.Length > 0), "EarlyStopping is on without validation data, expected a validation set or a ValidationFraction above 0.");
+        }
+
+        return errors;
+
+        void Check(bool holds, string error)
+        {
+            if (!holds)
+                errors.Add(error);
+        }
+
+        void AtLeast(string name, long value, long least) => Check(value >= least, $"{name} is {value}, expected at least {least}.");
+        void NotNegative(string name, double value) => Check(value >= 0 && double.IsFinite(value), $"{name} is {value}, expected a finite number of at least 0.");
+        void Fraction(string name, double value) => Check(value is >= 0 and < 1, $"{name} is {value}, expected a fraction from 0 to below 1.");
+
+        void CheckModule(MlpSpec? mlp)
+        {
+            Check(mlp is not null, "Module is not set, expected a multi-layer perceptron.");
+            if (mlp is null)
+                return;
+            AtLeast("Input size", mlp.InputSize, 1);
+            AtLeast("Output size", mlp.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
+            Check(mlp.HiddenSizes.All(h => h >= 1), $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.");
+            Fraction("Dropout", mlp.Dropout);
+        }
+
+        void CheckData(DataSpec? data, MlpSpec? mlp)
+        {
+            Check(data is { DatasetId.Length: 64 }, $"Dataset id is \"{data?.DatasetId}\", expected 64 hexadecimal digits.");
+            if (data is null)
+                return;
+            AtLeast("Row count", data.RowCount, 1);
+            Check(data.Features is null || data.Features.Mean.Count == mlp?.InputSize && data.Features.Scale.Count == mlp?.InputSize,
+                $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {mlp?.InputSize}, one a feature.");
+            Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");
+        }
+
+        void CheckOptimizer(OptimizerSpec? optimizer)
+        {
+            Check(optimizer is not null && optimizer.OptimizerCase != OptimizerSpec.OptimizerOneofCase.None, "Optimizer is not set, expected SGD or AdamW.");
+            if (optimizer is null)
+                return;
+            Check(optimizer.LearningRate > 0 && double.IsFinite(optimizer.LearningRate), $"LearningRate is {optimizer.LearningRate}, expected a finite number above 0.");
+            NotNegative("WeightDecay", optimizer.WeightDecay);
+            if (optimizer.Sgd is { } sgd)
+                Fraction("Momentum", sgd.Momentum);
+            if (optimizer.Adamw is { } adam)
+            {
+                Fraction("Beta1", adam.Beta1);
+                Fraction("Beta2", adam.Beta2);
+                Check(adam.Epsilon > 0, $"Epsilon is {adam.Epsilon}, expected a number above 0.");
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Training;
+
+/// <summary>One rank's part of one attempt of a job.</summary>
+public static class RankTraining
+{
+    /// <summary>Loads libtorch, so that the first job does not wait for it.</summary>
+    public static void Preload() => throw new NotImplementedException();
+
+    /// <summary>Trains to the end. Blocks the calling thread.</summary>
+    /// <param name="start">The job, this rank's place in it, and its files.</param>
+    /// <param name="reporter">Hears of progress, on the calling thread.</param>
+    /// <param name="stop">Stops this rank and, through the collective, all others.</param>
+    /// <exception cref="TrainingException">The training cannot go on; the failure says why.</exception>
+    /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
+    public static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop) => throw new NotImplementedException();
+}
+
+/// <summary>Hears what a rank has to say. Rank 0 speaks of progress, epochs and checkpoints; all may log.</summary>
+public interface IRankReporter
+{
+    /// <summary>All ranks have met; training begins.</summary>
+    void Started();
+
+    /// <summary>A few times a second.</summary>
+    void Progress(Progress progress);
+
+    /// <summary>After every epoch.</summary>
+    void Epoch(EpochEnded epoch);
+
+    /// <summary>A checkpoint file is complete at this path; the file before it may be deleted.</summary>
+    void Checkpoint(string path, int epoch, long step);
+
+    /// <summary>Something worth saying.</summary>
+    void Log(LogLine line);
+}
+
+/// <summary>What a rank leaves.</summary>
+/// <param name="Result">Rank 0's result, without artifacts; null on the others.</param>
+/// <param name="Files">Rank 0's files by <see cref="ArtifactName"/>; empty on the others.</param>
+public sealed record RankResult(JobResult? Result, IReadOnlyDictionary<string, string> Files);
+
+/// <summary>The training cannot go on.</summary>
+public sealed class TrainingException : Exception
+{
+    /// <summary>Wraps the failure.</summary>
+    /// <param name="failure">What failed, where, and what to do.</param>
+    /// <param name="isBystander">This rank was only stopped by another's failure.</param>
+    public TrainingException(JobFailure failure, bool isBystander = false) : base(failure.Message)
+    {
+        Failure = failure;
+        IsBystander = isBystander;
+    }
+
+    /// <summary>What failed.</summary>
+    public JobFailure Failure { get; }
+
+    /// <summary>Whether this rank was only stopped by another's failure.</summary>
+    public bool IsBystander { get; }
+}
