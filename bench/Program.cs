@@ -1,0 +1,24 @@
+using MLDistributed.Bench;
+
+return args switch
+{
+    ["quality", ..] => Quality.Run(),
+    ["fit", ..] => FitOverhead.Run(),
+    ["encode", .. var sizes] => EncodeThroughput.Run(sizes),
+    ["scoring", ..] => ScoringThroughput.Run(),
+    ["latency", .. var rest] => SingleRowLatency.Run(rest),
+    _ => Usage(),
+};
+
+static int Usage()
+{
+    Console.Error.WriteLine("""
+        dotnet run -c Release --project bench -- COMMAND
+          quality          held-out quality beside ML.NET's own trainers: 3 data sets, 5 seeds
+          fit              what a Fit costs beyond the training: cold and warm local cluster
+          encode [MB..]    rows/s, MB/s and managed heap of the dataset encoder
+          scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM
+          latency          microseconds a row in a PredictionEngine (BenchmarkDotNet)
+        """);
+    return 2;
+}

@@ -1,0 +1,71 @@
+using System.Diagnostics;
+
+namespace Cluster.Tests;
+
+/// <summary>The sample, ended in every way, leaves nothing behind.</summary>
+[TestClass]
+public sealed class CleanUpTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    [TestMethod]
+    public Task Sample_RunToItsEnd_LeavesNothing() => LeavesNothing(async sample =>
+    {
+        Assert.AreEqual(0, await sample.Exit(Limit), sample.Output);
+        StringAssert.Contains(sample.Output, "micro accuracy 0.9");
+    }, TimeSpan.FromSeconds(5));
+
+    [TestMethod]
+    public Task Sample_KilledWhileTraining_LeavesNothingWithinFiveSeconds() => LeavesNothing(async sample =>
+    {
+        await sample.Line("training|epoch", Limit);
+        sample.Signal("KILL");
+        await sample.Exit(Limit);
+    }, TimeSpan.FromSeconds(5));
+
+    [TestMethod]
+    public Task Sample_InterruptedWhileTraining_CancelsAndLeavesNothing() => LeavesNothing(async sample =>
+    {
+        await sample.Line("training|epoch", Limit);
+        // Ctrl-C reaches every process of the terminal's group.
+        foreach (var (id, _) in ProcessTree.Naming(sample.Folder))
+            using (var child = Process.Start("/bin/kill", ["-INT", $"{id}"]))
+                await child.WaitForExitAsync();
+        sample.Program.Signal("INT");
+        Assert.AreEqual(130, await sample.Exit(Limit), sample.Output);
+        StringAssert.Contains(sample.Output, "Cancelled.");
+    }, TimeSpan.FromSeconds(5));
+
+    private static async Task LeavesNothing(Func<Sample, Task> act, TimeSpan limit)
+    {
+        if (!OperatingSystem.IsLinux())
+            Assert.Inconclusive("Looks at /proc, which only Linux has.");
+        var folder = Directory.CreateTempSubdirectory("mldist-test-").FullName;
+        var sharedMemory = Directory.GetFiles("/dev/shm", "mldist-*").ToHashSet();
+        try
+        {
+            using (var program = RunningProgram.Start("Digits", folder, "Digits"))
+                await act(new Sample(program, folder));
+
+            Assert.IsTrue(
+                await ProcessTree.Until(() => ProcessTree.Naming(folder).Count == 0 && Directory.GetDirectories(folder, "mldist-*").Length == 0, limit),
+                $"Left: {string.Join("; ", ProcessTree.Naming(folder))} {string.Join("; ", Directory.GetDirectories(folder, "mldist-*"))}");
+            Assert.IsEmpty(Directory.GetFiles("/dev/shm", "mldist-*").Where(f => !sharedMemory.Contains(f)));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private sealed record Sample(RunningProgram Program, string Folder)
+    {
+        public string Output => Program.Output;
+
+        public Task<string> Line(string pattern, TimeSpan limit) => Program.Line(pattern, limit);
+
+        public Task<int> Exit(TimeSpan limit) => Program.Exit(limit);
+
+        public void Signal(string name) => Program.Signal(name);
+    }
+}
