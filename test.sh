@@ -26,7 +26,7 @@ for project in test/*.Tests; do
   [[ $name == *"$only"* ]] || continue
   echo "== $name"
   "artifacts/bin/$name/${configuration,,}/$name" --report-trx --report-trx-filename "$name.trx" --results-directory "$results" \
-    --no-progress --timeout 20m "${filter[@]}"
+    --progress off --timeout 20m "${filter[@]}"
   status=$?
   counters=$(grep -o '<Counters [^>]*' "$results/$name.trx" 2>/dev/null)
   count() { sed -n "s/.* $1=\"\([0-9]*\)\".*/\1/p" <<<"$counters"; }
