@@ -40,7 +40,7 @@ public sealed class CleanUpTests
     {
         if (!OperatingSystem.IsLinux())
             Assert.Inconclusive("Looks at /proc, which only Linux has.");
-        var folder = Directory.CreateTempSubdirectory("mldist-test-").FullName;
+        var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         var sharedMemory = Directory.GetFiles("/dev/shm", "mldist-*").ToHashSet();
         try
         {

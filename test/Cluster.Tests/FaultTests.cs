@@ -47,7 +47,7 @@ public sealed class FaultTests
             CancellationToken = cancellation.Token,
             Progress = new Listener(p =>
             {
-                if (p.Epoch >= 1 && !cancellation.IsCancellationRequested)
+                if (p.Epoch >= 2 && !cancellation.IsCancellationRequested)
                 {
                     cancelled = Stopwatch.GetTimestamp();
                     cancellation.Cancel();
@@ -77,7 +77,7 @@ public sealed class FaultTests
             Epochs = 60,
             Progress = new Listener(p =>
             {
-                if (p.Epoch >= 1)
+                if (p.Epoch >= 2)
                     Interlocked.Exchange(ref act, null)?.Invoke();
             }),
         }).Fit(split.TrainSet);

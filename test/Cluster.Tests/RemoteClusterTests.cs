@@ -20,7 +20,7 @@ public sealed class RemoteClusterTests
     [ClassInitialize]
     public static async Task Start(TestContext _)
     {
-        _folder = Directory.CreateTempSubdirectory("mldist-test-").FullName;
+        _folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         _coordinator = Mldist("coordinator", "--data", Path.Combine(_folder, "data"), "--urls", "https://127.0.0.1:0");
         _address = new Uri(Last(await _coordinator.Line(@"https://127\.0\.0\.1:[1-9]\d*", Limit), "https://"));
         _apiKey = Value(await _coordinator.Line("(?i)api key.*: ", Limit));

@@ -59,7 +59,7 @@ public sealed class WholeTripTests
     public async Task Model_LoadedByAnAppThatNeverNamesUs_GivesTheSameScores()
     {
         var ml = SharedCluster.NewContext();
-        var folder = Directory.CreateTempSubdirectory("mldist-test-").FullName;
+        var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         try
         {
             var data = DataSets.Diabetes(ml);
