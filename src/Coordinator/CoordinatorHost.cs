@@ -1,8 +1,29 @@
+using MLDistributed.Coordinator.Hosting;
+using MLDistributed.Coordinator.Security;
+
 namespace MLDistributed.Coordinator;
 
 /// <summary>Runs the coordinator service.</summary>
 public static class CoordinatorHost
 {
     /// <summary>Serves until cancelled.</summary>
-    public static Task RunAsync(CoordinatorOptions options, CancellationToken cancellation) => throw new NotImplementedException();
+    /// <exception cref="ArgumentException">The options are invalid; the message lists all that is wrong.</exception>
+    /// <exception cref="IOException">The data folder is in use by another coordinator, or an address is.</exception>
+    public static async Task RunAsync(CoordinatorOptions options, CancellationToken cancellation)
+    {
+        var server = await CoordinatorServer.StartAsync(options, cancellation).ConfigureAwait(false);
+        await using (server.ConfigureAwait(false))
+        {
+            if (options.Urls.Count > 0)
+                FirstStart.PrintKeys(server.Services.GetRequiredService<KeyRing>(), Console.Out);
+            var log = new HostLog(server.Services.GetRequiredService<ILoggerFactory>().CreateLogger("MLDistributed.Coordinator"));
+            foreach (var address in server.Addresses)
+                log.Listening(address.ToString());
+
+            var stopped = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            using var onCancel = cancellation.Register(() => stopped.TrySetResult());
+            using var onStop = server.Stopping.Register(() => stopped.TrySetResult());
+            await stopped.Task.ConfigureAwait(false);
+        }
+    }
 }

@@ -21,4 +21,57 @@ public sealed class CoordinatorOptions
     /// <summary>A worker that was silent for this long is lost.</summary>
     /// <value>5 s.</value>
     public TimeSpan HeartbeatTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>After a restart of the coordinator, the workers of running jobs have this long to reconnect.</summary>
+    /// <value>20 s.</value>
+    public TimeSpan RecoveryTimeout { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>A job of <c>DisconnectPolicy.Cancel</c> that nobody watched for this long is cancelled.</summary>
+    /// <value>30 s.</value>
+    public TimeSpan DisconnectGrace { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>A cancelled job waits this long for its worker to say that the ranks are stopped.</summary>
+    /// <value>5 s.</value>
+    public TimeSpan StopTimeout { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Datasets and models that no job used for this long are removed.</summary>
+    /// <value>30 days.</value>
+    public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
+
+    /// <summary>The largest dataset or blob that may be uploaded, in bytes.</summary>
+    /// <value>64 GiB.</value>
+    public long MaxUploadBytes { get; init; } = 64L << 30;
+
+    internal TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>All that is wrong with these options, each a sentence; empty when they are valid.</summary>
+    internal IReadOnlyList<string> Validate()
+    {
+        var errors = new List<string>();
+        if (string.IsNullOrWhiteSpace(DataFolder))
+            errors.Add("DataFolder is empty, expected a folder for the database and the blobs.");
+        if (SocketPath is null && Urls.Count == 0)
+            errors.Add("There is nothing to listen on, expected a SocketPath or at least one of Urls.");
+        foreach (var url in Urls)
+            if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
+                errors.Add($"Url \"{url}\" is no address, expected https://host:port or http://localhost:port.");
+            else if (uri.Scheme == "http" && !uri.IsLoopback)
+                errors.Add($"Url \"{url}\" would send API keys unencrypted, expected https, or http on a loopback address.");
+        if (CertificateKeyPath is not null && CertificatePath is null)
+            errors.Add("CertificateKeyPath is set without CertificatePath, expected both for a PEM certificate.");
+        Positive(nameof(HeartbeatTimeout), HeartbeatTimeout);
+        Positive(nameof(RecoveryTimeout), RecoveryTimeout);
+        Positive(nameof(DisconnectGrace), DisconnectGrace);
+        Positive(nameof(StopTimeout), StopTimeout);
+        Positive(nameof(RetentionPeriod), RetentionPeriod);
+        if (MaxUploadBytes <= 0)
+            errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");
+        return errors;
+
+        void Positive(string name, TimeSpan value)
+        {
+            if (value <= TimeSpan.Zero)
+                errors.Add($"{name} is {value}, expected a time above zero.");
+        }
+    }
 }

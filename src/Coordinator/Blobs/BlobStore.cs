@@ -1,0 +1,63 @@
+using System.Security.Cryptography;
+using MLDistributed.Coordinator.Store;
+
+namespace MLDistributed.Coordinator.Blobs;
+
+/// <summary>Content-addressed files: a blob's name is the SHA-256 of its bytes; a file that has its name is whole.</summary>
+internal sealed class BlobStore
+{
+    private const string TempPrefix = ".upload-";
+    private readonly string _folder;
+
+    public BlobStore(string folder)
+    {
+        _folder = folder;
+        foreach (var abandoned in Directory.EnumerateFiles(folder, TempPrefix + "*"))
+            File.Delete(abandoned);
+    }
+
+    public string PathOf(string id) => Path.Combine(_folder, id);
+
+    public bool Contains(string id) => File.Exists(PathOf(id));
+
+    public IEnumerable<FileInfo> Files() => new DirectoryInfo(_folder).EnumerateFiles().Where(f => OpaqueId.IsContentId(f.Name));
+
+    public void Delete(string id) => File.Delete(PathOf(id));
+
+    public BlobWriter Create() => new(this, Path.Combine(_folder, TempPrefix + OpaqueId.New()));
+
+    /// <summary>A blob that is being received; it appears in the store when completed with the right hash.</summary>
+    internal sealed class BlobWriter(BlobStore store, string path) : IAsyncDisposable
+    {
+        private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        private readonly FileStream _file = new(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.Asynchronous);
+
+        public long Length { get; private set; }
+
+        public async Task AppendAsync(ReadOnlyMemory<byte> data, CancellationToken cancellation)
+        {
+            _hash.AppendData(data.Span);
+            await _file.WriteAsync(data, cancellation).ConfigureAwait(false);
+            Length += data.Length;
+        }
+
+        /// <summary>Moves the file to its name and returns its hash; throws away what hashes to another id than expected.</summary>
+        public async Task<string> CompleteAsync(string expectedId)
+        {
+            var id = Convert.ToHexStringLower(_hash.GetHashAndReset());
+            if (id == expectedId)
+                _file.Flush(flushToDisk: true);
+            await _file.DisposeAsync().ConfigureAwait(false);
+            if (id == expectedId)
+                File.Move(path, store.PathOf(id), overwrite: true);
+            return id;
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _file.DisposeAsync().ConfigureAwait(false);
+            _hash.Dispose();
+            File.Delete(path);
+        }
+    }
+}

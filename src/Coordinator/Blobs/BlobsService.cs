@@ -1,0 +1,107 @@
+using Google.Protobuf;
+using Grpc.Core;
+using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Blobs;
+
+/// <summary>Sends blobs and datasets from any offset on, and receives the workers' blobs.</summary>
+internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
+    : Protocol.Blobs.BlobsBase
+{
+    private const int ChunkBytes = 1 << 20;
+
+    public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
+    {
+        var what = request.Kind == BlobKind.Dataset ? "Dataset" : "Blob";
+        RequireContentId(what, request.Id);
+        using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(request.Id) : blobs.PathOf(request.Id), request.Id);
+        var total = RandomAccess.GetLength(file);
+        if (request.Offset < 0 || request.Offset > total)
+            throw new RpcException(new Status(StatusCode.OutOfRange, $"Offset is {request.Offset}, expected 0 to {total}, the size of {what.ToLowerInvariant()} \"{request.Id}\"."));
+
+        using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        var chunk = new Chunk { Id = request.Id, TotalBytes = total };
+        var position = request.Offset;
+        do
+        {
+            var buffer = new byte[(int)Math.Min(ChunkBytes, total - position)];
+            var count = buffer.Length == 0 ? 0 : await RandomAccess.ReadAsync(file, buffer, position, cancellation.Token).ConfigureAwait(false);
+            if (count == 0 && buffer.Length > 0)
+                throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{request.Id}\" ended at byte {position}, expected {total} bytes. Ask again."));
+            chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, count));
+            await responseStream.WriteAsync(chunk, cancellation.Token).ConfigureAwait(false);
+            position += count;
+            chunk = new Chunk();
+        }
+        while (position < total);
+    }
+
+    public override async Task<UploadReply> Upload(IAsyncStreamReader<Chunk> requestStream, ServerCallContext context)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        var cancellation = stop.Token;
+        if (!await requestStream.MoveNext(cancellation).ConfigureAwait(false))
+            throw new RpcException(new Status(StatusCode.InvalidArgument, "The upload has no chunk, expected a first one with id and total_bytes."));
+        var (id, total) = (requestStream.Current.Id, requestStream.Current.TotalBytes);
+        RequireContentId("Blob", id);
+        if (total < 0 || total > options.MaxUploadBytes)
+            throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Blob \"{id}\" has {total} bytes, expected at most {options.MaxUploadBytes}."));
+        if (!blobs.Contains(id))
+            await ReceiveAsync(requestStream, id, total, cancellation).ConfigureAwait(false);
+        Record(id, new FileInfo(blobs.PathOf(id)).Length);
+        return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
+    }
+
+    private async Task ReceiveAsync(IAsyncStreamReader<Chunk> chunks, string id, long total, CancellationToken cancellation)
+    {
+        var writer = blobs.Create();
+        await using (writer.ConfigureAwait(false))
+        {
+            do
+            {
+                await writer.AppendAsync(chunks.Current.Data.Memory, cancellation).ConfigureAwait(false);
+                if (writer.Length > total)
+                    break;
+            }
+            while (await chunks.MoveNext(cancellation).ConfigureAwait(false));
+
+            if (writer.Length != total)
+                throw new RpcException(new Status(StatusCode.DataLoss, $"Blob \"{id}\" came with {writer.Length} bytes, expected {total}. Upload it again."));
+            var hash = await writer.CompleteAsync(id).ConfigureAwait(false);
+            if (hash != id)
+                throw new RpcException(new Status(StatusCode.DataLoss, $"Blob \"{id}\" came with the hash \"{hash}\". Upload it again."));
+        }
+    }
+
+    private void Record(string id, long size)
+    {
+        var now = options.Time.GetUtcNow();
+        journal.Append(context =>
+        {
+            if (context.Blobs.Find(id) is { } known)
+                known.UsedAt = now;
+            else
+                context.Blobs.Add(new BlobRow { Id = id, SizeBytes = size, CreatedAt = now, UsedAt = now });
+        });
+    }
+
+    private static Microsoft.Win32.SafeHandles.SafeFileHandle Open(string what, string path, string id)
+    {
+        try
+        {
+            return File.OpenHandle(path, options: FileOptions.Asynchronous | FileOptions.SequentialScan, share: FileShare.Read | FileShare.Delete);
+        }
+        catch (FileNotFoundException)
+        {
+            throw new RpcException(new Status(StatusCode.NotFound, $"{what} \"{id}\" is not in the store. It was never uploaded, or removed by its age."));
+        }
+    }
+
+    private static void RequireContentId(string what, string id)
+    {
+        if (!OpaqueId.IsContentId(id))
+            throw new RpcException(new Status(StatusCode.InvalidArgument, $"{what} id is \"{id}\", expected 64 lower-case hexadecimal digits."));
+    }
+}

@@ -1,0 +1,124 @@
+using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Retries;
+using MLDistributed.Coordinator.Workers;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+internal sealed partial class ClusterController
+{
+    private void Started(JobEntry job, AttemptEntry attempt)
+    {
+        if (job.State != JobState.Running)
+            jobs.Transition(job, JobState.Running, $"runs on \"{attempt.Worker.Host}\" with {attempt.Slots.Count} {(attempt.Slots.Count == 1 ? "rank" : "ranks")}", attempt.Slots.Count);
+    }
+
+    private void Relay(JobEntry job, AttemptEvent told)
+    {
+        switch (told.EventCase)
+        {
+            case AttemptEvent.EventOneofCase.Progress:
+                job.Progress = told.Progress;
+                jobs.Publish(job, e => e.Progress = told.Progress);
+                break;
+            case AttemptEvent.EventOneofCase.Epoch when job.LastEpoch.Attempt < job.Attempt || job.LastEpoch.Epoch < told.Epoch.Epoch:
+                job.LastEpoch = (job.Attempt, told.Epoch.Epoch);
+                jobs.Publish(job, e => e.Epoch = told.Epoch);
+                break;
+            case AttemptEvent.EventOneofCase.Log:
+                jobs.Publish(job, e => e.Log = told.Log);
+                break;
+        }
+    }
+
+    private void Remember(JobEntry job, CheckpointSaved saved)
+    {
+        if (saved.Artifact.Id == job.Checkpoint?.Id || saved.Step < job.CheckpointStep)
+            return; // told before
+        if (!blobs.Contains(saved.Artifact.Id))
+        {
+            jobs.Log(job, Protocol.LogLevel.Warning, $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. The one before stays.");
+            return;
+        }
+
+        var earlier = job.Checkpoint;
+        (job.Checkpoint, job.CheckpointStep) = (saved.Artifact, saved.Step);
+        jobs.Save(job);
+        if (earlier is not null && earlier.Id != saved.Artifact.Id)
+            DropCheckpoint(job, earlier);
+    }
+
+    private void Ended(WorkerEntry worker, AttemptEnded ended)
+    {
+        if (!worker.Attempts.TryGetValue(ended.AttemptId, out var attempt))
+            return;
+        var job = jobs.Find(attempt.JobId);
+        var failure = ended.OutcomeCase switch
+        {
+            AttemptEnded.OutcomeOneofCase.Failure => ended.Failure,
+            AttemptEnded.OutcomeOneofCase.Result when MissingArtifact(ended.Result) is { } name =>
+                Failures.Crashed(worker, $"Worker \"{worker.Host}\" reported artifact \"{name}\", which is not in the store."),
+            AttemptEnded.OutcomeOneofCase.Result => null,
+            _ when job?.CancelReason is not null => null,
+            _ => Failures.WorkerLost(worker, $"Worker \"{worker.Host}\" stopped the attempt without being asked."),
+        };
+        if (job is null || job.Current != attempt)
+            Release(attempt, "unwanted", failure);
+        else if (job.CancelReason is not null || failure is null)
+            Conclude(job, attempt, ended.Result);
+        else
+            FailAttempt(attempt, failure);
+    }
+
+    private void Conclude(JobEntry job, AttemptEntry attempt, JobResult? result)
+    {
+        Release(attempt, job.CancelReason is null ? "succeeded" : "stopped", null);
+        job.Current = null;
+        if (job.CancelReason is not null)
+        {
+            Cancelled(job, job.CancelReason);
+            return;
+        }
+
+        job.Result = result;
+        End(job, JobState.Succeeded, $"trained {result!.Epochs} {(result.Epochs == 1 ? "epoch" : "epochs")} on {result.WorldSize} {(result.WorldSize == 1 ? "rank" : "ranks")}");
+    }
+
+    private void FailAttempt(AttemptEntry attempt, JobFailure failure)
+    {
+        Release(attempt, "failed", failure);
+        if (jobs.Find(attempt.JobId) is not { } job || job.Current != attempt)
+            return;
+        job.Current = null;
+        if (job.CancelReason is not null)
+        {
+            Cancelled(job, job.CancelReason);
+            return;
+        }
+
+        var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures);
+        job.EarlierFailures.Add(failure);
+        _log.AttemptFailed(job.Id, job.Attempt, decision.Reason);
+        if (decision.Retry)
+        {
+            job.Attempt++;
+            job.NotBefore = Now + decision.Delay;
+            jobs.Transition(job, JobState.Recovering, decision.Reason);
+        }
+        else
+        {
+            job.Failure = failure;
+            End(job, JobState.Failed, decision.Reason);
+        }
+    }
+
+    private void Release(AttemptEntry attempt, string outcome, JobFailure? failure)
+    {
+        attempt.Worker.Attempts.Remove(attempt.Id);
+        var row = attempt.ToRow(Now, outcome, failure);
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
+        _mustSchedule = true;
+    }
+
+    private string? MissingArtifact(JobResult result) => result.Artifacts.FirstOrDefault(a => !blobs.Contains(a.Value.Id)).Key;
+}

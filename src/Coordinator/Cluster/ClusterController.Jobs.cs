@@ -1,0 +1,90 @@
+using Grpc.Core;
+using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Workers;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+internal sealed partial class ClusterController
+{
+    /// <summary>Queues a job; the same request again returns the same job.</summary>
+    public JobEntry Submit(JobSpec spec, string tenant, string requestId)
+    {
+        if (requestId.Length > 0 && jobs.FindRequest(tenant, requestId) is { } known)
+            return known;
+        var job = jobs.Add(spec, tenant, requestId);
+        _mustSchedule = true;
+        _log.Submitted(job.Id, spec.Name);
+        return job;
+    }
+
+    public JobEntry? Find(string jobId) => jobs.Find(jobId);
+
+    /// <summary>Counts a watcher in; null when the job is not in memory any more, which is long after its end.</summary>
+    public JobEntry? OpenWatch(string jobId)
+    {
+        if (jobs.Find(jobId) is not { } job)
+            return null;
+        job.Watchers++;
+        return job;
+    }
+
+    public void CloseWatch(JobEntry job)
+    {
+        if (--job.Watchers == 0)
+            job.UnwatchedSince = Now;
+    }
+
+    public JobEntry? Cancel(string jobId, string reason)
+    {
+        if (jobs.Find(jobId) is { } job)
+            Cancel(job, string.IsNullOrWhiteSpace(reason) ? "cancelled by its owner" : reason);
+        return jobs.Find(jobId);
+    }
+
+    private void Cancel(JobEntry job, string reason)
+    {
+        if (job.IsFinal || job.CancelReason is not null)
+            return;
+        job.CancelReason = reason;
+        job.CancelDeadline = Now + options.StopTimeout;
+        if (job.Current is null)
+            Cancelled(job, reason);
+        else
+            SendStop(job.Current, reason);
+    }
+
+    private void Cancelled(JobEntry job, string reason)
+    {
+        job.Current = null;
+        End(job, JobState.Cancelled, reason);
+    }
+
+    private void End(JobEntry job, JobState state, string reason)
+    {
+        jobs.Transition(job, state, reason, job.Result?.WorldSize ?? 0);
+        _log.Ended(job.Id, state, reason);
+        _mustSchedule = true;
+        if (job.Checkpoint is { } checkpoint)
+            DropCheckpoint(job, checkpoint);
+    }
+
+    private void DropCheckpoint(JobEntry job, Artifact checkpoint)
+    {
+        var needed = jobs.Active.Any(j => j != job && j.Checkpoint?.Id == checkpoint.Id)
+            || job.Result?.Artifacts.Values.Any(a => a.Id == checkpoint.Id) == true;
+        if (needed)
+            return;
+        // After the commit, so that no database ever names a checkpoint that is gone.
+        journal.Append(context =>
+        {
+            if (context.Blobs.Find(checkpoint.Id) is { } row)
+                context.Blobs.Remove(row);
+        }, () => blobs.Delete(checkpoint.Id));
+    }
+
+    private static void SendStop(AttemptEntry attempt, string reason) =>
+        attempt.Worker.Session?.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attempt.Id, Reason = reason } });
+
+    private static RpcException Refusal(StatusCode code, string message) => new(new Status(code, message));
+}

@@ -1,0 +1,118 @@
+using Grpc.Core;
+using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Workers;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+internal sealed partial class ClusterController
+{
+    private const double HeartbeatsPerTimeout = 4;
+
+    /// <summary>Opens a worker's session, and compares what it runs with what is wanted.</summary>
+    public WorkerSession Connect(Hello hello, bool isLocal)
+    {
+        var (worker, session) = workers.Open(hello, Now);
+        session.Send(new WorkerCommand
+        {
+            Welcome = new Welcome
+            {
+                SessionEpoch = session.Epoch,
+                HeartbeatSeconds = options.HeartbeatTimeout.TotalSeconds / HeartbeatsPerTimeout,
+                SharedStore = isLocal ? data.Path : "",
+            },
+        });
+        foreach (var attempt in worker.Attempts.Values.ToList())
+            Reconcile(attempt, hello.RunningAttempts.Contains(attempt.Id));
+        foreach (var unknown in hello.RunningAttempts.Where(id => !worker.Attempts.ContainsKey(id)))
+            session.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = unknown, Reason = "the coordinator gave this attempt up" } });
+        _log.Connected(worker.Host, session.Epoch, worker.Devices.Count);
+        _mustSchedule = true;
+        return session;
+    }
+
+    /// <summary>The stream is gone. The worker has the heartbeat timeout to come back.</summary>
+    public void Disconnect(WorkerSession session)
+    {
+        if (session.Worker.Session != session)
+            return;
+        session.Worker.Session = null;
+        _log.Disconnected(session.Worker.Host, session.Epoch);
+        _mustSchedule = true;
+    }
+
+    public void Receive(WorkerSession session, WorkerMessage message)
+    {
+        var worker = session.Worker;
+        if (worker.Session != session || message.SessionEpoch != session.Epoch)
+            throw Refusal(StatusCode.FailedPrecondition, $"The message is of session {message.SessionEpoch} of worker \"{worker.Host}\", expected session {worker.Session?.Epoch}. Connect again.");
+        worker.LastSeen = Now;
+        switch (message.MessageCase)
+        {
+            case WorkerMessage.MessageOneofCase.Heartbeat: UpdateDevices(worker, message.Heartbeat); break;
+            case WorkerMessage.MessageOneofCase.AttemptStarted: Apply(worker, message.AttemptStarted.AttemptId, Started); break;
+            case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, _) => Relay(job, message.AttemptEvent)); break;
+            case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(job, message.CheckpointSaved)); break;
+            case WorkerMessage.MessageOneofCase.AttemptEnded: Ended(worker, message.AttemptEnded); break;
+            default: throw Refusal(StatusCode.InvalidArgument, $"Worker \"{worker.Host}\" sent {message.MessageCase}, expected another message. Use the same release on both.");
+        }
+    }
+
+    // What a worker tells of an attempt that nobody wants any more changes nothing.
+    private void Apply(WorkerEntry worker, string attemptId, Action<JobEntry, AttemptEntry> apply)
+    {
+        if (!worker.Attempts.TryGetValue(attemptId, out var attempt))
+            return;
+        attempt.MissingSince = null;
+        if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
+            apply(job, attempt);
+    }
+
+    private void UpdateDevices(WorkerEntry worker, Heartbeat heartbeat)
+    {
+        if (heartbeat.Devices.Count == 0)
+            return;
+        _mustSchedule |= heartbeat.Devices.Count != worker.Devices.Count;
+        worker.Devices = heartbeat.Devices;
+    }
+
+    private void Reconcile(AttemptEntry attempt, bool isRunning)
+    {
+        var job = jobs.Find(attempt.JobId);
+        var isWanted = job?.Current == attempt;
+        if (isWanted && isRunning)
+        {
+            attempt.MissingSince = null;
+            if (job!.CancelReason is { } reason)
+                SendStop(attempt, reason);
+            else if (job.State == JobState.Recovering)
+                jobs.Transition(job, JobState.Running, $"worker \"{attempt.Worker.Host}\" is back and kept training", attempt.Slots.Count);
+        }
+        else if (isWanted)
+        {
+            // It may have ended just before the connection broke: its outcome may still come.
+            attempt.MissingSince = Now;
+        }
+        else if (isRunning)
+        {
+            SendStop(attempt, "the coordinator gave this attempt up");
+        }
+        else
+        {
+            attempt.Worker.Attempts.Remove(attempt.Id);
+        }
+    }
+
+    private void Lose(WorkerEntry worker, string reason)
+    {
+        _log.Lost(worker.Host, reason);
+        worker.IsLost = true;
+        worker.Session?.Close(StatusCode.Unavailable, $"The coordinator gave this worker up: {reason}. Connect again.");
+        worker.Session = null;
+        foreach (var attempt in worker.Attempts.Values.ToList())
+            FailAttempt(attempt, Failures.WorkerLost(worker, Sentence(reason)));
+        _mustSchedule = true;
+    }
+
+    private static string Sentence(string reason) => char.ToUpperInvariant(reason[0]) + reason[1..] + ".";
+}

@@ -1,0 +1,30 @@
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+internal sealed partial class ClusterLog(ILogger logger)
+{
+    [LoggerMessage(111, LogLevel.Information, "Job {JobId} \"{Name}\" submitted")]
+    public partial void Submitted(string jobId, string name);
+
+    [LoggerMessage(112, LogLevel.Information, "Job {JobId} attempt {Attempt} placed on \"{Host}\" with {WorldSize} ranks")]
+    public partial void Placed(string jobId, int attempt, string host, int worldSize);
+
+    [LoggerMessage(113, LogLevel.Warning, "Job {JobId} attempt {Attempt} failed: {Reason}")]
+    public partial void AttemptFailed(string jobId, int attempt, string reason);
+
+    [LoggerMessage(114, LogLevel.Information, "Job {JobId} {State}: {Reason}")]
+    public partial void Ended(string jobId, JobState state, string reason);
+
+    [LoggerMessage(121, LogLevel.Information, "Worker \"{Host}\" connected, session {Epoch}, {Slots} slots")]
+    public partial void Connected(string host, long epoch, int slots);
+
+    [LoggerMessage(122, LogLevel.Information, "Worker \"{Host}\" disconnected, session {Epoch}")]
+    public partial void Disconnected(string host, long epoch);
+
+    [LoggerMessage(123, LogLevel.Warning, "Worker \"{Host}\" is lost: {Reason}")]
+    public partial void Lost(string host, string reason);
+
+    [LoggerMessage(131, LogLevel.Information, "Took {Count} jobs over from the run before")]
+    public partial void Restored(int count);
+}

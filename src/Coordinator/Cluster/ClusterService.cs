@@ -1,0 +1,57 @@
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Coordinator.Workers;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+/// <summary>Starts and stops the event loop, the journal and the clock that drives both.</summary>
+internal sealed class ClusterService(
+    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration,
+    CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<ClusterService> logger) : IHostedService
+{
+    private const double TicksPerTimeout = 10;
+    private readonly ServiceLog _log = new(logger);
+    private ITimer? _ticks;
+
+    public Task StartAsync(CancellationToken cancellationToken)
+    {
+        workers.StartEpochs(database.RecordStart(options.Time.GetUtcNow()));
+        if (!database.IsNew)
+            restoration.Run();
+        journal.Start();
+        loop.Start(cluster.Settle);
+        var interval = TimeSpan.FromMilliseconds(Math.Clamp(options.HeartbeatTimeout.TotalMilliseconds / TicksPerTimeout, 20, 1000));
+        _ticks = options.Time.CreateTimer(_ => loop.Post(cluster.Tick), null, interval, interval);
+        _ = StopWhenJournalFailsAsync();
+        if (database.IsNew)
+            _ = journal.FlushAsync(); // loads EF while the first worker starts, not while the first job waits
+        return Task.CompletedTask;
+    }
+
+    public async Task StopAsync(CancellationToken cancellationToken)
+    {
+        if (_ticks is not null)
+            await _ticks.DisposeAsync().ConfigureAwait(false);
+        await loop.DisposeAsync().ConfigureAwait(false);
+        await journal.DisposeAsync().ConfigureAwait(false);
+    }
+
+    // A coordinator that cannot write must not go on promising.
+    private async Task StopWhenJournalFailsAsync()
+    {
+        try
+        {
+            await journal.Completion.ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            _log.JournalFailed(e, database.Path);
+            lifetime.StopApplication();
+        }
+    }
+}
+
+internal sealed partial class ServiceLog(ILogger logger)
+{
+    [LoggerMessage(141, LogLevel.Critical, "Cannot write the database \"{Path}\"; the coordinator stops")]
+    public partial void JournalFailed(Exception error, string path);
+}

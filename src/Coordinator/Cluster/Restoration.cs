@@ -1,0 +1,80 @@
+using System.Globalization;
+using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Coordinator.Workers;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Cluster;
+
+/// <summary>
+/// Takes the living jobs over from the coordinator's run before. Waiting ones go on waiting; one that ran becomes
+/// Recovering, and Running again when its worker comes back with the attempt.
+/// </summary>
+internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, TimeProvider time, ILogger<Restoration> logger)
+{
+    private readonly ClusterLog _log = new(logger);
+
+    public void Run()
+    {
+        using var context = database.NewContext();
+        var lastNumber = context.Jobs.Max(j => (long?)j.Number) ?? 0;
+        var firstFinal = (int)JobState.Succeeded;
+        var rows = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal).ToList();
+        var restored = rows.Select(row => Restore(context, row)).ToList();
+        jobs.Restore(restored.Select(r => r.Job), lastNumber);
+        foreach (var (job, attempt) in restored)
+            if (attempt is not null)
+                Await(job, attempt);
+        CloseOthers(context);
+        if (restored.Count > 0)
+            _log.Restored(restored.Count);
+    }
+
+    private (JobEntry Job, AttemptRow? Attempt) Restore(ClusterDbContext context, JobRow row)
+    {
+        var job = JobEntry.FromRow(row);
+        job.UnwatchedSince = time.GetUtcNow();
+        foreach (var stored in context.JobEvents.AsNoTracking().Where(e => e.JobId == row.Id).OrderBy(e => e.Sequence))
+        {
+            var jobEvent = JobEvent.Parser.ParseFrom(stored.Event);
+            job.Feed.Publish(jobEvent);
+            job.LastSequence = stored.Sequence;
+            job.Progress = jobEvent.Progress ?? job.Progress;
+            if (jobEvent.Epoch is { } epoch)
+                job.LastEpoch = (jobEvent.Attempt, epoch.Epoch);
+            if (stored.Transient)
+                job.TransientEvents.Enqueue(stored.Sequence);
+        }
+
+        var attempts = context.Attempts.AsNoTracking().Where(a => a.JobId == row.Id).OrderBy(a => a.Number).ToList();
+        job.EarlierFailures.AddRange(attempts.Where(a => a.Failure is not null).Select(a => JobFailure.Parser.ParseFrom(a.Failure)));
+        return (job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
+    }
+
+    private void Await(JobEntry job, AttemptRow row)
+    {
+        var worker = workers.Restore(row.WorkerId, row.Host, time.GetUtcNow());
+        var attempt = new AttemptEntry
+        {
+            Id = row.Id,
+            JobId = row.JobId,
+            Number = row.Number,
+            Worker = worker,
+            Slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))],
+            Started = row.StartedAt,
+        };
+        worker.Attempts.Add(attempt.Id, attempt);
+        job.Current = attempt;
+        jobs.Transition(job, JobState.Recovering, $"the coordinator restarted and waits for worker \"{worker.Host}\", which may still be training");
+    }
+
+    // Attempts of jobs that ended while their worker had not confirmed.
+    private void CloseOthers(ClusterDbContext context)
+    {
+        var living = workers.Attempts().Select(a => a.Id).ToArray();
+        DateTimeOffset? now = time.GetUtcNow();
+        context.Attempts.Where(a => a.EndedAt == null && !living.Contains(a.Id))
+            .ExecuteUpdate(set => set.SetProperty(a => a.EndedAt, now).SetProperty(a => a.Outcome, "unknown"));
+    }
+}

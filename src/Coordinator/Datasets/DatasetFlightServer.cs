@@ -1,0 +1,110 @@
+using System.Globalization;
+using Apache.Arrow;
+using Apache.Arrow.Flight;
+using Apache.Arrow.Flight.Server;
+using Grpc.Core;
+using MLDistributed.Coordinator.Security;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Datasets;
+
+/// <summary>Receives datasets by Arrow Flight's DoPut, descriptor path [dataset id]; a cut upload goes on where it ended.</summary>
+internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<DatasetFlightServer> logger)
+    : FlightServer
+{
+    private const string FirstBatchHeader = "mldist-first-batch";
+    private const string RowsHeader = "mldist-rows";
+    private readonly DatasetLog _log = new(logger);
+
+    public override async Task DoPut(FlightServerRecordBatchStreamReader requestStream, IAsyncStreamWriter<FlightPutResult> responseStream, ServerCallContext context)
+    {
+        var firstBatch = Number(context, FirstBatchHeader);
+        var rows = Number(context, RowsHeader);
+        var id = await DatasetIdAsync(requestStream).ConfigureAwait(false);
+        var schema = await SchemaAsync(requestStream).ConfigureAwait(false);
+        if (!store.Contains(id))
+            await ReceiveAsync(requestStream, schema, id, firstBatch, rows, context).ConfigureAwait(false);
+        await responseStream.WriteAsync(new FlightPutResult()).ConfigureAwait(false);
+    }
+
+    private async Task ReceiveAsync(
+        FlightServerRecordBatchStreamReader requestStream, Schema schema, string id, long firstBatch, long rows, ServerCallContext context)
+    {
+        var upload = store.Partial(id);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        var session = await upload.BeginAsync(stop.Token).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        try
+        {
+            var received = await upload.CountAsync(session.Cancellation).ConfigureAwait(false);
+            if (firstBatch != received)
+                throw new RpcException(new Status(StatusCode.FailedPrecondition, $"The stream starts at batch {firstBatch}, expected batch {received}: that many of dataset \"{id}\" are here. Ask FindDataset and go on from there."));
+            _log.Receiving(id, firstBatch);
+            while (await requestStream.MoveNext(session.Cancellation).WaitAsync(session.Cancellation).ConfigureAwait(false))
+            {
+                using var batch = requestStream.Current;
+                await session.AppendAsync(schema, batch).ConfigureAwait(false);
+                CheckSize(upload);
+            }
+
+            await store.CompleteAsync(upload, rows, Caller.Of(context).Tenant, session.Cancellation).ConfigureAwait(false);
+            _log.Complete(id, rows);
+        }
+        catch (FormatException e)
+        {
+            throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
+        }
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        {
+            throw new RpcException(new Status(StatusCode.Aborted, $"Another upload of dataset \"{id}\" took over. Ask FindDataset and go on from there."));
+        }
+    }
+
+    private void CheckSize(PartialUpload upload)
+    {
+        if (upload.Bytes <= options.MaxUploadBytes)
+            return;
+        upload.Delete();
+        throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Dataset \"{upload.DatasetId}\" is larger than {options.MaxUploadBytes} bytes, the coordinator's limit. Send fewer rows, or raise MaxUploadBytes."));
+    }
+
+    private static async Task<string> DatasetIdAsync(FlightServerRecordBatchStreamReader stream)
+    {
+        var path = (await stream.FlightDescriptor.ConfigureAwait(false))?.Paths?.ToArray() ?? [];
+        if (path.Length != 1)
+            throw new RpcException(new Status(StatusCode.InvalidArgument, $"The flight descriptor's path is [{string.Join(", ", path)}], expected [dataset id]."));
+        DatasetsService.RequireId(path[0]);
+        return path[0];
+    }
+
+    private static async Task<Schema> SchemaAsync(FlightServerRecordBatchStreamReader stream)
+    {
+        var schema = await stream.Schema.ConfigureAwait(false);
+        try
+        {
+            DatasetSchema.Read(schema);
+            return schema;
+        }
+        catch (FormatException e)
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
+        }
+    }
+
+    private static long Number(ServerCallContext context, string header)
+    {
+        var text = context.RequestHeaders.GetValue(header);
+        return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+            ? number
+            : throw new RpcException(new Status(StatusCode.InvalidArgument, $"Metadata \"{header}\" is \"{text}\", expected a whole number of at least 0."));
+    }
+}
+
+internal sealed partial class DatasetLog(ILogger logger)
+{
+    [LoggerMessage(301, LogLevel.Information, "Receiving dataset {DatasetId} from batch {FirstBatch} on")]
+    public partial void Receiving(string datasetId, long firstBatch);
+
+    [LoggerMessage(302, LogLevel.Information, "Dataset {DatasetId} is complete with {Rows} rows")]
+    public partial void Complete(string datasetId, long rows);
+}

@@ -1,0 +1,52 @@
+using Grpc.Core;
+using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Datasets;
+
+/// <summary>What Flight has no words for: whether a dataset is there, how much of it, and taking over a local file.</summary>
+internal sealed class DatasetsService(DatasetStore store) : Protocol.Datasets.DatasetsBase
+{
+    public override async Task<FindDatasetReply> FindDataset(FindDatasetRequest request, ServerCallContext context)
+    {
+        RequireId(request.DatasetId);
+        var complete = store.Contains(request.DatasetId);
+        if (complete)
+            store.MarkUsed(request.DatasetId);
+        var local = Caller.Of(context).IsLocal;
+        return new FindDatasetReply
+        {
+            Complete = complete,
+            ReceivedBatches = complete ? 0 : await store.Partial(request.DatasetId).CountAsync(context.CancellationToken).ConfigureAwait(false),
+            AdoptsFiles = local,
+            IncomingFolder = local ? store.IncomingFolder : "",
+        };
+    }
+
+    public override Task<FindDatasetReply> AdoptDataset(AdoptDatasetRequest request, ServerCallContext context)
+    {
+        RequireId(request.DatasetId);
+        var caller = Caller.Of(context);
+        if (!caller.IsLocal)
+            throw new RpcException(new Status(StatusCode.PermissionDenied, "AdoptDataset came over the network, expected the coordinator's Unix socket. Upload the dataset by Arrow Flight."));
+        if (request.RowCount < 1)
+            throw new RpcException(new Status(StatusCode.InvalidArgument, $"Row count is {request.RowCount}, expected at least 1."));
+        try
+        {
+            store.Adopt(request.DatasetId, request.Path, request.RowCount, caller.Tenant);
+        }
+        catch (ArgumentException e)
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
+        }
+
+        return Task.FromResult(new FindDatasetReply { Complete = true, AdoptsFiles = true, IncomingFolder = store.IncomingFolder });
+    }
+
+    internal static void RequireId(string id)
+    {
+        if (!OpaqueId.IsContentId(id))
+            throw new RpcException(new Status(StatusCode.InvalidArgument, $"Dataset id is \"{id}\", expected 64 lower-case hexadecimal digits."));
+    }
+}

@@ -1,0 +1,74 @@
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Logging.Console;
+using MLDistributed.Coordinator.Blobs;
+using MLDistributed.Coordinator.Cluster;
+using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Retention;
+using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Coordinator.Workers;
+
+namespace MLDistributed.Coordinator.Hosting;
+
+/// <summary>The service's table of contents.</summary>
+internal static class Composition
+{
+    private static readonly TimeSpan StopWithin = TimeSpan.FromSeconds(1.5);
+
+    public static WebApplication Build(CoordinatorOptions options, DataFolder data)
+    {
+        // The empty builder: no configuration files, no environment, nothing that is started and not used.
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = typeof(Composition).Assembly.GetName().Name, ContentRootPath = data.Path });
+        var certificate = new Lazy<System.Security.Cryptography.X509Certificates.X509Certificate2>(() => ServerCertificate.Load(options, data.Path));
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => Listening.Configure(kestrel, options, () => certificate.Value));
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = StopWithin);
+        builder.Services.AddRoutingCore();
+        AddLogs(builder.Logging, options);
+        AddServices(builder.Services, options, data);
+
+        var app = builder.Build();
+        app.UseRouting();
+        app.MapGrpcService<JobsService>();
+        app.MapGrpcService<DatasetsService>();
+        app.MapGrpcService<BlobsService>();
+        app.MapGrpcService<WorkersService>();
+        app.MapFlightEndpoint();
+        app.MapGrpcHealthChecksService();
+        if (certificate.IsValueCreated || options.Urls.Any(u => u.StartsWith("https:", StringComparison.OrdinalIgnoreCase)))
+            new HostLog(app.Logger).Certificate(ServerCertificate.Fingerprint(certificate.Value));
+        return app;
+    }
+
+    private static void AddServices(IServiceCollection services, CoordinatorOptions options, DataFolder data)
+    {
+        services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
+        services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>();
+        services.AddSingleton<KeyRing>().AddSingleton<AuthenticationInterceptor>();
+        services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
+        services.AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
+        services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddHostedService<ClusterService>();
+        services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
+        services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>();
+        services.AddGrpc(Listening.ConfigureMessages).AddFlightServer<DatasetFlightServer>();
+        services.AddGrpcHealthChecks().AddCheck<EventLoopCheck>("event loop");
+    }
+
+    // Standard output stays free for what a command prints; a local cluster says only what goes wrong.
+    private static void AddLogs(ILoggingBuilder logging, CoordinatorOptions options)
+    {
+        logging.SetMinimumLevel(options.Urls.Count == 0 ? LogLevel.Warning : LogLevel.Information);
+        logging.AddFilter("Microsoft", LogLevel.Warning).AddFilter("Grpc", LogLevel.Warning);
+        logging.AddSimpleConsole(console => (console.SingleLine, console.TimestampFormat, console.ColorBehavior) = (true, "HH:mm:ss ", LoggerColorBehavior.Disabled));
+        logging.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+    }
+}
+
+internal sealed partial class HostLog(ILogger logger)
+{
+    [LoggerMessage(1, LogLevel.Information, "Certificate fingerprint (SHA-256): {Fingerprint}")]
+    public partial void Certificate(string fingerprint);
+
+    [LoggerMessage(2, LogLevel.Information, "Listening on {Address}")]
+    public partial void Listening(string address);
+}

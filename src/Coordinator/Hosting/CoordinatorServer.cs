@@ -1,0 +1,60 @@
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using MLDistributed.Coordinator.Store;
+
+namespace MLDistributed.Coordinator.Hosting;
+
+/// <summary>A coordinator that runs in this process.</summary>
+internal sealed class CoordinatorServer : IAsyncDisposable
+{
+    private readonly WebApplication _app;
+    private readonly DataFolder _data;
+    private readonly CoordinatorOptions _options;
+
+    private CoordinatorServer(WebApplication app, DataFolder data, CoordinatorOptions options)
+    {
+        _app = app;
+        _data = data;
+        _options = options;
+    }
+
+    /// <summary>Where it listens, with the real ports.</summary>
+    public IReadOnlyList<Uri> Addresses => [.. _app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses
+        .Where(a => !a.Contains("unix:", StringComparison.Ordinal)).Select(a => new Uri(a))];
+
+    public IServiceProvider Services => _app.Services;
+
+    public CancellationToken Stopping => _app.Lifetime.ApplicationStopping;
+
+    public static async Task<CoordinatorServer> StartAsync(CoordinatorOptions options, CancellationToken cancellation)
+    {
+        if (options.Validate() is { Count: > 0 } errors)
+            throw new ArgumentException(string.Join('\n', errors), nameof(options));
+        var data = DataFolder.Open(options.DataFolder);
+        try
+        {
+            if (options.SocketPath is not null)
+                Listening.PrepareSocket(options.SocketPath);
+            var app = Composition.Build(options, data);
+            var server = new CoordinatorServer(app, data, options);
+            await app.StartAsync(cancellation).ConfigureAwait(false);
+            if (options.SocketPath is not null)
+                Listening.RestrictSocket(options.SocketPath);
+            return server;
+        }
+        catch
+        {
+            data.Dispose();
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _app.StopAsync().ConfigureAwait(false);
+        await _app.DisposeAsync().ConfigureAwait(false);
+        if (_options.SocketPath is not null)
+            File.Delete(_options.SocketPath);
+        _data.Dispose();
+    }
+}

@@ -1,0 +1,86 @@
+using System.Net;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using MLDistributed.Coordinator.Security;
+
+namespace MLDistributed.Coordinator.Hosting;
+
+/// <summary>The endpoints: a Unix socket that is trusted by its file's mode, and addresses that ask for keys.</summary>
+internal static class Listening
+{
+    private const int MaxMessageBytes = 64 << 20;
+
+    public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Func<System.Security.Cryptography.X509Certificates.X509Certificate2> certificate)
+    {
+        kestrel.AddServerHeader = false;
+        kestrel.Limits.MaxRequestBodySize = null; // uploads are streams; their own limits count
+        kestrel.Limits.MinRequestBodyDataRate = null; // a worker may be silent between two heartbeats
+        kestrel.Limits.MinResponseDataRate = null;
+        kestrel.Limits.Http2.InitialStreamWindowSize = 4 << 20;
+        kestrel.Limits.Http2.InitialConnectionWindowSize = 16 << 20;
+        kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(10);
+        kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(10);
+        if (options.SocketPath is { } path)
+            kestrel.ListenUnixSocket(path, listen =>
+            {
+                listen.Protocols = HttpProtocols.Http2;
+                listen.Use(next => connection =>
+                {
+                    connection.Features.Set(new TrustedConnection());
+                    return next(connection);
+                });
+            });
+        foreach (var url in options.Urls.Select(u => new Uri(u)))
+            Listen(kestrel, url, listen =>
+            {
+                listen.Protocols = HttpProtocols.Http2;
+                if (url.Scheme == "https")
+                    listen.UseHttps(certificate());
+            });
+    }
+
+    public static void ConfigureMessages(Grpc.AspNetCore.Server.GrpcServiceOptions grpc)
+    {
+        grpc.MaxReceiveMessageSize = MaxMessageBytes;
+        grpc.MaxSendMessageSize = MaxMessageBytes;
+        grpc.Interceptors.Add<AuthenticationInterceptor>();
+    }
+
+    /// <summary>Checks that nobody else can reach the socket, and removes one that a killed coordinator left.</summary>
+    public static void PrepareSocket(string path)
+    {
+        var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        RequirePrivate(folder, path);
+        File.Delete(path);
+    }
+
+    public static void RestrictSocket(string path)
+    {
+        if (!OperatingSystem.IsWindows())
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+    }
+
+    private static void RequirePrivate(string folder, string path)
+    {
+        Store.DataFolder.Create(folder);
+        if (OperatingSystem.IsWindows())
+            return;
+        const UnixFileMode others = UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute
+            | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
+        var mode = File.GetUnixFileMode(folder);
+        if ((mode & others) != 0)
+            throw new InvalidOperationException(
+                $"Socket \"{path}\" is in a folder of mode {Convert.ToString((int)mode, 8)}, expected 700: the socket asks for no key, so nobody else may reach it. Run \"chmod 700 {folder}\", or choose another folder.");
+    }
+
+    private static void Listen(KestrelServerOptions kestrel, Uri url, Action<ListenOptions> configure)
+    {
+        if (IPAddress.TryParse(url.Host.Trim('[', ']'), out var address))
+            kestrel.Listen(address, url.Port, configure);
+        else if (url.Host != "localhost")
+            kestrel.ListenAnyIP(url.Port, configure);
+        else if (url.Port == 0)
+            kestrel.Listen(IPAddress.Loopback, 0, configure); // Kestrel has no free port for two addresses at once
+        else
+            kestrel.ListenLocalhost(url.Port, configure);
+    }
+}

@@ -1,0 +1,115 @@
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Coordinator.Workers;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Jobs;
+
+/// <summary>A job as it lives on the event loop.</summary>
+internal sealed class JobEntry
+{
+    public required string Id { get; init; }
+    public required long Number { get; init; }
+    public required string Tenant { get; init; }
+    public required string? RequestId { get; init; }
+    public required JobSpec Spec { get; init; }
+    public required DateTimeOffset Submitted { get; init; }
+
+    public JobState State { get; set; }
+    public string Reason { get; set; } = "";
+    public int Attempt { get; set; } = 1;
+    public DateTimeOffset? Started { get; set; }
+    public DateTimeOffset? Ended { get; set; }
+    public JobResult? Result { get; set; }
+    public JobFailure? Failure { get; set; }
+    public Progress? Progress { get; set; }
+
+    /// <summary>What the next attempt starts from.</summary>
+    public Artifact? Checkpoint { get; set; }
+    public long CheckpointStep { get; set; }
+
+    /// <summary>The last epoch that an attempt told: workers repeat themselves after an outage.</summary>
+    public (int Attempt, int Epoch) LastEpoch { get; set; } = (0, -1);
+
+    /// <summary>What ended the attempts so far.</summary>
+    public List<JobFailure> EarlierFailures { get; } = [];
+
+    /// <summary>The attempt on a worker; null while the job waits for one.</summary>
+    public AttemptEntry? Current { get; set; }
+
+    /// <summary>The next attempt is not placed earlier.</summary>
+    public DateTimeOffset NotBefore { get; set; }
+
+    /// <summary>Why it is being cancelled; null when it is not.</summary>
+    public string? CancelReason { get; set; }
+    public DateTimeOffset CancelDeadline { get; set; }
+
+    public int Watchers { get; set; }
+    public DateTimeOffset UnwatchedSince { get; set; }
+
+    public long LastSequence { get; set; }
+
+    /// <summary>The sequence numbers of the progress and log events that are kept.</summary>
+    public Queue<long> TransientEvents { get; } = [];
+    public JobFeed Feed { get; } = new();
+
+    public bool IsFinal => JobStates.IsFinal(State);
+
+    /// <summary>Waits for a worker.</summary>
+    public bool IsPending => Current is null && State is (JobState.Queued or JobState.Recovering);
+
+    public JobSnapshot ToSnapshot() => new()
+    {
+        Id = Id,
+        Name = Spec.Name,
+        State = State,
+        Reason = Reason,
+        Attempt = Attempt,
+        Submitted = Submitted.ToTimestamp(),
+        Started = Started?.ToTimestamp(),
+        Ended = Ended?.ToTimestamp(),
+        Result = Result,
+        Failure = Failure,
+        Spec = Spec,
+        Progress = Progress,
+    };
+
+    public JobRow ToRow() => new()
+    {
+        Id = Id,
+        Number = Number,
+        Name = Spec.Name,
+        Tenant = Tenant,
+        RequestId = RequestId,
+        State = (int)State,
+        Reason = Reason,
+        Attempt = Attempt,
+        SubmittedAt = Submitted,
+        StartedAt = Started,
+        EndedAt = Ended,
+        Spec = Spec.ToByteArray(),
+        Result = Result?.ToByteArray(),
+        Failure = Failure?.ToByteArray(),
+        CheckpointId = Checkpoint?.Id,
+        CheckpointBytes = Checkpoint?.SizeBytes ?? 0,
+    };
+
+    public static JobEntry FromRow(JobRow row) => new()
+    {
+        Id = row.Id,
+        Number = row.Number,
+        Tenant = row.Tenant,
+        RequestId = row.RequestId,
+        Spec = JobSpec.Parser.ParseFrom(row.Spec),
+        Submitted = row.SubmittedAt,
+        State = (JobState)row.State,
+        Reason = row.Reason,
+        Attempt = row.Attempt,
+        Started = row.StartedAt,
+        Ended = row.EndedAt,
+        Result = row.Result is null ? null : JobResult.Parser.ParseFrom(row.Result),
+        Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
+        Checkpoint = row.CheckpointId is null ? null : new Artifact { Id = row.CheckpointId, SizeBytes = row.CheckpointBytes },
+    };
+}

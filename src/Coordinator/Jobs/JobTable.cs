@@ -1,0 +1,142 @@
+using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
+using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Jobs;
+
+/// <summary>
+/// The living jobs and the latest ended ones. Every change of state is written as a row and published as an event;
+/// used on the event loop only.
+/// </summary>
+internal sealed class JobTable(Journal journal, TimeProvider time)
+{
+    private const int EndedKept = 100;
+    private const int TransientKept = 1000;
+    private const int PruneSlack = 250; // pruning one by one would double the writes
+
+    private readonly Dictionary<string, JobEntry> _jobs = new(StringComparer.Ordinal);
+    private readonly Dictionary<(string Tenant, string RequestId), JobEntry> _byRequest = [];
+    private readonly Queue<JobEntry> _ended = [];
+    private long _lastNumber;
+
+    public IEnumerable<JobEntry> Active => _jobs.Values.Where(j => !j.IsFinal);
+
+    public JobEntry? Find(string id) => _jobs.GetValueOrDefault(id);
+
+    public JobEntry? FindRequest(string tenant, string requestId) => _byRequest.GetValueOrDefault((tenant, requestId));
+
+    /// <summary>Takes jobs back that an earlier run of the coordinator left.</summary>
+    public void Restore(IEnumerable<JobEntry> jobs, long lastNumber)
+    {
+        _lastNumber = lastNumber;
+        foreach (var job in jobs)
+            Keep(job);
+    }
+
+    public JobEntry Add(JobSpec spec, string tenant, string? requestId)
+    {
+        var now = time.GetUtcNow();
+        var job = new JobEntry
+        {
+            Id = OpaqueId.New(),
+            Number = ++_lastNumber,
+            Tenant = tenant,
+            RequestId = string.IsNullOrEmpty(requestId) ? null : requestId,
+            Spec = spec,
+            Submitted = now,
+            UnwatchedSince = now,
+        };
+        Keep(job);
+        Transition(job, JobState.Queued, "submitted");
+        return job;
+    }
+
+    /// <summary>Moves a job to a state, or gives another reason for the one it is in.</summary>
+    public void Transition(JobEntry job, JobState state, string reason, int worldSize = 0)
+    {
+        var isNew = job.LastSequence == 0;
+        (job.State, job.Reason) = (state, reason);
+        var jobEvent = Next(job);
+        jobEvent.State = new StateChanged { State = state, Reason = reason, WorldSize = worldSize, Result = job.Result, Failure = job.Failure };
+        if (state == JobState.Running)
+            job.Started ??= jobEvent.Time.ToDateTimeOffset();
+        if (job.IsFinal)
+            End(job, jobEvent.Time.ToDateTimeOffset());
+
+        var row = job.ToRow();
+        var transition = new JobTransitionRow
+        {
+            JobId = job.Id,
+            Sequence = jobEvent.Sequence,
+            Time = jobEvent.Time.ToDateTimeOffset(),
+            State = (int)state,
+            Attempt = job.Attempt,
+            Reason = reason,
+        };
+        journal.Append(context =>
+        {
+            context.Put(context.Jobs, row, isNew, j => j.Id == row.Id);
+            context.JobTransitions.Add(transition);
+            context.JobEvents.Add(ToRow(job, jobEvent));
+        }, () => job.Feed.Publish(jobEvent));
+    }
+
+    /// <summary>Publishes what a rank or a worker told.</summary>
+    public void Publish(JobEntry job, Action<JobEvent> fill)
+    {
+        var jobEvent = Next(job);
+        fill(jobEvent);
+        journal.Append(context => context.JobEvents.Add(ToRow(job, jobEvent)), () => job.Feed.Publish(jobEvent));
+        if (!JobStates.IsTransient(jobEvent))
+            return;
+        job.TransientEvents.Enqueue(jobEvent.Sequence);
+        if (job.TransientEvents.Count > TransientKept + PruneSlack)
+            Prune(job);
+    }
+
+    public void Log(JobEntry job, Protocol.LogLevel level, string message) => Publish(job, e => e.Log = new LogLine { Level = level, Source = "coordinator", Message = message });
+
+    /// <summary>Writes a job's row without a change of its state.</summary>
+    public void Save(JobEntry job, Action? committed = null)
+    {
+        var row = job.ToRow();
+        journal.Append(context => context.Put(context.Jobs, row, isNew: false, j => j.Id == row.Id), committed);
+    }
+
+    private void Keep(JobEntry job)
+    {
+        _jobs.Add(job.Id, job);
+        if (job.RequestId is not null)
+            _byRequest[(job.Tenant, job.RequestId)] = job;
+    }
+
+    private void End(JobEntry job, DateTimeOffset now)
+    {
+        job.Ended = now;
+        _ended.Enqueue(job);
+        if (_ended.Count <= EndedKept)
+            return;
+        var oldest = _ended.Dequeue();
+        _jobs.Remove(oldest.Id);
+        if (oldest.RequestId is not null)
+            _byRequest.Remove((oldest.Tenant, oldest.RequestId));
+    }
+
+    private void Prune(JobEntry job)
+    {
+        var last = 0L;
+        while (job.TransientEvents.Count > TransientKept)
+            last = job.TransientEvents.Dequeue();
+        var id = job.Id;
+        journal.Append(
+            context => context.JobEvents.Where(e => e.JobId == id && e.Transient && e.Sequence <= last).ExecuteDelete(),
+            () => job.Feed.Prune(last));
+    }
+
+    private JobEvent Next(JobEntry job) => new() { Sequence = ++job.LastSequence, Time = time.GetUtcNow().ToTimestamp(), Attempt = job.Attempt };
+
+    private static JobEventRow ToRow(JobEntry job, JobEvent jobEvent) =>
+        new() { JobId = job.Id, Sequence = jobEvent.Sequence, Transient = JobStates.IsTransient(jobEvent), Event = jobEvent.ToByteArray() };
+}

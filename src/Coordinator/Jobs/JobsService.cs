@@ -1,0 +1,110 @@
+using Grpc.Core;
+using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Cluster;
+using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Jobs;
+
+/// <summary>What clients do with jobs. Living jobs are asked of the event loop, long ended ones of the database.</summary>
+internal sealed class JobsService(
+    ClusterController cluster, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, IHostApplicationLifetime lifetime)
+    : Protocol.Jobs.JobsBase
+{
+    private const int WatchPage = 256;
+
+    public override Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context) => loop.InvokeAsync(cluster.Snapshot);
+
+    public override async Task<SubmitJobReply> SubmitJob(SubmitJobRequest request, ServerCallContext context)
+    {
+        var tenant = Caller.Of(context).Tenant;
+        if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
+            return new SubmitJobReply { JobId = earlier };
+        Validate(request.Spec ?? new JobSpec());
+        var job = await loop.InvokeAsync(() => cluster.Submit(request.Spec!, tenant, request.RequestId)).ConfigureAwait(false);
+        await journal.FlushAsync().ConfigureAwait(false);
+        return new SubmitJobReply { JobId = job.Id };
+    }
+
+    public override async Task WatchJob(WatchJobRequest request, IServerStreamWriter<JobEvent> responseStream, ServerCallContext context)
+    {
+        await GetAsync(request.JobId, context).ConfigureAwait(false);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        var job = await loop.InvokeAsync(() => cluster.OpenWatch(request.JobId)).ConfigureAwait(false);
+        if (job is null)
+        {
+            await foreach (var jobEvent in archive.EventsAsync(request.JobId, request.AfterSequence).WithCancellation(stop.Token).ConfigureAwait(false))
+                await responseStream.WriteAsync(jobEvent, stop.Token).ConfigureAwait(false);
+            return;
+        }
+
+        try
+        {
+            await FollowAsync(job.Feed, request.AfterSequence, responseStream, stop.Token).ConfigureAwait(false);
+        }
+        finally
+        {
+            loop.Post(() => cluster.CloseWatch(job));
+        }
+    }
+
+    public override Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context) => GetAsync(request.JobId, context);
+
+    public override async Task<ListJobsReply> ListJobs(ListJobsRequest request, ServerCallContext context)
+    {
+        var caller = Caller.Of(context);
+        var stored = await archive.ListAsync(caller, request.Limit, request.ActiveOnly, context.CancellationToken).ConfigureAwait(false);
+        var reply = new ListJobsReply();
+        reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id)?.ToSnapshot() ?? s).ToList()).ConfigureAwait(false));
+        return reply;
+    }
+
+    public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
+    {
+        var snapshot = await GetAsync(request.JobId, context).ConfigureAwait(false);
+        var job = await loop.InvokeAsync(() => cluster.Cancel(request.JobId, request.Reason)).ConfigureAwait(false);
+        if (job is null)
+            return snapshot; // it ended long ago
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        await job.Feed.Ended.WaitAsync(stop.Token).ConfigureAwait(false);
+        return await loop.InvokeAsync(job.ToSnapshot).ConfigureAwait(false);
+    }
+
+    private static async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
+    {
+        while (await feed.ReadAsync(afterSequence, WatchPage, cancellation).ConfigureAwait(false) is { Count: > 0 } events)
+            foreach (var jobEvent in events)
+            {
+                await responseStream.WriteAsync(jobEvent, cancellation).ConfigureAwait(false);
+                afterSequence = jobEvent.Sequence;
+            }
+    }
+
+    private async Task<JobSnapshot> GetAsync(string jobId, ServerCallContext context)
+    {
+        var caller = Caller.Of(context);
+        var (tenant, snapshot) = await loop.InvokeAsync(() => cluster.Find(jobId) is { } job ? (job.Tenant, job.ToSnapshot()) : (null, null)).ConfigureAwait(false);
+        if (snapshot is null)
+            (tenant, snapshot) = await archive.FindAsync(jobId, context.CancellationToken).ConfigureAwait(false);
+        // Another tenant's job does not exist for this one.
+        return snapshot is not null && caller.MaySee(tenant!)
+            ? snapshot
+            : throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
+    }
+
+    private void Validate(JobSpec spec)
+    {
+        var errors = JobSpecRules.Validate(spec);
+        if (errors.Count > 0)
+            throw new RpcException(new Status(StatusCode.InvalidArgument, string.Join('\n', errors)));
+        foreach (var id in new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0))
+        {
+            DatasetsService.RequireId(id);
+            if (!datasets.Contains(id))
+                throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
+            datasets.MarkUsed(id);
+        }
+    }
+}

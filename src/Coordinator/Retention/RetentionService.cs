@@ -1,0 +1,99 @@
+using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Blobs;
+using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Retention;
+
+/// <summary>Removes what <see cref="RetentionRules"/> says, once an hour.</summary>
+internal sealed class RetentionService(
+    ClusterDatabase database, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
+{
+    private static readonly TimeSpan Interval = TimeSpan.FromHours(1);
+    private readonly RetentionLog _log = new(logger);
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        // The first look comes after an interval: a start has better things to do.
+        using var timer = new PeriodicTimer(Interval, options.Time);
+        while (await timer.WaitForNextTickAsync(stoppingToken).ConfigureAwait(false))
+        {
+            try
+            {
+                await CollectAsync(stoppingToken).ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or DbUpdateException)
+            {
+                _log.Failed(e);
+            }
+        }
+    }
+
+    internal async Task CollectAsync(CancellationToken cancellation)
+    {
+        using var context = database.NewContext();
+        var now = options.Time.GetUtcNow();
+        var doomed = RetentionRules.Decide(
+            now, await FilesAsync(context, cancellation).ConfigureAwait(false), await ReferencesAsync(context, now, cancellation).ConfigureAwait(false), options.RetentionPeriod);
+        foreach (var file in doomed)
+        {
+            Remove(file);
+            _log.Removed(file.Kind, file.Id);
+        }
+
+        var ids = doomed.Select(f => f.Id).ToArray();
+        await context.Datasets.Where(d => ids.Contains(d.Id)).ExecuteDeleteAsync(cancellation).ConfigureAwait(false);
+        await context.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDeleteAsync(cancellation).ConfigureAwait(false);
+    }
+
+    // The folder says what there is; the database when it was last used (a file that it does not know: when it was written).
+    private async Task<List<StoredFile>> FilesAsync(ClusterDbContext context, CancellationToken cancellation)
+    {
+        var datasetUse = await context.Datasets.ToDictionaryAsync(d => d.Id, d => d.UsedAt, cancellation).ConfigureAwait(false);
+        var blobUse = await context.Blobs.ToDictionaryAsync(b => b.Id, b => b.UsedAt, cancellation).ConfigureAwait(false);
+        return
+        [
+            .. datasets.Files().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.Dataset, f, datasetUse)),
+            .. datasets.Partials().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.PartialDataset, f, [])),
+            .. blobs.Files().Select(f => File(f.Name, StoredKind.Blob, f, blobUse)),
+        ];
+
+        static StoredFile File(string id, StoredKind kind, FileSystemInfo file, Dictionary<string, DateTimeOffset> used) =>
+            new(id, kind, used.TryGetValue(id, out var time) ? time : new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero));
+    }
+
+    private async Task<List<FileReference>> ReferencesAsync(ClusterDbContext context, DateTimeOffset now, CancellationToken cancellation)
+    {
+        var limit = now - options.RetentionPeriod;
+        var references = new List<FileReference>();
+        await foreach (var job in context.Jobs.AsNoTracking().Where(j => j.EndedAt == null || j.EndedAt > limit).AsAsyncEnumerable().WithCancellation(cancellation).ConfigureAwait(false))
+        {
+            var data = JobSpec.Parser.ParseFrom(job.Spec).Data;
+            var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
+            references.AddRange(results.Append(data.DatasetId).Append(data.ValidationDatasetId).Append(job.CheckpointId ?? "")
+                .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
+        }
+
+        return references;
+    }
+
+    private void Remove(StoredFile file)
+    {
+        switch (file.Kind)
+        {
+            case StoredKind.Dataset: datasets.Delete(file.Id); break;
+            case StoredKind.PartialDataset: datasets.Partial(file.Id).Delete(); break;
+            case StoredKind.Blob: blobs.Delete(file.Id); break;
+        }
+    }
+}
+
+internal sealed partial class RetentionLog(ILogger logger)
+{
+    [LoggerMessage(401, LogLevel.Information, "Removed {Kind} {Id}: no job needs it")]
+    public partial void Removed(StoredKind kind, string id);
+
+    [LoggerMessage(402, LogLevel.Warning, "Could not remove old files; the next hour tries again")]
+    public partial void Failed(Exception error);
+}

@@ -1,0 +1,26 @@
+namespace MLDistributed.Coordinator.Security;
+
+/// <summary>Which scopes open which calls.</summary>
+internal static class AccessRules
+{
+    private const Scopes Readers = Scopes.Read | Scopes.Submit | Scopes.Admin;
+    private const Scopes Submitters = Scopes.Submit | Scopes.Admin;
+
+    /// <summary>The scopes of which one is needed; <see cref="Scopes.None"/>: open to all.</summary>
+    /// <param name="method">A gRPC method as "/package.Service/Method".</param>
+    public static Scopes Required(string method) => method switch
+    {
+        "/mldist.v1.Workers/Join" => Scopes.None, // the token is checked by the call itself
+        "/mldist.v1.Workers/Connect" or "/mldist.v1.Blobs/Upload" => Scopes.Worker,
+        "/mldist.v1.Blobs/Download" => Readers | Scopes.Worker,
+        "/mldist.v1.Jobs/SubmitJob" or "/mldist.v1.Jobs/CancelJob" => Submitters,
+        "/mldist.v1.Datasets/AdoptDataset" => Submitters,
+        "/arrow.flight.protocol.FlightService/DoPut" => Submitters,
+        _ when method.StartsWith("/mldist.v1.Jobs/", StringComparison.Ordinal) => Readers,
+        _ when method.StartsWith("/mldist.v1.Datasets/", StringComparison.Ordinal) => Readers,
+        _ => Scopes.Admin,
+    };
+
+    /// <summary>Calls that need neither key nor protocol version.</summary>
+    public static bool IsOpen(string method) => method.StartsWith("/grpc.health.v1.Health/", StringComparison.Ordinal);
+}

@@ -1,0 +1,52 @@
+using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
+
+namespace MLDistributed.Coordinator;
+
+/// <summary>Manages keys and join tokens in a coordinator's data folder, whether the coordinator runs or not.</summary>
+public static class CoordinatorAdministration
+{
+    /// <summary>Makes an API key and returns it; it is stored as a hash only and cannot be shown again.</summary>
+    /// <param name="dataFolder">The coordinator's data folder.</param>
+    /// <param name="name">For people: whose key it is.</param>
+    /// <param name="tenant">The owner of what is submitted with the key.</param>
+    /// <param name="scopes">What the key may do.</param>
+    /// <exception cref="ArgumentException">The name is empty, or the scopes are none or a worker's.</exception>
+    public static string CreateKey(string dataFolder, string name, string tenant, Scopes scopes)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(name);
+        ArgumentException.ThrowIfNullOrWhiteSpace(tenant);
+        if (scopes == Scopes.None || (scopes & ~(Scopes.Read | Scopes.Submit | Scopes.Admin)) != 0)
+            throw new ArgumentException($"Scopes are \"{scopes}\", expected one or more of Read, Submit and Admin. Workers get their credential by a join token.", nameof(scopes));
+        return Open(dataFolder).CreateKey(name, tenant, scopes).Secret;
+    }
+
+    /// <summary>All keys, the revoked ones too, oldest first.</summary>
+    public static IReadOnlyList<ApiKeyInfo> ListKeys(string dataFolder) =>
+        [.. Open(dataFolder).ListKeys().Select(k => new ApiKeyInfo(k.Id, k.Name, k.Tenant, (Scopes)k.Scopes, k.CreatedAt, k.RevokedAt))];
+
+    /// <summary>Revokes a key at once.</summary>
+    /// <returns>Whether there was such a key that was not revoked before.</returns>
+    public static bool RevokeKey(string dataFolder, string keyId) => Open(dataFolder).RevokeKey(keyId);
+
+    /// <summary>Makes a token by which one worker may join.</summary>
+    /// <param name="dataFolder">The coordinator's data folder.</param>
+    /// <param name="validFor">How long; null: one day.</param>
+    public static string CreateJoinToken(string dataFolder, TimeSpan? validFor = null) =>
+        Open(dataFolder).CreateJoinToken(validFor ?? TimeSpan.FromDays(1));
+
+    private static KeyRing Open(string dataFolder)
+    {
+        DataFolder.Create(Path.GetFullPath(dataFolder));
+        return new KeyRing(ClusterDatabase.Open(Path.GetFullPath(dataFolder)), TimeProvider.System);
+    }
+}
+
+/// <summary>An API key as it may be shown.</summary>
+/// <param name="Id">By which it is revoked.</param>
+/// <param name="Name">Whose it is.</param>
+/// <param name="Tenant">The owner of what is submitted with it.</param>
+/// <param name="Scopes">What it may do.</param>
+/// <param name="Created">When it was made.</param>
+/// <param name="Revoked">When it was revoked; null: it is valid.</param>
+public sealed record ApiKeyInfo(string Id, string Name, string Tenant, Scopes Scopes, DateTimeOffset Created, DateTimeOffset? Revoked);

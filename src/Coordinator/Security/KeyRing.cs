@@ -1,0 +1,86 @@
+using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Store;
+
+namespace MLDistributed.Coordinator.Security;
+
+/// <summary>The API keys, join tokens and worker credentials of a database.</summary>
+internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
+{
+    /// <summary>Whom a secret belongs to; null when it is unknown or revoked.</summary>
+    public async Task<Caller?> FindAsync(string secret, CancellationToken cancellation)
+    {
+        var hash = Secret.Hash(secret);
+        using var context = database.NewContext();
+        var key = await context.ApiKeys.AsNoTracking().FirstOrDefaultAsync(k => k.Hash == hash && k.RevokedAt == null, cancellation).ConfigureAwait(false);
+        if (key is not null)
+            return new Caller(key.Name, key.Tenant, (Scopes)key.Scopes);
+        var worker = await context.Workers.AsNoTracking().FirstOrDefaultAsync(w => w.CredentialHash == hash && w.RevokedAt == null, cancellation).ConfigureAwait(false);
+        return worker is null ? null : new Caller(worker.Host, "", Scopes.Worker, worker.Id);
+    }
+
+    public bool IsEmpty()
+    {
+        using var context = database.NewContext();
+        return !context.ApiKeys.Any();
+    }
+
+    public (ApiKeyRow Row, string Secret) CreateKey(string name, string tenant, Scopes scopes)
+    {
+        var secret = Secret.New("mlk_");
+        var row = new ApiKeyRow
+        {
+            Id = OpaqueId.New()[..12],
+            Hash = Secret.Hash(secret),
+            Name = name,
+            Tenant = tenant,
+            Scopes = (int)scopes,
+            CreatedAt = time.GetUtcNow(),
+        };
+        using var context = database.NewContext();
+        context.ApiKeys.Add(row);
+        context.SaveChanges();
+        return (row, secret);
+    }
+
+    public IReadOnlyList<ApiKeyRow> ListKeys()
+    {
+        using var context = database.NewContext();
+        return [.. context.ApiKeys.AsNoTracking().OrderBy(k => k.CreatedAt)];
+    }
+
+    public bool RevokeKey(string id)
+    {
+        using var context = database.NewContext();
+        DateTimeOffset? now = time.GetUtcNow();
+        return context.ApiKeys.Where(k => k.Id == id && k.RevokedAt == null).ExecuteUpdate(set => set.SetProperty(k => k.RevokedAt, now)) > 0;
+    }
+
+    public string CreateJoinToken(TimeSpan validFor)
+    {
+        var secret = Secret.New("mlj_");
+        var now = time.GetUtcNow();
+        using var context = database.NewContext();
+        context.JoinTokens.Add(new JoinTokenRow { Hash = Secret.Hash(secret), CreatedAt = now, ExpiresAt = now + validFor });
+        context.SaveChanges();
+        return secret;
+    }
+
+    /// <summary>Uses up a join token; null when it is unknown, used or expired.</summary>
+    public async Task<(string WorkerId, string Credential)?> JoinAsync(string token, string host, CancellationToken cancellation)
+    {
+        var hash = Secret.Hash(token);
+        var now = time.GetUtcNow();
+        DateTimeOffset? used = now;
+        using var context = database.NewContext();
+        // One statement, so that of two workers with the same token one fails.
+        var taken = await context.JoinTokens.Where(t => t.Hash == hash && t.UsedAt == null && t.ExpiresAt > now)
+            .ExecuteUpdateAsync(set => set.SetProperty(t => t.UsedAt, used), cancellation).ConfigureAwait(false);
+        if (taken == 0)
+            return null;
+        var credential = Secret.New("mlw_");
+        var worker = new WorkerRow { Id = OpaqueId.New(), Host = host, CredentialHash = Secret.Hash(credential), JoinedAt = now };
+        context.Workers.Add(worker);
+        await context.SaveChangesAsync(cancellation).ConfigureAwait(false);
+        return (worker.Id, credential);
+    }
+}

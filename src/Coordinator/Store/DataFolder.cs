@@ -1,0 +1,51 @@
+namespace MLDistributed.Coordinator.Store;
+
+/// <summary>A coordinator's folder: the database, the blobs and the datasets; held by one coordinator at a time.</summary>
+internal sealed class DataFolder : IDisposable
+{
+    private readonly FileStream _lock;
+
+    private DataFolder(string path)
+    {
+        Path = path;
+        _lock = Lock(path);
+        foreach (var folder in new[] { Blobs, Datasets, Incoming })
+            Directory.CreateDirectory(folder);
+    }
+
+    public string Path { get; }
+    public string Blobs => System.IO.Path.Combine(Path, "blobs");
+    public string Datasets => System.IO.Path.Combine(Path, "datasets");
+    public string Incoming => System.IO.Path.Combine(Path, "incoming");
+
+    /// <exception cref="IOException">Another coordinator holds the folder.</exception>
+    public static DataFolder Open(string path)
+    {
+        path = System.IO.Path.GetFullPath(path);
+        Create(path);
+        return new DataFolder(path);
+    }
+
+    /// <summary>Makes the folder, for its owner alone.</summary>
+    public static void Create(string path)
+    {
+        if (OperatingSystem.IsWindows())
+            Directory.CreateDirectory(path);
+        else
+            Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+
+    public void Dispose() => _lock.Dispose();
+
+    private static FileStream Lock(string path)
+    {
+        try
+        {
+            return new FileStream(System.IO.Path.Combine(path, "coordinator.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e)
+        {
+            throw new IOException($"Data folder \"{path}\" is in use by another coordinator. Stop that one, or choose another folder.", e);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+namespace MLDistributed.Coordinator.Store;
+
+internal sealed class JobRow
+{
+    public required string Id { get; set; }
+    public required long Number { get; set; }
+    public required string Name { get; set; }
+    public required string Tenant { get; set; }
+    public required string? RequestId { get; set; }
+    public required int State { get; set; }
+    public required string Reason { get; set; }
+    public required int Attempt { get; set; }
+    public required DateTimeOffset SubmittedAt { get; set; }
+    public DateTimeOffset? StartedAt { get; set; }
+    public DateTimeOffset? EndedAt { get; set; }
+    public required byte[] Spec { get; set; }
+    public byte[]? Result { get; set; }
+    public byte[]? Failure { get; set; }
+    public string? CheckpointId { get; set; }
+    public long CheckpointBytes { get; set; }
+}
+
+internal sealed class JobTransitionRow
+{
+    public required string JobId { get; set; }
+    public required long Sequence { get; set; }
+    public required DateTimeOffset Time { get; set; }
+    public required int State { get; set; }
+    public required int Attempt { get; set; }
+    public required string Reason { get; set; }
+}
+
+internal sealed class JobEventRow
+{
+    public required string JobId { get; set; }
+    public required long Sequence { get; set; }
+
+    /// <summary>Progress and log lines: only the latest are kept.</summary>
+    public required bool Transient { get; set; }
+    public required byte[] Event { get; set; }
+}
+
+internal sealed class AttemptRow
+{
+    public required string Id { get; set; }
+    public required string JobId { get; set; }
+    public required int Number { get; set; }
+    public required string WorkerId { get; set; }
+    public required string Host { get; set; }
+    public required string Slots { get; set; }
+    public required DateTimeOffset StartedAt { get; set; }
+    public DateTimeOffset? EndedAt { get; set; }
+    public string? Outcome { get; set; }
+    public byte[]? Failure { get; set; }
+}
+
+internal sealed class DatasetRow
+{
+    public required string Id { get; set; }
+    public required string Tenant { get; set; }
+    public required long RowCount { get; set; }
+    public required long SizeBytes { get; set; }
+    public required DateTimeOffset CreatedAt { get; set; }
+    public required DateTimeOffset UsedAt { get; set; }
+}
+
+internal sealed class BlobRow
+{
+    public required string Id { get; set; }
+    public required long SizeBytes { get; set; }
+    public required DateTimeOffset CreatedAt { get; set; }
+    public required DateTimeOffset UsedAt { get; set; }
+}
+
+internal sealed class ApiKeyRow
+{
+    public required string Id { get; set; }
+    public required byte[] Hash { get; set; }
+    public required string Name { get; set; }
+    public required string Tenant { get; set; }
+    public required int Scopes { get; set; }
+    public required DateTimeOffset CreatedAt { get; set; }
+    public DateTimeOffset? RevokedAt { get; set; }
+}
+
+internal sealed class JoinTokenRow
+{
+    public required byte[] Hash { get; set; }
+    public required DateTimeOffset CreatedAt { get; set; }
+    public required DateTimeOffset ExpiresAt { get; set; }
+    public DateTimeOffset? UsedAt { get; set; }
+}
+
+internal sealed class WorkerRow
+{
+    public required string Id { get; set; }
+    public required string Host { get; set; }
+    public required byte[] CredentialHash { get; set; }
+    public required DateTimeOffset JoinedAt { get; set; }
+    public DateTimeOffset? RevokedAt { get; set; }
+}
+
+/// <summary>One start of a coordinator on this database; its id fences the worker sessions of earlier ones.</summary>
+internal sealed class StartRow
+{
+    public long Id { get; set; }
+    public required DateTimeOffset Time { get; set; }
+}

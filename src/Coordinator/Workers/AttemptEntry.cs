@@ -1,0 +1,33 @@
+using Google.Protobuf;
+using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Workers;
+
+/// <summary>An attempt of a job on a worker. It holds its slots until the worker says that it ended, or is lost.</summary>
+internal sealed class AttemptEntry
+{
+    public required string Id { get; init; }
+    public required string JobId { get; init; }
+    public required int Number { get; init; }
+    public required WorkerEntry Worker { get; init; }
+    public required IReadOnlyList<int> Slots { get; init; }
+    public required DateTimeOffset Started { get; init; }
+
+    /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
+    public DateTimeOffset? MissingSince { get; set; }
+
+    public AttemptRow ToRow(DateTimeOffset? ended = null, string? outcome = null, JobFailure? failure = null) => new()
+    {
+        Id = Id,
+        JobId = JobId,
+        Number = Number,
+        WorkerId = Worker.Id,
+        Host = Worker.Host,
+        Slots = string.Join(',', Slots),
+        StartedAt = Started,
+        EndedAt = ended,
+        Outcome = outcome,
+        Failure = failure?.ToByteArray(),
+    };
+}

@@ -1,0 +1,37 @@
+using MLDistributed.Coordinator.Scheduling;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Workers;
+
+/// <summary>A worker as it lives on the event loop.</summary>
+internal sealed class WorkerEntry
+{
+    public required string Id { get; init; }
+    public string Host { get; set; } = "";
+    public IReadOnlyList<Device> Devices { get; set; } = [];
+    public DateTimeOffset LastSeen { get; set; }
+
+    /// <summary>Known from the database only: it has not connected to this coordinator yet.</summary>
+    public bool IsRestored { get; set; }
+    public bool IsLost { get; set; }
+
+    /// <summary>Its open stream; null between two connections.</summary>
+    public WorkerSession? Session { get; set; }
+
+    /// <summary>What runs there, wanted or being stopped, by attempt id.</summary>
+    public Dictionary<string, AttemptEntry> Attempts { get; } = new(StringComparer.Ordinal);
+
+    public WorkerCapacity ToCapacity()
+    {
+        var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot)))]);
+    }
+
+    public WorkerSnapshot ToSnapshot() => new()
+    {
+        Id = Id,
+        Host = Host,
+        Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : "ready",
+        Devices = { Devices },
+    };
+}

@@ -1,0 +1,57 @@
+using Grpc.Core;
+using MLDistributed.Coordinator.Membership;
+using MLDistributed.Coordinator.Scheduling;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Workers;
+
+/// <summary>The workers that are, or were lately, connected; used on the event loop only.</summary>
+internal sealed class WorkerTable
+{
+    private static readonly TimeSpan LostShownFor = TimeSpan.FromMinutes(10);
+    private readonly Dictionary<string, WorkerEntry> _workers = new(StringComparer.Ordinal);
+    private long _lastEpoch;
+
+    /// <summary>Makes the epochs of this run higher than those of all runs before.</summary>
+    /// <param name="start">Counts the coordinator's starts on its database.</param>
+    public void StartEpochs(long start) => _lastEpoch = start << 32;
+
+    public WorkerEntry? Find(string id) => _workers.GetValueOrDefault(id);
+
+    public IReadOnlyList<WorkerCapacity> Capacities() => [.. _workers.Values.Where(w => w is { Session: not null, IsLost: false }).Select(w => w.ToCapacity())];
+
+    public IEnumerable<Member> Members() => _workers.Values.Where(w => !w.IsLost).Select(w => new Member(w.Id, w.Host, w.LastSeen, w.IsRestored));
+
+    public IEnumerable<AttemptEntry> Attempts() => _workers.Values.SelectMany(w => w.Attempts.Values);
+
+    public IEnumerable<WorkerSnapshot> Snapshots() => _workers.Values.Where(w => !w.IsRestored).Select(w => w.ToSnapshot());
+
+    /// <summary>A worker that ran an attempt when the coordinator stopped.</summary>
+    public WorkerEntry Restore(string id, string host, DateTimeOffset now)
+    {
+        if (!_workers.TryGetValue(id, out var worker))
+            _workers.Add(id, worker = new WorkerEntry { Id = id, Host = host, LastSeen = now, IsRestored = true });
+        return worker;
+    }
+
+    /// <summary>Opens a session and ends the worker's earlier one, if its stream still hangs.</summary>
+    public (WorkerEntry Worker, WorkerSession Session) Open(Hello hello, DateTimeOffset now)
+    {
+        if (!_workers.TryGetValue(hello.WorkerId, out var worker))
+            _workers.Add(hello.WorkerId, worker = new WorkerEntry { Id = hello.WorkerId });
+        var session = new WorkerSession(worker, ++_lastEpoch);
+        worker.Session?.Close(StatusCode.Aborted, $"Session {session.Epoch} of this worker took over from session {worker.Session.Epoch}.");
+        worker.Session = session;
+        worker.Host = hello.Host;
+        worker.Devices = hello.Devices;
+        worker.LastSeen = now;
+        worker.IsRestored = worker.IsLost = false;
+        return (worker, session);
+    }
+
+    public void Forget(DateTimeOffset now)
+    {
+        foreach (var worker in _workers.Values.Where(w => w.IsLost && now - w.LastSeen > LostShownFor).ToList())
+            _workers.Remove(worker.Id);
+    }
+}

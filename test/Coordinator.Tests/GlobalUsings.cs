@@ -1,0 +1,3 @@
+global using Grpc.Core;
+global using MLDistributed.Coordinator.Tests.Support;
+global using MLDistributed.Protocol;

@@ -1,0 +1,75 @@
+namespace MLDistributed.Coordinator.Tests.Support;
+
+/// <summary>A worker whose every word a test speaks.</summary>
+internal sealed class FakeWorker : IDisposable
+{
+    private readonly AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> _call;
+
+    private FakeWorker(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call) => _call = call;
+
+    public Welcome Welcome { get; private set; } = new();
+
+    public static async Task<FakeWorker> ConnectAsync(TestCoordinator coordinator, string id = "w1", int slots = 2, params string[] running) =>
+        await ConnectAsync(coordinator.Connect().Invoker, id, slots, running);
+
+    public static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running)
+    {
+        var worker = new FakeWorker(new Protocol.Workers.WorkersClient(invoker).Connect());
+        var hello = new Hello { WorkerId = id, Host = "host-" + id, ProtocolVersion = ProtocolVersion.Current, RunningAttempts = { running } };
+        hello.Devices.AddRange(Enumerable.Range(0, slots).Select(s => new Device { Slot = s, Index = s, Kind = DeviceKind.Cpu, Name = "core" }));
+        await worker._call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }).Within();
+        worker.Welcome = (await worker.NextAsync()).Welcome;
+        return worker;
+    }
+
+    public async Task<StartAttempt> ExpectStartAsync() =>
+        (await NextAsync()).StartAttempt ?? throw new AssertFailedException("The command is no StartAttempt.");
+
+    public async Task<StopAttempt> ExpectStopAsync() =>
+        (await NextAsync()).StopAttempt ?? throw new AssertFailedException("The command is no StopAttempt.");
+
+    /// <summary>How the coordinator ended the stream.</summary>
+    public Task<RpcException> RefusedAsync(StatusCode code) => _call.ResponseStream.MoveNext(CancellationToken.None).Fails(code);
+
+    public Task BeatAsync() => SendAsync(new WorkerMessage { Heartbeat = new Heartbeat() });
+
+    public Task StartedAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptStarted = new AttemptStarted { AttemptId = attempt.AttemptId } });
+
+    public Task ProgressAsync(StartAttempt attempt, long step) =>
+        SendAsync(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = attempt.AttemptId, Progress = new Progress { Step = step } } });
+
+    public Task EpochAsync(StartAttempt attempt, int epoch) =>
+        SendAsync(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = attempt.AttemptId, Epoch = new EpochEnded { Epoch = epoch } } });
+
+    public Task CheckpointAsync(StartAttempt attempt, Artifact artifact, long step) =>
+        SendAsync(new WorkerMessage { CheckpointSaved = new CheckpointSaved { AttemptId = attempt.AttemptId, Artifact = artifact, Step = step } });
+
+    public Task StoppedAsync(string attemptId) => SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attemptId, Stopped = new Stopped() } });
+
+    public Task SucceedAsync(StartAttempt attempt, params Artifact[] artifacts)
+    {
+        var result = new JobResult { WorldSize = attempt.Slots.Count, Epochs = 2 };
+        foreach (var (artifact, index) in artifacts.Select((a, i) => (a, i)))
+            result.Artifacts.Add($"file{index}", artifact);
+        return SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Result = result } });
+    }
+
+    public Task FailAsync(StartAttempt attempt, FailureKind kind, long step = 0, string message = "Rank 1 was killed by signal 9.") =>
+        SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Failure = new JobFailure { Kind = kind, Message = message, Step = step, ExitCode = 137 } } });
+
+    public Task SendAsync(WorkerMessage message)
+    {
+        if (message.SessionEpoch == 0)
+            message.SessionEpoch = Welcome.SessionEpoch;
+        return _call.RequestStream.WriteAsync(message).Within();
+    }
+
+    /// <summary>Breaks the connection without a word.</summary>
+    public void Dispose() => _call.Dispose();
+
+    private async Task<WorkerCommand> NextAsync()
+    {
+        Assert.IsTrue(await _call.ResponseStream.MoveNext(CancellationToken.None).Within(), "The coordinator closed the stream.");
+        return _call.ResponseStream.Current;
+    }
+}

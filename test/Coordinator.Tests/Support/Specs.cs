@@ -1,0 +1,53 @@
+using System.Security.Cryptography;
+using System.Text;
+using Google.Protobuf;
+
+namespace MLDistributed.Coordinator.Tests.Support;
+
+internal static class Specs
+{
+    public static readonly string DatasetId = new('a', 64);
+
+    public static JobSpec Valid(string name = "job", Action<JobSpec>? change = null)
+    {
+        var spec = new JobSpec
+        {
+            Name = name,
+            Task = MlTask.Binary,
+            Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 4, OutputSize = 1 } },
+            Data = new DataSpec { DatasetId = DatasetId, RowCount = 10 },
+            Optimizer = new OptimizerSpec { Sgd = new SgdSpec(), LearningRate = 0.1 },
+            Epochs = 2,
+            GlobalBatchSize = 4,
+            MaxAttempts = 3,
+            Resources = new ResourceSpec { MinRanks = 1 },
+            DisconnectPolicy = DisconnectPolicy.Finish,
+        };
+        change?.Invoke(spec);
+        return spec;
+    }
+
+    /// <summary>Puts a dataset into the store, so that jobs may name it. Nobody reads it here.</summary>
+    public static async Task AddDatasetAsync(TestCoordinator coordinator)
+    {
+        var found = await coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = DatasetId }).Within();
+        var path = Path.Combine(found.IncomingFolder, "data.arrow");
+        await File.WriteAllTextAsync(path, "arrow");
+        await coordinator.Datasets.AdoptDatasetAsync(new AdoptDatasetRequest { DatasetId = DatasetId, Path = path, RowCount = 10 }).Within();
+    }
+
+    public static async Task<string> SubmitAsync(TestCoordinator coordinator, JobSpec? spec = null, string requestId = "")
+    {
+        var reply = await coordinator.Jobs.SubmitJobAsync(new SubmitJobRequest { Spec = spec ?? Valid(), RequestId = requestId }).Within();
+        return reply.JobId;
+    }
+
+    public static async Task<Artifact> UploadAsync(TestCoordinator coordinator, string content)
+    {
+        var bytes = Encoding.UTF8.GetBytes(content);
+        using var call = coordinator.Blobs.Upload();
+        await call.RequestStream.WriteAsync(new Chunk { Id = Convert.ToHexStringLower(SHA256.HashData(bytes)), TotalBytes = bytes.Length, Data = ByteString.CopyFrom(bytes) });
+        await call.RequestStream.CompleteAsync();
+        return (await call.ResponseAsync.Within()).Artifact;
+    }
+}
