@@ -101,8 +101,9 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
     {
         try
         {
-            foreach (var segment in Directory.EnumerateFiles(SegmentFolder, $"mldist-{AttemptId}*"))
-                File.Delete(segment);
+            File.Delete(SegmentPath);
+            foreach (var part in Directory.EnumerateFiles(SegmentFolder, $"mldist-{AttemptId}.*"))
+                File.Delete(part);
             if (Directory.Exists(Folder))
                 Directory.Delete(Folder, recursive: true);
         }
