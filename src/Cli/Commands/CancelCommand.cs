@@ -1,0 +1,30 @@
+using System.CommandLine;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Cli.Commands;
+
+/// <summary>mldist cancel</summary>
+internal sealed class CancelCommand : Command
+{
+    private readonly ClusterOptions _cluster = new();
+    private readonly Argument<string> _job = new("job") { Description = "The job's id." };
+    private readonly Option<string> _reason = new("--reason") { Description = "For those who ask later.", DefaultValueFactory = _ => "Cancelled with \"mldist cancel\"." };
+
+    public CancelCommand() : base("cancel", "Cancel a job. Returns when its ranks are stopped.")
+    {
+        Add(_job);
+        Add(_reason);
+        _cluster.AddTo(this);
+        SetAction(CancelAsync);
+    }
+
+    private async Task<int> CancelAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        using var connection = _cluster.Open(parsed);
+        var job = await new Jobs.JobsClient(connection.Invoker)
+            .CancelJobAsync(new CancelJobRequest { JobId = parsed.GetRequiredValue(_job), Reason = parsed.GetRequiredValue(_reason) }, cancellationToken: cancellation)
+            .ConfigureAwait(false);
+        Console.WriteLine($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}");
+        return ExitCode.Success;
+    }
+}

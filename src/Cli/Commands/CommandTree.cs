@@ -1,0 +1,75 @@
+using System.CommandLine;
+using Grpc.Core;
+using MLDistributed.Worker;
+
+namespace MLDistributed.Cli.Commands;
+
+/// <summary>All commands, and what becomes of their errors: one sentence on standard error and an exit code.</summary>
+internal static class CommandTree
+{
+    public static async Task<int> RunAsync(string[] args)
+    {
+        var parsed = Create().Parse(args);
+        if (parsed.Errors.Count > 0)
+        {
+            await Console.Error.WriteLineAsync($"{string.Join(" ", parsed.Errors.Select(e => e.Message))} See \"mldist {parsed.CommandResult.Command.Name} --help\".".Replace("mldist mldist", "mldist", StringComparison.Ordinal)).ConfigureAwait(false);
+            return ExitCode.Usage;
+        }
+
+        try
+        {
+            return await parsed.InvokeAsync(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                // The services have their own rules for signals.
+                ProcessTerminationTimeout = parsed.CommandResult.Command is ServiceCommand ? null : TimeSpan.FromSeconds(2),
+            }).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            var (message, code) = Explain(e);
+            await Console.Error.WriteLineAsync(message).ConfigureAwait(false);
+            return code;
+        }
+    }
+
+    private static RootCommand Create() => new("Trains ML.NET's neural networks on many cores, GPUs and machines.")
+    {
+        new CoordinatorCommand(),
+        new WorkerCommand(),
+        new JobsCommand(),
+        new WatchCommand(),
+        new CancelCommand(),
+        new WorkersCommand(),
+        new KeysCommand(),
+        new TokensCommand(),
+        new Command("rank", "A training process of a worker.") { Hidden = true },
+    };
+
+    private static (string Message, int Code) Explain(Exception e) => e switch
+    {
+        CliException cli => (cli.Message, cli.Code),
+        AgentException agent => (agent.Message, ExitCode.Failure),
+        OperationCanceledException => ("Cancelled.", ExitCode.Failure),
+        RpcException { StatusCode: StatusCode.Unavailable } rpc => ($"The coordinator does not answer ({rpc.Status.Detail}). Check --coordinator or MLDIST_COORDINATOR.", ExitCode.Failure),
+        RpcException { StatusCode: StatusCode.Unauthenticated or StatusCode.PermissionDenied } rpc => ($"The coordinator refuses the key ({rpc.Status.Detail}). Check --api-key or MLDIST_API_KEY.", ExitCode.Failure),
+        RpcException rpc => (rpc.Status.Detail, ExitCode.Failure),
+        ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException => (e.Message, ExitCode.Failure),
+        _ => ($"{e.GetType().Name}: {e.Message} This is a defect of MLDistributed: report it with this line.", ExitCode.Failure),
+    };
+}
+
+/// <summary>A command that runs until it is told to leave.</summary>
+internal abstract class ServiceCommand(string name, string description) : Command(name, description)
+{
+    protected static Option<string?> RunDirectory() => new("--run-directory")
+    {
+        Description = "A folder to hold while this service runs; the last of its holders removes it. For apps that start their own cluster.",
+        HelpName = "R",
+    };
+
+    protected static Option<bool> Lifeline() => new("--lifeline")
+    {
+        Description = "Leave when standard input ends, and ignore Ctrl-C. For apps that start their own cluster.",
+    };
+}

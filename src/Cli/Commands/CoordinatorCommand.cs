@@ -1,0 +1,49 @@
+using System.CommandLine;
+using MLDistributed.Cli.Hosting;
+using MLDistributed.Coordinator;
+
+namespace MLDistributed.Cli.Commands;
+
+/// <summary>mldist coordinator</summary>
+internal sealed class CoordinatorCommand : ServiceCommand
+{
+    private readonly Option<string> _data = new("--data") { Description = "Folder of the database and the stored files; made when missing.", Required = true, HelpName = "D" };
+    private readonly Option<string?> _socket = new("--socket") { Description = "A Unix socket to listen on, without keys: in a folder that only its users can enter.", HelpName = "S" };
+    private readonly Option<string[]> _urls = new("--urls") { Description = "Addresses to listen on: https://host:port or http://host:port, several separated by spaces or semicolons.", HelpName = "u", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<string?> _certificate = new("--certificate") { Description = "PFX or PEM certificate for https. Default: a self-signed one, whose fingerprint is printed.", HelpName = "f" };
+    private readonly Option<string?> _key = new("--certificate-key") { Description = "Key of a PEM certificate, when in a file of its own.", HelpName = "f" };
+    private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };
+    private readonly Option<string?> _run = RunDirectory();
+    private readonly Option<bool> _lifeline = Lifeline();
+
+    public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
+    {
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _run, _lifeline])
+            Add(option);
+        SetAction((parsed, _) => RunAsync(parsed));
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed)
+    {
+        var urls = (parsed.GetValue(_urls) ?? []).SelectMany(u => u.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)).ToArray();
+        var socket = parsed.GetValue(_socket);
+        if (urls.Length == 0 && socket is null)
+            throw new CliException("The coordinator has nowhere to listen, expected --socket or --urls, as in \"--urls https://0.0.0.0:7443\".", ExitCode.Usage);
+        var timeout = parsed.GetValue(_timeout);
+        if (timeout is not (> 0 and < 86400))
+            throw new CliException($"--heartbeat-timeout is {timeout}, expected seconds above 0, as 5.", ExitCode.Usage);
+        using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
+        await CoordinatorHost.RunAsync(
+            new CoordinatorOptions
+            {
+                DataFolder = parsed.GetRequiredValue(_data),
+                SocketPath = socket,
+                Urls = urls,
+                CertificatePath = parsed.GetValue(_certificate),
+                CertificateKeyPath = parsed.GetValue(_key),
+                HeartbeatTimeout = TimeSpan.FromSeconds(timeout),
+            },
+            lifespan.Stop).ConfigureAwait(false);
+        return ExitCode.Success;
+    }
+}

@@ -1,0 +1,42 @@
+using System.CommandLine;
+using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Protocol;
+using Spectre.Console;
+
+namespace MLDistributed.Cli.Commands;
+
+/// <summary>mldist jobs</summary>
+internal sealed class JobsCommand : Command
+{
+    private readonly ClusterOptions _cluster = new();
+    private readonly Option<bool> _active = new("--active") { Description = "Only jobs that have not ended." };
+    private readonly Option<int> _limit = new("--limit") { Description = "How many, the newest first.", DefaultValueFactory = _ => 50, HelpName = "n" };
+
+    public JobsCommand() : base("jobs", "List jobs.")
+    {
+        Add(_active);
+        Add(_limit);
+        _cluster.AddTo(this);
+        SetAction(ListAsync);
+    }
+
+    private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        using var connection = _cluster.Open(parsed);
+        var reply = await new Jobs.JobsClient(connection.Invoker)
+            .ListJobsAsync(new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = parsed.GetValue(_limit) }, cancellationToken: cancellation)
+            .ConfigureAwait(false);
+        var table = Tables.Create("Job", "Name", "State", "Attempt", "Progress", "Loss", "Submitted", "Reason");
+        foreach (var job in reply.Jobs)
+        {
+            var progress = job.Progress is { TotalSteps: > 0 } p ? $"{100.0 * p.Step / p.TotalSteps:F0} %" : "";
+            var loss = job.Progress is { } last ? $"{last.Loss:G4}" : "";
+            table.AddRow(Tables.Cells(job.Id, job.Name, Words.Of(job.State), $"{job.Attempt}", progress, loss, Time(job.Submitted), job.Reason));
+        }
+
+        AnsiConsole.Write(table);
+        return ExitCode.Success;
+    }
+
+    private static string Time(Timestamp? time) => time is null ? "" : $"{time.ToDateTimeOffset().ToLocalTime():yyyy-MM-dd HH:mm:ss}";
+}

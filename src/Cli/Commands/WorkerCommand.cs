@@ -1,0 +1,49 @@
+using System.CommandLine;
+using MLDistributed.Cli.Hosting;
+using MLDistributed.Protocol;
+using MLDistributed.Worker;
+
+namespace MLDistributed.Cli.Commands;
+
+/// <summary>mldist worker</summary>
+internal sealed class WorkerCommand : ServiceCommand
+{
+    private readonly Option<string> _coordinator = new("--coordinator") { Description = "https://host:port, http://host:port or unix:///path.", Required = true, HelpName = "URI" };
+    private readonly Option<string?> _token = new("--token") { Description = "A join token, for the first start on a work folder: \"mldist tokens create\" makes one.", HelpName = "T" };
+    private readonly Option<string?> _fingerprint = new("--fingerprint") { Description = "SHA-256 of the coordinator's certificate, when it is self-signed.", HelpName = "F" };
+    private readonly Option<string?> _work = new("--work") { Description = "Folder of the credential, cached datasets and running attempts.", HelpName = "D" };
+    private readonly Option<int?> _slots = new("--slots") { Description = "Rank processes on the CPU. Default: one a core.", HelpName = "n" };
+    private readonly Option<string> _device = new("--device") { Description = "What to offer. auto: CUDA devices where they can be used, else the CPU.", DefaultValueFactory = _ => "auto" };
+    private readonly Option<string> _name = new("--name") { Description = "The name of this machine.", HelpName = "host", DefaultValueFactory = _ => Environment.MachineName };
+    private readonly Option<string?> _run = RunDirectory();
+    private readonly Option<bool> _lifeline = Lifeline();
+
+    public WorkerCommand() : base("worker", "Run a worker: it offers this machine's cores or GPUs to a coordinator.")
+    {
+        _device.AcceptOnlyFromAmong("cpu", "cuda", "auto");
+        foreach (var option in (Option[])[_coordinator, _token, _fingerprint, _work, _slots, _device, _name, _run, _lifeline])
+            Add(option);
+        SetAction((parsed, _) => RunAsync(parsed));
+    }
+
+    private async Task<int> RunAsync(ParseResult parsed)
+    {
+        using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
+        using var log = new ErrorLog();
+        var coordinator = ClusterOptions.ParseAddress(parsed.GetRequiredValue(_coordinator));
+        await AgentHost.RunAsync(
+            new AgentOptions
+            {
+                Coordinator = coordinator,
+                Token = parsed.GetValue(_token),
+                Fingerprint = parsed.GetValue(_fingerprint),
+                WorkFolder = parsed.GetValue(_work) ?? new AgentOptions { Coordinator = coordinator }.WorkFolder,
+                Slots = parsed.GetValue(_slots),
+                Device = parsed.GetValue(_device) switch { "cpu" => DeviceKind.Cpu, "cuda" => DeviceKind.Cuda, _ => DeviceKind.Any },
+                Host = parsed.GetRequiredValue(_name),
+                LoggerFactory = log,
+            },
+            lifespan.Stop).ConfigureAwait(false);
+        return ExitCode.Success;
+    }
+}

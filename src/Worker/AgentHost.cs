@@ -1,0 +1,128 @@
+using Microsoft.Extensions.Logging;
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Agents;
+using MLDistributed.Worker.Connections;
+using MLDistributed.Worker.Devices;
+using MLDistributed.Worker.Ranks;
+using MLDistributed.Worker.Transfers;
+
+namespace MLDistributed.Worker;
+
+/// <summary>
+/// The agent of one machine: offers its devices to a coordinator, keeps a warm rank process for each, and runs the
+/// attempts it is given on them.
+/// </summary>
+public static class AgentHost
+{
+    private static readonly TimeSpan LeaveTimeout = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan ProbeTimeout = TimeSpan.FromMinutes(3);
+
+    /// <summary>Serves until cancelled; then stops its ranks and removes what it wrote for attempts, within 2 s.</summary>
+    /// <exception cref="AgentException">The options cannot work, or the coordinator refuses this worker.</exception>
+    public static async Task RunAsync(AgentOptions options, CancellationToken cancellation)
+    {
+        Validate(options);
+        using var work = WorkFolder.Open(options.WorkFolder);
+        var log = new AgentLog(options.LoggerFactory.CreateLogger("MLDistributed.Worker"));
+        var mailbox = new Mailbox();
+        using var closing = new CancellationTokenSource();
+        var loop = mailbox.RunAsync(closing.Token);
+        RankPool? pool = null;
+        try
+        {
+            var offer = ChooseOffer(options, new NvmlDevices(new NvmlLibrary()));
+            pool = await StartPoolAsync(offer).ConfigureAwait(false);
+            if (offer.Kind == DeviceKind.Cuda && !await CanUseCudaAsync(pool, loop, cancellation).ConfigureAwait(false))
+            {
+                if (options.Device == DeviceKind.Cuda)
+                    throw new AgentException("CUDA devices were asked for, but this build of libtorch cannot use them, expected a build with -p:TorchBackend=cuda and a driver for it. Or offer the CPU: --device cpu.");
+                log.CudaUnusable();
+                await StopPoolAsync(pool).ConfigureAwait(false);
+                offer = CpuOffer(options);
+                pool = await StartPoolAsync(offer).ConfigureAwait(false);
+            }
+
+            await ServeAsync(options, work, log, mailbox, loop, pool, offer, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (pool is not null)
+                await StopPoolAsync(pool).ConfigureAwait(false);
+            await closing.CancelAsync().ConfigureAwait(false);
+            await loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        Task<RankPool> StartPoolAsync(Offer offer) => mailbox.AskAsync(() =>
+        {
+            var created = new RankPool(options.RankCommandLine, work.SocketPath, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.Time, log);
+            created.Start();
+            return created;
+        });
+
+        // Not on the mailbox where that has failed: nothing else runs then.
+        Task StopPoolAsync(RankPool ended) => loop.IsCompleted ? ended.StopAsync() : mailbox.AskAsync(ended.StopAsync).Unwrap();
+    }
+
+    private static async Task ServeAsync(AgentOptions options, WorkFolder work, AgentLog log, Mailbox mailbox, Task loop, RankPool pool, Offer offer, CancellationToken cancellation)
+    {
+        log.Offers(offer.Devices.Count, string.Join(", ", offer.Devices.GroupBy(d => d.Name, StringComparer.Ordinal).Select(g => $"{g.Count()} x {g.Key}")));
+        var outbox = new Outbox(options.Time);
+        CoordinatorLink? link = null;
+        var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
+        var datasets = new DatasetCache(work.Datasets, options.DatasetCacheBytes, blobs, options.Time);
+        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, options.Time, log), work, offer.List);
+        using var closing = new CancellationTokenSource();
+        using var opened = link = new CoordinatorLink(options, work.CredentialPath, outbox, agent, log);
+        var serving = link.RunAsync(closing.Token);
+        try
+        {
+            var cancelled = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            using var registration = cancellation.Register(cancelled.SetResult);
+            var first = await Task.WhenAny(serving, loop, cancelled.Task).ConfigureAwait(false);
+            await first.ConfigureAwait(false);
+            await mailbox.AskAsync(agent.AbandonAsync).Unwrap().WaitAsync(LeaveTimeout, options.Time, CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await link.LeaveAsync(LeaveTimeout).ConfigureAwait(false);
+        }
+        finally
+        {
+            await closing.CancelAsync().ConfigureAwait(false);
+            await serving.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private static void Validate(AgentOptions options)
+    {
+        if (options.Coordinator is not { IsAbsoluteUri: true, Scheme: "https" or "http" or "unix" })
+            throw new AgentException($"Coordinator is \"{options.Coordinator}\", expected https://host:port, http://host:port or unix:///path/to/socket.");
+        if (options.Slots is < 1)
+            throw new AgentException($"Slots is {options.Slots}, expected at least 1.");
+    }
+
+    private static Offer ChooseOffer(AgentOptions options, NvmlDevices nvml)
+    {
+        if (options.Device == DeviceKind.Cpu)
+            return CpuOffer(options);
+        var visible = () => VisibleDevices.Apply(nvml.List(), Environment.GetEnvironmentVariable("CUDA_VISIBLE_DEVICES"));
+        if (visible() is { Count: > 0 } devices)
+            return new Offer(DeviceKind.Cuda, devices, visible);
+        return options.Device == DeviceKind.Cuda
+            ? throw new AgentException("CUDA devices were asked for, but NVML lists none, expected at least one. Install NVIDIA's driver, or offer the CPU: --device cpu.")
+            : CpuOffer(options);
+    }
+
+    private static Offer CpuOffer(AgentOptions options)
+    {
+        var cpu = new CpuDevices(options.Slots ?? Environment.ProcessorCount);
+        return new Offer(DeviceKind.Cpu, cpu.List(), cpu.List);
+    }
+
+    // Asked in a rank process: the agent itself never loads libtorch.
+    private static async Task<bool> CanUseCudaAsync(RankPool pool, Task loop, CancellationToken cancellation)
+    {
+        var first = await Task.WhenAny(pool.FirstReady, loop).WaitAsync(ProbeTimeout, cancellation).ConfigureAwait(false);
+        await first.ConfigureAwait(false);
+        return (await pool.FirstReady.ConfigureAwait(false)).CudaAvailable;
+    }
+
+    private sealed record Offer(DeviceKind Kind, IReadOnlyList<Device> Devices, Func<IReadOnlyList<Device>> List);
+}

@@ -1,0 +1,48 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Ranks;
+
+namespace MLDistributed.Worker;
+
+/// <summary>How an agent reaches its coordinator and what it offers.</summary>
+public sealed class AgentOptions
+{
+    /// <summary>https://host:port, http://host:port or unix:///path/to/socket.</summary>
+    public required Uri Coordinator { get; init; }
+
+    /// <summary>A one-time join token; needed for the first start on a work folder, but not over a Unix socket.</summary>
+    public string? Token { get; init; }
+
+    /// <summary>SHA-256 of the coordinator's certificate in hexadecimal digits, when it is self-signed.</summary>
+    public string? Fingerprint { get; init; }
+
+    /// <summary>Folder of the credential, the dataset cache and the files of running attempts. Made when missing (mode 0700).</summary>
+    /// <value>mldist/worker in the user's local application data.</value>
+    public string WorkFolder { get; init; } = Path.Combine(
+        Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData, Environment.SpecialFolderOption.DoNotVerify), "mldist", "worker");
+
+    /// <summary>Rank processes on the CPU. Null: one a core. Ignored where CUDA devices are offered: one each.</summary>
+    public int? Slots { get; init; }
+
+    /// <summary>What is offered. Any: CUDA devices when there are some and this build of libtorch can use them, else the CPU.</summary>
+    /// <value><see cref="DeviceKind.Any"/>.</value>
+    public DeviceKind Device { get; init; }
+
+    /// <summary>The name of this machine.</summary>
+    /// <value>The host name.</value>
+    public string Host { get; init; } = Environment.MachineName;
+
+    /// <summary>Datasets that are kept for later jobs; the least recently used go first.</summary>
+    /// <value>64 GiB.</value>
+    public long DatasetCacheBytes { get; init; } = 64L << 30;
+
+    /// <summary>Where the agent's log goes.</summary>
+    /// <value>Nowhere.</value>
+    public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;
+
+    /// <summary>How a rank process is started: by default, this program with the argument "rank".</summary>
+    internal RankCommandLine RankCommandLine { get; init; } = RankCommandLine.OfThisProgram();
+
+    internal TimeProvider Time { get; init; } = TimeProvider.System;
+}

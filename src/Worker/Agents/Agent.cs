@@ -1,0 +1,95 @@
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Attempts;
+using MLDistributed.Worker.Connections;
+
+namespace MLDistributed.Worker.Agents;
+
+/// <summary>Takes the coordinator's commands and keeps the attempts. Its state is touched on the mailbox only.</summary>
+internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadOnlyList<Device>> listDevices) : ILinkOwner
+{
+    private const int MaxIdLength = 100;
+    private readonly Dictionary<string, AttemptRunner> _attempts = new(StringComparer.Ordinal);
+    private string _sharedStore = "";
+
+    public Task<Hello> CreateHelloAsync() => services.Mailbox.AskAsync(() =>
+    {
+        var hello = new Hello { Host = services.Host, ProtocolVersion = ProtocolVersion.Current };
+        hello.Devices.AddRange(listDevices());
+        hello.RunningAttempts.AddRange(_attempts.Keys.Union(services.Outbox.UnreportedEnds(), StringComparer.Ordinal));
+        return hello;
+    });
+
+    public Heartbeat CreateHeartbeat() => new() { Devices = { listDevices() } };
+
+    public void OnCommand(WorkerCommand command) => services.Mailbox.Post(() =>
+    {
+        switch (command.CommandCase)
+        {
+            case WorkerCommand.CommandOneofCase.Welcome:
+                _sharedStore = command.Welcome.SharedStore;
+                break;
+            case WorkerCommand.CommandOneofCase.StartAttempt:
+                Start(command.StartAttempt);
+                break;
+            case WorkerCommand.CommandOneofCase.StopAttempt:
+                Stop(command.StopAttempt);
+                break;
+        }
+    });
+
+    /// <summary>Ends all attempts, because the agent leaves. On the mailbox.</summary>
+    public async Task AbandonAsync()
+    {
+        foreach (var attempt in _attempts.Keys)
+            ReportFailure(attempt, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
+        await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);
+    }
+
+    private void Start(StartAttempt start)
+    {
+        // Told twice, or told again after an end that is on its way.
+        if (_attempts.ContainsKey(start.AttemptId) || services.Outbox.UnreportedEnds().Contains(start.AttemptId))
+            return;
+        if (FindFault(start) is { } fault)
+        {
+            ReportFailure(start.AttemptId, FailureKind.WorkerLost, fault);
+            return;
+        }
+
+        try
+        {
+            var runner = new AttemptRunner(start, work.CreateAttempt(start.AttemptId), services, ended => _attempts.Remove(ended.AttemptId));
+            _attempts.Add(start.AttemptId, runner);
+            runner.Start(_sharedStore);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            ReportFailure(start.AttemptId, FailureKind.WorkerLost, $"Work folder \"{work.Path}\" of worker \"{services.Host}\" cannot be written ({e.Message}), expected room and the right to write.");
+        }
+    }
+
+    private void Stop(StopAttempt stop)
+    {
+        if (_attempts.TryGetValue(stop.AttemptId, out var attempt))
+            attempt.Apply(new AttemptInput.StopRequested(stop.Reason));
+        else if (!services.Outbox.UnreportedEnds().Contains(stop.AttemptId))
+            services.Outbox.Post(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = stop.AttemptId, Stopped = new Stopped() } });
+    }
+
+    private string? FindFault(StartAttempt start)
+    {
+        // The id becomes part of paths.
+        if (start.AttemptId.Length is 0 or > MaxIdLength || !start.AttemptId.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_'))
+            return $"Attempt id is \"{start.AttemptId}\", expected 1 to {MaxIdLength} letters, digits, - or _.";
+        if (start.Slots.Count == 0 || start.Slots.Distinct().Count() != start.Slots.Count || start.Slots.Any(s => s < 0 || s >= services.Pool.Count))
+            return $"Attempt \"{start.AttemptId}\" is placed on slots [{string.Join(", ", start.Slots)}], expected different ones of 0 to {services.Pool.Count - 1}.";
+        return start.Slots.FirstOrDefault(s => !services.Pool.IsFree(s), -1) is var busy and >= 0
+            ? $"Slot {busy} of worker \"{services.Host}\" is taken by another attempt, expected a free one."
+            : null;
+    }
+
+    private void ReportFailure(string attemptId, FailureKind kind, string message) => services.Outbox.Post(new WorkerMessage
+    {
+        AttemptEnded = new AttemptEnded { AttemptId = attemptId, Failure = new JobFailure { Kind = kind, Message = message, Rank = -1, Host = services.Host } },
+    });
+}

@@ -1,0 +1,18 @@
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Connections;
+using MLDistributed.Worker.Ranks;
+using MLDistributed.Worker.Transfers;
+
+namespace MLDistributed.Worker.Agents;
+
+/// <summary>What an attempt uses of its agent.</summary>
+internal sealed record AgentServices(
+    string Host,
+    IReadOnlyList<Device> Devices,
+    RankPool Pool,
+    Mailbox Mailbox,
+    Outbox Outbox,
+    BlobTransfer Blobs,
+    DatasetCache Datasets,
+    TimeProvider Time,
+    AgentLog Log);

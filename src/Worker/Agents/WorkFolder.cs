@@ -1,0 +1,115 @@
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Worker.Agents;
+
+/// <summary>An agent's own folder (mode 0700), locked while the agent lives. What an agent before it left is removed on opening.</summary>
+internal sealed class WorkFolder : IDisposable
+{
+    private const int MaxSocketPathLength = 100;   // sockaddr_un holds 108 bytes on Linux, 104 on macOS
+    private readonly FileStream _lock;
+    private readonly RunDirectory? _sockets;
+
+    private WorkFolder(string path, FileStream heldLock)
+    {
+        Path = path;
+        _lock = heldLock;
+        SocketPath = System.IO.Path.Combine(path, "r.sock");
+        if (System.Text.Encoding.UTF8.GetByteCount(SocketPath) > MaxSocketPathLength)
+        {
+            _sockets = RunDirectory.Create();
+            SocketPath = System.IO.Path.Combine(_sockets.Path, "r.sock");
+        }
+    }
+
+    public string Path { get; }
+
+    public string SocketPath { get; }
+
+    public string Datasets => System.IO.Path.Combine(Path, "datasets");
+
+    public string CredentialPath => System.IO.Path.Combine(Path, "credential.json");
+
+    private string Attempts => System.IO.Path.Combine(Path, "attempts");
+
+    /// <exception cref="AgentException">Another agent has the folder, or it cannot be made.</exception>
+    public static WorkFolder Open(string path)
+    {
+        path = System.IO.Path.GetFullPath(path);
+        try
+        {
+            CreatePrivate(path);
+            var folder = new WorkFolder(path, new FileStream(System.IO.Path.Combine(path, "agent.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
+            folder.Clear();
+            CreatePrivate(folder.Attempts);
+            CreatePrivate(folder.Datasets);
+            return folder;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new AgentException($"Work folder \"{path}\" cannot be used ({e.Message}), expected a folder that this user can write and no other worker uses. Give another with --work.", e);
+        }
+    }
+
+    /// <summary>The files of one attempt: a folder here, and the shared memory of its ranks.</summary>
+    public AttemptFiles CreateAttempt(string attemptId)
+    {
+        var files = new AttemptFiles(attemptId, System.IO.Path.Combine(Attempts, attemptId));
+        CreatePrivate(files.Folder);
+        return files;
+    }
+
+    public void Dispose()
+    {
+        Clear();
+        File.Delete(SocketPath);
+        _sockets?.Dispose();
+        _lock.Dispose();
+    }
+
+    private void Clear()
+    {
+        if (!Directory.Exists(Attempts))
+            return;
+        foreach (var folder in Directory.EnumerateDirectories(Attempts))
+            new AttemptFiles(System.IO.Path.GetFileName(folder), folder).Delete();
+    }
+
+    private static void CreatePrivate(string path)
+    {
+        if (OperatingSystem.IsWindows())
+            Directory.CreateDirectory(path);
+        else
+            Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+}
+
+/// <summary>What an attempt has on this machine's disks and in its shared memory.</summary>
+internal sealed record AttemptFiles(string AttemptId, string Folder)
+{
+    private const string SharedMemory = "/dev/shm";
+
+    public string OutputFolder => Path.Combine(Folder, "out");
+
+    public string ResumePath => Path.Combine(Folder, "resume");
+
+    /// <summary>Where rank 0 makes the segment: in memory where the system has a folder for that.</summary>
+    public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{AttemptId}");
+
+    private static string SegmentFolder => Directory.Exists(SharedMemory) ? SharedMemory : Path.GetTempPath();
+
+    public void Delete()
+    {
+        try
+        {
+            File.Delete(SegmentPath);
+            foreach (var part in Directory.EnumerateFiles(SegmentFolder, $"mldist-{AttemptId}.*"))
+                File.Delete(part);
+            if (Directory.Exists(Folder))
+                Directory.Delete(Folder, recursive: true);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A rank that is being killed may still write: the next start on this folder removes the rest.
+        }
+    }
+}

@@ -1,0 +1,259 @@
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Agents;
+using MLDistributed.Worker.Ranks;
+using MLDistributed.Worker.Transfers;
+
+namespace MLDistributed.Worker.Attempts;
+
+/// <summary>Does what <see cref="AttemptState"/> decides. Lives on the mailbox; transfers run beside it.</summary>
+internal sealed class AttemptRunner : IRankObserver
+{
+    private static readonly TimeSpan StopTimeout = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan CheckpointTimeout = TimeSpan.FromSeconds(2);
+    private const int MaxErrorLines = 100;
+
+    private readonly AgentServices _services;
+    private readonly StartAttempt _start;
+    private readonly AttemptFiles _files;
+    private readonly AttemptState _state;
+    private readonly Action<AttemptRunner> _onEnded;
+    private readonly CheckpointUploader _checkpoints;
+    private readonly CancellationTokenSource _ended = new();
+    private readonly List<string> _datasets = [];
+    private readonly List<Task> _work = [];
+    private string _datasetPath = "";
+    private string _validationPath = "";
+    private int _errorLines;
+
+    public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
+    {
+        _start = start;
+        _files = files;
+        _services = services;
+        _onEnded = onEnded;
+        _state = new AttemptState(start.AttemptId, start.Slots.Count);
+        _checkpoints = new CheckpointUploader(services.Blobs, services.Outbox, services.Log, _ended.Token);
+    }
+
+    public string AttemptId => _start.AttemptId;
+
+    public void Start(string sharedStore)
+    {
+        _services.Log.AttemptStarts(AttemptId, string.Join(", ", _start.Slots));
+        _work.Add(PrepareAsync(sharedStore));
+        foreach (var slot in _start.Slots)
+        {
+            _services.Pool.Attach(slot, this);
+            if (_services.Pool.IsReady(slot))
+                OnReady(slot);
+        }
+    }
+
+    public void Apply(AttemptInput input)
+    {
+        foreach (var action in _state.Apply(input))
+            Do(action);
+    }
+
+    /// <summary>The agent leaves: no report, and the ranks die with it.</summary>
+    public async Task AbandonAsync()
+    {
+        await _ended.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll(_work).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        _files.Delete();
+    }
+
+    public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
+
+    public void OnExit(int slot, RankExit exit) =>
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit.ExitCode, exit.LastWords)));
+
+    public void OnErrorLine(int slot, string line)
+    {
+        if (_errorLines++ < MaxErrorLines)
+            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
+    }
+
+    public void OnEvent(int slot, RankEvent message)
+    {
+        var rank = RankOf(slot);
+        switch (message.EventCase)
+        {
+            case RankEvent.EventOneofCase.Started when IsOurs(message.Started.AttemptId):
+                Apply(new AttemptInput.RankStarted(rank));
+                break;
+            case RankEvent.EventOneofCase.Finished when IsOurs(message.Finished.AttemptId):
+                Apply(new AttemptInput.RankFinished(rank, message.Finished.Result, message.Finished.Files));
+                break;
+            case RankEvent.EventOneofCase.Failed when IsOurs(message.Failed.AttemptId):
+                var failure = message.Failed.Failure;
+                if (failure.Host.Length == 0)
+                    failure.Host = _services.Host;
+                Apply(new AttemptInput.RankFailed(rank, failure, message.Failed.IsBystander));
+                break;
+            case RankEvent.EventOneofCase.Stopped when IsOurs(message.Stopped.AttemptId):
+                Apply(new AttemptInput.RankStopped(rank));
+                break;
+            case RankEvent.EventOneofCase.Checkpoint when IsOurs(message.Checkpoint.AttemptId):
+                _checkpoints.Add(message.Checkpoint);
+                break;
+            case RankEvent.EventOneofCase.Progress:
+                Report(new AttemptEvent { Progress = message.Progress });
+                break;
+            case RankEvent.EventOneofCase.Epoch:
+                Report(new AttemptEvent { Epoch = message.Epoch });
+                break;
+            case RankEvent.EventOneofCase.Log:
+                if (message.Log.Source.Length == 0)
+                    message.Log.Source = $"rank {rank}";
+                Report(new AttemptEvent { Log = message.Log });
+                break;
+        }
+    }
+
+    private bool IsOurs(string attemptId) => attemptId == AttemptId;
+
+    private int RankOf(int slot) => _start.Slots.IndexOf(slot);
+
+    private void Report(AttemptEvent message)
+    {
+        message.AttemptId = AttemptId;
+        _services.Outbox.Post(new WorkerMessage { AttemptEvent = message });
+    }
+
+    private void Do(AttemptAction action)
+    {
+        switch (action)
+        {
+            case AttemptAction.StartRanks:
+                for (var rank = 0; rank < _start.Slots.Count; rank++)
+                    _services.Pool.Send(_start.Slots[rank], new RankCommand { Start = CreateStart(rank) });
+                break;
+            case AttemptAction.ReportStarted:
+                _services.Outbox.Post(new WorkerMessage { AttemptStarted = new AttemptStarted { AttemptId = AttemptId } });
+                break;
+            case AttemptAction.StopRanks stop:
+                foreach (var rank in stop.Ranks)
+                    _services.Pool.Send(_start.Slots[rank], new RankCommand { Stop = new RankStop { AttemptId = AttemptId, Reason = stop.Reason } });
+                _ = DeadlineAsync();
+                break;
+            case AttemptAction.KillRanks kill:
+                foreach (var rank in kill.Ranks)
+                    _services.Pool.Replace(_start.Slots[rank]);
+                break;
+            case AttemptAction.Upload upload:
+                _work.Add(UploadAsync(upload));
+                break;
+            case AttemptAction.End end:
+                _ = EndAsync(end.Report);
+                break;
+        }
+    }
+
+    private RankStart CreateStart(int rank)
+    {
+        var device = _services.Devices[_start.Slots[rank]];
+        return new RankStart
+        {
+            AttemptId = AttemptId,
+            Spec = _start.Spec,
+            Rank = rank,
+            WorldSize = _start.Slots.Count,
+            Device = device.Kind,
+            DeviceIndex = device.Index,
+            SegmentPath = _files.SegmentPath,
+            DatasetPath = _datasetPath,
+            ValidationDatasetPath = _validationPath,
+            OutputFolder = _files.OutputFolder,
+            ResumePath = _start.ResumeFrom is null ? "" : _files.ResumePath,
+        };
+    }
+
+    private async Task PrepareAsync(string sharedStore)
+    {
+        // Off the mailbox before anything touches a disk.
+        await Task.Yield();
+        AttemptInput outcome;
+        try
+        {
+            Directory.CreateDirectory(_files.OutputFolder);
+            _datasetPath = await AcquireAsync(_start.Spec.Data.DatasetId, sharedStore).ConfigureAwait(false);
+            if (_start.Spec.Data.ValidationDatasetId.Length > 0)
+                _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
+            if (_start.ResumeFrom is { } checkpoint)
+                await FetchCheckpointAsync(checkpoint).ConfigureAwait(false);
+            outcome = new AttemptInput.FilesReady();
+        }
+        catch (TransferException e)
+        {
+            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.Invalid, e.Message));
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.WorkerLost, $"Worker \"{_services.Host}\" could not fetch the files of the job ({e.Message}), expected a work folder with room for them."));
+        }
+
+        _services.Mailbox.Post(() => Apply(outcome));
+    }
+
+    private async Task<string> AcquireAsync(string id, string sharedStore)
+    {
+        _datasets.Add(id);
+        return await _services.Datasets.AcquireAsync(id, sharedStore, _ended.Token).ConfigureAwait(false);
+    }
+
+    private async Task FetchCheckpointAsync(Artifact checkpoint)
+    {
+        await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, _ended.Token).ConfigureAwait(false);
+        var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
+        if (found != checkpoint.Id)
+            throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id. Submit the job again to start from the beginning.");
+    }
+
+    private async Task UploadAsync(AttemptAction.Upload upload)
+    {
+        await Task.Yield();
+        AttemptInput outcome;
+        try
+        {
+            foreach (var (name, path) in upload.Files)
+                upload.Result.Artifacts[name] = await _services.Blobs.UploadAsync(path, _ended.Token).ConfigureAwait(false);
+            outcome = new AttemptInput.Uploaded(upload.Result);
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            outcome = new AttemptInput.UploadFailed(Failure(e is TransferException ? FailureKind.Invalid : FailureKind.WorkerLost, $"The results on \"{_services.Host}\" could not be stored: {e.Message}"));
+        }
+
+        _services.Mailbox.Post(() => Apply(outcome));
+    }
+
+    private JobFailure Failure(FailureKind kind, string message) => new() { Kind = kind, Message = message, Rank = -1, Host = _services.Host };
+
+    private async Task DeadlineAsync()
+    {
+        await Task.Delay(StopTimeout, _services.Time).ConfigureAwait(false);
+        _services.Mailbox.Post(() => Apply(new AttemptInput.StopDeadline()));
+    }
+
+    private async Task EndAsync(AttemptEnded report)
+    {
+        // A checkpoint on its way shortens the next attempt.
+        if (report.Failure is not null)
+            await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
+        await _ended.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        foreach (var id in _datasets)
+            _services.Datasets.Release(id);
+        _files.Delete();
+        // Last, and in this order: with the report the coordinator may give the slots away again.
+        _services.Mailbox.Post(() =>
+        {
+            foreach (var slot in _start.Slots)
+                _services.Pool.Detach(slot);
+            _onEnded(this);
+            _services.Log.AttemptEnded(AttemptId, report.Failure?.Message ?? report.OutcomeCase.ToString());
+            _services.Outbox.Post(new WorkerMessage { AttemptEnded = report });
+        });
+    }
+}

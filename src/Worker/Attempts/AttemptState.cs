@@ -1,0 +1,136 @@
+using MLDistributed.Protocol;
+using static MLDistributed.Worker.Attempts.AttemptAction;
+using static MLDistributed.Worker.Attempts.AttemptInput;
+
+namespace MLDistributed.Worker.Attempts;
+
+/// <summary>
+/// Where one attempt stands, and what follows from what it hears; does nothing by itself.
+/// Preparing until files and ranks are ready, then running, then uploading. The first failure, or a request to stop,
+/// leads to stopping, which lasts until every rank has answered or the deadline has them killed: waiting for all
+/// answers is what lets a failure be told from its bystanders, whichever is heard first.
+/// </summary>
+internal sealed class AttemptState(string attemptId, int worldSize)
+{
+    private readonly RankPhase[] _ranks = new RankPhase[worldSize];
+    private readonly bool[] _started = new bool[worldSize];
+    private Phase _phase;
+    private bool _filesReady;
+    private bool _stopRequested;
+    private JobFailure? _failure;
+    private bool _failureIsBystanders;
+    private AttemptInput.RankFinished? _finished;
+
+    private enum Phase { Preparing, Running, Uploading, Stopping, Ended }
+
+    private enum RankPhase { Loading, Ready, Busy, Done }
+
+    public bool HasEnded => _phase == Phase.Ended;
+
+    public IReadOnlyList<AttemptAction> Apply(AttemptInput input)
+    {
+        if (HasEnded)
+            return [];
+        switch (input)
+        {
+            case FilesReady:
+                _filesReady = true;
+                return StartWhenReady();
+            case AttemptInput.RankReady { Rank: var rank } when _phase == Phase.Preparing:
+                _ranks[rank] = RankPhase.Ready;
+                return StartWhenReady();
+            case FilesFailed { Failure: var failure }:
+                return Fail(failure);
+            case AttemptInput.RankStarted { Rank: var rank } when _phase == Phase.Running && !_started[rank]:
+                _started[rank] = true;
+                return _started.All(s => s) ? [new ReportStarted()] : [];
+            case AttemptInput.RankFinished finished:
+                _ranks[finished.Rank] = RankPhase.Done;
+                if (finished.Rank == 0)
+                    _finished = finished;
+                return _phase == Phase.Running ? UploadWhenFinished() : EndWhenStopped();
+            case AttemptInput.RankFailed { Rank: var rank } failed:
+                _ranks[rank] = RankPhase.Done;
+                return Fail(failed.Failure, failed.IsBystander);
+            case AttemptInput.RankStopped { Rank: var rank }:
+                _ranks[rank] = RankPhase.Done;
+                return _phase == Phase.Running ? Fail(StoppedUnasked(rank), isBystander: true) : EndWhenStopped();
+            // A rank that dies with its work done harms nobody.
+            case RankExited { Rank: var rank } when _ranks[rank] == RankPhase.Done:
+                return [];
+            case RankExited { Rank: var rank, Failure: var failure }:
+                _ranks[rank] = RankPhase.Done;
+                return Fail(failure);
+            case StopRequested { Reason: var reason }:
+                _stopRequested = true;
+                return Stop(reason);
+            case StopDeadline when _phase == Phase.Stopping:
+                return [new KillRanks(Busy()), End()];
+            case Uploaded { Result: var result } when _phase == Phase.Uploading:
+                _phase = Phase.Ended;
+                return [new End(new AttemptEnded { AttemptId = attemptId, Result = result })];
+            case UploadFailed { Failure: var failure } when _phase == Phase.Uploading:
+                return Fail(failure);
+            default:
+                return [];
+        }
+    }
+
+    private IReadOnlyList<AttemptAction> StartWhenReady()
+    {
+        if (_phase != Phase.Preparing || !_filesReady || _ranks.Any(r => r != RankPhase.Ready))
+            return [];
+        _phase = Phase.Running;
+        Array.Fill(_ranks, RankPhase.Busy);
+        return [new StartRanks()];
+    }
+
+    private IReadOnlyList<AttemptAction> UploadWhenFinished()
+    {
+        if (_ranks.Any(r => r != RankPhase.Done))
+            return [];
+        if (_finished?.Result is not { } result)
+            return Fail(new JobFailure { Kind = FailureKind.Training, Rank = 0, Message = "Rank 0 finished without a result, expected one. Report this as a defect of MLDistributed." });
+        _phase = Phase.Uploading;
+        return [new Upload(result, _finished.Files)];
+    }
+
+    private IReadOnlyList<AttemptAction> Fail(JobFailure failure, bool isBystander = false)
+    {
+        // What ranks do after they were asked to stop is no failure of the job.
+        if (!_stopRequested && (_failure is null || (_failureIsBystanders && !isBystander)))
+        {
+            _failure = failure;
+            _failureIsBystanders = isBystander;
+        }
+
+        return Stop(failure.Message);
+    }
+
+    private IReadOnlyList<AttemptAction> Stop(string reason)
+    {
+        if (_phase == Phase.Stopping)
+            return EndWhenStopped();
+        _phase = Phase.Stopping;
+        return Busy() is { Length: > 0 } busy ? [new StopRanks(busy, reason)] : [End()];
+    }
+
+    private IReadOnlyList<AttemptAction> EndWhenStopped() => _phase == Phase.Stopping && Busy().Length == 0 ? [End()] : [];
+
+    private int[] Busy() => [.. Enumerable.Range(0, worldSize).Where(r => _ranks[r] == RankPhase.Busy)];
+
+    private End End()
+    {
+        _phase = Phase.Ended;
+        return new End(_failure is null
+            ? new AttemptEnded { AttemptId = attemptId, Stopped = new Stopped() }
+            : new AttemptEnded { AttemptId = attemptId, Failure = _failure });
+    }
+
+    private static JobFailure StoppedUnasked(int rank) => new()
+    {
+        Kind = FailureKind.Crashed,
+        Rank = rank,
+        Message = $"Rank {rank} stopped unasked, expected it to train to the end.",
+    };
+}

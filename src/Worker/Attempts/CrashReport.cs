@@ -1,0 +1,56 @@
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Worker.Attempts;
+
+/// <summary>Words for the end of a process.</summary>
+internal static class CrashReport
+{
+    private const int SignalBase = 128;
+
+    /// <summary>The failure of a rank whose process ended in the middle of an attempt.</summary>
+    /// <param name="exitCode">128 + n: signal n.</param>
+    public static JobFailure Describe(int rank, string host, int exitCode, IReadOnlyList<string> lastWords)
+    {
+        var failure = new JobFailure
+        {
+            Kind = FailureKind.Crashed,
+            Rank = rank,
+            Host = host,
+            ExitCode = exitCode,
+            Message = $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",
+        };
+        failure.LastWords.AddRange(lastWords);
+        return failure;
+    }
+
+    /// <summary>"was killed by signal 9 (SIGKILL)" or "ended with exit code 3".</summary>
+    public static string Ending(int exitCode) => exitCode > SignalBase && SignalName(exitCode - SignalBase) is { } name
+        ? $"was killed by signal {exitCode - SignalBase} ({name})"
+        : $"ended with exit code {exitCode}";
+
+    private static string Remedy(int exitCode, IReadOnlyList<string> lastWords) => (exitCode - SignalBase) switch
+    {
+        9 => "If nobody killed it, the machine ran out of memory (see its kernel log): take a smaller batch or model, or fewer slots.",
+        _ when lastWords.Count > 0 => $"Its last words: {lastWords[^1]}",
+        _ => "It left no last words; see the worker's log.",
+    };
+
+    private static string? SignalName(int signal) => signal switch
+    {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => null,
+    };
+}

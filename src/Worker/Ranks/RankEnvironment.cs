@@ -1,0 +1,30 @@
+using System.Globalization;
+
+namespace MLDistributed.Worker.Ranks;
+
+/// <summary>The environment of rank processes.</summary>
+internal static class RankEnvironment
+{
+    /// <summary>
+    /// Each rank gets its share of the cores: two ranks with two threads each on two cores are ten times slower than
+    /// with one each, as every parallel region waits for a thread that has no core.
+    /// </summary>
+    public static IReadOnlyDictionary<string, string> Create(int cores, int slots)
+    {
+        var threads = Math.Max(1, cores / slots).ToString(CultureInfo.InvariantCulture);
+        var environment = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["OMP_NUM_THREADS"] = threads,
+            ["MKL_NUM_THREADS"] = threads,
+            // A second thread that collects would do so in the middle of native calls.
+            ["DOTNET_gcConcurrent"] = "0",
+            ["DOTNET_gcServer"] = "0",
+            ["DOTNET_TieredPGO"] = "0",   // no instrumented code in between: quicker to warm up
+            // So that cuda:i is the device that NVML lists as i.
+            ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
+        };
+        if (slots > cores)
+            environment["OMP_WAIT_POLICY"] = "passive";
+        return environment;
+    }
+}

@@ -1,0 +1,187 @@
+using MLDistributed.Protocol;
+using MLDistributed.Worker.Agents;
+
+namespace MLDistributed.Worker.Ranks;
+
+/// <summary>Hears of one slot's process while an attempt uses it. On the mailbox.</summary>
+internal interface IRankObserver
+{
+    void OnReady(int slot);
+
+    void OnEvent(int slot, RankEvent message);
+
+    void OnErrorLine(int slot, string line);
+
+    void OnExit(int slot, RankExit exit);
+}
+
+/// <summary>One warm rank process a slot, replaced whenever it ends. All members but the constructor run on the mailbox.</summary>
+internal sealed class RankPool
+{
+    private static readonly TimeSpan LoadTimeout = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan ExitTimeout = TimeSpan.FromSeconds(1);
+    private const int MaxBackoffSeconds = 30;
+
+    private readonly RankCommandLine _commandLine;
+    private readonly string _socketPath;
+    private readonly IReadOnlyDictionary<string, string> _environment;
+    private readonly Mailbox _mailbox;
+    private readonly TimeProvider _time;
+    private readonly AgentLog _log;
+    private readonly RankListener _listener;
+    private readonly Slot[] _slots;
+    private readonly TaskCompletionSource<RankReady> _firstReady = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _stopped;
+
+    public RankPool(RankCommandLine commandLine, string socketPath, int slots, int cores, Mailbox mailbox, TimeProvider time, AgentLog log)
+    {
+        _commandLine = commandLine;
+        _socketPath = socketPath;
+        _environment = RankEnvironment.Create(cores, slots);
+        _mailbox = mailbox;
+        _time = time;
+        _log = log;
+        _listener = new RankListener(socketPath);
+        _slots = [.. Enumerable.Range(0, slots).Select(i => new Slot(i))];
+        _ = _listener.AcceptAsync(GreetAsync);
+    }
+
+    /// <summary>What the first process to be ready said.</summary>
+    public Task<RankReady> FirstReady => _firstReady.Task;
+
+    public int Count => _slots.Length;
+
+    public void Start()
+    {
+        foreach (var slot in _slots)
+            Launch(slot);
+    }
+
+    public bool IsReady(int slot) => _slots[slot].IsReady;
+
+    public bool IsFree(int slot) => _slots[slot].Observer is null;
+
+    public void Attach(int slot, IRankObserver observer) => _slots[slot].Observer = observer;
+
+    public void Detach(int slot) => _slots[slot].Observer = null;
+
+    public void Send(int slot, RankCommand command) => _slots[slot].Process?.Send(command);
+
+    /// <summary>Ends the slot's process, tells nobody, and starts another.</summary>
+    public void Replace(int slot)
+    {
+        _slots[slot].Process?.Kill();
+        Launch(_slots[slot]);
+    }
+
+    /// <summary>Ends all processes; complete when they are gone.</summary>
+    public async Task StopAsync()
+    {
+        _stopped = true;
+        _listener.Dispose();
+        var processes = _slots.Select(s => s.Process).OfType<RankProcess>().ToList();
+        foreach (var process in processes)
+            process.Kill();
+        await Task.WhenAny(Task.WhenAll(processes.Select(p => p.Exit)), Task.Delay(ExitTimeout, _time)).ConfigureAwait(false);
+    }
+
+    private void Launch(Slot slot)
+    {
+        if (_stopped)
+            return;
+        slot.IsReady = false;
+        var process = slot.Process = RankProcess.Start(_commandLine, _socketPath, slot.Index, _environment, OnErrorLine, _time);
+        _ = WatchAsync(slot, process);
+        _ = LimitLoadingAsync(slot, process);
+    }
+
+    private async Task WatchAsync(Slot slot, RankProcess process)
+    {
+        var exit = await process.Exit.ConfigureAwait(false);
+        _mailbox.Post(() => OnExit(slot, process, exit));
+    }
+
+    private async Task LimitLoadingAsync(Slot slot, RankProcess process)
+    {
+        await Task.WhenAny(process.Exit, Task.Delay(LoadTimeout, _time)).ConfigureAwait(false);
+        _mailbox.Post(() =>
+        {
+            if (slot.Process == process && !slot.IsReady)
+                process.Kill();
+        });
+    }
+
+    private async Task GreetAsync(RankReady ready, Stream stream, FrameReader reader)
+    {
+        var process = await _mailbox.AskAsync(() => OnReady(ready)).ConfigureAwait(false);
+        if (process is not null)
+            await process.ServeAsync(stream, reader, OnEvent).ConfigureAwait(false);
+    }
+
+    private RankProcess? OnReady(RankReady ready)
+    {
+        var slot = _slots.FirstOrDefault(s => s.Process?.Token == ready.Token);
+        if (slot is null)
+            return null;
+        slot.IsReady = true;
+        slot.Failures = 0;
+        _log.RankReady(slot.Index, ready.ProcessId, ready.LoadSeconds);
+        _firstReady.TrySetResult(ready);
+        slot.Observer?.OnReady(slot.Index);
+        return slot.Process;
+    }
+
+    private void OnEvent(RankProcess process, RankEvent message) => _mailbox.Post(() =>
+    {
+        var slot = _slots[process.Slot];
+        if (slot.Process == process)
+            slot.Observer?.OnEvent(slot.Index, message);
+    });
+
+    private void OnErrorLine(RankProcess process, string line) => _mailbox.Post(() =>
+    {
+        var slot = _slots[process.Slot];
+        _log.RankError(process.Slot, line);
+        if (slot.Process == process)
+            slot.Observer?.OnErrorLine(slot.Index, line);
+    });
+
+    private void OnExit(Slot slot, RankProcess process, RankExit exit)
+    {
+        if (slot.Process != process || _stopped)
+            return;
+        var wasReady = slot.IsReady;
+        slot.Process = null;
+        slot.IsReady = false;
+        _log.RankExited(slot.Index, process.ProcessId, Attempts.CrashReport.Ending(exit.ExitCode), exit.LastWords.Count > 0 ? exit.LastWords[^1] : "");
+        slot.Observer?.OnExit(slot.Index, exit);
+        // One that cannot even load would be restarted for ever: ever more slowly.
+        if (wasReady)
+            Launch(slot);
+        else
+            _ = LaunchLaterAsync(slot, TimeSpan.FromSeconds(Math.Min(MaxBackoffSeconds, Math.Pow(2, slot.Failures++) / 4)));
+    }
+
+    private async Task LaunchLaterAsync(Slot slot, TimeSpan delay)
+    {
+        await Task.Delay(delay, _time).ConfigureAwait(false);
+        _mailbox.Post(() =>
+        {
+            if (slot.Process is null)
+                Launch(slot);
+        });
+    }
+
+    private sealed class Slot(int index)
+    {
+        public int Index => index;
+
+        public RankProcess? Process { get; set; }
+
+        public IRankObserver? Observer { get; set; }
+
+        public bool IsReady { get; set; }
+
+        public int Failures { get; set; }
+    }
+}

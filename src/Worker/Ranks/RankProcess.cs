@@ -1,0 +1,150 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Threading.Channels;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Worker.Ranks;
+
+/// <summary>How a rank process ended.</summary>
+/// <param name="ExitCode">128 + n: signal n.</param>
+internal sealed record RankExit(int ExitCode, IReadOnlyList<string> LastWords);
+
+/// <summary>A child process and its socket, seen from the agent.</summary>
+internal sealed class RankProcess
+{
+    // Between the end of the socket and the end of the process, and between that and the end of its output.
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(1);
+
+    private readonly Process _process;
+    private readonly LastWords _lastWords = new();
+    private readonly Channel<RankCommand> _commands = Channel.CreateUnbounded<RankCommand>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly TimeProvider _time;
+
+    private RankProcess(Process process, int slot, string token, Action<RankProcess, string> onError, TimeProvider time)
+    {
+        _process = process;
+        _time = time;
+        Slot = slot;
+        Token = token;
+        Exit = WatchAsync(onError);
+    }
+
+    public int Slot { get; }
+
+    public string Token { get; }
+
+    public int ProcessId => _process.Id;
+
+    /// <summary>Completes when the process has ended and its output is read.</summary>
+    public Task<RankExit> Exit { get; }
+
+    /// <param name="onError">Hears each line on standard error, on any thread.</param>
+    public static RankProcess Start(RankCommandLine commandLine, string socketPath, int slot, IReadOnlyDictionary<string, string> environment, Action<RankProcess, string> onError, TimeProvider time)
+    {
+        var token = Convert.ToHexStringLower(System.Security.Cryptography.RandomNumberGenerator.GetBytes(16));
+        var start = new ProcessStartInfo(commandLine.Program)
+        {
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        foreach (var argument in (string[])[.. commandLine.Arguments, "--socket", socketPath, "--slot", slot.ToString(CultureInfo.InvariantCulture)])
+            start.ArgumentList.Add(argument);
+        foreach (var (name, value) in environment)
+            start.Environment[name] = value;
+        start.Environment[RankHost.TokenVariable] = token;
+        var process = Run(start);
+        process.StandardInput.Close();
+        return new RankProcess(process, slot, token, onError, time);
+    }
+
+    public void Send(RankCommand command) => _commands.Writer.TryWrite(command);
+
+    /// <summary>Serves the socket of this process until it ends; then the process must end too.</summary>
+    public async Task ServeAsync(Stream stream, FrameReader reader, Action<RankProcess, RankEvent> onEvent)
+    {
+        var sending = SendAllAsync(new FrameWriter(stream));
+        try
+        {
+            while (await reader.ReadAsync(RankEvent.Parser, CancellationToken.None).ConfigureAwait(false) is { } message)
+                onEvent(this, message);
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or ObjectDisposedException or Google.Protobuf.InvalidProtocolBufferException)
+        {
+            _lastWords.Add($"(the agent could not read from this process: {e.Message})");
+        }
+
+        _commands.Writer.TryComplete();
+        await sending.ConfigureAwait(false);
+        try
+        {
+            await Exit.WaitAsync(Grace, _time).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            Kill();
+        }
+    }
+
+    public void Kill()
+    {
+        try
+        {
+            _process.Kill();
+        }
+        catch (Exception e) when (e is InvalidOperationException or System.ComponentModel.Win32Exception)
+        {
+            // It has ended already.
+        }
+    }
+
+    private static Process Run(ProcessStartInfo start)
+    {
+        try
+        {
+            return Process.Start(start)!;
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            throw new AgentException($"Program \"{start.FileName}\" of the rank processes does not start ({e.Message}), expected the executable of mldist.", e);
+        }
+    }
+
+    private async Task SendAllAsync(FrameWriter writer)
+    {
+        // Off the caller's thread: a stopped process does not read, and a write to it blocks.
+        await Task.Yield();
+        try
+        {
+            await foreach (var command in _commands.Reader.ReadAllAsync().ConfigureAwait(false))
+                writer.Write(command);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // It is gone: its exit says the rest.
+        }
+    }
+
+    private async Task<RankExit> WatchAsync(Action<RankProcess, string> onError)
+    {
+        var output = Task.WhenAll(
+            ReadAsync(_process.StandardOutput, _lastWords.Add),
+            ReadAsync(_process.StandardError, line =>
+            {
+                _lastWords.Add(line);
+                onError(this, line);
+            }));
+        await _process.WaitForExitAsync().ConfigureAwait(false);
+        // Bounded: a grandchild may hold the pipe open.
+        await Task.WhenAny(output, Task.Delay(Grace, _time)).ConfigureAwait(false);
+        return new RankExit(_process.ExitCode, _lastWords.ToList());
+    }
+
+    private static async Task ReadAsync(StreamReader reader, Action<string> onLine)
+    {
+        while (await reader.ReadLineAsync().ConfigureAwait(false) is { } line)
+            if (line.Length > 0)
+                onLine(line);
+    }
+}

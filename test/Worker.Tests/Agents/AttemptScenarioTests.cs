@@ -1,0 +1,156 @@
+using System.Security.Cryptography;
+using System.Text;
+using MLDistributed.Protocol;
+using Worker.Tests.Fakes;
+
+namespace Worker.Tests.Agents;
+
+/// <summary>An agent with real rank processes, from the coordinator's side of the wire.</summary>
+[TestClass]
+public sealed class AttemptScenarioTests
+{
+    [TestMethod]
+    public async Task Attempt_AllGoesWell_EndsWithUploadedArtifacts()
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync("a1", "progress threads | progress");
+
+        await fixture.StartedAsync("a1");
+        await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Progress is { Step: 1 } p ? p : null);
+        var ended = await fixture.EndOfAsync("a1");
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, ended.OutcomeCase, ended.ToString());
+        Assert.AreEqual(2, ended.Result.WorldSize);
+        var model = Encoding.UTF8.GetString(fixture.Coordinator.Artifacts[ended.Result.Artifacts[ArtifactName.Onnx].Id]);
+        StringAssert.StartsWith(model, "model from ");
+        Assert.IsEmpty(Segments("a1"));
+    }
+
+    [TestMethod]
+    public async Task Attempt_AfterAnother_RunsInTheSameProcesses()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("b1", "progress", ranks: 1);
+        var first = await fixture.EndOfAsync("b1");
+        await fixture.StartAttemptAsync("b2", "progress", ranks: 1);
+        var second = await fixture.EndOfAsync("b2");
+
+        // The scripted training gives its process id as the loss.
+        Assert.AreEqual(first.Result.TrainingLoss, second.Result.TrainingLoss);
+    }
+
+    [TestMethod]
+    public async Task Rank_Killed_IsNamedWithSignalAndOthersStop()
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync("c1", "complain wait | complain wait");
+        await fixture.StartedAsync("c1");
+        var victim = fixture.RankProcesses()[0];
+        Processes.Kill(victim);
+        var failure = (await fixture.EndOfAsync("c1")).Failure;
+
+        Assert.AreEqual(FailureKind.Crashed, failure.Kind);
+        Assert.AreEqual(137, failure.ExitCode);
+        Assert.AreEqual("testhost", failure.Host);
+        StringAssert.Contains(failure.Message, "was killed by signal 9 (SIGKILL)");
+        StringAssert.Contains(failure.LastWords[^1], "c10::Error");
+
+        // The slot has a new process, the other its old one.
+        await fixture.StartAttemptAsync("c2", "progress");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("c2")).OutcomeCase);
+        Assert.DoesNotContain(victim, fixture.RankProcesses());
+    }
+
+    [TestMethod]
+    [DataRow("wait | exit", FailureKind.Crashed, 1, "ended with exit code 3")]
+    [DataRow("nan | wait", FailureKind.Training, 0, "The loss is NaN at step 7.")]
+    [DataRow("bystander | exit", FailureKind.Crashed, 1, "ended with exit code 3")]
+    [DataRow("throw | wait", FailureKind.Training, 0, "NotSupportedException: no such layer")]
+    public async Task Rank_Fails_FirstRealFailureIsReported(string script, FailureKind kind, int rank, string message)
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync($"d1-{kind}-{rank}-{script[0]}", script);
+        var failure = (await fixture.EndOfAsync($"d1-{kind}-{rank}-{script[0]}")).Failure;
+
+        Assert.AreEqual(kind, failure.Kind, failure.Message);
+        Assert.AreEqual(rank, failure.Rank);
+        StringAssert.Contains(failure.Message, message);
+    }
+
+    [TestMethod]
+    public async Task Stop_RanksListen_EndsStoppedAndKeepsProcesses()
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync("e1", "wait");
+        await fixture.StartedAsync("e1");
+        var processes = fixture.RankProcesses();
+        fixture.StopAttempt("e1");
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("e1")).OutcomeCase);
+        CollectionAssert.AreEquivalent(processes.ToList(), fixture.RankProcesses().ToList());
+    }
+
+    [TestMethod]
+    public async Task Stop_RankHangs_IsKilledAndReplaced()
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync("f1", "wait | hang");
+        await fixture.StartedAsync("f1");
+        fixture.StopAttempt("f1");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("f1")).OutcomeCase);
+        Assert.IsEmpty(Segments("f1"));
+
+        await fixture.StartAttemptAsync("f2", "progress");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("f2")).OutcomeCase);
+    }
+
+    [TestMethod]
+    public async Task Stop_UnknownAttempt_IsConfirmed()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.StopAttempt("never-started");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("never-started")).OutcomeCase);
+    }
+
+    [TestMethod]
+    public async Task Checkpoint_Written_IsStoredAndResumedFrom()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("g1", "checkpoint exit", ranks: 1);
+        var saved = await fixture.Coordinator.HearAsync(m => m.CheckpointSaved);
+        Assert.AreEqual(10, saved.Step);
+        Assert.AreEqual(FailureKind.Crashed, (await fixture.EndOfAsync("g1")).Failure.Kind);
+
+        await fixture.StartAttemptAsync("g2", "resumed", ranks: 1, resumeFrom: saved.Artifact);
+        var log = await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log);
+        Assert.AreEqual("resumed from checkpoint", log.Message);
+        Assert.AreEqual("rank 0", log.Source);
+    }
+
+    [TestMethod]
+    public async Task Checkpoint_WithOtherContent_FailsAsInvalid()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        var id = Convert.ToHexStringLower(SHA256.HashData("one"u8));
+        fixture.Coordinator.Artifacts[id] = "another"u8.ToArray();
+        await fixture.StartAttemptAsync("h1", "progress", ranks: 1, resumeFrom: new Artifact { Id = id });
+        var failure = (await fixture.EndOfAsync("h1")).Failure;
+
+        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        StringAssert.Contains(failure.Message, id);
+    }
+
+    [TestMethod]
+    public async Task Start_SlotTakenOrUnknown_IsRefusedWithReason()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("i1", "wait", ranks: 1);
+        await fixture.StartedAsync("i1");
+        await fixture.StartAttemptAsync("i2", "wait", ranks: 1);
+        StringAssert.Contains((await fixture.EndOfAsync("i2")).Failure.Message, "Slot 0 of worker \"testhost\" is taken");
+        await fixture.StartAttemptAsync("i3", "wait", ranks: 2);
+        StringAssert.Contains((await fixture.EndOfAsync("i3")).Failure.Message, "slots [0, 1]");
+    }
+
+    private static string[] Segments(string attemptId) => Directory.Exists("/dev/shm") ? Directory.GetFiles("/dev/shm", $"mldist-{attemptId}*") : [];
+}

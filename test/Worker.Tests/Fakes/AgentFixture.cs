@@ -1,0 +1,96 @@
+using MLDistributed.Protocol;
+using MLDistributed.Worker;
+
+namespace Worker.Tests.Fakes;
+
+/// <summary>A coordinator and an agent with real rank processes, in a folder of their own that is empty of traces in the end.</summary>
+internal sealed class AgentFixture : IAsyncDisposable
+{
+    public const string Job = "job";
+    private readonly RunDirectory _folder;
+    private readonly CancellationTokenSource _stop = new();
+
+    private AgentFixture(RunDirectory folder) => _folder = folder;
+
+    public required FakeCoordinator Coordinator { get; init; }
+
+    public string WorkFolder => Path.Combine(_folder.Path, "w");
+
+    public Task Agent { get; private set; } = Task.CompletedTask;
+
+    public static async Task<AgentFixture> CreateAsync()
+    {
+        var folder = RunDirectory.Create();
+        return new AgentFixture(folder) { Coordinator = await FakeCoordinator.StartAsync(Path.Combine(folder.Path, "c.sock")) };
+    }
+
+    public static async Task<AgentFixture> StartAsync(int slots = 2)
+    {
+        var fixture = await CreateAsync();
+        fixture.StartAgent(slots);
+        await fixture.Coordinator.HearAsync(m => m.Hello);
+        return fixture;
+    }
+
+    public void StartAgent(int slots = 2, string? token = null) => Agent = AgentHost.RunAsync(
+        new AgentOptions { Coordinator = Coordinator.Address, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost" },
+        _stop.Token);
+
+    /// <summary>A dataset in the coordinator's store.</summary>
+    public async Task<string> AddDatasetAsync()
+    {
+        var (id, content) = await TestDatasets.CreateAsync(rows: 500);
+        Coordinator.Datasets[id] = content;
+        return id;
+    }
+
+    /// <summary>Starts an attempt with a script for its ranks.</summary>
+    public async Task StartAttemptAsync(string attemptId, string script, int ranks = 2, Artifact? resumeFrom = null) =>
+        StartAttempt(attemptId, script, await AddDatasetAsync(), ranks, resumeFrom);
+
+    public void StartAttempt(string attemptId, string script, string datasetId, int ranks = 2, Artifact? resumeFrom = null) =>
+        Coordinator.Send(new WorkerCommand
+        {
+            StartAttempt = new StartAttempt
+            {
+                JobId = Job,
+                AttemptId = attemptId,
+                Attempt = 1,
+                Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = datasetId } },
+                Slots = { Enumerable.Range(0, ranks) },
+                ResumeFrom = resumeFrom,
+            },
+        });
+
+    public void StopAttempt(string attemptId) => Coordinator.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attemptId, Reason = "asked to" } });
+
+    public Task<AttemptEnded> EndOfAsync(string attemptId) => Coordinator.HearAsync(m => m.AttemptEnded?.AttemptId == attemptId ? m.AttemptEnded : null);
+
+    public Task StartedAsync(string attemptId) => Coordinator.HearAsync(m => m.AttemptStarted?.AttemptId == attemptId ? m.AttemptStarted : null);
+
+    /// <summary>The agent's rank processes, by this work folder in their arguments.</summary>
+    public IReadOnlyList<int> RankProcesses() => Processes.With(WorkFolder + "/r.sock");
+
+    public async Task StopAgentAsync()
+    {
+        await _stop.CancelAsync();
+        await Agent.WaitAsync(TimeSpan.FromSeconds(10));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            if (!Agent.IsCompleted)
+                await StopAgentAsync();
+            Assert.IsEmpty(RankProcesses(), "rank processes are left");
+            Assert.IsFalse(Directory.Exists(WorkFolder) && Directory.EnumerateFileSystemEntries(Path.Combine(WorkFolder, "attempts")).Any(), "files of attempts are left");
+        }
+        finally
+        {
+            await Coordinator.DisposeAsync();
+            _folder.Dispose();
+            _stop.Dispose();
+        }
+    }
+}

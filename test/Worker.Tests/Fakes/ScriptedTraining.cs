@@ -1,0 +1,71 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training;
+using MLDistributed.Worker.Ranks;
+
+namespace Worker.Tests.Fakes;
+
+/// <summary>What rank processes of these tests run: the job's name is the script, "words for rank 0 | words for the others".</summary>
+internal static class ScriptedTraining
+{
+    public static RankEngine Engine { get; } = new(() => false, Run);
+
+    private static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop)
+    {
+        // A stand-in for the rendezvous' segment, so that tests see who removes it.
+        if (start.Rank == 0)
+            File.WriteAllText(start.SegmentPath, "segment");
+        reporter.Started();
+        var scripts = start.Spec.Name.Split('|', StringSplitOptions.TrimEntries);
+        foreach (var word in scripts[Math.Min(start.Rank, scripts.Length - 1)].Split(' '))
+            Do(word, start, reporter, stop);
+        if (start.Rank != 0)
+            return new RankResult(null, new Dictionary<string, string>());
+
+        var model = Path.Combine(start.OutputFolder, "model.onnx");
+        File.WriteAllText(model, $"model from {Path.GetFileName(start.DatasetPath)}");
+        return new RankResult(
+            new JobResult { WorldSize = start.WorldSize, Steps = 10, TrainingLoss = Environment.ProcessId },
+            new Dictionary<string, string> { [ArtifactName.Onnx] = model });
+    }
+
+    private static void Do(string word, RankStart start, IRankReporter reporter, CancellationToken stop)
+    {
+        switch (word)
+        {
+            case "progress":
+                reporter.Progress(new Progress { Step = 1, TotalSteps = 10, Loss = 0.5 });
+                reporter.Epoch(new EpochEnded { Epoch = 0, TrainingLoss = 0.5 });
+                break;
+            case "threads":
+                reporter.Log(new LogLine { Message = $"OMP_NUM_THREADS={Environment.GetEnvironmentVariable("OMP_NUM_THREADS")}" });
+                break;
+            case "checkpoint":
+                var path = Path.Combine(start.OutputFolder, "checkpoint-1");
+                File.WriteAllText(path, "checkpoint");
+                reporter.Checkpoint(path, 1, 10);
+                break;
+            case "resumed":
+                reporter.Log(new LogLine { Message = "resumed from " + File.ReadAllText(start.ResumePath) });
+                break;
+            case "wait":   // as a rank in a collective: until stopped
+                stop.WaitHandle.WaitOne();
+                stop.ThrowIfCancellationRequested();
+                break;
+            case "hang":   // as a rank in native code: whatever it is told
+                new ManualResetEventSlim().Wait(CancellationToken.None);
+                break;
+            case "complain":
+                Console.Error.WriteLine("terminate called after throwing an instance of 'c10::Error'");
+                break;
+            case "exit":
+                Environment.Exit(3);
+                break;
+            case "nan":
+                throw new TrainingException(new JobFailure { Kind = FailureKind.Training, Rank = start.Rank, Step = 7, Message = "The loss is NaN at step 7." });
+            case "bystander":
+                throw new TrainingException(new JobFailure { Kind = FailureKind.Crashed, Rank = start.Rank, Message = "A peer is gone." }, isBystander: true);
+            case "throw":
+                throw new NotSupportedException("no such layer");
+        }
+    }
+}
