@@ -19,11 +19,10 @@ internal static class ClusterErrors
     public static Exception Translate(RpcException e, Uri address) => e.StatusCode switch
     {
         StatusCode.Unauthenticated => new ClusterException(
-            $"Coordinator {address} does not accept the API key: {Detail(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterEnvironment.ApiKey}; its administrator gives them out.", e),
+            $"Coordinator {address} does not accept the API key: {Detail(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterEnvironment.ApiKey}.", e),
         StatusCode.PermissionDenied => new ClusterException(
-            $"Coordinator {address} does not allow this with the API key: {Detail(e)} Use a key with that scope; the coordinator's administrator gives them out.", e),
-        StatusCode.FailedPrecondition => new ClusterException(
-            $"Coordinator {address} refuses the call: {Detail(e)} This library speaks protocol version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", e),
+            $"Coordinator {address} does not allow this: {Detail(e)}", e),
+        StatusCode.FailedPrecondition => new ClusterException($"Coordinator {address} refuses the call: {Detail(e)}", e),
         StatusCode.Unimplemented => new ClusterException(
             $"The server at {address} is no coordinator, or one of another release: {Detail(e)} Check the address and that both are of one release.", e),
         StatusCode.InvalidArgument => new ArgumentException($"Coordinator {address} does not accept the job: {Detail(e)}", e),
@@ -32,6 +31,9 @@ internal static class ClusterErrors
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)} to the fingerprint that the coordinator prints when it starts.", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {Detail(e)} Look at the coordinator's log.", e),
     };
+
+    public static ClusterException OtherProtocol(Uri address, string said, Exception? inner = null) => new(
+        $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
 
     public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
         $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{Detail(last)}\" " +
@@ -45,7 +47,7 @@ internal static class ClusterErrors
     { JobId = jobId };
 
     /// <summary>What the server said, or else what broke the connection, as a sentence.</summary>
-    private static string Detail(RpcException e)
+    public static string Detail(RpcException e)
     {
         var text = e.Status.Detail;
         for (var inner = e.Status.DebugException; inner is not null; inner = inner.InnerException)

@@ -21,23 +21,34 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     /// <summary>The cluster as it is, after a check that the two sides fit together.</summary>
     public async Task<ClusterSnapshot> GetClusterAsync(CancellationToken cancellation)
     {
-        // A host that drops packets answers with nothing: each attempt ends, so that the attempts do.
-        var snapshot = await CallAsync(
-            o => Jobs.GetClusterAsync(new GetClusterRequest(), o.WithDeadline((options.Time.GetUtcNow() + options.ConnectTimeout).UtcDateTime)),
-            options.ConnectTimeout,
-            cancellation).ConfigureAwait(false);
-        return snapshot.ProtocolVersion == ProtocolVersion.Current
-            ? snapshot
-            : throw new ClusterException(
-                $"Coordinator {Address} (version {snapshot.Version}) speaks protocol version {snapshot.ProtocolVersion}, expected {ProtocolVersion.Current}. " +
-                "Use the release of Microsoft.ML.Distributed that belongs to the coordinator.");
+        try
+        {
+            var snapshot = await ProbeAsync(o => Jobs.GetClusterAsync(new GetClusterRequest(), o), cancellation).ConfigureAwait(false);
+            return snapshot.ProtocolVersion == ProtocolVersion.Current
+                ? snapshot
+                : throw ClusterErrors.OtherProtocol(Address, $"it has version {snapshot.ProtocolVersion} (release {snapshot.Version}).");
+        }
+        catch (ClusterException e) when (e.InnerException is RpcException { StatusCode: StatusCode.FailedPrecondition } refusal)
+        {
+            throw ClusterErrors.OtherProtocol(Address, ClusterErrors.Detail(refusal), refusal);
+        }
     }
+
+    /// <summary>Whether the key may send data; the id is no dataset's.</summary>
+    public Task CheckMaySendAsync(CancellationToken cancellation) =>
+        ProbeAsync(o => Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = new string('0', 64) }, o), cancellation);
 
     /// <summary>Makes an idempotent call, again and again while the connection is lost.</summary>
     public Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>
         CallAsync(call, options.ReconnectTimeout, cancellation);
 
     public void Dispose() => connection.Dispose();
+
+    // A host that drops packets answers with nothing: each attempt ends, so that the attempts do.
+    private Task<T> ProbeAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) => CallAsync(
+        o => call(o.WithDeadline((options.Time.GetUtcNow() + options.ConnectTimeout).UtcDateTime)),
+        options.ConnectTimeout,
+        cancellation);
 
     private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, TimeSpan patience, CancellationToken cancellation)
     {

@@ -96,7 +96,14 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     {
         ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
         if (_local is null)
-            Block(() => _coordinator.GetClusterAsync(cancellation));
+        {
+            Block(async () =>
+            {
+                var cluster = await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false);
+                await _coordinator.CheckMaySendAsync(cancellation).ConfigureAwait(false);
+                return cluster;
+            });
+        }
         else if (_local.Failure is { } failure)
             throw failure;
     }
@@ -167,7 +174,10 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         }
     }
 
-    private Task ReadyAsync(CancellationToken cancellation) => _local?.Ready.WaitAsync(cancellation) ?? Task.CompletedTask;
+    private Task ReadyAsync(CancellationToken cancellation) =>
+        _local is null ? Task.CompletedTask
+        : _local.Failure is { } failure ? Task.FromException(failure)
+        : _local.Ready.WaitAsync(cancellation);
 
     /// <summary>Fit is synchronous; on the thread pool it cannot wait for the caller's synchronization context.</summary>
     private static T Block<T>(Func<Task<T>> work) => Task.Run(work).GetAwaiter().GetResult();

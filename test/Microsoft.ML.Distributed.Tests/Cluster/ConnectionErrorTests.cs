@@ -77,7 +77,7 @@ public sealed class ConnectionErrorTests
         var e = await RefusedAsync(new Script { Protocol = 7 }, null);
 
         Assert.Contains("expected 7", e.Message);
-        Assert.Contains($"protocol version {ProtocolVersion.Current}", e.Message);
+        Assert.Contains($"speaks version {ProtocolVersion.Current}", e.Message);
     }
 
     [TestMethod]

@@ -53,6 +53,12 @@ internal sealed class Script
     /// <summary>Loses the reply of the first SubmitJob.</summary>
     public bool LoseSubmitReply { get; set; }
 
+    /// <summary>Loses the reply of AdoptDataset.</summary>
+    public bool LoseAdoptReply { get; init; }
+
+    /// <summary>Finds the first whole upload damaged, and throws it away.</summary>
+    public bool DamageUpload { get; set; }
+
     public byte[] Served { get; init; } = Model;
 
     /// <summary>CancelJob never answers.</summary>
@@ -169,7 +175,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Protocol version is {context.RequestHeaders.GetValue(ProtocolVersion.Header)}, expected {script.Protocol}."));
             if (script.Key is not null && context.RequestHeaders.GetValue("authorization") != $"Bearer {script.Key}")
                 throw new RpcException(new Status(StatusCode.Unauthenticated, "This key is not known."));
-            if (script.DeniedScope is not null)
+            if (script.DeniedScope is not null && !context.Method.EndsWith("GetCluster", StringComparison.Ordinal))
                 throw new RpcException(new Status(StatusCode.PermissionDenied, $"The key lacks the scope \"{script.DeniedScope}\"."));
         }
     }
@@ -239,9 +245,13 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         public override Task<FindDatasetReply> AdoptDataset(AdoptDatasetRequest request, ServerCallContext context)
         {
+            if (script.AdoptedPath is not null)
+                throw new RpcException(new Status(StatusCode.InvalidArgument, $"Path \"{request.Path}\" does not exist."));
             script.AdoptedPath = request.Path;
             File.Delete(request.Path);
             script.HasDataset = true;
+            if (script.LoseAdoptReply)
+                throw Broken();
             return Task.FromResult(new FindDatasetReply { Complete = true });
         }
     }
@@ -283,6 +293,13 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                     script.CutUploadAfter = 0;
                     throw Broken();
                 }
+            }
+
+            if (script.DamageUpload)
+            {
+                script.DamageUpload = false;
+                script.Batches.Clear();
+                throw new RpcException(new Status(StatusCode.DataLoss, "The batches are damaged."));
             }
 
             using var hasher = new DatasetHasher(shape);

@@ -84,26 +84,34 @@ public sealed class LocalClusterTests
     }
 
     [TestMethod]
-    public async Task App_KilledBySignal9_LeavesNeitherProcessNorFolder()
+    [DataRow("the end of Main")]
+    [DataRow("SIGTERM")]
+    [DataRow("SIGKILL")]
+    public async Task App_WithAutomaticCluster_LeavesNothingHoweverItEnds(string end)
     {
         using var app = StartApp();
         var words = (await app.StandardOutput.ReadLineAsync().WaitAsync(s_limit))!.Split(' ');
         var children = words[1..].Select(id => Process.GetProcessById(int.Parse(id))).ToArray();
         Assert.HasCount(2, children);
 
-        app.Kill();
+        if (end == "SIGKILL")
+            app.Kill();
+        else if (end == "SIGTERM")
+            await Process.Start("kill", ["-TERM", $"{app.Id}"]).WaitForExitAsync().WaitAsync(s_limit);
+        else
+            app.StandardInput.Close();
+        await app.WaitForExitAsync().WaitAsync(s_limit);
         await Task.WhenAll(children.Select(c => UntilGoneAsync(c.Id)));
 
         Assert.IsFalse(Directory.Exists(words[0]), "the last child removed it");
     }
 
-    private static Process StartApp(string folder) => Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["stand-in", "app", folder])
+    private Process StartApp() => Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["stand-in", "app"])
     {
         RedirectStandardInput = true,
         RedirectStandardOutput = true,
+        Environment = { [ClusterEnvironment.Runtime] = StandIn.MakeRuntime(_temp.Path) },
     })!;
-
-    private Process StartApp() => StartApp(StandIn.MakeRuntime(_temp.Path));
 
     private static TrainingCluster Start(LocalClusterOptions options) => TrainingCluster.StartLocal(options);
 

@@ -8,7 +8,7 @@ internal static class StandIn
     public static async Task<int> RunAsync(string role, string[] args)
     {
         if (role == "app")
-            return await RunAppAsync(args[0]);
+            return await RunAppAsync();
         if (Environment.GetEnvironmentVariable("STAND_IN_FAILS") == role)
         {
             await Console.Error.WriteLineAsync("libtorch is not for this machine");
@@ -38,10 +38,12 @@ internal static class StandIn
         return folder;
     }
 
-    private static async Task<int> RunAppAsync(string runtime)
+    private static async Task<int> RunAppAsync()
     {
-        using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { RuntimePath = runtime });
+        var cluster = TrainingCluster.Automatic; // never disposed here
         await cluster.GetStatusAsync();
+        if (!ReferenceEquals(cluster, TrainingCluster.Automatic))
+            return 1;
         await Console.Out.WriteLineAsync($"{cluster.Local!.RunFolder} {string.Join(' ', cluster.Local.ProcessIds)}");
         await Console.In.ReadToEndAsync();
         return 0;

@@ -67,9 +67,11 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
-    public async Task Train_ClusterThatAdoptsFiles_MovesTheFileThere()
+    [DataRow(false)]
+    [DataRow(true)]
+    public async Task Train_ClusterThatAdoptsFiles_MovesTheFileThere(bool replyLost)
     {
-        var script = new Script { AdoptsFiles = true, IncomingFolder = _temp.File("incoming") };
+        var script = new Script { AdoptsFiles = true, LoseAdoptReply = replyLost, IncomingFolder = _temp.File("incoming") };
         await using var coordinator = await FakeCoordinator.StartAsync(script, _temp.File("c.sock"));
         using var cluster = TrainingCluster.Connect(coordinator.Address);
         var dataset = Dataset(2);
@@ -92,6 +94,19 @@ public sealed class TrainingClusterTests
 
         CollectionAssert.AreEqual(new[] { 0L, 7L }, script.FirstBatches);
         Assert.HasCount(20, script.Batches);
+    }
+
+    [TestMethod]
+    public async Task Train_UploadDamaged_IsSentAgain()
+    {
+        var script = new Script { DamageUpload = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(5));
+
+        CollectionAssert.AreEqual(new[] { 0L, 0L }, script.FirstBatches);
+        Assert.IsTrue(script.HasDataset);
     }
 
     [TestMethod]

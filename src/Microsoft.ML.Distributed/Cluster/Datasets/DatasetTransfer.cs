@@ -44,14 +44,22 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             catch (RpcException e)
             {
                 cancellation.ThrowIfCancellationRequested();
-                if (!ClusterErrors.IsTransient(e) && e.StatusCode != StatusCode.DataLoss)
+                if (!MayGoOn(e))
                     throw ClusterErrors.Translate(e, coordinator.Address);
-                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {e.Status.Detail} It goes on from what arrived." });
+                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {ClusterErrors.Detail(e)} It goes on from what arrived." });
                 if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                    throw ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e);
+                {
+                    throw ClusterErrors.IsTransient(e)
+                        ? ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e)
+                        : ClusterErrors.Translate(e, coordinator.Address);
+                }
             }
         }
     }
+
+    // The coordinator asks for another try, after it threw damaged batches away or when its count was another.
+    private static bool MayGoOn(RpcException e) =>
+        ClusterErrors.IsTransient(e) || e.StatusCode is StatusCode.DataLoss or StatusCode.FailedPrecondition;
 
     private Task<FindDatasetReply> FindAsync(EncodedDataset dataset, CancellationToken cancellation) =>
         coordinator.CallAsync(o => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = dataset.Id }, o), cancellation);
@@ -70,6 +78,12 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
         {
             var request = new AdoptDatasetRequest { DatasetId = dataset.Id, Path = path, RowCount = dataset.RowCount };
             await coordinator.CallAsync(o => coordinator.Datasets.AdoptDatasetAsync(request, o), cancellation).ConfigureAwait(false);
+        }
+        catch (ArgumentException) when (!File.Exists(path))
+        {
+            // The reply to a first call may have been lost: then the file is adopted, and gone.
+            if (!(await FindAsync(dataset, cancellation).ConfigureAwait(false)).Complete)
+                throw;
         }
         finally
         {
