@@ -2,16 +2,183 @@ using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>A coordinator and its workers, on which trainers run their jobs.</summary>
-public sealed class TrainingCluster : IDisposable
+/// <summary>A coordinator and its workers, on which trainers run their jobs. Safe for use by several threads.</summary>
+public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDisposable
 {
-    /// <summary>A new path that a dataset may be encoded to, on the file system where the cluster can take it over.</summary>
-    internal string NewDatasetFile() => throw new NotImplementedException();
+    private static readonly Lock s_gate = new();
+    private static TrainingCluster? s_automatic;
+    private readonly CoordinatorClient _coordinator;
+    private readonly LocalCluster? _local;
+    private readonly Lazy<RunDirectory> _encoding = new(() => RunDirectory.Create());
+    private int _isDisposed;
 
-    /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
-    internal TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    private TrainingCluster(ClusterConnection connection, TrainingClusterOptions options, LocalCluster? local)
+    {
+        _coordinator = new CoordinatorClient(connection, options);
+        _local = local;
+    }
 
-    /// <inheritdoc/>
-    public void Dispose() => throw new NotImplementedException();
+    /// <summary>Where the coordinator is.</summary>
+    public Uri Address => _coordinator.Address;
+
+    /// <summary>The cluster of apps that name none: started once a process, in the background, and stopped with it.</summary>
+    internal static TrainingCluster Automatic
+    {
+        get
+        {
+            lock (s_gate)
+            {
+                if (s_automatic is { _isDisposed: 0, _local.Failure: null })
+                    return s_automatic;
+                if (s_automatic is null)
+                    AppDomain.CurrentDomain.ProcessExit += (_, _) => s_automatic?.Dispose();
+                s_automatic?.Dispose();
+                return s_automatic = StartLocal();
+            }
+        }
+    }
+
+    internal LocalCluster? Local => _local;
+
+    /// <summary>Uses a coordinator that asks for no key, over a Unix socket. Connects on first use, and again whenever the connection is lost.</summary>
+    /// <param name="coordinator">unix:///path/to/socket.</param>
+    /// <exception cref="ArgumentException">The address is malformed.</exception>
+    public static TrainingCluster Connect(Uri coordinator) => Connect(coordinator, new TrainingClusterOptions());
+
+    /// <summary>Uses a coordinator. Connects on first use, and again whenever the connection is lost.</summary>
+    /// <param name="coordinator">https://host:port, http://host:port, or unix:///path/to/socket.</param>
+    /// <param name="apiKey">The key that its administrator gave out; null over a Unix socket.</param>
+    /// <exception cref="ArgumentException">The address or the key is malformed.</exception>
+    public static TrainingCluster Connect(Uri coordinator, string? apiKey) =>
+        Connect(coordinator, new TrainingClusterOptions { ApiKey = apiKey });
+
+    /// <summary>Uses a coordinator. Connects on first use, and again whenever the connection is lost.</summary>
+    /// <param name="coordinator">https://host:port, http://host:port, or unix:///path/to/socket.</param>
+    /// <param name="options">Key, certificate and patience.</param>
+    /// <exception cref="ArgumentException">The address or an option is malformed.</exception>
+    public static TrainingCluster Connect(Uri coordinator, TrainingClusterOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        return new TrainingCluster(ClusterConnection.Open(coordinator, options.ApiKey, options.CertificateFingerprint), options, local: null);
+    }
+
+    /// <summary>
+    /// Starts a coordinator and a worker as children of this process, in the background: returns at once, and the first
+    /// job waits until they are ready. They leave when this object is disposed or this process ends, however it does.
+    /// </summary>
+    /// <param name="options">Null: one rank for each GPU or core.</param>
+    /// <exception cref="ArgumentException">An option is out of range.</exception>
+    /// <exception cref="ClusterException">The runtime <c>mldist</c> was not found.</exception>
+    public static TrainingCluster StartLocal(LocalClusterOptions? options = null)
+    {
+        var local = LocalCluster.Start(options ?? new LocalClusterOptions());
+        return new TrainingCluster(local.Connection, new TrainingClusterOptions(), local);
+    }
+
+    /// <summary>The cluster that MLDIST_COORDINATOR and MLDIST_API_KEY name; null when they name none.</summary>
+    internal static TrainingCluster? FromEnvironment() =>
+        ClusterEnvironment.Read(Environment.GetEnvironmentVariable) is { } named ? Connect(named.Address, named.Key) : null;
+
+    /// <summary>Looks at the cluster: its workers, their devices and its jobs. A local cluster is waited for.</summary>
+    /// <exception cref="ClusterException">The coordinator cannot be reached or refuses the key.</exception>
+    public ClusterStatus GetStatus() => Block(() => GetStatusAsync(CancellationToken.None));
+
+    /// <inheritdoc cref="GetStatus"/>
+    public async Task<ClusterStatus> GetStatusAsync(CancellationToken cancellation = default)
+    {
+        await ReadyAsync(cancellation).ConfigureAwait(false);
+        return ClusterStatus.From(await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false));
+    }
+
+    /// <summary>Finds out, before data is encoded, that a coordinator is not there or refuses this client. Does not wait for a local one.</summary>
+    internal void Prepare(CancellationToken cancellation)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
+        if (_local is null)
+        {
+            Block(async () =>
+            {
+                var cluster = await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false);
+                await _coordinator.CheckMaySendAsync(cancellation).ConfigureAwait(false);
+                return cluster;
+            });
+        }
+        else if (_local.Failure is { } failure)
+            throw failure;
+    }
+
+    string ITrainingBackend.NewDatasetFile()
+    {
+        Prepare(CancellationToken.None);
+        return Path.Combine(_local?.IncomingFolder ?? _encoding.Value.Path, $"{Guid.NewGuid():N}.arrow");
+    }
+
+    TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    {
+        progress ??= ConsoleProgress.IfInteractive();
+        try
+        {
+            ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
+            return Block(() => TrainAsync(spec, training, validation, progress, log, cancellation));
+        }
+        finally
+        {
+            (progress as ConsoleProgress)?.End();
+            File.Delete(training.Path);
+            if (validation is not null)
+                File.Delete(validation.Path);
+        }
+    }
+
+    /// <summary>Lets go of the coordinator; stops a local cluster.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
+            return;
+        _coordinator.Dispose();
+        _local?.Dispose();
+        if (_encoding.IsValueCreated)
+            _encoding.Value.Dispose();
+    }
+
+    /// <inheritdoc cref="Dispose"/>
+    public ValueTask DisposeAsync() => new(Task.Run(Dispose));
+
+    private async Task<TrainedJob> TrainAsync(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    {
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _local?.Broken ?? CancellationToken.None);
+        if (_local is not null)
+            _local.Told += log;
+        try
+        {
+            await ReadyAsync(either.Token).ConfigureAwait(false);
+            var transfer = new DatasetTransfer(_coordinator, progress, log);
+            await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
+            if (validation is not null && validation.Id != training.Id)
+                await transfer.ProvideAsync(validation, either.Token).ConfigureAwait(false);
+            return await new JobRun(_coordinator, spec, progress, log).RunAsync(either.Token).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
+        {
+            throw new OperationCanceledException("The training was cancelled.", e, cancellation);
+        }
+        catch (Exception e) when (_local?.Failure is not null && e is OperationCanceledException or ClusterException)
+        {
+            throw _local?.Failure ?? e;
+        }
+        finally
+        {
+            if (_local is not null)
+                _local.Told -= log;
+        }
+    }
+
+    private Task ReadyAsync(CancellationToken cancellation) =>
+        _local is null ? Task.CompletedTask
+        : _local.Failure is { } failure ? Task.FromException(failure)
+        : _local.Ready.WaitAsync(cancellation);
+
+    /// <summary>Fit is synchronous; on the thread pool it cannot wait for the caller's synchronization context.</summary>
+    private static T Block<T>(Func<Task<T>> work) => Task.Run(work).GetAwaiter().GetResult();
 }

@@ -3,6 +3,7 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text;
 using Grpc.Core;
 using Grpc.Core.Interceptors;
 using Grpc.Net.Client;
@@ -13,9 +14,10 @@ namespace MLDistributed.Protocol;
 public sealed class ClusterConnection : IDisposable
 {
     private const int MaxMessageBytes = 64 << 20;
+    private const int MaxSocketPathBytes = 103;
     private readonly SocketsHttpHandler _handler;
 
-    private ClusterConnection(Uri address, string? bearer, string? certificateFingerprint)
+    private ClusterConnection(Uri address, string? bearer, string? fingerprint)
     {
         Address = address;
         _handler = new SocketsHttpHandler
@@ -24,6 +26,9 @@ public sealed class ClusterConnection : IDisposable
             ConnectTimeout = TimeSpan.FromSeconds(5),
             KeepAlivePingDelay = TimeSpan.FromSeconds(10),
             KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
+
+            // Proxies tunnel TLS; HTTP/2 without it and sockets they cannot, though HTTP_PROXY may name one.
+            UseProxy = address.Scheme == Uri.UriSchemeHttps,
         };
         var target = address;
         if (address.Scheme == "unix")
@@ -32,8 +37,8 @@ public sealed class ClusterConnection : IDisposable
             _handler.ConnectCallback = (_, cancellation) => ConnectUnix(address.LocalPath, cancellation);
         }
 
-        if (certificateFingerprint is not null)
-            _handler.SslOptions.RemoteCertificateValidationCallback = Pin(certificateFingerprint);
+        if (fingerprint is not null)
+            _handler.SslOptions.RemoteCertificateValidationCallback = Pin(fingerprint);
 
         Channel = GrpcChannel.ForAddress(target, new GrpcChannelOptions
         {
@@ -42,12 +47,16 @@ public sealed class ClusterConnection : IDisposable
             MaxReceiveMessageSize = MaxMessageBytes,
             MaxSendMessageSize = MaxMessageBytes,
         });
-        Invoker = Channel.Intercept(metadata =>
+        var version = ProtocolVersion.Current.ToString(CultureInfo.InvariantCulture);
+        Invoker = Channel.Intercept(headers =>
         {
-            metadata.Add(ProtocolVersion.Header, ProtocolVersion.Current.ToString(CultureInfo.InvariantCulture));
+            var all = new Metadata(); // the caller's may be used for another attempt
+            foreach (var header in headers)
+                all.Add(header);
+            all.Add(ProtocolVersion.Header, version);
             if (bearer is not null)
-                metadata.Add("authorization", $"Bearer {bearer}");
-            return metadata;
+                all.Add("authorization", $"Bearer {bearer}");
+            return all;
         });
     }
 
@@ -63,15 +72,47 @@ public sealed class ClusterConnection : IDisposable
     /// <summary>Opens a channel; connects on the first call.</summary>
     /// <param name="address">https://host:port, http://host:port or unix:///path.</param>
     /// <param name="bearer">An API key or a worker's credential; none over a Unix socket.</param>
-    /// <param name="certificateFingerprint">SHA-256 of the server's certificate in hex, when it is self-signed.</param>
-    public static ClusterConnection Open(Uri address, string? bearer = null, string? certificateFingerprint = null) =>
-        new(address, bearer, certificateFingerprint);
+    /// <param name="certificateFingerprint">SHA-256 of the server's certificate in hex: that certificate and no other is accepted. Null: those that this machine trusts.</param>
+    /// <exception cref="ArgumentException">The address or the fingerprint is malformed.</exception>
+    public static ClusterConnection Open(Uri address, string? bearer = null, string? certificateFingerprint = null)
+    {
+        ArgumentNullException.ThrowIfNull(address);
+        CheckAddress(address);
+        if (bearer is not null && (bearer.Length == 0 || bearer.Any(c => c is <= ' ' or > '~')))
+            throw new ArgumentException("The key is empty or has blanks or characters that are not ASCII, expected it as the coordinator printed it. Copy it again.", nameof(bearer));
+        return new ClusterConnection(address, bearer, certificateFingerprint is null ? null : ReadFingerprint(certificateFingerprint));
+    }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         Channel.Dispose();
         _handler.Dispose();
+    }
+
+    private static void CheckAddress(Uri address)
+    {
+        if (!address.IsAbsoluteUri || address.Scheme is not ("https" or "http" or "unix"))
+            throw new ArgumentException($"Coordinator address is \"{address}\", expected https://host:port, http://host:port or unix:///path/to/socket.", nameof(address));
+        if (address.Scheme == "unix" && Encoding.UTF8.GetByteCount(address.LocalPath) is 0 or > MaxSocketPathBytes)
+            throw new ArgumentException($"Socket path \"{address.LocalPath}\" has {Encoding.UTF8.GetByteCount(address.LocalPath)} bytes, expected 1 to {MaxSocketPathBytes}. Use a folder with a shorter path.", nameof(address));
+        if (address.Scheme != "unix" && address.Host.Length == 0)
+            throw new ArgumentException($"Coordinator address is \"{address}\", expected a host. Write it as https://host:port.", nameof(address));
+    }
+
+    private static string ReadFingerprint(string text)
+    {
+        try
+        {
+            if (Convert.FromHexString(text.Replace(":", "", StringComparison.Ordinal)) is { Length: SHA256.HashSizeInBytes } bytes)
+                return Convert.ToHexString(bytes);
+        }
+        catch (FormatException)
+        {
+            // Refused below.
+        }
+
+        throw new ArgumentException($"Certificate fingerprint is \"{text}\", expected a SHA-256 as 64 hexadecimal digits, colons allowed. The coordinator prints it when it starts.", nameof(text));
     }
 
     private static async ValueTask<Stream> ConnectUnix(string path, CancellationToken cancellation)
@@ -89,8 +130,6 @@ public sealed class ClusterConnection : IDisposable
         }
     }
 
-    private static RemoteCertificateValidationCallback Pin(string fingerprint) => (_, certificate, _, errors) =>
-        errors == SslPolicyErrors.None
-        || (certificate is X509Certificate2 c
-            && string.Equals(c.GetCertHashString(HashAlgorithmName.SHA256), fingerprint.Replace(":", "", StringComparison.Ordinal), StringComparison.OrdinalIgnoreCase));
+    private static RemoteCertificateValidationCallback Pin(string fingerprint) => (_, certificate, _, _) =>
+        certificate is not null && certificate.GetCertHashString(HashAlgorithmName.SHA256) == fingerprint;
 }

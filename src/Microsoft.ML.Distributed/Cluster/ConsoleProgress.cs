@@ -1,0 +1,149 @@
+using System.Globalization;
+using System.Text;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>A training's progress as one line on standard error, redrawn in place, with a summary at the end.</summary>
+/// <remarks><c>Fit</c> uses one by itself when it is given no <see cref="IProgress{T}"/> and runs in a terminal.</remarks>
+public sealed class ConsoleProgress : IProgress<TrainingProgress>
+{
+    private const int BarWidth = 20;
+    private const string EraseLine = "\r\e[K";
+    private static readonly TimeSpan s_interval = TimeSpan.FromMilliseconds(100);
+    private readonly Lock _gate = new();
+    private readonly TextWriter _writer;
+    private readonly TimeProvider _time;
+    private readonly Func<int> _width;
+    private readonly bool _isUnicode;
+    private long _drawn;
+    private bool _isLineOpen;
+    private (TimeSpan Elapsed, double Fraction)? _runningSince;
+
+    /// <summary>Writes to standard error.</summary>
+    public ConsoleProgress()
+        : this(Console.Error, TimeProvider.System, WindowWidth)
+    {
+    }
+
+    internal ConsoleProgress(TextWriter writer, TimeProvider time, Func<int> width)
+    {
+        _writer = writer;
+        _time = time;
+        _width = width;
+        _isUnicode = writer.Encoding.WebName.StartsWith("utf", StringComparison.OrdinalIgnoreCase);
+    }
+
+    /// <inheritdoc/>
+    public void Report(TrainingProgress value)
+    {
+        ArgumentNullException.ThrowIfNull(value);
+        lock (_gate)
+        {
+            if (value.State is TrainingState.Succeeded or TrainingState.Failed or TrainingState.Cancelled)
+            {
+                _writer.Write((_isLineOpen ? EraseLine : "") + Summary(value) + Environment.NewLine);
+                _isLineOpen = false;
+                _runningSince = null;
+                return;
+            }
+
+            if (value.State != TrainingState.Running)
+                _runningSince = null;
+            else
+                _runningSince ??= (value.Elapsed, value.Fraction);
+            if (_isLineOpen && _time.GetElapsedTime(_drawn) < s_interval)
+                return;
+            _drawn = _time.GetTimestamp();
+            _isLineOpen = true;
+            var line = Line(value);
+            _writer.Write(EraseLine + line[..Math.Min(line.Length, Math.Max(_width() - 1, 1))]);
+        }
+    }
+
+    /// <summary>One for a terminal; null where nobody looks.</summary>
+    internal static ConsoleProgress? IfInteractive() =>
+        Console.IsErrorRedirected || Environment.GetEnvironmentVariable("TERM") is "dumb" || !Environment.UserInteractive ? null : new ConsoleProgress();
+
+    /// <summary>Clears a line that no summary followed.</summary>
+    internal void End()
+    {
+        lock (_gate)
+        {
+            if (_isLineOpen)
+                _writer.Write(EraseLine);
+            _isLineOpen = false;
+        }
+    }
+
+    private string Line(TrainingProgress p)
+    {
+        var line = new StringBuilder();
+        if (p.State != TrainingState.Running)
+        {
+            line.Append(p.State.ToString().ToLowerInvariant());
+            if (p.State == TrainingState.Uploading)
+                line.Append(' ').Append(Bar(p.Fraction));
+            return p.Message.Length > 0 ? line.Append(": ").Append(p.Message).ToString() : line.ToString();
+        }
+
+        line.Append(Invariant($"epoch {p.Epoch}/{p.Epochs} {Bar(p.Fraction)} {Math.Floor(p.Fraction * 100):0}%"));
+        if (double.IsFinite(p.Loss))
+            line.Append(Invariant($" loss {p.Loss:0.0000}"));
+        if (p.ValidationLoss is { } validation)
+            line.Append(Invariant($" (validation {validation:0.0000})"));
+        var dot = _isUnicode ? " · " : ", ";
+        if (p.RowsPerSecond > 0)
+            line.Append(dot).Append(Invariant($"{p.RowsPerSecond:N0} rows/s"));
+        if (p.WorldSize > 0)
+            line.Append(dot).Append(p.WorldSize == 1 ? "1 rank" : Invariant($"{p.WorldSize} ranks"));
+        if (Left(p) is { } left)
+            line.Append(dot).Append(Duration(left)).Append(" left");
+        return line.ToString();
+    }
+
+    private string Summary(TrainingProgress p)
+    {
+        if (p.State != TrainingState.Succeeded)
+            return $"{(p.State == TrainingState.Failed ? "Training failed" : "Training was cancelled")}{(p.Epoch > 0 ? $" in epoch {p.Epoch}" : "")} after {Duration(p.Elapsed)}{(p.Message.Length > 0 ? ": " + p.Message : "")}";
+        var text = $"Trained {p.Epoch} {(p.Epoch == 1 ? "epoch" : "epochs")} in {Duration(p.Elapsed)}{(p.WorldSize > 0 ? $" on {p.WorldSize} {(p.WorldSize == 1 ? "rank" : "ranks")}" : "")}";
+        if (double.IsFinite(p.Loss))
+            text += Invariant($": loss {p.Loss:0.0000}");
+        return p.ValidationLoss is { } loss ? text + Invariant($", validation loss {loss:0.0000}") : text;
+    }
+
+    private string Bar(double fraction)
+    {
+        // Half cells: ╸ is the left half of ━.
+        var halves = (int)Math.Round(Math.Clamp(fraction, 0, 1) * BarWidth * 2);
+        return _isUnicode
+            ? (new string('━', halves / 2) + (halves % 2 == 1 ? "╸" : "")).PadRight(BarWidth)
+            : "[" + new string('#', halves / 2).PadRight(BarWidth, '-') + "]";
+    }
+
+    private TimeSpan? Left(TrainingProgress p)
+    {
+        if (_runningSince is not { } since || p.Fraction - since.Fraction < 0.01)
+            return null;
+        return (p.Elapsed - since.Elapsed) * ((1 - p.Fraction) / (p.Fraction - since.Fraction));
+    }
+
+    private static string Duration(TimeSpan time) =>
+        time.TotalSeconds < 10 ? Invariant($"{time.TotalSeconds:0.0} s")
+        : time.TotalSeconds < 100 ? Invariant($"{time.TotalSeconds:0} s")
+        : time.TotalMinutes < 100 ? Invariant($"{time.TotalMinutes:0} min")
+        : Invariant($"{time.TotalHours:0.0} h");
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+
+    private static int WindowWidth()
+    {
+        try
+        {
+            return Console.WindowWidth is > 0 and var width ? width : 80;
+        }
+        catch (IOException)
+        {
+            return 80;
+        }
+    }
+}

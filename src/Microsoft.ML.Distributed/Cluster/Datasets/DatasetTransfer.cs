@@ -1,0 +1,147 @@
+using System.Globalization;
+using System.Text;
+using Apache.Arrow.Flight;
+using Apache.Arrow.Flight.Client;
+using Apache.Arrow.Ipc;
+using Google.Protobuf;
+using Grpc.Core;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// Brings an encoded dataset to the cluster, unless the cluster has it: handed over by renaming where both share a file
+/// system, else sent by Arrow Flight from the first batch on that the cluster has not yet.
+/// </summary>
+internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<TrainingProgress>? progress, Action<LogLine> log)
+{
+    private const string FirstBatchHeader = "mldist-first-batch";
+    private const string RowsHeader = "mldist-rows";
+
+    public async Task ProvideAsync(EncodedDataset dataset, CancellationToken cancellation)
+    {
+        var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
+        var received = -1L;
+        while (true)
+        {
+            var found = await FindAsync(dataset, cancellation).ConfigureAwait(false);
+            if (found.Complete)
+                return;
+            if (found.AdoptsFiles)
+            {
+                await AdoptAsync(dataset, found.IncomingFolder, cancellation).ConfigureAwait(false);
+                return;
+            }
+
+            if (found.ReceivedBatches > received && received >= 0)
+                backoff.Succeeded(); // it gets on, however often the connection breaks
+            received = found.ReceivedBatches;
+            try
+            {
+                await SendAsync(dataset, received, cancellation).ConfigureAwait(false);
+                return;
+            }
+            catch (RpcException e)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                if (!MayGoOn(e))
+                    throw ClusterErrors.Translate(e, coordinator.Address);
+                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {ClusterErrors.Detail(e)} It goes on from what arrived." });
+                if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
+                {
+                    throw ClusterErrors.IsTransient(e)
+                        ? ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e)
+                        : ClusterErrors.Translate(e, coordinator.Address);
+                }
+            }
+        }
+    }
+
+    // The coordinator asks for another try, after it threw damaged batches away or when its count was another.
+    private static bool MayGoOn(RpcException e) =>
+        ClusterErrors.IsTransient(e) || e.StatusCode is StatusCode.DataLoss or StatusCode.FailedPrecondition;
+
+    private Task<FindDatasetReply> FindAsync(EncodedDataset dataset, CancellationToken cancellation) =>
+        coordinator.CallAsync(o => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = dataset.Id }, o), cancellation);
+
+    private async Task AdoptAsync(EncodedDataset dataset, string incomingFolder, CancellationToken cancellation)
+    {
+        var path = dataset.Path;
+        if (incomingFolder.Length > 0 && !string.Equals(Path.GetDirectoryName(path), Path.TrimEndingDirectorySeparator(incomingFolder), StringComparison.Ordinal))
+        {
+            path = Path.Combine(incomingFolder, Path.GetFileName(path));
+            Directory.CreateDirectory(incomingFolder);
+            File.Move(dataset.Path, path, overwrite: true);
+        }
+
+        try
+        {
+            var request = new AdoptDatasetRequest { DatasetId = dataset.Id, Path = path, RowCount = dataset.RowCount };
+            await coordinator.CallAsync(o => coordinator.Datasets.AdoptDatasetAsync(request, o), cancellation).ConfigureAwait(false);
+        }
+        catch (ArgumentException) when (!File.Exists(path))
+        {
+            // The reply to a first call may have been lost: then the file is adopted, and gone.
+            if (!(await FindAsync(dataset, cancellation).ConfigureAwait(false)).Complete)
+                throw;
+        }
+        finally
+        {
+            File.Delete(path); // there only when it was not adopted
+        }
+    }
+
+    private async Task SendAsync(EncodedDataset dataset, long firstBatch, CancellationToken cancellation)
+    {
+        var file = new FileStream(dataset.Path, FileMode.Open, FileAccess.Read, FileShare.Read);
+        await using (file.ConfigureAwait(false))
+        {
+            using var reader = new ArrowFileReader(file, leaveOpen: true);
+            var count = await reader.RecordBatchCountAsync().ConfigureAwait(false);
+            var first = firstBatch.ToString(CultureInfo.InvariantCulture);
+            var headers = new Metadata
+            {
+                { FirstBatchHeader, first },
+                { RowsHeader, dataset.RowCount.ToString(CultureInfo.InvariantCulture) },
+            };
+            var schema = DatasetSchema.Create(dataset.Shape.FeatureSize, dataset.Shape.HasWeights);
+            using var call = await new FlightClient(coordinator.Invoker)
+                .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id), schema, headers, null, cancellation).ConfigureAwait(false);
+            var answered = DrainAsync(call.ResponseStream, cancellation);
+            try
+            {
+                for (var index = firstBatch; index < count; index++)
+                {
+                    using var batch = await reader.ReadRecordBatchAsync((int)index, cancellation).ConfigureAwait(false);
+                    await call.RequestStream.WriteAsync(batch, index == firstBatch ? ByteString.CopyFrom(first, Encoding.ASCII) : ByteString.Empty).ConfigureAwait(false);
+                    Report(index + 1, count, file.Length);
+                }
+
+                await call.RequestStream.CompleteAsync().ConfigureAwait(false);
+            }
+            catch (Exception e) when (e is InvalidOperationException or RpcException or IOException && !file.SafeFileHandle.IsClosed)
+            {
+                // A refused stream breaks the write first; why is in the answer.
+                await answered.ConfigureAwait(false);
+                throw new RpcException(new Status(StatusCode.Unavailable, "The coordinator ended the upload early.", e));
+            }
+
+            await answered.ConfigureAwait(false);
+        }
+    }
+
+    private static async Task DrainAsync(IAsyncStreamReader<FlightPutResult> answers, CancellationToken cancellation)
+    {
+        while (await answers.MoveNext(cancellation).ConfigureAwait(false))
+        {
+        }
+    }
+
+    private void Report(long sent, long count, long bytes) => progress?.Report(new TrainingProgress
+    {
+        JobId = "",
+        State = TrainingState.Uploading,
+        Fraction = (double)sent / count,
+        Message = $"{sent * bytes / count / 1e6:0.0} of {bytes / 1e6:0.0} MB sent",
+    });
+}

@@ -1,0 +1,119 @@
+using Grpc.Core;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>One job from submission to its model.</summary>
+internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgress<TrainingProgress>? progress, Action<LogLine> log)
+{
+    // A broken watch that lived this long was a good one: the job just had nothing to tell.
+    private static readonly TimeSpan s_goodWatch = TimeSpan.FromSeconds(10);
+
+    // Cancel must come back within 2 s, whatever the coordinator does.
+    private static readonly TimeSpan s_cancelLimit = TimeSpan.FromSeconds(1.5);
+
+    private readonly TimeProvider _time = coordinator.Options.Time;
+
+    public async Task<TrainedJob> RunAsync(CancellationToken cancellation)
+    {
+        var request = new SubmitJobRequest { Spec = spec, RequestId = Guid.NewGuid().ToString("N") };
+        using var giveUp = new CancellationTokenSource();
+
+        // Not ended by the caller's token: a job that the coordinator got must be known to be cancelled.
+        var submitted = coordinator.CallAsync(o => coordinator.Jobs.SubmitJobAsync(request, o), giveUp.Token);
+        var ended = false;
+        try
+        {
+            var jobId = (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).JobId;
+            var end = await WatchAsync(jobId, new JobNarrator(jobId, spec, progress, log, _time), cancellation).ConfigureAwait(false);
+            ended = true;
+            return end.State switch
+            {
+                JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(jobId, end.Result, cancellation).ConfigureAwait(false), end.Result),
+                JobState.Cancelled => throw new OperationCanceledException($"Job {jobId} was cancelled: {end.Reason}"),
+                _ => throw new TrainingFailedException(jobId, end.Reason, end.Failure),
+            };
+        }
+        catch (Exception e) when (!ended && e is not ClusterException && !submitted.IsFaulted)
+        {
+            await CancelAsync(submitted, e is OperationCanceledException ? "Fit was cancelled." : $"Fit ended with {e.GetType().Name}.").ConfigureAwait(false);
+            throw;
+        }
+        finally
+        {
+            await giveUp.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    private async Task<StateChanged> WatchAsync(string jobId, JobNarrator narrator, CancellationToken cancellation)
+    {
+        var backoff = new Backoff(coordinator.Options.ReconnectTimeout, _time);
+        var sequence = 0L;
+        while (true)
+        {
+            RpcException? lost = null;
+            var before = sequence;
+            var opened = _time.GetTimestamp();
+            try
+            {
+                using var watch = coordinator.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation);
+                while (await watch.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+                {
+                    var e = watch.ResponseStream.Current;
+                    if (e.Sequence <= sequence)
+                        continue;
+                    sequence = e.Sequence;
+                    narrator.Tell(e);
+                    if (e.State is { } change && IsEnd(change.State))
+                        return change;
+                }
+
+                if (await EndOfAsync(jobId, cancellation).ConfigureAwait(false) is { } end)
+                    return end;
+            }
+            catch (RpcException e)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                if (!ClusterErrors.IsTransient(e))
+                    throw ClusterErrors.Translate(e, coordinator.Address);
+                lost = e;
+            }
+
+            if (sequence > before || _time.GetElapsedTime(opened) > s_goodWatch)
+                backoff.Succeeded();
+            if (backoff.Attempts == 0)
+                narrator.Say(LogLevel.Warning, $"lost the coordinator after event {sequence}, connecting again; the training goes on meanwhile");
+            if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
+                throw ClusterErrors.JobLost(coordinator.Address, jobId, backoff.Spent, lost);
+        }
+    }
+
+    /// <summary>How the job ended, where its events do not tell; null while it has not.</summary>
+    private async Task<StateChanged?> EndOfAsync(string jobId, CancellationToken cancellation)
+    {
+        var job = await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }, cancellationToken: cancellation).ResponseAsync.ConfigureAwait(false);
+        return IsEnd(job.State) ? new StateChanged { State = job.State, Reason = job.Reason, Result = job.Result, Failure = job.Failure } : null;
+    }
+
+    private async Task<byte[]> DownloadModelAsync(string jobId, JobResult? result, CancellationToken cancellation) =>
+        result is not null && result.Artifacts.TryGetValue(ArtifactName.Onnx, out var artifact)
+            ? await new ArtifactDownload(coordinator).GetAsync(artifact, cancellation).ConfigureAwait(false)
+            : throw new ClusterException($"Job {jobId} succeeded without \"{ArtifactName.Onnx}\" among its artifacts. Look at the coordinator's log.") { JobId = jobId };
+
+    private async Task CancelAsync(Task<SubmitJobReply> submitted, string reason)
+    {
+        using var limit = new CancellationTokenSource(s_cancelLimit, _time);
+        try
+        {
+            var job = await submitted.WaitAsync(limit.Token).ConfigureAwait(false);
+            await coordinator.Jobs.CancelJobAsync(new CancelJobRequest { JobId = job.JobId, Reason = reason }, cancellationToken: limit.Token).ResponseAsync
+                .WaitAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is RpcException or OperationCanceledException or ClusterException or ArgumentException)
+        {
+            log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The coordinator did not confirm the cancellation in time ({e.Message}); it cancels a job that nobody watches." });
+        }
+    }
+
+    private static bool IsEnd(JobState state) => state is JobState.Succeeded or JobState.Failed or JobState.Cancelled;
+}

@@ -1,0 +1,105 @@
+using System.Diagnostics;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// A child that lives as long as its standard input is open: when this process ends, however it does, the system closes
+/// the pipe and the child leaves by itself.
+/// </summary>
+internal sealed class RuntimeProcess : IDisposable
+{
+    private static readonly string[] s_notInherited = ["URLS", "HTTP_PORTS", "HTTPS_PORTS", "MLDIST_COORDINATOR", "MLDIST_API_KEY", "DOTNET_STARTUP_HOOKS", "DOTNET_MODIFIABLE_ASSEMBLIES", "DOTNET_ENVIRONMENT"];
+    private readonly Process _process;
+    private readonly TaskCompletionSource<int> _exited = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Starts <c>mldist</c> with these arguments.</summary>
+    /// <exception cref="ClusterException">The system cannot start it.</exception>
+    public RuntimeProcess(RuntimeCommand runtime, IEnumerable<string> arguments, Action<string> onLine)
+    {
+        var start = new ProcessStartInfo(runtime.FileName, [.. runtime.Arguments, .. arguments])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+            CreateNoWindow = true,
+        };
+        SetEnvironment(start.Environment);
+        _process = new Process { StartInfo = start, EnableRaisingEvents = true };
+        _process.OutputDataReceived += Forward;
+        _process.ErrorDataReceived += Forward;
+
+        // Not WaitForExitAsync: that waits for the pipes too, which grandchildren may hold.
+        _process.Exited += (_, _) => _exited.TrySetResult(ExitCode());
+        try
+        {
+            _process.Start();
+        }
+        catch (Exception e) when (e is System.ComponentModel.Win32Exception or IOException)
+        {
+            _process.Dispose();
+            throw new ClusterException($"The runtime \"{runtime.FileName}\" cannot be started: {e.Message}. Check that it is a program for this machine and may be executed.", e);
+        }
+
+        Id = _process.Id;
+        _process.BeginOutputReadLine();
+        _process.BeginErrorReadLine();
+
+        void Forward(object sender, DataReceivedEventArgs e)
+        {
+            if (e.Data is { Length: > 0 } line)
+                onLine(line);
+        }
+    }
+
+    public int Id { get; }
+
+    /// <summary>Ends with the exit code.</summary>
+    public Task<int> Exited => _exited.Task;
+
+    /// <summary>Asks it to leave, and returns at once.</summary>
+    public void CloseInput()
+    {
+        try
+        {
+            _process.StandardInput.Close();
+        }
+        catch (IOException)
+        {
+            // It left already.
+        }
+    }
+
+    /// <summary>Waits for it to leave, and ends it and its children when it does not.</summary>
+    public void WaitOrKill(TimeSpan limit)
+    {
+        if (!_process.WaitForExit(limit < TimeSpan.Zero ? TimeSpan.Zero : limit))
+        {
+            _process.Kill(entireProcessTree: true);
+            _process.WaitForExit(TimeSpan.FromSeconds(1));
+        }
+    }
+
+    public void Dispose() => _process.Dispose();
+
+    private int ExitCode()
+    {
+        try
+        {
+            return _process.ExitCode;
+        }
+        catch (InvalidOperationException)
+        {
+            return -1; // disposed meanwhile: nobody asks any more
+        }
+    }
+
+    private static void SetEnvironment(IDictionary<string, string?> environment)
+    {
+        foreach (var name in environment.Keys.Where(n => n.StartsWith("ASPNETCORE_", StringComparison.OrdinalIgnoreCase)).Concat(s_notInherited).ToArray())
+            environment.Remove(name);
+        environment["DOTNET_gcServer"] = "0";
+        if (RuntimeLocator.DotnetRoot is { } root)
+            environment["DOTNET_ROOT"] = root;
+    }
+}

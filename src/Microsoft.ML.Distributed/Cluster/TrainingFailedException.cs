@@ -1,0 +1,46 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>A training ended without a model. Names the earliest failure, not what followed from it.</summary>
+public sealed class TrainingFailedException : Exception
+{
+    internal TrainingFailedException(string jobId, string reason, JobFailure? failure)
+        : base(Describe(jobId, reason, failure))
+    {
+        JobId = jobId;
+        Rank = failure is { Rank: >= 0 } ? failure.Rank : null;
+        Host = failure?.Host is { Length: > 0 } host ? host : null;
+        ExitCode = failure is { ExitCode: not 0 } ? failure.ExitCode : null;
+        Step = failure?.Step ?? 0;
+        LastWords = failure is null ? [] : [.. failure.LastWords];
+    }
+
+    /// <summary>The job's id on the cluster.</summary>
+    public string JobId { get; }
+
+    /// <summary>The rank that failed first; null when no rank did.</summary>
+    public int? Rank { get; }
+
+    /// <summary>The machine it ran on.</summary>
+    public string? Host { get; }
+
+    /// <summary>How its process ended, 128 + n for signal n; null when it did not end.</summary>
+    public int? ExitCode { get; }
+
+    /// <summary>Steps done when it failed.</summary>
+    public long Step { get; }
+
+    /// <summary>The last lines that it wrote to its standard error.</summary>
+    public IReadOnlyList<string> LastWords { get; }
+
+    private static string Describe(string jobId, string reason, JobFailure? failure)
+    {
+        var message = failure?.Message is { Length: > 0 } sentence ? sentence : reason;
+        if (message.Length == 0)
+            message = $"Job {jobId} failed and its coordinator does not say why. Look at the coordinator's log.";
+        return failure is { LastWords.Count: > 0 }
+            ? $"{message}{Environment.NewLine}Last words of rank {failure.Rank} on {failure.Host}:{Environment.NewLine}  {string.Join(Environment.NewLine + "  ", failure.LastWords)}"
+            : message;
+    }
+}

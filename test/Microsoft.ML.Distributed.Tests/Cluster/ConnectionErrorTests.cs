@@ -1,0 +1,124 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+[TestClass]
+public sealed class ConnectionErrorTests
+{
+    [TestMethod]
+    [DataRow("ftp://host", "expected https://host:port")]
+    [DataRow("host:7443", "expected https://host:port")]
+    [DataRow("unix:///aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "shorter path")]
+    public void Connect_MalformedAddress_IsRefusedAtOnce(string address, string expected)
+    {
+        var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri(address)));
+
+        Assert.Contains(expected, e.Message);
+    }
+
+    [TestMethod]
+    [DataRow("12:34")]
+    [DataRow("not hexadecimal")]
+    public void Connect_MalformedFingerprint_IsRefusedAtOnce(string fingerprint)
+    {
+        var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri("https://host"), new TrainingClusterOptions { CertificateFingerprint = fingerprint }));
+
+        Assert.Contains($"\"{fingerprint}\"", e.Message);
+    }
+
+    [TestMethod]
+    public void Connect_MalformedKey_IsRefusedWithoutShowingIt()
+    {
+        var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri("https://host"), apiKey: "sec ret"));
+
+        Assert.DoesNotContain("sec ret", e.Message);
+    }
+
+    [TestMethod]
+    public void NewDatasetFile_NoCoordinator_SaysWhatWasTried()
+    {
+        using var free = new TcpListener(IPAddress.Loopback, 0);
+        free.Start();
+        var address = new Uri($"http://127.0.0.1:{((IPEndPoint)free.LocalEndpoint).Port}");
+        free.Stop();
+        using var cluster = TrainingCluster.Connect(address, new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromMilliseconds(200) });
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
+
+        Assert.Contains($"Coordinator {address} does not answer: tried", e.Message);
+        Assert.Contains("refused", e.Message);
+        Assert.Contains("mldist coordinator", e.Message);
+    }
+
+    [TestMethod]
+    public async Task NewDatasetFile_WrongKey_SaysSo()
+    {
+        var e = await RefusedAsync(new Script { Key = "secret" }, "wrong");
+
+        Assert.Contains("does not accept the API key: This key is not known.", e.Message);
+        Assert.Contains("MLDIST_API_KEY", e.Message);
+    }
+
+    [TestMethod]
+    public async Task NewDatasetFile_KeyWithoutScope_NamesTheScope()
+    {
+        var e = await RefusedAsync(new Script { DeniedScope = "submit" }, "reader");
+
+        Assert.Contains("scope \"submit\"", e.Message);
+    }
+
+    [TestMethod]
+    public async Task NewDatasetFile_OtherProtocol_NamesBothVersions()
+    {
+        var e = await RefusedAsync(new Script { Protocol = 7 }, null);
+
+        Assert.Contains("expected 7", e.Message);
+        Assert.Contains($"speaks version {ProtocolVersion.Current}", e.Message);
+    }
+
+    [TestMethod]
+    public async Task GetStatus_SelfSignedCertificate_NeedsItsFingerprint()
+    {
+        using var certificate = SelfSigned();
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script(), certificate: certificate);
+        var right = certificate.GetCertHashString(HashAlgorithmName.SHA256);
+
+        using var pinned = TrainingCluster.Connect(coordinator.Address, new TrainingClusterOptions { CertificateFingerprint = right.ToLowerInvariant() });
+        using var plain = TrainingCluster.Connect(coordinator.Address);
+        using var other = TrainingCluster.Connect(coordinator.Address, new TrainingClusterOptions { CertificateFingerprint = new string('a', 64) });
+
+        Assert.AreEqual("fake", pinned.GetStatus().Version);
+        Assert.Contains("CertificateFingerprint", Assert.ThrowsExactly<ClusterException>(() => plain.GetStatus()).Message);
+        Assert.Contains("CertificateFingerprint", Assert.ThrowsExactly<ClusterException>(() => other.GetStatus()).Message);
+    }
+
+    [TestMethod]
+    public void Read_Environment_GivesAddressAndKey()
+    {
+        Assert.IsNull(ClusterEnvironment.Read(_ => null));
+        Assert.AreEqual(
+            (new Uri("https://c:7443"), "key"),
+            ClusterEnvironment.Read(name => name == ClusterEnvironment.Coordinator ? " https://c:7443 " : "key"));
+        var e = Assert.ThrowsExactly<ClusterException>(() => ClusterEnvironment.Read(_ => "c:7443"));
+        Assert.Contains("MLDIST_COORDINATOR is \"c:7443\", expected https://host:port", e.Message);
+    }
+
+    private static async Task<ClusterException> RefusedAsync(Script script, string? key)
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address, key);
+        return Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
+    }
+
+    private static X509Certificate2 SelfSigned()
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest("CN=fake", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        using var certificate = request.CreateSelfSigned(TimeProvider.System.GetUtcNow().AddDays(-1), TimeProvider.System.GetUtcNow().AddDays(1));
+        return X509CertificateLoader.LoadPkcs12(certificate.Export(X509ContentType.Pkcs12), null);
+    }
+}

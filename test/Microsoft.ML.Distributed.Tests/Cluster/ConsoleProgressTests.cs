@@ -1,0 +1,125 @@
+using System.Text;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+[TestClass]
+public sealed class ConsoleProgressTests
+{
+    private readonly Clock _clock = new();
+
+    [TestMethod]
+    public void Report_Running_DrawsOneLine()
+    {
+        var (progress, output) = Make();
+        progress.Report(Running(0, seconds: 1));
+        output.GetStringBuilder().Clear();
+        _clock.Advance(1);
+
+        progress.Report(Running(0.4, seconds: 3));
+
+        Assert.AreEqual("\r\e[Kepoch 12/30 ━━━━━━━━             40% loss 0.0312 · 85,300 rows/s · 2 ranks · 3.0 s left", output.ToString());
+    }
+
+    [TestMethod]
+    public void Report_OddHalf_DrawsHalfACell()
+    {
+        var (progress, output) = Make();
+
+        progress.Report(Running(0.375, seconds: 1));
+
+        Assert.Contains("epoch 12/30 ━━━━━━━╸             37% ", output.ToString());
+    }
+
+    [TestMethod]
+    public void Report_ManyAtOnce_DrawsAtMostTenASecond()
+    {
+        var (progress, output) = Make();
+
+        for (var i = 0; i < 100; i++)
+        {
+            progress.Report(Running(i / 100.0, seconds: i));
+            _clock.Advance(0.01);
+        }
+
+        Assert.IsInRange(8, 11, output.ToString().Split('\r').Length - 1);
+    }
+
+    [TestMethod]
+    public void Report_NarrowWindow_NeverWraps()
+    {
+        var (progress, output) = Make(width: 30);
+
+        progress.Report(Running(0.5, seconds: 1));
+
+        Assert.HasCount(29, output.ToString().Replace("\r\e[K", "", StringComparison.Ordinal));
+    }
+
+    [TestMethod]
+    public void Report_End_ClearsTheLineAndSummarises()
+    {
+        var (progress, output) = Make();
+        progress.Report(Running(0.5, seconds: 1));
+        output.GetStringBuilder().Clear();
+
+        progress.Report(new TrainingProgress { JobId = "j", State = TrainingState.Succeeded, Epoch = 30, Epochs = 30, Loss = 0.01, ValidationLoss = 0.02, WorldSize = 2, Elapsed = TimeSpan.FromSeconds(4.5), Fraction = 1 });
+        progress.End();
+
+        Assert.AreEqual($"\r\e[KTrained 30 epochs in 4.5 s on 2 ranks: loss 0.0100, validation loss 0.0200{Environment.NewLine}", output.ToString());
+    }
+
+    [TestMethod]
+    public void Report_AsciiConsole_UsesNoOtherCharacter()
+    {
+        var (progress, output) = Make(encoding: Encoding.ASCII);
+
+        progress.Report(Running(0.5, seconds: 1));
+
+        Assert.IsTrue(Ascii.IsValid(output.ToString()), output.ToString());
+    }
+
+    [TestMethod]
+    public void End_LineOpen_ClearsIt()
+    {
+        var (progress, output) = Make();
+        progress.Report(new TrainingProgress { JobId = "", State = TrainingState.Queued, Message = "Waits for 2 devices." });
+
+        progress.End();
+
+        Assert.AreEqual("\r\e[Kqueued: Waits for 2 devices.\r\e[K", output.ToString());
+    }
+
+    private (ConsoleProgress Progress, Output Output) Make(int width = 200, Encoding? encoding = null)
+    {
+        var output = new Output(encoding ?? Encoding.UTF8);
+        return (new ConsoleProgress(output, _clock, () => width), output);
+    }
+
+    private static TrainingProgress Running(double fraction, double seconds) => new()
+    {
+        JobId = "j",
+        State = TrainingState.Running,
+        Epoch = 12,
+        Epochs = 30,
+        Loss = 0.0312,
+        RowsPerSecond = 85_300,
+        WorldSize = 2,
+        Fraction = fraction,
+        Elapsed = TimeSpan.FromSeconds(seconds),
+    };
+
+    private sealed class Output(Encoding encoding) : StringWriter
+    {
+        public override Encoding Encoding => encoding;
+    }
+
+    private sealed class Clock : TimeProvider
+    {
+        private long _ticks;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => _ticks;
+
+        public void Advance(double seconds) => _ticks += TimeSpan.FromSeconds(seconds).Ticks;
+    }
+}

@@ -1,0 +1,59 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+/// <summary>This program in the place of mldist, or of an app that uses a local cluster.</summary>
+internal static class StandIn
+{
+    public static async Task<int> RunAsync(string role, string[] args)
+    {
+        if (role == "app")
+            return await RunAppAsync();
+        if (Environment.GetEnvironmentVariable("STAND_IN_FAILS") == role)
+        {
+            await Console.Error.WriteLineAsync("libtorch is not for this machine");
+            return 3;
+        }
+
+        if (Environment.GetEnvironmentVariable("STAND_IN_HANGS") == role)
+            await Task.Delay(Timeout.Infinite);
+        using var directory = RunDirectory.Open(Option(args, "--run-directory"));
+        await Console.Out.WriteLineAsync($"{role} runs with {string.Join(' ', args)}; urls {Environment.GetEnvironmentVariable("ASPNETCORE_URLS") ?? "none"}");
+        var coordinator = role == "coordinator"
+            ? await FakeCoordinator.StartAsync(new Script(), Socket(Option(args, "--socket")))
+            : null;
+        await Console.In.ReadToEndAsync(); // the lifeline
+        if (coordinator is not null)
+            await coordinator.DisposeAsync();
+        return 0;
+    }
+
+    /// <summary>A folder in which "mldist" is this program.</summary>
+    public static string MakeRuntime(string folder, string? environment = null)
+    {
+        var path = Path.Combine(folder, "mldist");
+        File.WriteAllText(path, $"#!/bin/sh\n{environment}\nexec \"{Environment.ProcessPath}\" stand-in \"$@\"\n");
+        if (!OperatingSystem.IsWindows())
+            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return folder;
+    }
+
+    private static async Task<int> RunAppAsync()
+    {
+        var cluster = TrainingCluster.Automatic; // never disposed here
+        await cluster.GetStatusAsync();
+        if (!ReferenceEquals(cluster, TrainingCluster.Automatic))
+            return 1;
+        await Console.Out.WriteLineAsync($"{cluster.Local!.RunFolder} {string.Join(' ', cluster.Local.ProcessIds)}");
+        await Console.In.ReadToEndAsync();
+        return 0;
+    }
+
+    private static string Socket(string path)
+    {
+        File.Delete(path); // of a coordinator that was killed
+        return path;
+    }
+
+    private static string Option(string[] args, string name) => args[Array.IndexOf(args, name) + 1];
+}

@@ -1,0 +1,295 @@
+using System.Collections.Concurrent;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+[TestClass]
+public sealed class TrainingClusterTests
+{
+    private readonly TempFolder _temp = new();
+    private readonly ConcurrentQueue<LogLine> _log = new();
+    private readonly ConcurrentQueue<TrainingProgress> _progress = new();
+
+    public TestContext TestContext { get; set; } = null!;
+
+    [TestCleanup]
+    public void Clean() => _temp.Dispose();
+
+    [TestMethod]
+    public async Task Train_RemoteCluster_SendsDataAndReturnsTheModel()
+    {
+        var script = new Script { Key = "secret" };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address, apiKey: "secret");
+
+        var job = Train(cluster, DatasetFiles.Write(((ITrainingBackend)cluster).NewDatasetFile(), 4));
+
+        CollectionAssert.AreEqual(Script.Model, job.Onnx);
+        Assert.AreEqual("job-1", job.JobId);
+        Assert.AreEqual(2, job.Result.WorldSize);
+        Assert.HasCount(4, script.Batches);
+        Assert.IsTrue(script.HasDataset, "the coordinator found the id's own rows");
+        Assert.Contains("GetCluster", script.Calls.First(), "looked before encoding");
+    }
+
+    [TestMethod]
+    public async Task Train_RunningJob_TellsProgressAndLog()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script());
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(1));
+
+        CollectionAssert.AreEqual(
+            new[] { TrainingState.Uploading, TrainingState.Queued, TrainingState.Running, TrainingState.Running, TrainingState.Running, TrainingState.Running, TrainingState.Succeeded },
+            _progress.Select(p => p.State).ToArray());
+        var half = _progress.ElementAt(3);
+        Assert.AreEqual((1, 5L, 10L, 0.5, 2, 0.5), (half.Epoch, half.Step, half.TotalSteps, half.Loss, half.WorldSize, half.Fraction));
+        Assert.AreEqual("Waits for 2 devices.", _progress.ElementAt(1).Message);
+        Assert.AreEqual((1.0, 0.6), (_progress.Last().Fraction, _progress.Last().ValidationLoss));
+        foreach (var words in new[] { "queued: Waits for 2 devices.", "running on 2 ranks", "epoch 1 of 3: loss 0.4, validation loss 0.6, the best so far", "succeeded: 1 epoch, 10 steps" })
+            Assert.IsTrue(_log.Any(l => l.Message.Contains(words, StringComparison.Ordinal)), $"\"{words}\" is not in\n{Log()}");
+        Assert.IsTrue(_log.Any(l => l is { Source: "rank 1", Message: "hello" }));
+    }
+
+    [TestMethod]
+    public async Task Train_DatasetThatTheClusterHas_SendsNothingAndDeletesTheFile()
+    {
+        var script = new Script { HasDataset = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        var dataset = Dataset(2);
+
+        Train(cluster, dataset);
+
+        Assert.IsFalse(script.Calls.Contains("DoPut"));
+        Assert.IsFalse(File.Exists(dataset.Path));
+    }
+
+    [TestMethod]
+    [DataRow(false)]
+    [DataRow(true)]
+    public async Task Train_ClusterThatAdoptsFiles_MovesTheFileThere(bool replyLost)
+    {
+        var script = new Script { AdoptsFiles = true, LoseAdoptReply = replyLost, IncomingFolder = _temp.File("incoming") };
+        await using var coordinator = await FakeCoordinator.StartAsync(script, _temp.File("c.sock"));
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        var dataset = Dataset(2);
+
+        Train(cluster, dataset);
+
+        Assert.AreEqual(Path.Combine(script.IncomingFolder, Path.GetFileName(dataset.Path)), script.AdoptedPath);
+        Assert.IsFalse(script.Calls.Contains("DoPut"));
+        Assert.IsFalse(File.Exists(dataset.Path));
+    }
+
+    [TestMethod]
+    public async Task Train_UploadBroken_GoesOnWithTheNextBatch()
+    {
+        var script = new Script { CutUploadAfter = 7 };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(20));
+
+        CollectionAssert.AreEqual(new[] { 0L, 7L }, script.FirstBatches);
+        Assert.HasCount(20, script.Batches);
+    }
+
+    [TestMethod]
+    public async Task Train_UploadDamaged_IsSentAgain()
+    {
+        var script = new Script { DamageUpload = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(5));
+
+        CollectionAssert.AreEqual(new[] { 0L, 0L }, script.FirstBatches);
+        Assert.IsTrue(script.HasDataset);
+    }
+
+    [TestMethod]
+    public async Task Train_WatchBroken_ResumesWithoutLosingOrRepeatingAnEvent()
+    {
+        var script = new Script { CutWatchAfter = 3 };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(1));
+
+        Assert.HasCount(script.Events.Count, _progress.Where(p => p.State != TrainingState.Uploading));
+        Assert.AreEqual(2, script.Calls.Count(c => c == "WatchJob"));
+        Assert.IsTrue(_log.Any(l => l.Level == LogLevel.Warning && l.Message.Contains("lost the coordinator after event 3", StringComparison.Ordinal)));
+    }
+
+    [TestMethod]
+    public async Task Train_CoordinatorRestarted_FinishesOnTheNewOne()
+    {
+        var script = new Script();
+        var last = script.Events[^1];
+        script.Events.Remove(last);
+        var first = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(first.Address);
+        var training = Task.Run(() => Train(cluster, Dataset(1)));
+        await script.Watched.Task.WaitAsync(TimeSpan.FromSeconds(20));
+
+        await first.DisposeAsync();
+        script.Events.Add(last);
+        await using var second = await FakeCoordinator.StartAsync(script, port: first.Address.Port);
+        var job = await training.WaitAsync(TimeSpan.FromSeconds(20));
+
+        Assert.AreEqual("job-1", job.JobId);
+    }
+
+    [TestMethod]
+    public async Task Train_CoordinatorGoneForGood_NamesTheJobThatMayStillRun()
+    {
+        var script = new Script { Events = [.. Script.Succeeding().Take(2)] };
+        var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address, new TrainingClusterOptions { ReconnectTimeout = TimeSpan.FromMilliseconds(200) });
+        var training = Task.Run(() => Train(cluster, Dataset(1)));
+        await script.Watched.Task.WaitAsync(TimeSpan.FromSeconds(20));
+
+        await coordinator.DisposeAsync();
+        var e = await Assert.ThrowsExactlyAsync<ClusterException>(() => training.WaitAsync(TimeSpan.FromSeconds(20)));
+
+        Assert.AreEqual("job-1", e.JobId);
+        Assert.Contains("mldist watch job-1", e.Message);
+    }
+
+    [TestMethod]
+    public async Task Train_SubmitReplyLost_SubmitsOneJob()
+    {
+        var script = new Script { LoseSubmitReply = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(1));
+
+        Assert.AreEqual(2, script.Calls.Count(c => c == "SubmitJob"));
+        Assert.HasCount(1, script.JobsByRequest);
+    }
+
+    [TestMethod]
+    public async Task Train_DownloadBroken_GoesOnAtTheNextByte()
+    {
+        var script = new Script { CutDownloadAfter = 3000 };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        CollectionAssert.AreEqual(Script.Model, Train(cluster, Dataset(1)).Onnx);
+    }
+
+    [TestMethod]
+    public async Task Train_DamagedModel_IsRefused()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Served = new byte[Script.Model.Length] });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => Train(cluster, Dataset(1)));
+
+        Assert.Contains(Script.ModelId, e.Message);
+    }
+
+    [TestMethod]
+    public async Task Train_FailedJob_ThrowsTheFirstFailure()
+    {
+        var failure = new JobFailure { Kind = FailureKind.Crashed, Message = "Rank 1 on node7 ended with exit code 139 (signal 11) at step 42.", Rank = 1, Host = "node7", ExitCode = 139, Step = 42 };
+        failure.LastWords.Add("Segmentation fault");
+        var script = new Script { Events = [.. Script.Succeeding().Take(2), new JobEvent { State = new StateChanged { State = JobState.Failed, Reason = "no", Failure = failure } }] };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var e = Assert.ThrowsExactly<TrainingFailedException>(() => Train(cluster, Dataset(1)));
+
+        Assert.AreEqual(("job-1", 1, "node7", 139, 42L), (e.JobId, e.Rank, e.Host, e.ExitCode, e.Step));
+        Assert.StartsWith(failure.Message, e.Message);
+        Assert.Contains("Segmentation fault", e.Message);
+        Assert.IsFalse(script.Calls.Contains("CancelJob"));
+    }
+
+    [TestMethod]
+    public async Task Train_JobCancelledByAnother_ThrowsCancelledWithTheReason()
+    {
+        var script = new Script { Events = [new JobEvent { State = new StateChanged { State = JobState.Cancelled, Reason = "The administrator cancelled it." } }] };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var e = Assert.ThrowsExactly<OperationCanceledException>(() => Train(cluster, Dataset(1)));
+
+        Assert.Contains("The administrator cancelled it.", e.Message);
+    }
+
+    [TestMethod]
+    [DataRow(false)]
+    [DataRow(true)]
+    public async Task Train_Cancelled_CancelsTheJobAndReturns(bool coordinatorHangs)
+    {
+        var script = new Script { Events = [.. Script.Succeeding().Take(2)], HangCancel = coordinatorHangs };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        using var cancellation = new CancellationTokenSource();
+        var dataset = Dataset(1);
+        var training = Task.Run(() => Train(cluster, dataset, cancellation.Token));
+        await script.Watched.Task.WaitAsync(TimeSpan.FromSeconds(20));
+
+        await cancellation.CancelAsync();
+        var e = await Assert.ThrowsAsync<OperationCanceledException>(() => training.WaitAsync(TimeSpan.FromSeconds(20)));
+
+        Assert.AreEqual(cancellation.Token, e.CancellationToken);
+        Assert.AreEqual("job-1", await script.Cancelled.Task.WaitAsync(TimeSpan.FromSeconds(20)));
+        Assert.IsFalse(File.Exists(dataset.Path));
+    }
+
+    [TestMethod]
+    public async Task Train_ProgressThrows_CancelsTheJob()
+    {
+        var script = new Script { HasDataset = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.ThrowsExactly<NotSupportedException>(() =>
+            ((ITrainingBackend)cluster).Train(Spec(), Dataset(1), null, new Observer(_ => throw new NotSupportedException()), _log.Enqueue, CancellationToken.None));
+
+        Assert.AreEqual("job-1", await script.Cancelled.Task.WaitAsync(TimeSpan.FromSeconds(20)));
+    }
+
+    [TestMethod]
+    public async Task Train_RefusedSpec_ThrowsArgumentExceptionWithAllErrors()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Refusal = "Epochs is 0, expected at least 1. Dropout is 2, expected a fraction." });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var e = Assert.ThrowsExactly<ArgumentException>(() => Train(cluster, Dataset(1)));
+
+        Assert.Contains("Epochs is 0, expected at least 1. Dropout is 2, expected a fraction.", e.Message);
+        Assert.IsFalse(_log.Any(l => l.Level == LogLevel.Warning), Log());
+    }
+
+    [TestMethod]
+    public async Task GetStatus_Cluster_ShowsWorkersAndJobs()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script());
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var status = cluster.GetStatus();
+
+        Assert.AreEqual((3, 1), (status.QueuedJobs, status.RunningJobs));
+        Assert.AreEqual(("here", "cpu"), (status.Workers.Single().Host, status.Workers.Single().Devices.Single().Kind));
+    }
+
+    private TrainedJob Train(TrainingCluster cluster, EncodedDataset training, CancellationToken cancellation = default) =>
+        ((ITrainingBackend)cluster).Train(Spec(), training, null, new Observer(_progress.Enqueue), _log.Enqueue, cancellation);
+
+    private EncodedDataset Dataset(int batches) => DatasetFiles.Write(_temp.File($"{Guid.NewGuid():N}.arrow"), batches);
+
+    private string Log() => string.Join('\n', _log.Select(l => $"{l.Level} {l.Source}: {l.Message}"));
+
+    private static JobSpec Spec() => new() { Name = "test", Epochs = 3 };
+
+    private sealed class Observer(Action<TrainingProgress> report) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => report(value);
+    }
+}
