@@ -226,6 +226,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
         {
+            if (request.JobId.Length == 0)
+                throw new RpcException(new Status(StatusCode.NotFound, "There is no such job."));
             script.Cancelled.TrySetResult(request.JobId);
             if (script.HangCancel)
                 await Task.Delay(Timeout.Infinite, context.CancellationToken);
