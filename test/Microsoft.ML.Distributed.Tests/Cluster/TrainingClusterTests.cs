@@ -97,6 +97,39 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
+    public async Task Train_UploadRefused_ThrowsWhatTheCoordinatorSays()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { EarlyUploadAnswer = "The schema is wrong." });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.Contains("The schema is wrong.", Assert.ThrowsExactly<ArgumentException>(() => Train(cluster, Dataset(200))).Message);
+    }
+
+    [TestMethod]
+    public async Task Train_DatasetArrivesFromAnotherClientMeanwhile_GoesOn()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { EarlyUploadAnswer = "" });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.AreEqual("job-1", Train(cluster, Dataset(200)).JobId);
+    }
+
+    [TestMethod]
+    public async Task Train_CancelledInUpload_ThrowsCancelled()
+    {
+        var script = new Script();
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        using var cancellation = new CancellationTokenSource();
+        var progress = new Observer(p => cancellation.Cancel());
+
+        Assert.ThrowsExactly<OperationCanceledException>(() =>
+            ((ITrainingBackend)cluster).Train(Spec(), Dataset(200), null, progress, _log.Enqueue, cancellation.Token));
+
+        Assert.IsEmpty(script.JobsByRequest);
+    }
+
+    [TestMethod]
     public async Task Train_UploadDamaged_IsSentAgain()
     {
         var script = new Script { DamageUpload = true };
