@@ -9,7 +9,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     private static TrainingCluster? s_automatic;
     private readonly CoordinatorClient _coordinator;
     private readonly LocalCluster? _local;
-    private readonly Lazy<RunDirectory> _encoding = new(() => RunDirectory.Create());
+    private readonly Lazy<RunDirectory> _encoding = new(MakeEncodingFolder);
     private int _isDisposed;
 
     private TrainingCluster(ClusterConnection connection, TrainingClusterOptions options, LocalCluster? local)
@@ -173,6 +173,14 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
             if (_local is not null)
                 _local.Told -= trainingLog.Write;
         }
+    }
+
+    /// <summary>Private, for data is; few apps dispose a cluster that they connected to, so it goes with the process too.</summary>
+    private static RunDirectory MakeEncodingFolder()
+    {
+        var folder = RunDirectory.Create();
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => folder.Dispose();
+        return folder;
     }
 
     private Task ReadyAsync(CancellationToken cancellation) =>

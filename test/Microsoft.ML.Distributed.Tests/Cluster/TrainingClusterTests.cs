@@ -21,8 +21,12 @@ public sealed class TrainingClusterTests
         var script = new Script { Key = "secret" };
         await using var coordinator = await FakeCoordinator.StartAsync(script);
         using var cluster = TrainingCluster.Connect(coordinator.Address, apiKey: "secret");
+        var path = ((ITrainingBackend)cluster).NewDatasetFile();
 
-        var job = Train(cluster, DatasetFiles.Write(((ITrainingBackend)cluster).NewDatasetFile(), 4));
+        var job = Train(cluster, DatasetFiles.Write(path, 4));
+        Assert.IsFalse(File.Exists(path));
+        cluster.Dispose();
+        Assert.IsFalse(Directory.Exists(Path.GetDirectoryName(path)));
 
         CollectionAssert.AreEqual(Script.Model, job.Onnx);
         Assert.AreEqual("job-1", job.JobId);
