@@ -25,7 +25,7 @@ internal static class ClusterErrors
         StatusCode.FailedPrecondition => new ClusterException($"Coordinator {address} refuses the call: {Detail(e)}", e),
         StatusCode.Unimplemented => new ClusterException(
             $"The server at {address} is no coordinator, or one of another release: {Detail(e)} Check the address and that both are of one release.", e),
-        StatusCode.InvalidArgument => new ArgumentException($"Coordinator {address} does not accept the job: {Detail(e)}", e),
+        StatusCode.InvalidArgument => new ArgumentException($"Coordinator {address} does not accept this: {Detail(e)}", e),
         _ when IsTls(e) => new ClusterException(
             $"The certificate of coordinator {address} is not trusted here, expected one that this machine trusts or that has the given fingerprint. " +
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)} to the fingerprint that the coordinator prints when it starts.", e),

@@ -34,9 +34,18 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
         }
     }
 
-    /// <summary>Whether the key may send data; the id is no dataset's.</summary>
-    public Task CheckMaySendAsync(CancellationToken cancellation) =>
-        ProbeAsync(o => Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = new string('0', 64) }, o), cancellation);
+    /// <summary>Fails when the key may look but run no jobs: asks for a call with that scope, about no job.</summary>
+    public async Task CheckMaySubmitAsync(CancellationToken cancellation)
+    {
+        try
+        {
+            await ProbeAsync(o => Jobs.CancelJobAsync(new CancelJobRequest(), o), cancellation).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e.InnerException is RpcException { StatusCode: StatusCode.NotFound or StatusCode.InvalidArgument })
+        {
+            // Allowed, and there is no such job.
+        }
+    }
 
     /// <summary>Makes an idempotent call, again and again while the connection is lost.</summary>
     public Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>

@@ -9,7 +9,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     private static TrainingCluster? s_automatic;
     private readonly CoordinatorClient _coordinator;
     private readonly LocalCluster? _local;
-    private readonly Lazy<RunDirectory> _encoding = new(() => RunDirectory.Create());
+    private readonly Lazy<RunDirectory> _encoding = new(MakeEncodingFolder);
     private int _isDisposed;
 
     private TrainingCluster(ClusterConnection connection, TrainingClusterOptions options, LocalCluster? local)
@@ -100,7 +100,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
             Block(async () =>
             {
                 var cluster = await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false);
-                await _coordinator.CheckMaySendAsync(cancellation).ConfigureAwait(false);
+                await _coordinator.CheckMaySubmitAsync(cancellation).ConfigureAwait(false);
                 return cluster;
             });
         }
@@ -148,16 +148,17 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     private async Task<TrainedJob> TrainAsync(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _local?.Broken ?? CancellationToken.None);
+        using var trainingLog = new TrainingLog(log);
         if (_local is not null)
-            _local.Told += log;
+            _local.Told += trainingLog.Write;
         try
         {
             await ReadyAsync(either.Token).ConfigureAwait(false);
-            var transfer = new DatasetTransfer(_coordinator, progress, log);
+            var transfer = new DatasetTransfer(_coordinator, progress, trainingLog.Write);
             await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
             if (validation is not null && validation.Id != training.Id)
                 await transfer.ProvideAsync(validation, either.Token).ConfigureAwait(false);
-            return await new JobRun(_coordinator, spec, progress, log).RunAsync(either.Token).ConfigureAwait(false);
+            return await new JobRun(_coordinator, spec, progress, trainingLog.Write).RunAsync(either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
         {
@@ -170,8 +171,16 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         finally
         {
             if (_local is not null)
-                _local.Told -= log;
+                _local.Told -= trainingLog.Write;
         }
+    }
+
+    /// <summary>Private, for data is; few apps dispose a cluster that they connected to, so it goes with the process too.</summary>
+    private static RunDirectory MakeEncodingFolder()
+    {
+        var folder = RunDirectory.Create();
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => folder.Dispose();
+        return folder;
     }
 
     private Task ReadyAsync(CancellationToken cancellation) =>

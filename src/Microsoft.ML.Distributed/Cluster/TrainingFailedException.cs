@@ -40,7 +40,7 @@ public sealed class TrainingFailedException : Exception
         if (message.Length == 0)
             message = $"Job {jobId} failed and its coordinator does not say why. Look at the coordinator's log.";
         return failure is { LastWords.Count: > 0 }
-            ? $"{message}{Environment.NewLine}Last words of rank {failure.Rank} on {failure.Host}:{Environment.NewLine}  {string.Join(Environment.NewLine + "  ", failure.LastWords)}"
+            ? $"{message}{Environment.NewLine}Last words of {(failure.Rank < 0 ? "the worker" : $"rank {failure.Rank}")} on {failure.Host}:{Environment.NewLine}  {string.Join(Environment.NewLine + "  ", failure.LastWords)}"
             : message;
     }
 }

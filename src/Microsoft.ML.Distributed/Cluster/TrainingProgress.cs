@@ -36,7 +36,7 @@ public sealed class TrainingProgress
     /// <summary>Ranks that train; 0 before they run.</summary>
     public int WorldSize { get; init; }
 
-    /// <summary>What happened last, in a sentence; why the job waits, while it waits.</summary>
+    /// <summary>Why the job is in this state, in a sentence; how much is sent, while data is sent.</summary>
     public string Message { get; init; } = "";
 
     /// <summary>Time since the job was submitted.</summary>

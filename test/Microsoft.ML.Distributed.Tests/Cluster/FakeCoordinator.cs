@@ -59,6 +59,9 @@ internal sealed class Script
     /// <summary>Finds the first whole upload damaged, and throws it away.</summary>
     public bool DamageUpload { get; set; }
 
+    /// <summary>Answers an upload before it is read: with success when empty, else refusing it.</summary>
+    public string? EarlyUploadAnswer { get; init; }
+
     public byte[] Served { get; init; } = Model;
 
     /// <summary>CancelJob never answers.</summary>
@@ -226,6 +229,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
         {
+            if (request.JobId.Length == 0)
+                throw new RpcException(new Status(StatusCode.NotFound, "There is no such job."));
             script.Cancelled.TrySetResult(request.JobId);
             if (script.HangCancel)
                 await Task.Delay(Timeout.Infinite, context.CancellationToken);
@@ -279,6 +284,14 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         {
             var descriptor = await requestStream.FlightDescriptor;
             var shape = DatasetSchema.Read(await requestStream.Schema);
+            if (script.EarlyUploadAnswer is { } answer)
+            {
+                script.HasDataset = answer.Length == 0;
+                if (answer.Length > 0)
+                    throw new RpcException(new Status(StatusCode.InvalidArgument, answer));
+                return; // another client was quicker
+            }
+
             script.FirstBatches.Add(long.Parse(context.RequestHeaders.GetValue("mldist-first-batch")!));
             var isFirst = true;
             while (await requestStream.MoveNext(context.CancellationToken))

@@ -84,6 +84,46 @@ public sealed class LocalClusterTests
     }
 
     [TestMethod]
+    public async Task Train_CoordinatorCannotBeStartedAgain_FailsWithItsLastWords()
+    {
+        var second = _temp.File("second");
+        var runtime = StandIn.MakeRuntime(_temp.Path, $"export STAND_IN_TRAINS_ON=1; if [ $1 = coordinator ]; then if [ -e {second} ]; then echo the disk is full >&2; exit 4; fi; touch {second}; fi");
+        using var cluster = Start(new LocalClusterOptions { RuntimePath = runtime });
+        await cluster.GetStatusAsync().WaitAsync(s_limit);
+        var running = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        ITrainingBackend backend = cluster;
+        var training = Task.Run(() => backend.Train(new JobSpec(), DatasetFiles.Write(backend.NewDatasetFile(), 1), null, new Progress<TrainingProgress>(), line =>
+        {
+            if (line.Message.StartsWith("running", StringComparison.Ordinal))
+                running.TrySetResult();
+        }, CancellationToken.None));
+        await running.Task.WaitAsync(s_limit);
+
+        foreach (var process in Processes(cluster))
+            process.Kill();
+        var e = await Assert.ThrowsExactlyAsync<ClusterException>(() => training.WaitAsync(s_limit));
+
+        StringAssert.Contains(e.Message, "coordinator ended with exit code 4 after 5 restarts");
+        StringAssert.Contains(e.Message, "the disk is full");
+    }
+
+    [TestMethod]
+    public void SetEnvironment_AppsOwnSettings_StayWithTheApp()
+    {
+        var environment = new Dictionary<string, string?>
+        {
+            ["ASPNETCORE_URLS"] = "http://*:80", ["URLS"] = "http://*:80", ["DOTNET_gcServer"] = "1", ["MLDIST_API_KEY"] = "secret", ["DOTNET_TieredPGO"] = "1", ["HOME"] = "/h",
+        };
+
+        RuntimeProcess.SetEnvironment(environment);
+        environment.Remove("DOTNET_ROOT");
+
+        CollectionAssert.AreEquivalent(
+            new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "1", ["HOME"] = "/h" },
+            environment);
+    }
+
+    [TestMethod]
     [DataRow("the end of Main")]
     [DataRow("SIGTERM")]
     [DataRow("SIGKILL")]

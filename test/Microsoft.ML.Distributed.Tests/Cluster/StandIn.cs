@@ -20,7 +20,7 @@ internal static class StandIn
         using var directory = RunDirectory.Open(Option(args, "--run-directory"));
         await Console.Out.WriteLineAsync($"{role} runs with {string.Join(' ', args)}; urls {Environment.GetEnvironmentVariable("ASPNETCORE_URLS") ?? "none"}");
         var coordinator = role == "coordinator"
-            ? await FakeCoordinator.StartAsync(new Script(), Socket(Option(args, "--socket")))
+            ? await FakeCoordinator.StartAsync(Environment.GetEnvironmentVariable("STAND_IN_TRAINS_ON") is null ? new Script() : new Script { Events = [.. Script.Succeeding().Take(2)] }, Socket(Option(args, "--socket")))
             : null;
         await Console.In.ReadToEndAsync(); // the lifeline
         if (coordinator is not null)

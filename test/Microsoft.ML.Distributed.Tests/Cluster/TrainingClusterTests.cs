@@ -21,8 +21,12 @@ public sealed class TrainingClusterTests
         var script = new Script { Key = "secret" };
         await using var coordinator = await FakeCoordinator.StartAsync(script);
         using var cluster = TrainingCluster.Connect(coordinator.Address, apiKey: "secret");
+        var path = ((ITrainingBackend)cluster).NewDatasetFile();
 
-        var job = Train(cluster, DatasetFiles.Write(((ITrainingBackend)cluster).NewDatasetFile(), 4));
+        var job = Train(cluster, DatasetFiles.Write(path, 4));
+        Assert.IsFalse(File.Exists(path));
+        cluster.Dispose();
+        Assert.IsFalse(Directory.Exists(Path.GetDirectoryName(path)));
 
         CollectionAssert.AreEqual(Script.Model, job.Onnx);
         Assert.AreEqual("job-1", job.JobId);
@@ -94,6 +98,39 @@ public sealed class TrainingClusterTests
 
         CollectionAssert.AreEqual(new[] { 0L, 7L }, script.FirstBatches);
         Assert.HasCount(20, script.Batches);
+    }
+
+    [TestMethod]
+    public async Task Train_UploadRefused_ThrowsWhatTheCoordinatorSays()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { EarlyUploadAnswer = "The schema is wrong." });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.Contains("The schema is wrong.", Assert.ThrowsExactly<ArgumentException>(() => Train(cluster, Dataset(200))).Message);
+    }
+
+    [TestMethod]
+    public async Task Train_DatasetArrivesFromAnotherClientMeanwhile_GoesOn()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { EarlyUploadAnswer = "" });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.AreEqual("job-1", Train(cluster, Dataset(200)).JobId);
+    }
+
+    [TestMethod]
+    public async Task Train_CancelledInUpload_ThrowsCancelled()
+    {
+        var script = new Script();
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        using var cancellation = new CancellationTokenSource();
+        var progress = new Observer(p => cancellation.Cancel());
+
+        Assert.ThrowsExactly<OperationCanceledException>(() =>
+            ((ITrainingBackend)cluster).Train(Spec(), Dataset(200), null, progress, _log.Enqueue, cancellation.Token));
+
+        Assert.IsEmpty(script.JobsByRequest);
     }
 
     [TestMethod]

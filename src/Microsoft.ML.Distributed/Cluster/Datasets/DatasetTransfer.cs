@@ -39,7 +39,9 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             try
             {
                 await SendAsync(dataset, received, cancellation).ConfigureAwait(false);
-                return;
+                if ((await FindAsync(dataset, cancellation).ConfigureAwait(false)).Complete)
+                    return;
+                throw new RpcException(new Status(StatusCode.Aborted, "The coordinator ended the upload early."));
             }
             catch (RpcException e)
             {
@@ -108,25 +110,31 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             using var call = await new FlightClient(coordinator.Invoker)
                 .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id), schema, headers, null, cancellation).ConfigureAwait(false);
             var answered = DrainAsync(call.ResponseStream, cancellation);
-            try
+            for (var index = firstBatch; index < count; index++)
             {
-                for (var index = firstBatch; index < count; index++)
-                {
-                    using var batch = await reader.ReadRecordBatchAsync((int)index, cancellation).ConfigureAwait(false);
-                    await call.RequestStream.WriteAsync(batch, index == firstBatch ? ByteString.CopyFrom(first, Encoding.ASCII) : ByteString.Empty).ConfigureAwait(false);
-                    Report(index + 1, count, file.Length);
-                }
-
-                await call.RequestStream.CompleteAsync().ConfigureAwait(false);
-            }
-            catch (Exception e) when (e is InvalidOperationException or RpcException or IOException && !file.SafeFileHandle.IsClosed)
-            {
-                // A refused stream breaks the write first; why is in the answer.
-                await answered.ConfigureAwait(false);
-                throw new RpcException(new Status(StatusCode.Unavailable, "The coordinator ended the upload early.", e));
+                using var batch = await reader.ReadRecordBatchAsync((int)index, cancellation).ConfigureAwait(false);
+                var metadata = index == firstBatch ? ByteString.CopyFrom(first, Encoding.ASCII) : ByteString.Empty;
+                if (!await TryAsync(call.RequestStream.WriteAsync(batch, metadata)).ConfigureAwait(false))
+                    break;
+                Report(index + 1, count, file.Length);
             }
 
+            await TryAsync(call.RequestStream.CompleteAsync()).ConfigureAwait(false);
             await answered.ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>False when the other side has ended the stream; why is in its answer.</summary>
+    private static async Task<bool> TryAsync(Task write)
+    {
+        try
+        {
+            await write.ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is InvalidOperationException or RpcException or IOException)
+        {
+            return false;
         }
     }
 

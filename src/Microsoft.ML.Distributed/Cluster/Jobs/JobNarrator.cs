@@ -27,8 +27,6 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 TellEpoch(e.Epoch);
                 break;
             case JobEvent.EventOneofCase.Log:
-                if (e.Log.Level >= LogLevel.Warning)
-                    _message = e.Log.Message;
                 log(e.Log);
                 break;
             default:

@@ -229,6 +229,16 @@ internal sealed class LocalCluster : IDisposable
         _broken.Cancel();
     }
 
-    private void Tell(LogLevel level, string source, string message) =>
-        Told?.Invoke(new LogLine { Level = level, Source = source, Message = message });
+    [SuppressMessage("Design", "CA1031", Justification = "A listener's failure on this background thread would end the app.")]
+    private void Tell(LogLevel level, string source, string message)
+    {
+        try
+        {
+            Told?.Invoke(new LogLine { Level = level, Source = source, Message = message });
+        }
+        catch (Exception e)
+        {
+            _lines.Add($"log: {e.Message}");
+        }
+    }
 }
