@@ -69,12 +69,13 @@ public sealed class HostingTests
         using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator));
         await watch.NextAsync();
         var ended = watch.ToEndAsync();
+        var refused = worker.RefusedAsync(StatusCode.Unavailable);
         var clock = Stopwatch.StartNew();
 
         await coordinator.StopServerAsync();
 
         Assert.IsLessThan(TimeSpan.FromSeconds(10), clock.Elapsed);
-        await worker.RefusedAsync(StatusCode.Unavailable);
+        await refused;
         await ended.Fails(StatusCode.Unavailable);
     }
 
