@@ -1,6 +1,7 @@
 using Google.Protobuf;
 using Grpc.Core;
 using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
@@ -31,7 +32,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
             if (count == 0 && buffer.Length > 0)
                 throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{request.Id}\" ended at byte {position}, expected {total} bytes. Ask again."));
             chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, count));
-            await responseStream.WriteAsync(chunk, cancellation.Token).ConfigureAwait(false);
+            await responseStream.SendAsync(chunk, cancellation.Token).ConfigureAwait(false);
             position += count;
             chunk = new Chunk();
         }
@@ -42,7 +43,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
         var cancellation = stop.Token;
-        if (!await requestStream.MoveNext(cancellation).ConfigureAwait(false))
+        if (!await requestStream.NextAsync(cancellation).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.InvalidArgument, "The upload has no chunk, expected a first one with id and total_bytes."));
         var (id, total) = (requestStream.Current.Id, requestStream.Current.TotalBytes);
         RequireContentId("Blob", id);
@@ -65,7 +66,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
                 if (writer.Length > total)
                     break;
             }
-            while (await chunks.MoveNext(cancellation).ConfigureAwait(false));
+            while (await chunks.NextAsync(cancellation).ConfigureAwait(false));
 
             if (writer.Length != total)
                 throw new RpcException(new Status(StatusCode.DataLoss, $"Blob \"{id}\" came with {writer.Length} bytes, expected {total}. Upload it again."));

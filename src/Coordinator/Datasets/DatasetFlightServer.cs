@@ -3,6 +3,7 @@ using Apache.Arrow;
 using Apache.Arrow.Flight;
 using Apache.Arrow.Flight.Server;
 using Grpc.Core;
+using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Protocol;
 
@@ -40,7 +41,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
             if (firstBatch != received)
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"The stream starts at batch {firstBatch}, expected batch {received}: that many of dataset \"{id}\" are here. Ask FindDataset and go on from there."));
             _log.Receiving(id, firstBatch);
-            while (await requestStream.MoveNext(session.Cancellation).WaitAsync(session.Cancellation).ConfigureAwait(false))
+            while (await requestStream.NextAsync(session.Cancellation).ConfigureAwait(false))
             {
                 using var batch = requestStream.Current;
                 await session.AppendAsync(schema, batch).ConfigureAwait(false);

@@ -2,6 +2,7 @@ using Grpc.Core;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
@@ -36,7 +37,7 @@ internal sealed class JobsService(
         if (job is null)
         {
             await foreach (var jobEvent in archive.EventsAsync(request.JobId, request.AfterSequence).WithCancellation(stop.Token).ConfigureAwait(false))
-                await responseStream.WriteAsync(jobEvent, stop.Token).ConfigureAwait(false);
+                await responseStream.SendAsync(jobEvent, stop.Token).ConfigureAwait(false);
             return;
         }
 
@@ -77,7 +78,7 @@ internal sealed class JobsService(
         while (await feed.ReadAsync(afterSequence, WatchPage, cancellation).ConfigureAwait(false) is { Count: > 0 } events)
             foreach (var jobEvent in events)
             {
-                await responseStream.WriteAsync(jobEvent, cancellation).ConfigureAwait(false);
+                await responseStream.SendAsync(jobEvent, cancellation).ConfigureAwait(false);
                 afterSequence = jobEvent.Sequence;
             }
     }

@@ -21,7 +21,7 @@ internal static class RetryPolicy
             ? 1 + earlier.Count(e => e.Kind == failure.Kind && e.Step == failure.Step && e.ExitCode == failure.ExitCode)
             : 0;
         if (same >= SameFailureLimit)
-            return RetryDecision.Fail($"{failure.Message} It was the same at step {failure.Step} {same} times.");
+            return RetryDecision.Fail($"{failure.Message} The same happened {same} times at step {failure.Step}.");
         if (attempt >= spec.MaxAttempts)
             return RetryDecision.Fail(spec.MaxAttempts == 1 ? failure.Message : $"{failure.Message} That was the last of {spec.MaxAttempts} attempts.");
         return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} of {spec.MaxAttempts} follows.", Delay(attempt));

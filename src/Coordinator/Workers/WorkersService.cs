@@ -1,5 +1,6 @@
 using Grpc.Core;
 using MLDistributed.Coordinator.Cluster;
+using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Protocol;
 
@@ -41,7 +42,7 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
 
     private static async Task<Hello> ReadHelloAsync(IAsyncStreamReader<WorkerMessage> messages, Caller caller, CancellationToken cancellation)
     {
-        if (!await messages.MoveNext(cancellation).ConfigureAwait(false) || messages.Current.Hello is not { } hello)
+        if (!await messages.NextAsync(cancellation).ConfigureAwait(false) || messages.Current.Hello is not { } hello)
             throw new RpcException(new Status(StatusCode.InvalidArgument, "The stream does not begin with Hello. Use the same release on both."));
         if (hello.ProtocolVersion != ProtocolVersion.Current)
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Worker speaks protocol {hello.ProtocolVersion}, this coordinator {ProtocolVersion.Current}. Use the same release on both."));
@@ -57,12 +58,12 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
     private static async Task SendAsync(WorkerSession session, IServerStreamWriter<WorkerCommand> stream, CancellationToken cancellation)
     {
         await foreach (var command in session.Commands.ReadAllAsync(cancellation).ConfigureAwait(false))
-            await stream.WriteAsync(command, cancellation).ConfigureAwait(false);
+            await stream.SendAsync(command, cancellation).ConfigureAwait(false);
     }
 
     private async Task ReceiveAsync(WorkerSession session, IAsyncStreamReader<WorkerMessage> messages, CancellationToken cancellation)
     {
-        while (await messages.MoveNext(cancellation).ConfigureAwait(false))
+        while (await messages.NextAsync(cancellation).ConfigureAwait(false))
         {
             var message = messages.Current;
             await loop.InvokeAsync(() => cluster.Receive(session, message)).ConfigureAwait(false);

@@ -11,6 +11,18 @@ internal static class Bounded
 
     public static Task<T> Within<T>(this AsyncUnaryCall<T> call) => call.ResponseAsync.WaitAsync(Limit);
 
+    /// <summary>Writes to a stream; when the server has answered already, what it said comes with the answer, not here.</summary>
+    public static async Task WrittenOrAnswered(Task write)
+    {
+        try
+        {
+            await write.Within();
+        }
+        catch (Exception e) when (e is RpcException or InvalidOperationException or OperationCanceledException)
+        {
+        }
+    }
+
     public static async Task<RpcException> Fails<T>(this AsyncUnaryCall<T> call, StatusCode code) => await call.ResponseAsync.Fails(code);
 
     /// <summary>Asserts that a call fails with a code, and returns what it says.</summary>

@@ -5,7 +5,9 @@ internal sealed class FakeWorker : IDisposable
 {
     private readonly AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> _call;
 
-    private FakeWorker(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call) => _call = call;
+    private readonly Hello _hello;
+
+    private FakeWorker(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call, Hello hello) => (_call, _hello) = (call, hello);
 
     public Welcome Welcome { get; private set; } = new();
 
@@ -14,9 +16,9 @@ internal sealed class FakeWorker : IDisposable
 
     public static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running)
     {
-        var worker = new FakeWorker(new Protocol.Workers.WorkersClient(invoker).Connect());
         var hello = new Hello { WorkerId = id, Host = "host-" + id, ProtocolVersion = ProtocolVersion.Current, RunningAttempts = { running } };
         hello.Devices.AddRange(Enumerable.Range(0, slots).Select(s => new Device { Slot = s, Index = s, Kind = DeviceKind.Cpu, Name = "core" }));
+        var worker = new FakeWorker(new Protocol.Workers.WorkersClient(invoker).Connect(), hello);
         await worker._call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }).Within();
         worker.Welcome = (await worker.NextAsync()).Welcome;
         return worker;
@@ -31,7 +33,17 @@ internal sealed class FakeWorker : IDisposable
     /// <summary>How the coordinator ended the stream.</summary>
     public Task<RpcException> RefusedAsync(StatusCode code) => _call.ResponseStream.MoveNext(CancellationToken.None).Fails(code);
 
-    public Task BeatAsync() => SendAsync(new WorkerMessage { Heartbeat = new Heartbeat() });
+    /// <summary>Sends a heartbeat and returns when the coordinator has taken it: a device's new load shows in the cluster.</summary>
+    public async Task BeatAsync(TestCoordinator coordinator)
+    {
+        foreach (var device in _hello.Devices)
+            device.MemoryUsedBytes++;
+        await SendAsync(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { _hello.Devices.Clone() } } });
+        await Eventually.UntilAsync(
+            coordinator,
+            () => coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(),
+            c => c.Workers.Any(w => w.Id == _hello.WorkerId && w.Devices.SequenceEqual(_hello.Devices)));
+    }
 
     public Task StartedAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptStarted = new AttemptStarted { AttemptId = attempt.AttemptId } });
 

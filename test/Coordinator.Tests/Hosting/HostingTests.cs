@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using System.Runtime.Versioning;
+using Grpc.Health.V1;
+using MLDistributed.Coordinator.Hosting;
+using MLDistributed.Coordinator.Security;
+
+namespace MLDistributed.Coordinator.Tests.Hosting;
+
+[TestClass]
+public sealed class HostingTests
+{
+    [TestMethod]
+    public async Task Https_WithItsSelfSignedCertificate_IsReachedByThePinAlone()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["https://127.0.0.1:0"]);
+        var fingerprint = ServerCertificate.Fingerprint(ServerCertificate.Load(coordinator.Options, coordinator.DataFolder));
+        var key = CoordinatorAdministration.CreateKey(coordinator.DataFolder, "ci", "team", Scopes.Read);
+
+        using var pinned = ClusterConnection.Open(coordinator.Address, key, fingerprint);
+        await new Protocol.Jobs.JobsClient(pinned.Invoker).GetClusterAsync(new GetClusterRequest()).Within();
+
+        using var unpinned = ClusterConnection.Open(coordinator.Address, key);
+        await new Protocol.Jobs.JobsClient(unpinned.Invoker).GetClusterAsync(new GetClusterRequest()).Fails(StatusCode.Internal);
+        Assert.AreEqual(fingerprint, ServerCertificate.Fingerprint(ServerCertificate.Load(coordinator.Options, coordinator.DataFolder)), "It is made once.");
+    }
+
+    [TestMethod]
+    [OSCondition(ConditionMode.Exclude, OperatingSystems.Windows)]
+    [UnsupportedOSPlatform("windows")]
+    public async Task Socket_InAFolderOpenToOthers_IsRefused()
+    {
+        var folder = Directory.CreateTempSubdirectory("coord-");
+        File.SetUnixFileMode(folder.FullName, (UnixFileMode)Convert.ToInt32("755", 8));
+        var options = new CoordinatorOptions { DataFolder = Path.Combine(folder.FullName, "data"), SocketPath = Path.Combine(folder.FullName, "c.sock") };
+
+        var error = await Assert.ThrowsExactlyAsync<InvalidOperationException>(() => CoordinatorServer.StartAsync(options, CancellationToken.None));
+
+        StringAssert.Contains(error.Message, "in a folder of mode 755, expected 700");
+        folder.Delete(recursive: true);
+    }
+
+    [TestMethod]
+    [OSCondition(ConditionMode.Exclude, OperatingSystems.Windows)]
+    [UnsupportedOSPlatform("windows")]
+    public async Task Socket_File_IsTheOwnersAlone()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+
+        Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(coordinator.SocketPath));
+    }
+
+    [TestMethod]
+    public async Task DataFolder_InUse_IsRefused()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+
+        var error = await Assert.ThrowsExactlyAsync<IOException>(() => CoordinatorServer.StartAsync(coordinator.Options, CancellationToken.None));
+
+        StringAssert.Contains(error.Message, "is in use by another coordinator");
+        await coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within();
+    }
+
+    [TestMethod]
+    public async Task Stop_WithOpenStreams_EndsThemAndIsQuick()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator, slots: 0);
+        using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator));
+        await watch.NextAsync();
+        var ended = watch.ToEndAsync();
+        var refused = worker.RefusedAsync(StatusCode.Unavailable);
+        var clock = Stopwatch.StartNew();
+
+        await coordinator.StopServerAsync();
+
+        Assert.IsLessThan(TimeSpan.FromSeconds(10), clock.Elapsed);
+        await refused;
+        await ended.Fails(StatusCode.Unavailable);
+    }
+
+    [TestMethod]
+    public async Task Run_UntilCancelled_ServesAndLeavesNoSocket()
+    {
+        var folder = Directory.CreateTempSubdirectory("coord-");
+        var socket = Path.Combine(folder.FullName, "c.sock");
+        using var stop = new CancellationTokenSource();
+        var running = CoordinatorHost.RunAsync(new CoordinatorOptions { DataFolder = Path.Combine(folder.FullName, "data"), SocketPath = socket }, stop.Token);
+        using var connection = ClusterConnection.Open(new Uri("unix://" + socket));
+        var health = new Health.HealthClient(connection.Channel);
+        var reply = await health.CheckAsync(new HealthCheckRequest(), new CallOptions().WithWaitForReady()).Within();
+        Assert.AreEqual(HealthCheckResponse.Types.ServingStatus.Serving, reply.Status);
+
+        await stop.CancelAsync();
+        await running.Within();
+
+        Assert.IsFalse(File.Exists(socket));
+        folder.Delete(recursive: true);
+    }
+
+    [TestMethod]
+    public async Task FirstStart_PrintsAKeyAndATokenOnce()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        using var first = new StringWriter();
+        using var second = new StringWriter();
+
+        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), first);
+        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), second);
+
+        StringAssert.Contains(first.ToString(), "mlk_");
+        StringAssert.Contains(first.ToString(), "mlj_");
+        Assert.AreEqual("", second.ToString());
+    }
+
+    [TestMethod]
+    public void Options_Wrong_AreToldAllAtOnce()
+    {
+        var errors = new CoordinatorOptions { DataFolder = "", Urls = ["http://0.0.0.0:80", "nonsense"], HeartbeatTimeout = TimeSpan.Zero }.Validate();
+
+        Assert.HasCount(4, errors);
+        StringAssert.Contains(errors[1], "would send API keys unencrypted");
+    }
+}

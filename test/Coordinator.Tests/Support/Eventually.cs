@@ -1,0 +1,25 @@
+namespace MLDistributed.Coordinator.Tests.Support;
+
+/// <summary>For what becomes true after an unseen step of the coordinator: asks again, moving the manual clock, a bounded number of times.</summary>
+internal static class Eventually
+{
+    private const int MaxTries = 200;
+
+    public static async Task<T> AdvanceUntilAsync<T>(TestCoordinator coordinator, TimeSpan step, Func<Task<T>> ask, Func<T, bool> holds)
+    {
+        for (var i = 0; i < MaxTries; i++)
+        {
+            if (await ask() is var answer && holds(answer))
+                return answer;
+            coordinator.Time.Advance(step);
+        }
+
+        throw new AssertFailedException($"It did not become true in {MaxTries} tries.");
+    }
+
+    public static Task<T> UntilAsync<T>(TestCoordinator coordinator, Func<Task<T>> ask, Func<T, bool> holds) =>
+        AdvanceUntilAsync(coordinator, TimeSpan.Zero, ask, holds);
+
+    public static Task<ClusterSnapshot> WorkerIsAsync(TestCoordinator coordinator, string status, TimeSpan step = default) => AdvanceUntilAsync(
+        coordinator, step, () => coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(), c => c.Workers.Any(w => w.Status == status));
+}
