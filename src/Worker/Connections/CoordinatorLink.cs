@@ -107,7 +107,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         log.Connected(options.Coordinator, identity.WorkerId, welcome.Welcome.SessionEpoch);
         owner.OnCommand(welcome);
 
-        var session = new Session(call, welcome.Welcome.SessionEpoch);
+        var session = new Session(call, welcome.Welcome.SessionEpoch, ended.Token);
         var seconds = welcome.Welcome.HeartbeatSeconds > 0 ? welcome.Welcome.HeartbeatSeconds : DefaultHeartbeatSeconds;
         Task[] parts = [
             outbox.PumpAsync(session.SendAsync, ended.Token),
@@ -186,28 +186,28 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         ClusterConnection.Open(options.Coordinator, credential, options.Fingerprint);
 
     /// <summary>One stream: writes one message at a time, each with the session's epoch.</summary>
-    private sealed class Session(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call, long epoch)
+    private sealed class Session(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call, long epoch, CancellationToken ended)
     {
         private readonly SemaphoreSlim _gate = new(1);
 
         public Task Received { get; set; } = Task.CompletedTask;
 
-        /// <summary>Half-closes after the last message; the coordinator then closes its side.</summary>
+        /// <summary>Half-closes after the last message, for which it keeps the gate; the coordinator then closes its side.</summary>
         public async Task CompleteAsync(Task drained)
         {
             await drained.ConfigureAwait(false);
-            await _gate.WaitAsync().ConfigureAwait(false);
+            await _gate.WaitAsync(ended).ConfigureAwait(false);
             await call.RequestStream.CompleteAsync().ConfigureAwait(false);
             await Received.ConfigureAwait(false);
         }
 
         public async Task SendAsync(WorkerMessage message)
         {
-            await _gate.WaitAsync().ConfigureAwait(false);
+            await _gate.WaitAsync(ended).ConfigureAwait(false);
             try
             {
                 message.SessionEpoch = epoch;
-                await call.RequestStream.WriteAsync(message).ConfigureAwait(false);
+                await call.RequestStream.WriteAsync(message, ended).ConfigureAwait(false);
             }
             finally
             {
