@@ -20,10 +20,8 @@ internal sealed class CancelCommand : Command
 
     private async Task<int> CancelAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        using var connection = _cluster.Open(parsed);
-        var job = await new Jobs.JobsClient(connection.Invoker)
-            .CancelJobAsync(new CancelJobRequest { JobId = parsed.GetRequiredValue(_job), Reason = parsed.GetRequiredValue(_reason) }, cancellationToken: cancellation)
-            .ConfigureAwait(false);
+        var request = new CancelJobRequest { JobId = parsed.GetRequiredValue(_job), Reason = parsed.GetRequiredValue(_reason) };
+        var job = await _cluster.CallAsync(parsed, async jobs => await jobs.CancelJobAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
         Console.WriteLine($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}");
         return ExitCode.Success;
     }

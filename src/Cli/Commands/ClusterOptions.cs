@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Grpc.Core;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
@@ -17,11 +18,31 @@ internal sealed class ClusterOptions
         command.Add(_fingerprint);
     }
 
-    public ClusterConnection Open(ParseResult parsed)
+    private ClusterConnection Open(ParseResult parsed)
     {
         var address = parsed.GetValue(_coordinator) ?? Environment.GetEnvironmentVariable("MLDIST_COORDINATOR")
             ?? throw new CliException("No coordinator is named, expected --coordinator or MLDIST_COORDINATOR.", ExitCode.Usage);
         return ClusterConnection.Open(ParseAddress(address), parsed.GetValue(_key) ?? Environment.GetEnvironmentVariable("MLDIST_API_KEY"), parsed.GetValue(_fingerprint));
+    }
+
+    /// <summary>Calls the coordinator; what the connection suffers becomes a sentence that names it.</summary>
+    public async Task<T> CallAsync<T>(ParseResult parsed, Func<Jobs.JobsClient, Task<T>> call)
+    {
+        using var connection = Open(parsed);
+        try
+        {
+            return await call(new Jobs.JobsClient(connection.Invoker)).ConfigureAwait(false);
+        }
+        catch (RpcException e)
+        {
+            throw new CliException(e.StatusCode switch
+            {
+                StatusCode.Unavailable => $"Coordinator \"{connection.Address}\" does not answer ({e.Status.Detail}), expected a running one. Check --coordinator or MLDIST_COORDINATOR.",
+                StatusCode.Unauthenticated or StatusCode.PermissionDenied => $"Coordinator \"{connection.Address}\" refuses the key ({e.Status.Detail}), expected a valid one. Check --api-key or MLDIST_API_KEY.",
+                StatusCode.Cancelled => "Cancelled.",
+                _ => e.Status.Detail,
+            });
+        }
     }
 
     public static Uri ParseAddress(string address) =>

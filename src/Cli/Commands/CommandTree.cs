@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Grpc.Core;
 using MLDistributed.Worker;
 
 namespace MLDistributed.Cli.Commands;
@@ -51,9 +50,6 @@ internal static class CommandTree
         CliException cli => (cli.Message, cli.Code),
         AgentException agent => (agent.Message, ExitCode.Failure),
         OperationCanceledException => ("Cancelled.", ExitCode.Failure),
-        RpcException { StatusCode: StatusCode.Unavailable } rpc => ($"The coordinator does not answer ({rpc.Status.Detail}). Check --coordinator or MLDIST_COORDINATOR.", ExitCode.Failure),
-        RpcException { StatusCode: StatusCode.Unauthenticated or StatusCode.PermissionDenied } rpc => ($"The coordinator refuses the key ({rpc.Status.Detail}). Check --api-key or MLDIST_API_KEY.", ExitCode.Failure),
-        RpcException rpc => (rpc.Status.Detail, ExitCode.Failure),
         ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException => (e.Message, ExitCode.Failure),
         _ => ($"{e.GetType().Name}: {e.Message} This is a defect of MLDistributed: report it with this line.", ExitCode.Failure),
     };

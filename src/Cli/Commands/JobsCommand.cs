@@ -22,10 +22,8 @@ internal sealed class JobsCommand : Command
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        using var connection = _cluster.Open(parsed);
-        var reply = await new Jobs.JobsClient(connection.Invoker)
-            .ListJobsAsync(new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = parsed.GetValue(_limit) }, cancellationToken: cancellation)
-            .ConfigureAwait(false);
+        var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = parsed.GetValue(_limit) };
+        var reply = await _cluster.CallAsync(parsed, async jobs => await jobs.ListJobsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
         var table = Tables.Create("Job", "Name", "State", "Attempt", "Progress", "Loss", "Submitted", "Reason");
         foreach (var job in reply.Jobs)
         {

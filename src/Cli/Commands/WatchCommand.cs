@@ -19,8 +19,8 @@ internal sealed class WatchCommand : Command
 
     private async Task<int> WatchAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        using var connection = _cluster.Open(parsed);
-        var events = JobWatch.WatchAsync(new Jobs.JobsClient(connection.Invoker), parsed.GetRequiredValue(_job), TimeProvider.System, cancellation);
-        return await WatchView.ShowAsync(events).ConfigureAwait(false) == JobState.Succeeded ? ExitCode.Success : ExitCode.Failure;
+        var job = parsed.GetRequiredValue(_job);
+        var state = await _cluster.CallAsync(parsed, jobs => WatchView.ShowAsync(JobWatch.WatchAsync(jobs, job, TimeProvider.System, cancellation))).ConfigureAwait(false);
+        return state == JobState.Succeeded ? ExitCode.Success : ExitCode.Failure;
     }
 }

@@ -17,8 +17,7 @@ internal sealed class WorkersCommand : Command
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        using var connection = _cluster.Open(parsed);
-        var cluster = await new Jobs.JobsClient(connection.Invoker).GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation).ConfigureAwait(false);
+        var cluster = await _cluster.CallAsync(parsed, async jobs => await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation)).ConfigureAwait(false);
         var table = Tables.Create("Worker", "Host", "Status", "Slot", "Device", "Name", "Memory", "Load");
         foreach (var worker in cluster.Workers)
         {

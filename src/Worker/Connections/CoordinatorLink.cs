@@ -43,8 +43,10 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
                 await ConnectAsync(cancellation).ConfigureAwait(false);
                 reason = "the coordinator closed the stream";
             }
-            catch (Exception e) when (!cancellation.IsCancellationRequested && !IsFinal(e) && e is RpcException or IOException or TimeoutException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
+            catch (Exception e) when (!cancellation.IsCancellationRequested && e is RpcException or IOException or TimeoutException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
             {
+                if (Refusal(e) is { } refusal)
+                    throw refusal;
                 reason = e is RpcException rpc ? rpc.Status.Detail : e.Message;
             }
 
@@ -73,20 +75,20 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     public void Dispose() => _connection.Dispose();
 
     // A failure that another try cannot mend. After the welcome these codes speak of the session, not of the worker.
-    private bool IsFinal(Exception e)
+    private AgentException? Refusal(Exception e)
     {
         for (var inner = e; inner is not null; inner = inner.InnerException)
             if (inner is AuthenticationException)
-                throw new AgentException($"The certificate of \"{options.Coordinator}\" is not trusted ({inner.Message}), expected one of a known authority or with the given fingerprint. Check --fingerprint against what the coordinator printed.", e);
+                return new AgentException($"The certificate of \"{options.Coordinator}\" is not trusted ({inner.Message}), expected one of a known authority or with the given fingerprint. Check --fingerprint against what the coordinator printed.", e);
         if (_welcomed || e is not RpcException { Status: var status })
-            return false;
-        throw status.StatusCode switch
+            return null;
+        return status.StatusCode switch
         {
             StatusCode.Unauthenticated or StatusCode.PermissionDenied => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail}), expected a valid token or credential. Make a token with \"mldist tokens create\" and start the worker with --token.", e),
             StatusCode.FailedPrecondition => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail}), expected protocol version {ProtocolVersion.Current} on both sides. Use the same version of mldist.", e),
             StatusCode.InvalidArgument => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker: {status.Detail}", e),
             StatusCode.Unimplemented => new AgentException($"\"{options.Coordinator}\" does not know workers ({status.Detail}), expected the address of a coordinator.", e),
-            _ => e,
+            _ => null,
         };
     }
 
@@ -105,7 +107,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         log.Connected(options.Coordinator, identity.WorkerId, welcome.Welcome.SessionEpoch);
         owner.OnCommand(welcome);
 
-        var session = new Session(call, welcome.Welcome.SessionEpoch);
+        var session = new Session(call, welcome.Welcome.SessionEpoch, ended.Token);
         var seconds = welcome.Welcome.HeartbeatSeconds > 0 ? welcome.Welcome.HeartbeatSeconds : DefaultHeartbeatSeconds;
         Task[] parts = [
             outbox.PumpAsync(session.SendAsync, ended.Token),
@@ -184,28 +186,28 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         ClusterConnection.Open(options.Coordinator, credential, options.Fingerprint);
 
     /// <summary>One stream: writes one message at a time, each with the session's epoch.</summary>
-    private sealed class Session(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call, long epoch)
+    private sealed class Session(AsyncDuplexStreamingCall<WorkerMessage, WorkerCommand> call, long epoch, CancellationToken ended)
     {
         private readonly SemaphoreSlim _gate = new(1);
 
         public Task Received { get; set; } = Task.CompletedTask;
 
-        /// <summary>Half-closes after the last message; the coordinator then closes its side.</summary>
+        /// <summary>Half-closes after the last message, for which it keeps the gate; the coordinator then closes its side.</summary>
         public async Task CompleteAsync(Task drained)
         {
             await drained.ConfigureAwait(false);
-            await _gate.WaitAsync().ConfigureAwait(false);
+            await _gate.WaitAsync(ended).ConfigureAwait(false);
             await call.RequestStream.CompleteAsync().ConfigureAwait(false);
             await Received.ConfigureAwait(false);
         }
 
         public async Task SendAsync(WorkerMessage message)
         {
-            await _gate.WaitAsync().ConfigureAwait(false);
+            await _gate.WaitAsync(ended).ConfigureAwait(false);
             try
             {
                 message.SessionEpoch = epoch;
-                await call.RequestStream.WriteAsync(message).ConfigureAwait(false);
+                await call.RequestStream.WriteAsync(message, ended).ConfigureAwait(false);
             }
             finally
             {

@@ -20,6 +20,8 @@ internal static class RankEnvironment
             ["DOTNET_gcConcurrent"] = "0",
             ["DOTNET_gcServer"] = "0",
             ["DOTNET_TieredPGO"] = "0",   // no instrumented code in between: quicker to warm up
+            // A killed process leaves its diagnostics sockets in the temp folder, and ranks end by being killed.
+            ["DOTNET_EnableDiagnostics"] = "0",
             // So that cuda:i is the device that NVML lists as i.
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
         };

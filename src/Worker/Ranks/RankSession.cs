@@ -67,6 +67,12 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         {
             // The agent is gone; the reading side leaves.
         }
+        catch (Exception e)
+        {
+            // Loading failed. The agent shows these words and tries again, ever more slowly.
+            Console.Error.WriteLine($"The rank process cannot start: {e.GetType().Name}: {e.Message}");
+            Environment.Exit(1);
+        }
     }
 
     private RankEvent Train(Attempt attempt)

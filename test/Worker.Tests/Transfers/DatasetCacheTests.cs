@@ -1,0 +1,76 @@
+using MLDistributed.Protocol;
+using Worker.Tests.Fakes;
+
+namespace Worker.Tests.Transfers;
+
+[TestClass]
+public sealed class DatasetCacheTests
+{
+    [TestMethod]
+    public async Task Download_BreaksOff_GoesOnWhereItWasAndIsKept()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.Coordinator.BreakDownloadAfter = 2000;
+        var id = await fixture.AddDatasetAsync();
+        fixture.StartAttempt("l1", "progress", id, ranks: 1);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("l1")).OutcomeCase);
+        fixture.StartAttempt("l2", "progress", id, ranks: 1);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("l2")).OutcomeCase);
+
+        CollectionAssert.AreEqual(new[] { 0L, 2000L }, fixture.Coordinator.Downloads.Select(d => d.Offset).ToList());
+        CollectionAssert.AreEqual(fixture.Coordinator.Datasets[id], await File.ReadAllBytesAsync(CachedPath(fixture, id)));
+    }
+
+    [TestMethod]
+    public async Task Download_OfOtherContent_FailsAsInvalid()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        var (id, _) = await TestDatasets.CreateAsync(rows: 100);
+        var (other, content) = await TestDatasets.CreateAsync(rows: 100, first: 1);
+        fixture.Coordinator.Datasets[id] = content;
+        fixture.StartAttempt("m1", "progress", id, ranks: 1);
+        var failure = (await fixture.EndOfAsync("m1")).Failure;
+
+        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        StringAssert.Contains(failure.Message, $"\"{id}\" came with the content of \"{other}\"");
+        Assert.IsFalse(File.Exists(CachedPath(fixture, id)));
+    }
+
+    [TestMethod]
+    public async Task Download_LeftoverIsDamaged_StartsAgain()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        var id = await fixture.AddDatasetAsync();
+        await File.WriteAllBytesAsync(CachedPath(fixture, id) + ".partial", new byte[1500]);
+        fixture.StartAttempt("n1", "progress", id, ranks: 1);
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("n1")).OutcomeCase);
+        CollectionAssert.AreEqual(new[] { 1500L, 0L }, fixture.Coordinator.Downloads.Select(d => d.Offset).ToList());
+    }
+
+    [TestMethod]
+    public async Task Dataset_Unknown_FailsAsInvalid()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.StartAttempt("o1", "progress", new string('0', 64), ranks: 1);
+        Assert.AreEqual(FailureKind.Invalid, (await fixture.EndOfAsync("o1")).Failure.Kind);
+    }
+
+    [TestMethod]
+    public async Task Dataset_InSharedStore_IsUsedThere()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        var id = await fixture.AddDatasetAsync();
+        var store = Directory.CreateDirectory(Path.Combine(Path.GetDirectoryName(fixture.Coordinator.SocketPath)!, "store", "datasets"));
+        await File.WriteAllBytesAsync(Path.Combine(store.FullName, $"{id}.arrow"), fixture.Coordinator.Datasets[id]);
+        fixture.Coordinator.SharedStore = store.Parent!.FullName;
+        fixture.StartAgent(slots: 1);
+        await fixture.Coordinator.HearAsync(m => m.Hello);
+        fixture.StartAttempt("p1", "progress", id, ranks: 1);
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("p1")).OutcomeCase);
+        Assert.IsEmpty(fixture.Coordinator.Downloads);
+    }
+
+    private static string CachedPath(AgentFixture fixture, string id) => Path.Combine(fixture.WorkFolder, "datasets", $"{id}.arrow");
+}
