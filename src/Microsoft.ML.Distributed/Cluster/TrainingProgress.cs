@@ -1,4 +1,75 @@
 namespace Microsoft.ML.Distributed;
 
-/// <summary>How far a job is.</summary>
-public sealed record TrainingProgress;
+/// <summary>How far a job is. Reported a few times a second while <c>Fit</c> runs.</summary>
+public sealed class TrainingProgress
+{
+    /// <summary>The job's id on the cluster; empty while data is sent.</summary>
+    public required string JobId { get; init; }
+
+    /// <summary>What the job does now.</summary>
+    public required TrainingState State { get; init; }
+
+    /// <summary>The epoch in work, from 1; 0 before the first.</summary>
+    public int Epoch { get; init; }
+
+    /// <summary>Epochs asked for. Early stopping may end the job before.</summary>
+    public int Epochs { get; init; }
+
+    /// <summary>Optimizer steps done.</summary>
+    public long Step { get; init; }
+
+    /// <summary>Optimizer steps of all epochs; 0 while unknown.</summary>
+    public long TotalSteps { get; init; }
+
+    /// <summary>The loss of the last step's global batch; NaN before the first.</summary>
+    public double Loss { get; init; } = double.NaN;
+
+    /// <summary>The last epoch's loss on the validation rows; null without validation.</summary>
+    public double? ValidationLoss { get; init; }
+
+    /// <summary>The learning rate of the last step.</summary>
+    public double LearningRate { get; init; }
+
+    /// <summary>Rows trained in a second, over all ranks.</summary>
+    public double RowsPerSecond { get; init; }
+
+    /// <summary>Ranks that train; 0 before they run.</summary>
+    public int WorldSize { get; init; }
+
+    /// <summary>What happened last, in a sentence; why the job waits, while it waits.</summary>
+    public string Message { get; init; } = "";
+
+    /// <summary>Time since the job was submitted.</summary>
+    public TimeSpan Elapsed { get; init; }
+
+    /// <summary>The part that is done, 0 to 1: of the data while it is sent, of the steps afterwards.</summary>
+    public double Fraction { get; init; }
+}
+
+/// <summary>What a job does.</summary>
+public enum TrainingState
+{
+    /// <summary>Its data is being sent.</summary>
+    Uploading,
+
+    /// <summary>It waits for devices.</summary>
+    Queued,
+
+    /// <summary>Its ranks are being started.</summary>
+    Placing,
+
+    /// <summary>It trains.</summary>
+    Running,
+
+    /// <summary>A rank or machine was lost; it starts again from its last checkpoint.</summary>
+    Recovering,
+
+    /// <summary>It has a model.</summary>
+    Succeeded,
+
+    /// <summary>It ended without a model.</summary>
+    Failed,
+
+    /// <summary>It was called off.</summary>
+    Cancelled,
+}

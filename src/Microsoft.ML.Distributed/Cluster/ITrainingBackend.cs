@@ -1,0 +1,13 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>What a trainer needs of a cluster; tests put their own in its place.</summary>
+internal interface ITrainingBackend
+{
+    /// <summary>A new path that a dataset may be encoded to, on the file system where the cluster can take it over.</summary>
+    string NewDatasetFile();
+
+    /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
+    TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
+}
