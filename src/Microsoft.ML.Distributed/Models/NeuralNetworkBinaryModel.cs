@@ -54,8 +54,8 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
         return map;
     }
 
-    // Called by ML.NET when it loads a model file.
-    private static NeuralNetworkBinaryModel Create(IHostEnvironment env, ModelLoadContext ctx)
+    // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
+    internal static NeuralNetworkBinaryModel Create(IHostEnvironment env, ModelLoadContext ctx)
     {
         NetworkVersion.Check(ctx, ModelSignature, LoaderSignature);
         return new NeuralNetworkBinaryModel(env, ctx);

@@ -47,8 +47,8 @@ public sealed class NeuralNetworkMulticlassModel : NeuralNetworkModel<VBuffer<fl
         return map;
     }
 
-    // Called by ML.NET when it loads a model file.
-    private static NeuralNetworkMulticlassModel Create(IHostEnvironment env, ModelLoadContext ctx)
+    // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
+    internal static NeuralNetworkMulticlassModel Create(IHostEnvironment env, ModelLoadContext ctx)
     {
         NetworkVersion.Check(ctx, ModelSignature, LoaderSignature);
         return new NeuralNetworkMulticlassModel(env, ctx);

@@ -39,8 +39,8 @@ public sealed class NeuralNetworkRegressionModel : NeuralNetworkModel<float>
         return map;
     }
 
-    // Called by ML.NET when it loads a model file.
-    private static NeuralNetworkRegressionModel Create(IHostEnvironment env, ModelLoadContext ctx)
+    // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
+    internal static NeuralNetworkRegressionModel Create(IHostEnvironment env, ModelLoadContext ctx)
     {
         NetworkVersion.Check(ctx, ModelSignature, LoaderSignature);
         return new NeuralNetworkRegressionModel(env, ctx);

@@ -35,6 +35,18 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
 
     private TrainingColumns Columns => new(_task, _options.FeatureColumnName, _options.LabelColumnName, _options.ExampleWeightColumnName);
 
+    /// <summary>Trains a network on a cluster and returns the transformer that scores with it.</summary>
+    /// <param name="input">The training data.</param>
+    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is. No data was read.</exception>
+    /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
+    /// <exception cref="OperationCanceledException">The options' token was cancelled.</exception>
+    public new TTransformer Fit(IDataView input)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        Validate(input.Schema);
+        return base.Fit(input);
+    }
+
     /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
     /// <param name="inputSchema">The schema of the training data.</param>
     /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
@@ -49,15 +61,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     /// <inheritdoc/>
     protected override void CheckLabelCompatible(SchemaShape.Column labelCol)
     {
-        // GetOutputSchema has checked it.
-    }
-
-    /// <inheritdoc/>
-    protected override RoleMappedData MakeRoles(IDataView data)
-    {
-        ArgumentNullException.ThrowIfNull(data);
-        Validate(data.Schema);
-        return base.MakeRoles(data);
+        // Checked by GetOutputSchema and Fit, with better words.
     }
 
     /// <inheritdoc/>
