@@ -3,6 +3,8 @@ using Microsoft.Testing.Platform.Builder;
 
 if (args is ["stand-in", var role, .. var rest])
     return await StandIn.RunAsync(role, rest);
+if (args is [ForeignApp.Verb, var model, var data])
+    return ForeignApp.Run(model, data);
 
 var builder = await TestApplication.CreateBuilderAsync(args);
 builder.AddSelfRegisteredExtensions(args);

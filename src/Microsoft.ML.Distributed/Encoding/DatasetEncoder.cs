@@ -1,0 +1,194 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using Apache.Arrow;
+using Apache.Arrow.Ipc;
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>What one pass over the data gives.</summary>
+internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics Features, LabelStatistics Labels);
+
+/// <summary>
+/// Writes the training columns of a data view to an Arrow IPC file, in one pass and with buffers for one batch: the heap
+/// stays as it is however many rows come.
+/// </summary>
+internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time)
+{
+    private static readonly TimeSpan s_reportInterval = TimeSpan.FromSeconds(5);
+
+    /// <summary>Encodes the rows in the cursor's order.</summary>
+    /// <param name="data">Data whose columns were checked.</param>
+    /// <param name="path">The file to write; it is gone again when this fails.</param>
+    /// <param name="isTraining">Whether the data must have two classes and positive weight, as training data.</param>
+    /// <param name="cancellation">Stops the encoding between two rows.</param>
+    /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
+    public EncodingResult Encode(IDataView data, string path, bool isTraining, CancellationToken cancellation)
+    {
+        try
+        {
+            return EncodeTo(data, path, isTraining, cancellation);
+        }
+        catch
+        {
+            File.Delete(path);
+            throw;
+        }
+    }
+
+    private EncodingResult EncodeTo(IDataView data, string path, bool isTraining, CancellationToken cancellation)
+    {
+        var schema = data.Schema;
+        var (features, label) = (schema[columns.Features], schema[columns.Label]);
+        var weight = columns.Weight is null ? default(DataViewSchema.Column?) : schema[columns.Weight];
+        // A cursor that is not told what is needed gives empty values.
+        using var cursor = data.GetRowCursor(weight is null ? [features, label] : [features, label, weight.Value]);
+        using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+        using var batch = new BatchWriter(file, new DatasetShape(featureCount, weight is not null), isTraining ? new FeatureStatistics(featureCount) : null);
+
+        var getFeatures = cursor.GetGetter<VBuffer<float>>(features);
+        var getLabel = RowCursorUtils.GetLabelGetter(cursor, label.Index);
+        var getWeight = weight is null ? null : cursor.GetGetter<float>(weight.Value);
+        var labels = new LabelStatistics(columns.Task, columns.Label, classCount);
+        VBuffer<float> row = default;
+        var (labelValue, weightValue, totalWeight) = (0f, 1f, 0.0);
+        var reported = time.GetTimestamp();
+        for (var index = 0L; cursor.MoveNext(); index++)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            getFeatures(ref row);
+            getLabel(ref labelValue);
+            CheckFeatures(in row, features, index);
+            labels.Add(labelValue, index);
+            if (getWeight is not null)
+            {
+                getWeight(ref weightValue);
+                totalWeight += CheckWeight(weightValue, index);
+            }
+
+            if (batch.Add(in row, labelValue, weightValue) && time.GetElapsedTime(reported) >= s_reportInterval)
+            {
+                channel.Info(MessageSensitivity.None, $"Encoded {index + 1:N0} rows.");
+                reported = time.GetTimestamp();
+            }
+        }
+
+        cancellation.ThrowIfCancellationRequested();
+        var (id, rowCount) = batch.Complete();
+        CheckWhole(rowCount, labels, totalWeight, isTraining);
+        channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features as dataset {id}.");
+        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null)), batch.Statistics!, labels);
+    }
+
+    private void CheckFeatures(in VBuffer<float> row, DataViewSchema.Column column, long index)
+    {
+        if (row.Length != featureCount)
+            throw new InvalidDataException($"Feature column \"{column.Name}\" has {row.Length:N0} slots at row {index:N0}, expected {featureCount:N0}, the size that its type names. Fix the source or drop the row.");
+        var values = row.GetValues();
+        if (!TensorPrimitives.IsInfinityAny(values))
+            return;
+        var i = 0;
+        while (!float.IsInfinity(values[i]))
+            i++;
+        var slot = row.IsDense ? i : row.GetIndices()[i];
+        throw new InvalidDataException($"Feature column \"{column.Name}\" is {values[i]} in slot {SlotName(column, slot)} at row {index:N0}, expected a finite number or NaN for a missing one. Fix the source or drop the row.");
+    }
+
+    private float CheckWeight(float weight, long index) => float.IsFinite(weight) && weight >= 0
+        ? weight
+        : throw new InvalidDataException($"Weight column \"{columns.Weight}\" is {weight} at row {index:N0}, expected a finite number of at least 0. Fix the source or drop the row.");
+
+    private void CheckWhole(long rowCount, LabelStatistics labels, double totalWeight, bool isTraining)
+    {
+        var subject = isTraining ? "Training data" : "Validation set";
+        if (rowCount == 0)
+            throw new InvalidDataException($"{subject} has no rows, expected at least one. Check the path and the filters of the source.");
+        if (columns.Weight is not null && totalWeight <= 0)
+            throw new InvalidDataException($"{subject} has weight 0 in all {rowCount:N0} rows of column \"{columns.Weight}\", expected one above 0. Fix the weights or leave the column out.");
+        if (isTraining)
+            labels.RequireTwoClasses();
+    }
+
+    private static string SlotName(DataViewSchema.Column column, int slot)
+    {
+        if (!column.HasSlotNames())
+            return $"{slot:N0}";
+        VBuffer<ReadOnlyMemory<char>> names = default;
+        column.GetSlotNames(ref names);
+        return $"{slot:N0} (\"{names.GetItemOrDefault(slot)}\")";
+    }
+
+    /// <summary>The current batch: its memory is Arrow's arrays, filled again and again.</summary>
+    private sealed class BatchWriter : IDisposable
+    {
+        private readonly byte[] _features;
+        private readonly byte[] _labels;
+        private readonly byte[] _weights;
+        private readonly int _capacity;
+        private readonly DatasetShape _shape;
+        private readonly Schema _schema;
+        private readonly DatasetHasher _hasher;
+        private readonly ArrowFileWriter _writer;
+        private int _rows;
+
+        public BatchWriter(Stream file, DatasetShape shape, FeatureStatistics? statistics)
+        {
+            (_shape, Statistics) = (shape, statistics);
+            _capacity = DatasetSchema.RowsPerBatch(shape.FeatureSize);
+            _features = GC.AllocateUninitializedArray<byte>(_capacity * shape.FeatureSize * sizeof(float));
+            _labels = new byte[_capacity * sizeof(float)];
+            _weights = shape.HasWeights ? new byte[_labels.Length] : [];
+            _schema = DatasetSchema.Create(shape.FeatureSize, shape.HasWeights);
+            _hasher = new DatasetHasher(shape);
+            _writer = new ArrowFileWriter(file, _schema, leaveOpen: true);
+            _writer.WriteStart();
+        }
+
+        public FeatureStatistics? Statistics { get; }
+
+        /// <summary>Adds a row; true when that wrote a batch.</summary>
+        public bool Add(in VBuffer<float> features, float label, float weight)
+        {
+            features.CopyTo(MemoryMarshal.Cast<byte, float>(_features.AsSpan()).Slice(_rows * _shape.FeatureSize, _shape.FeatureSize));
+            MemoryMarshal.Cast<byte, float>(_labels.AsSpan())[_rows] = label;
+            if (_shape.HasWeights)
+                MemoryMarshal.Cast<byte, float>(_weights.AsSpan())[_rows] = weight;
+            if (++_rows < _capacity)
+                return false;
+            Flush();
+            return true;
+        }
+
+        public (string Id, long RowCount) Complete()
+        {
+            if (_rows > 0)
+                Flush();
+            _writer.WriteEnd();
+            var count = _hasher.RowCount;
+            return (_hasher.Complete(), count);
+        }
+
+        public void Dispose()
+        {
+            _writer.Dispose();
+            _hasher.Dispose();
+        }
+
+        private void Flush()
+        {
+            var values = _rows * _shape.FeatureSize;
+            Statistics?.Add(MemoryMarshal.Cast<byte, float>(_features.AsSpan())[..values]);
+            var features = new FixedSizeListArray(_schema.GetFieldByIndex(0).DataType, _rows, Floats(_features, values), ArrowBuffer.Empty, 0, 0);
+            IArrowArray[] arrays = _shape.HasWeights ? [features, Floats(_labels, _rows), Floats(_weights, _rows)] : [features, Floats(_labels, _rows)];
+            using var batch = new RecordBatch(_schema, arrays, _rows);
+            _hasher.Append(batch);
+            _writer.WriteRecordBatch(batch);
+            _rows = 0;
+        }
+
+        private static FloatArray Floats(byte[] bytes, int count) =>
+            new(new ArrowBuffer(bytes.AsMemory(0, count * sizeof(float))), ArrowBuffer.Empty, count, 0, 0);
+    }
+}

@@ -1,0 +1,58 @@
+using Microsoft.ML.Data;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Which columns a trainer reads, and what they must be.</summary>
+internal sealed record TrainingColumns(MlTask Task, string Features, string Label, string? Weight)
+{
+    /// <summary>All that is wrong with the columns of a schema, each a sentence.</summary>
+    public IEnumerable<string> Validate(SchemaShape schema, string subject = "")
+    {
+        var remedy = Task switch
+        {
+            MlTask.Multiclass => ("a key", "Map it with ml.Transforms.Conversion.MapValueToKey"),
+            MlTask.Binary => ("a Boolean", "Convert it with ml.Transforms.Conversion.ConvertType or load it as a bool"),
+            _ => ("a Single", "Convert it with ml.Transforms.Conversion.ConvertType"),
+        };
+        if (Check(schema, subject, "Feature", Features, "a vector of Single with a known size", "Make one with ml.Transforms.Concatenate",
+            c => c.Kind == SchemaShape.Column.VectorKind.Vector && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } feature)
+            yield return feature;
+        if (Check(schema, subject, "Label", Label, remedy.Item1, remedy.Item2, IsLabel) is { } label)
+            yield return label;
+        if (Weight is not null && Check(schema, subject, "Weight", Weight, "a Single", "Convert it with ml.Transforms.Conversion.ConvertType",
+            c => c.Kind == SchemaShape.Column.VectorKind.Scalar && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } weight)
+            yield return weight;
+    }
+
+    /// <summary>The number of features and outputs of data whose columns are valid.</summary>
+    public (int Features, int Outputs) Measure(DataViewSchema schema) => (
+        ((VectorDataViewType)schema[Features].Type).Size,
+        Task == MlTask.Multiclass ? (int)Math.Min(((KeyDataViewType)schema[Label].Type).Count, int.MaxValue) : 1);
+
+    private bool IsLabel(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && Task switch
+    {
+        MlTask.Multiclass => column.IsKey,
+        MlTask.Binary => column.ItemType == BooleanDataViewType.Instance,
+        _ => column.ItemType == NumberDataViewType.Single && !column.IsKey,
+    };
+
+    private static string? Check(SchemaShape schema, string subject, string role, string name, string expected, string remedy, Func<SchemaShape.Column, bool> holds)
+    {
+        role = subject.Length == 0 ? role : $"{subject}: {char.ToLowerInvariant(role[0])}{role[1..]}";
+        if (!schema.TryFindColumn(name, out var column))
+            return $"{role} column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}; expected {expected}. Name another column or add it.";
+        return holds(column) ? null : $"{role} column \"{name}\" is {Describe(column)}, expected {expected}. {remedy}.";
+    }
+
+    private static string Describe(SchemaShape.Column column)
+    {
+        var item = column.IsKey ? $"key of {column.ItemType}" : column.ItemType.ToString();
+        return column.Kind switch
+        {
+            SchemaShape.Column.VectorKind.Scalar => $"a {item}",
+            SchemaShape.Column.VectorKind.Vector => $"a vector of {item}",
+            _ => $"a vector of {item} of varying size",
+        };
+    }
+}

@@ -1,0 +1,141 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using Microsoft.ML.Trainers;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>A trained network behind ML.NET's prediction transformers: an ONNX model and what is known about its training.</summary>
+/// <remarks>Scoring is thread-safe. <see cref="Dispose"/> (or disposing the transformer) frees what the engine holds.</remarks>
+/// <typeparam name="TOutput">What the network predicts for a row.</typeparam>
+public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>, IValueMapper, ICanSaveModel, IDisposable
+{
+    private readonly TrainedNetwork _network;
+
+    private protected NeuralNetworkModel(IHostEnvironment env, string name, TrainedNetwork network)
+        : base(env, name)
+    {
+        _network = network;
+        Scorer = Distributed.Scorer.Create(network.Onnx);
+    }
+
+    private protected NeuralNetworkModel(IHostEnvironment env, string name, ModelLoadContext ctx)
+        : base(env, name, ctx)
+    {
+        _network = TrainedNetwork.Read(ctx.Reader);
+        Scorer = Distributed.Scorer.Create(_network.Onnx);
+    }
+
+    /// <summary>The id of the job that trained the model.</summary>
+    public string JobId => _network.JobId;
+
+    /// <summary>The id of the training set: the SHA-256 of its rows.</summary>
+    public string DatasetId => _network.Spec.Data?.DatasetId ?? "";
+
+    /// <summary>The size of the feature vector.</summary>
+    public int FeatureCount => Scorer.InputSize;
+
+    /// <summary>The mean of each feature over the training set, which also stands for a missing (NaN) value; empty when features were not normalised.</summary>
+    public IReadOnlyList<float> FeatureMeans => _network.Spec.Data?.Features?.Mean.ToArray() ?? [];
+
+    /// <summary>What each feature less its mean is multiplied by: one over its standard deviation, 0 for a constant; empty when features were not normalised.</summary>
+    public IReadOnlyList<float> FeatureScales => _network.Spec.Data?.Features?.Scale.ToArray() ?? [];
+
+    /// <summary>Losses, epochs and timings of the training.</summary>
+    public TrainingSummary Summary => TrainingSummary.From(_network.Result);
+
+    DataViewType IValueMapper.InputType => new VectorDataViewType(NumberDataViewType.Single, Scorer.InputSize);
+
+    DataViewType IValueMapper.OutputType => OutputType;
+
+    internal IScorer Scorer { get; }
+
+    private protected abstract DataViewType OutputType { get; }
+
+    private protected abstract string Signature { get; }
+
+    private protected abstract string Loader { get; }
+
+    /// <summary>Writes the network as an ONNX file, which any ONNX runtime scores: input "features" [N, features], output "score" [N, k].</summary>
+    /// <param name="path">The file; an existing one is replaced.</param>
+    /// <example><code>model.LastTransformer.Model.SaveOnnx("digits.onnx");</code></example>
+    public void SaveOnnx(string path) => File.WriteAllBytes(path, _network.Onnx);
+
+    /// <summary>Writes the network as an ONNX model, which any ONNX runtime scores.</summary>
+    /// <param name="stream">The stream; it stays open.</param>
+    public void SaveOnnx(Stream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        stream.Write(_network.Onnx);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Scorer.Dispose();
+        GC.SuppressFinalize(this);
+    }
+
+    ValueMapper<TSource, TResult> IValueMapper.GetMapper<TSource, TResult>() =>
+        CreateMapper() is ValueMapper<TSource, TResult> mapper
+            ? mapper
+            : throw Host.Except($"The network maps features to {typeof(TOutput).Name}, not {typeof(TSource).Name} to {typeof(TResult).Name}.");
+
+    private protected abstract Delegate CreateMapper();
+
+    /// <summary>A runner that takes ML.NET's dense or sparse vectors, for one thread at a time.</summary>
+    private protected VectorScorer CreateRunner()
+    {
+        var run = Scorer.CreateRunner();
+        float[]? dense = null;
+        return (in VBuffer<float> features, Span<float> score) =>
+        {
+            if (features.Length != Scorer.InputSize)
+                throw Host.Except($"Features have {features.Length:N0} slots, expected {Scorer.InputSize:N0}, the size that the network was trained with. Use the same feature columns.");
+            if (features.IsDense)
+            {
+                run(features.GetValues(), score);
+                return;
+            }
+
+            features.CopyTo(dense ??= new float[Scorer.InputSize]);
+            run(dense, score);
+        };
+    }
+
+    /// <inheritdoc/>
+    protected override void SaveCore(ModelSaveContext ctx)
+    {
+        base.SaveCore(ctx);
+        ctx.SetVersionInfo(NetworkVersion.Of(Signature, Loader));
+        _network.Write(ctx.Writer);
+    }
+
+    private protected delegate void VectorScorer(in VBuffer<float> features, Span<float> score);
+}
+
+internal static class NetworkVersion
+{
+    private const uint Initial = 0x00010001;
+
+    public static VersionInfo Of(string signature, string loader) => new(
+        modelSignature: signature,
+        verWrittenCur: Initial,
+        verReadableCur: Initial,
+        verWeCanReadBack: Initial,
+        loaderSignature: loader,
+        loaderAssemblyName: typeof(NetworkVersion).Assembly.FullName);
+
+    /// <summary>ML.NET's own check, with a message that says what to do.</summary>
+    public static void Check(ModelLoadContext ctx, string signature, string loader)
+    {
+        if (ctx.Header.ModelVerReadable > Initial)
+        {
+            throw new FormatException(
+                $"The neural network in the model file has format {ctx.Header.ModelVerReadable >> 16}.{ctx.Header.ModelVerReadable & 0xFFFF}, " +
+                $"expected at most {Initial >> 16}.{Initial & 0xFFFF}. Update the package Microsoft.ML.Distributed.");
+        }
+
+        ctx.CheckAtModel(Of(signature, loader));
+    }
+}

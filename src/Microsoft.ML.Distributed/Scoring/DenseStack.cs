@@ -1,0 +1,90 @@
+using System.Numerics.Tensors;
+using MLDistributed.Protocol.Onnx;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// A managed forward pass of what <see cref="OnnxMlpWriter"/> writes. ML.NET scores row by row, where a call into a
+/// runtime costs more than the arithmetic.
+/// </summary>
+internal sealed class DenseStack : IScorer
+{
+    private readonly float[]? _mean;
+    private readonly float[]? _scale;
+    private readonly DenseLayer[] _layers;
+    private readonly Head _head;
+
+    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, Head head) =>
+        (_mean, _scale, _layers, _head) = (mean, scale, layers, head);
+
+    public int InputSize => _layers[0].Inputs;
+
+    public int OutputSize => _layers[^1].Outputs;
+
+    /// <summary>The stack of a model, or null when the graph is not one that our writer writes.</summary>
+    public static DenseStack? TryRead(ModelProto model, int inputs, int outputs) =>
+        new DenseStackReader(model.Graph).TryRead() is { } stack && stack.InputSize == inputs && stack.OutputSize == outputs ? stack : null;
+
+    public RowScorer CreateRunner()
+    {
+        var input = new float[InputSize];
+        var widest = _layers.Max(l => l.Outputs);
+        var (front, back) = (new float[widest], new float[widest]);
+        return (features, score) =>
+        {
+            Prepare(features, input);
+            ReadOnlySpan<float> current = input;
+            for (var i = 0; i < _layers.Length; i++)
+            {
+                var result = i == _layers.Length - 1 ? score : front.AsSpan(0, _layers[i].Outputs);
+                _layers[i].Apply(current, result);
+                current = result;
+                (front, back) = (back, front);
+            }
+
+            Finish(score);
+        };
+    }
+
+    public void Dispose()
+    {
+        // Managed memory only.
+    }
+
+    // x' = isnan(x) ? 0 : (x - mean) * scale
+    private void Prepare(ReadOnlySpan<float> features, Span<float> input)
+    {
+        if (_mean is null)
+            features.CopyTo(input);
+        else
+            TensorPrimitives.Subtract(features, _mean, input);
+        if (_scale is not null)
+            TensorPrimitives.Multiply(input, _scale, input);
+        if (!TensorPrimitives.IsNaNAny<float>(input))
+            return;
+
+        // An infinity times a scale of 0 is NaN as well, and stays it, as in the graph.
+        for (var i = 0; i < input.Length; i++)
+            if (float.IsNaN(features[i]))
+                input[i] = 0;
+    }
+
+    private void Finish(Span<float> score)
+    {
+        if (_head.Softmax)
+        {
+            // TensorPrimitives.SoftMax does not subtract the maximum: large logits would overflow.
+            TensorPrimitives.Subtract(score, TensorPrimitives.Max<float>(score), score);
+            TensorPrimitives.Exp(score, score);
+            TensorPrimitives.Divide(score, TensorPrimitives.Sum<float>(score), score);
+        }
+        else if (_head.Unit != 1 || _head.Mean != 0)
+        {
+            TensorPrimitives.Multiply(score, _head.Unit, score);
+            TensorPrimitives.Add(score, _head.Mean, score);
+        }
+    }
+
+    /// <summary>What follows the last layer: softmax, or value * unit + mean.</summary>
+    internal sealed record Head(bool Softmax, float Unit = 1, float Mean = 0);
+}

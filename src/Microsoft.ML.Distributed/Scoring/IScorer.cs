@@ -1,0 +1,15 @@
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Runs a model for one row at a time. One scorer serves any number of threads; each takes a runner of its own.</summary>
+internal interface IScorer : IDisposable
+{
+    int InputSize { get; }
+
+    int OutputSize { get; }
+
+    /// <summary>A runner with buffers of its own, for one thread at a time.</summary>
+    RowScorer CreateRunner();
+}
+
+/// <summary>Scores a row: features in, the graph's "score" output out.</summary>
+internal delegate void RowScorer(ReadOnlySpan<float> features, Span<float> score);

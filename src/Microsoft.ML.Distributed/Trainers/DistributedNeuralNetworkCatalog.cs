@@ -1,0 +1,189 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Distributed;
+
+namespace Microsoft.ML;
+
+/// <summary>Adds the distributed neural network to ML.NET's catalogs of trainers.</summary>
+public static class DistributedNeuralNetworkCatalog
+{
+    /// <summary>A neural network that tells classes apart, trained on a cluster: <see cref="DistributedMulticlassTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a key.</param>
+    /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
+    /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
+    /// <param name="epochs">Passes over the training rows.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="learningRate">The learning rate at its highest.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    /// <example><code>
+    /// var pipeline = ml.Transforms.Conversion.MapValueToKey("Label")
+    ///     .Append(ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(hiddenLayers: [128, 64], epochs: 20))
+    ///     .Append(ml.Transforms.Conversion.MapKeyToValue("PredictedLabel"));
+    /// ITransformer model = pipeline.Fit(trainingData);
+    /// ml.Model.Save(model, trainingData.Schema, "model.zip");
+    /// </code></example>
+    public static DistributedMulticlassTrainer DistributedNeuralNetwork(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string featureColumnName = DefaultColumnNames.Features,
+        string? exampleWeightColumnName = null,
+        int[]? hiddenLayers = null,
+        int epochs = NeuralNetworkOptions.DefaultEpochs,
+        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
+    {
+        var options = new DistributedMulticlassTrainer.Options
+        {
+            LabelColumnName = labelColumnName,
+            FeatureColumnName = featureColumnName,
+            ExampleWeightColumnName = exampleWeightColumnName,
+            Epochs = epochs,
+            BatchSize = batchSize,
+            LearningRate = learningRate,
+        };
+        if (hiddenLayers is not null)
+            options.HiddenLayers = hiddenLayers;
+        return DistributedNeuralNetwork(catalog, options);
+    }
+
+    /// <summary>A neural network that tells classes apart, trained on a cluster, with all options: <see cref="DistributedMulticlassTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    /// <example><code>
+    /// var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+    /// {
+    ///     HiddenLayers = [256, 128],
+    ///     Dropout = 0.1,
+    ///     ValidationFraction = 0.1,
+    ///     EarlyStopping = new EarlyStopping { PatienceEpochs = 5 },
+    ///     CancellationToken = cancellation,
+    /// });
+    /// </code></example>
+    public static DistributedMulticlassTrainer DistributedNeuralNetwork(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedMulticlassTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
+    /// <summary>A neural network that answers yes or no, trained on a cluster: <see cref="DistributedBinaryTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a Boolean.</param>
+    /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
+    /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
+    /// <param name="epochs">Passes over the training rows.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="learningRate">The learning rate at its highest.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    /// <example><code>
+    /// var pipeline = ml.Transforms.Concatenate("Features", "Radius", "Texture")
+    ///     .Append(ml.BinaryClassification.Trainers.DistributedNeuralNetwork());
+    /// ITransformer model = pipeline.Fit(trainingData);
+    /// var metrics = ml.BinaryClassification.Evaluate(model.Transform(testData));
+    /// </code></example>
+    public static DistributedBinaryTrainer DistributedNeuralNetwork(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string featureColumnName = DefaultColumnNames.Features,
+        string? exampleWeightColumnName = null,
+        int[]? hiddenLayers = null,
+        int epochs = NeuralNetworkOptions.DefaultEpochs,
+        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
+    {
+        var options = new DistributedBinaryTrainer.Options
+        {
+            LabelColumnName = labelColumnName,
+            FeatureColumnName = featureColumnName,
+            ExampleWeightColumnName = exampleWeightColumnName,
+            Epochs = epochs,
+            BatchSize = batchSize,
+            LearningRate = learningRate,
+        };
+        if (hiddenLayers is not null)
+            options.HiddenLayers = hiddenLayers;
+        return DistributedNeuralNetwork(catalog, options);
+    }
+
+    /// <summary>A neural network that answers yes or no, trained on a cluster, with all options: <see cref="DistributedBinaryTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    /// <example><code>
+    /// var trainer = ml.BinaryClassification.Trainers.DistributedNeuralNetwork(new DistributedBinaryTrainer.Options
+    /// {
+    ///     Normalization = NetworkNormalization.Layer,
+    ///     ValidationSet = validationData,
+    /// });
+    /// </code></example>
+    public static DistributedBinaryTrainer DistributedNeuralNetwork(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedBinaryTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
+    /// <summary>A neural network that predicts a number, trained on a cluster: <see cref="DistributedRegressionTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a Single.</param>
+    /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
+    /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
+    /// <param name="epochs">Passes over the training rows.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="learningRate">The learning rate at its highest.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    /// <example><code>
+    /// var pipeline = ml.Transforms.Concatenate("Features", "Age", "Bmi")
+    ///     .Append(ml.Regression.Trainers.DistributedNeuralNetwork(labelColumnName: "Progression"));
+    /// ITransformer model = pipeline.Fit(trainingData);
+    /// </code></example>
+    public static DistributedRegressionTrainer DistributedNeuralNetwork(
+        this RegressionCatalog.RegressionTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string featureColumnName = DefaultColumnNames.Features,
+        string? exampleWeightColumnName = null,
+        int[]? hiddenLayers = null,
+        int epochs = NeuralNetworkOptions.DefaultEpochs,
+        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
+    {
+        var options = new DistributedRegressionTrainer.Options
+        {
+            LabelColumnName = labelColumnName,
+            FeatureColumnName = featureColumnName,
+            ExampleWeightColumnName = exampleWeightColumnName,
+            Epochs = epochs,
+            BatchSize = batchSize,
+            LearningRate = learningRate,
+        };
+        if (hiddenLayers is not null)
+            options.HiddenLayers = hiddenLayers;
+        return DistributedNeuralNetwork(catalog, options);
+    }
+
+    /// <summary>A neural network that predicts a number, trained on a cluster, with all options: <see cref="DistributedRegressionTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    /// <example><code>
+    /// var trainer = ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options
+    /// {
+    ///     LabelColumnName = "Progression",
+    ///     Optimizer = new SgdOptimizer { Momentum = 0.9 },
+    ///     LearningRate = 0.05,
+    /// });
+    /// </code></example>
+    public static DistributedRegressionTrainer DistributedNeuralNetwork(
+        this RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedRegressionTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+}

@@ -1,0 +1,120 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using Microsoft.ML.Trainers;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>What the three neural-network trainers share: they encode the data, hand a job to a cluster and make a model of its result.</summary>
+/// <typeparam name="TTransformer">ML.NET's prediction transformer for the task.</typeparam>
+/// <typeparam name="TModel">The model.</typeparam>
+public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstimatorBase<TTransformer, TModel>, IEstimator<TTransformer>
+    where TTransformer : ISingleFeaturePredictionTransformer<TModel>
+    where TModel : class
+{
+    private readonly IHostEnvironment _environment;
+    private readonly NeuralNetworkOptions _options;
+    private readonly MlTask _task;
+    private readonly ulong _seed;
+    private readonly string _name;
+
+    private protected NeuralNetworkTrainer(IHostEnvironment environment, NeuralNetworkOptions options, MlTask task, string name, Func<string, SchemaShape.Column> label)
+        : base(
+            environment.Register(name),
+            TrainerUtils.MakeR4VecFeature(options.FeatureColumnName),
+            label(options.LabelColumnName),
+            options.ExampleWeightColumnName is null ? default : TrainerUtils.MakeR4ScalarWeightColumn(options.ExampleWeightColumnName))
+    {
+        (_environment, _options, _task, _name) = (environment, options, task, name);
+        // Drawn once, so that every Fit of one trainer starts alike.
+        _seed = (ulong)(uint)(options.Seed ?? Host.Rand.Next());
+    }
+
+    /// <summary>Features are normalised inside the network, and data is read once: neither normalisation nor caching is asked for.</summary>
+    public override TrainerInfo Info { get; } = new(normalization: false, caching: false);
+
+    private TrainingColumns Columns => new(_task, _options.FeatureColumnName, _options.LabelColumnName, _options.ExampleWeightColumnName);
+
+    /// <summary>Trains a network on a cluster and returns the transformer that scores with it.</summary>
+    /// <param name="input">The training data.</param>
+    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is. No data was read.</exception>
+    /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
+    /// <exception cref="OperationCanceledException">The options' token was cancelled.</exception>
+    public new TTransformer Fit(IDataView input)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        Validate(input.Schema);
+        return base.Fit(input);
+    }
+
+    /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
+    /// <param name="inputSchema">The schema of the training data.</param>
+    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
+    public new SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        ArgumentNullException.ThrowIfNull(inputSchema);
+        // The number of classes and features is not in a SchemaShape: their rules wait for the data.
+        ThrowIfAny([.. Columns.Validate(inputSchema)]);
+        return base.GetOutputSchema(inputSchema);
+    }
+
+    /// <inheritdoc/>
+    protected override void CheckLabelCompatible(SchemaShape.Column labelCol)
+    {
+        // Checked by GetOutputSchema and Fit, with better words.
+    }
+
+    /// <inheritdoc/>
+    protected override TModel TrainModelCore(TrainContext trainContext)
+    {
+        using var channel = Host.Start("Training");
+        var data = trainContext.TrainingSet.Data;
+        var (features, outputs) = Columns.Measure(data.Schema);
+        var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
+        // First, so that a cluster that has to be started does so while the data is encoded.
+        var backend = ClusterSelection.Resolve(_environment, _options.Cluster);
+        var run = new TrainingRun(backend, Columns, _options, spec, channel);
+        return MakeModel(Host, run.Execute(data));
+    }
+
+    private protected abstract TModel MakeModel(IHostEnvironment environment, TrainedNetwork network);
+
+    private void Validate(DataViewSchema schema)
+    {
+        var errors = Columns.Validate(SchemaShape.Create(schema)).ToList();
+        var areColumnsValid = errors.Count == 0;
+        var (features, outputs) = areColumnsValid ? Columns.Measure(schema) : (1, 2);
+        if (areColumnsValid && _task == MlTask.Multiclass && outputs < 2)
+            errors.Add($"Label column \"{_options.LabelColumnName}\" has one class only, expected two or more. Check how the data was filtered or split.");
+        if (_options.ValidationSet is { } validation)
+            errors.AddRange(ValidateValidationSet(validation.Schema, schema, areColumnsValid));
+
+        var spec = JobSpecFactory.Create(_options, _task, features, Math.Max(outputs, _task == MlTask.Multiclass ? 2 : 1), _seed, _name);
+        // The class weights' number can be judged only by a label column that has classes.
+        if (!areColumnsValid)
+            spec.ClassWeights.Clear();
+        errors.AddRange(JobSpecFactory.Validate(_options, spec));
+        ThrowIfAny(errors);
+    }
+
+    private IEnumerable<string> ValidateValidationSet(DataViewSchema validation, DataViewSchema training, bool areColumnsValid)
+    {
+        const string subject = "Validation set";
+        var errors = Columns.Validate(SchemaShape.Create(validation), subject).ToList();
+        if (errors.Count > 0 || !areColumnsValid)
+            return errors;
+        var (expected, _) = Columns.Measure(training);
+        var (features, _) = Columns.Measure(validation);
+        if (features != expected)
+            errors.Add($"{subject}: feature column \"{_options.FeatureColumnName}\" has {features:N0} slots, expected {expected:N0} as in the training data. Transform both with the same fitted transformer.");
+        if (_task == MlTask.Multiclass && KeyLabels.Compare(training[_options.LabelColumnName], validation[_options.LabelColumnName]) is { } error)
+            errors.Add(error);
+        return errors;
+    }
+
+    private void ThrowIfAny(List<string> errors)
+    {
+        if (errors.Count > 0)
+            throw new ArgumentException($"{_name} cannot train: {string.Join(Environment.NewLine, errors.Count == 1 ? errors : errors.Select(e => $"{Environment.NewLine}- {e}"))}");
+    }
+}

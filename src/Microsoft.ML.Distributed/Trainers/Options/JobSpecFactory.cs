@@ -1,0 +1,78 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Turns a trainer's options into the specification of a job.</summary>
+internal static class JobSpecFactory
+{
+    /// <summary>Everything that is known before data is read; the dataset's id and statistics come later.</summary>
+    public static JobSpec Create(NeuralNetworkOptions options, MlTask task, int featureCount, int outputCount, ulong seed, string name)
+    {
+        var optimizer = options.Optimizer?.ToSpec();
+        if (optimizer is not null)
+            (optimizer.LearningRate, optimizer.WeightDecay) = (options.LearningRate, options.WeightDecay);
+        var spec = new JobSpec
+        {
+            Name = options.Name ?? name,
+            Task = task,
+            Module = new ModuleSpec
+            {
+                Mlp = new MlpSpec
+                {
+                    InputSize = featureCount,
+                    OutputSize = outputCount,
+                    HiddenSizes = { options.HiddenLayers ?? [] },
+                    Activation = (Activation)options.Activation,
+                    Dropout = options.Dropout,
+                    Normalization = (LayerNormalization)options.Normalization,
+                },
+            },
+            Data = new DataSpec { ValidationFraction = options.ValidationFraction },
+            Optimizer = optimizer,
+            Schedule = options.Schedule?.ToSpec(),
+            Epochs = options.Epochs,
+            GlobalBatchSize = options.BatchSize,
+            Seed = seed,
+            GradientClipNorm = options.GradientClipNorm,
+            EarlyStopping = options.EarlyStopping?.ToSpec(),
+            Resources = new ResourceSpec { Device = (DeviceKind)options.Device, MinRanks = options.MinRanks, MaxRanks = options.MaxRanks },
+            Priority = options.Priority,
+            MaxAttempts = options.MaxAttempts,
+            DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
+            Checkpoint = new CheckpointSpec { IntervalEpochs = options.CheckpointIntervalEpochs },
+        };
+        options.Complete(spec);
+        return spec;
+    }
+
+    /// <summary>All that is wrong with the options, as far as that can be told without data.</summary>
+    public static IEnumerable<string> Validate(NeuralNetworkOptions options, JobSpec spec)
+    {
+        // Stand-ins for what the encoder will find.
+        var complete = spec.Clone();
+        complete.Data.DatasetId = new string('0', 64);
+        complete.Data.RowCount = 1;
+        if (options.ValidationSet is not null)
+            complete.Data.ValidationDatasetId = complete.Data.DatasetId;
+
+        var errors = new List<string>(JobSpecRules.Validate(complete));
+        Check(options.HiddenLayers is not null, "HiddenLayers is null, expected sizes, or an empty list for a linear model.");
+        Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
+        Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");
+        Defined("Activation", options.Activation);
+        Defined("Normalization", options.Normalization);
+        Defined("Device", options.Device);
+        Defined("OnDisconnect", options.OnDisconnect);
+        return errors;
+
+        void Check(bool holds, string error)
+        {
+            if (!holds)
+                errors.Add(error);
+        }
+
+        void Defined<T>(string name, T value)
+            where T : struct, Enum =>
+            Check(Enum.IsDefined(value), $"{name} is {value:D}, expected one of {string.Join(", ", Enum.GetNames<T>())}.");
+    }
+}

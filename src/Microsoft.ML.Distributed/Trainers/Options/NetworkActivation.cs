@@ -1,0 +1,47 @@
+namespace Microsoft.ML.Distributed;
+
+/// <summary>What follows each hidden layer.</summary>
+public enum NetworkActivation
+{
+    /// <summary>max(x, 0).</summary>
+    Relu,
+
+    /// <summary>x * Phi(x), the exact one (Hendrycks and Gimpel, arXiv:1606.08415).</summary>
+    Gelu,
+}
+
+/// <summary>What normalises each hidden layer before its activation.</summary>
+public enum NetworkNormalization
+{
+    /// <summary>Nothing.</summary>
+    None,
+
+    /// <summary>Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167): over the rows of a step while training, over running averages when scoring.</summary>
+    Batch,
+
+    /// <summary>Layer normalisation (Ba et al., arXiv:1607.06450): over the units of each row.</summary>
+    Layer,
+}
+
+/// <summary>The kind of device that ranks train on.</summary>
+public enum TrainingDevice
+{
+    /// <summary>GPUs where the cluster has some, else CPU cores.</summary>
+    Any,
+
+    /// <summary>CPU cores.</summary>
+    Cpu,
+
+    /// <summary>NVIDIA GPUs.</summary>
+    Cuda,
+}
+
+/// <summary>What becomes of a job whose app is gone.</summary>
+public enum DisconnectBehavior
+{
+    /// <summary>It is cancelled.</summary>
+    Cancel,
+
+    /// <summary>It runs to its end.</summary>
+    Finish,
+}

@@ -1,0 +1,138 @@
+using Microsoft.ML.Data;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>The options that all neural-network trainers have.</summary>
+/// <remarks>They are checked, all at once, when <c>Fit</c> starts.</remarks>
+public abstract class NeuralNetworkOptions
+{
+    internal const int DefaultEpochs = 30;
+    internal const int DefaultBatchSize = 32;
+    internal const double DefaultLearningRate = 3e-3;
+
+    private protected NeuralNetworkOptions()
+    {
+    }
+
+    /// <summary>The label column: a key for multiclass, a Boolean for binary classification, a Single for regression.</summary>
+    /// <value>"Label"</value>
+    public string LabelColumnName { get; set; } = DefaultColumnNames.Label;
+
+    /// <summary>The features column: a vector of Single with a known size.</summary>
+    /// <value>"Features"</value>
+    public string FeatureColumnName { get; set; } = DefaultColumnNames.Features;
+
+    /// <summary>The column of example weights, a Single of at least 0; null for equal weights.</summary>
+    /// <value>null</value>
+    public string? ExampleWeightColumnName { get; set; }
+
+    /// <summary>The sizes of the hidden layers, in order. An empty list makes a linear model.</summary>
+    /// <value>[128, 64]</value>
+    public IReadOnlyList<int> HiddenLayers { get; set; } = [128, 64];
+
+    /// <summary>What follows each hidden layer.</summary>
+    /// <value><see cref="NetworkActivation.Relu"/></value>
+    public NetworkActivation Activation { get; set; } = NetworkActivation.Relu;
+
+    /// <summary>The probability, in [0, 1), of dropping a hidden unit in a training step.</summary>
+    /// <value>0</value>
+    public double Dropout { get; set; }
+
+    /// <summary>What normalises each hidden layer before its activation.</summary>
+    /// <value><see cref="NetworkNormalization.None"/></value>
+    public NetworkNormalization Normalization { get; set; } = NetworkNormalization.None;
+
+    /// <summary>Whether features are standardised inside the model: less their mean, over their standard deviation. Missing values (NaN) count as the mean.</summary>
+    /// <value>true. When false, missing values count as 0.</value>
+    public bool NormalizeFeatures { get; set; } = true;
+
+    /// <summary>Passes over the training rows, at least 1.</summary>
+    /// <value>30</value>
+    public int Epochs { get; set; } = DefaultEpochs;
+
+    /// <summary>Rows a step, over all ranks together.</summary>
+    /// <value>32</value>
+    public int BatchSize { get; set; } = DefaultBatchSize;
+
+    /// <summary>How gradients change the weights.</summary>
+    /// <value><see cref="AdamWOptimizer"/></value>
+    public NetworkOptimizer Optimizer { get; set; } = new AdamWOptimizer();
+
+    /// <summary>The learning rate at its highest, above 0.</summary>
+    /// <value>0.003</value>
+    public double LearningRate { get; set; } = DefaultLearningRate;
+
+    /// <summary>The pull of weight matrices towards 0, at least 0: decoupled for AdamW, an L2 penalty for SGD. Biases and normalisation are left alone.</summary>
+    /// <value>0.01</value>
+    public double WeightDecay { get; set; } = 1e-2;
+
+    /// <summary>How the learning rate changes over the steps.</summary>
+    /// <value><see cref="LearningRateSchedule.Cosine"/></value>
+    public LearningRateSchedule Schedule { get; set; } = LearningRateSchedule.Cosine;
+
+    /// <summary>The largest L2 norm of a step's gradient over all weights; a larger one is scaled down. 0: no limit.</summary>
+    /// <value>0</value>
+    public double GradientClipNorm { get; set; }
+
+    /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides.</summary>
+    /// <value>0</value>
+    public double ValidationFraction { get; set; }
+
+    /// <summary>Rows for validation, with the same columns as the training data as this trainer sees it. Not beside <see cref="ValidationFraction"/>.</summary>
+    /// <value>null</value>
+    public IDataView? ValidationSet { get; set; }
+
+    /// <summary>When to stop before <see cref="Epochs"/>; needs validation rows. Null: never.</summary>
+    /// <value>null</value>
+    public EarlyStopping? EarlyStopping { get; set; }
+
+    /// <summary>Decides initial weights, row order and dropout, whatever the number of ranks.</summary>
+    /// <value>null: drawn from the <see cref="MLContext"/>, so that its seed decides.</value>
+    public int? Seed { get; set; }
+
+    /// <summary>The kind of device to train on.</summary>
+    /// <value><see cref="TrainingDevice.Any"/></value>
+    public TrainingDevice Device { get; set; } = TrainingDevice.Any;
+
+    /// <summary>The fewest ranks (devices or cores) that the job starts on.</summary>
+    /// <value>1</value>
+    public int MinRanks { get; set; } = 1;
+
+    /// <summary>The most ranks that the job takes. 0: as many as one worker offers.</summary>
+    /// <value>0</value>
+    public int MaxRanks { get; set; }
+
+    /// <summary>Jobs of a higher priority run first.</summary>
+    /// <value>0</value>
+    public int Priority { get; set; }
+
+    /// <summary>How often the job is started, at most, when ranks or machines are lost.</summary>
+    /// <value>3</value>
+    public int MaxAttempts { get; set; } = 3;
+
+    /// <summary>What becomes of the job when this app is gone.</summary>
+    /// <value><see cref="DisconnectBehavior.Cancel"/></value>
+    public DisconnectBehavior OnDisconnect { get; set; } = DisconnectBehavior.Cancel;
+
+    /// <summary>Epochs between two checkpoints, from which a job goes on after a failure. 0: none.</summary>
+    /// <value>1</value>
+    public int CheckpointIntervalEpochs { get; set; } = 1;
+
+    /// <summary>The job's name, for people; it need not be unique.</summary>
+    /// <value>null: the trainer's name.</value>
+    public string? Name { get; set; }
+
+    /// <summary>The cluster to train on, before <c>ml.UseCluster</c> and the environment.</summary>
+    /// <value>null</value>
+    public TrainingCluster? Cluster { get; set; }
+
+    /// <summary>Told how far the training is, a few times a second.</summary>
+    /// <value>null: a progress bar where there is a terminal.</value>
+    public IProgress<TrainingProgress>? Progress { get; set; }
+
+    /// <summary>Stops the training: <c>Fit</c> then throws <see cref="OperationCanceledException"/>.</summary>
+    /// <value><see cref="CancellationToken.None"/></value>
+    public CancellationToken CancellationToken { get; set; }
+
+    internal abstract void Complete(MLDistributed.Protocol.JobSpec spec);
+}

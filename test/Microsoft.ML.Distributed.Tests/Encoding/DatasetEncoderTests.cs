@@ -1,0 +1,180 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+[TestClass]
+public sealed class DatasetEncoderTests : IDisposable
+{
+    private readonly string _path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}.arrow");
+    private readonly MLContext _ml = new(seed: 1);
+
+    public void Dispose() => File.Delete(_path);
+
+    [TestMethod]
+    public void Encode_ManyBatches_KeepsRowsInOrderAndHashesThem()
+    {
+        var examples = SyntheticData.Examples(150_000);
+        var result = Encode(_ml.Data.LoadFromEnumerable(examples), Regression with { Weight = "Weight" });
+
+        var rows = FakeBackend.Read(_path);
+        Assert.AreEqual((150_000L, 4, true), (result.Dataset.RowCount, result.Dataset.Shape.FeatureSize, result.Dataset.Shape.HasWeights));
+        Assert.HasCount(150_000, rows);
+        foreach (var (index, row) in rows.Index())
+        {
+            Assert.AreEqual((examples[index].Value, examples[index].Weight), (row.Label, row.Weight));
+            Assert.IsTrue(examples[index].Features.AsSpan().SequenceEqual(row.Features));
+        }
+
+        Assert.AreEqual(Hash(_path, out var batches), result.Dataset.Id);
+        CollectionAssert.AreEqual(new[] { 65_536, 65_536, 150_000 - (2 * 65_536) }, batches);
+    }
+
+    [TestMethod]
+    public void Encode_SparseFeatures_AreDense()
+    {
+        var result = Encode(_ml.Data.LoadFromEnumerable(
+            [new SparseRow { Features = new VBuffer<float>(5, 2, [7, -1], [1, 4]), Value = 1 }, new SparseRow { Features = new VBuffer<float>(5, 0, [], []), Value = 2 }]), Regression, 5);
+
+        var rows = FakeBackend.Read(_path);
+        CollectionAssert.AreEqual(new float[] { 0, 7, 0, 0, -1 }, rows[0].Features);
+        CollectionAssert.AreEqual(new float[5], rows[1].Features);
+        Assert.AreEqual(3.5, result.Features.Mean(1));
+    }
+
+    [TestMethod]
+    public void Encode_MissingConstantAndLargeValues_HaveStableStatistics()
+    {
+        var random = new Random(4);
+        const int Count = 70_000;
+        var rows = Enumerable.Range(0, Count).Select(i => new Example
+        {
+            Features = [1e6f + random.NextSingle(), i % 5 == 0 ? float.NaN : i % 7, 3.25f, float.NaN],
+            Value = 42,
+        }).ToList();
+
+        var result = Encode(_ml.Data.LoadFromEnumerable(rows), Regression);
+
+        for (var slot = 0; slot < 2; slot++)
+        {
+            var present = rows.Select(r => (double)r.Features[slot]).Where(v => !double.IsNaN(v)).ToArray();
+            var mean = present.Average();
+            Assert.AreEqual(mean, result.Features.Mean(slot), 1e-9 * mean);
+            Assert.AreEqual(Math.Sqrt(present.Average(v => (v - mean) * (v - mean))), result.Features.Deviation(slot), 1e-9);
+        }
+
+        var scaling = result.Features.ToScaling();
+        Assert.AreEqual((3.25f, 0f), (scaling.Mean[2], scaling.Scale[2]));
+        Assert.AreEqual((0f, 0f), (scaling.Mean[3], scaling.Scale[3]));
+        Assert.AreEqual((42f, 1f), (result.Labels.ToScaling().Mean, result.Labels.ToScaling().Scale));
+    }
+
+    [TestMethod]
+    public void Encode_BadRow_IsNamedAndLeavesNoFile()
+    {
+        (Action<List<Example>> Change, TrainingColumns Columns, string Message)[] cases =
+        [
+            (e => e.Clear(), Regression, "Training data has no rows"),
+            (e => e[7].Features[2] = float.NegativeInfinity, Regression, "Feature column \"Features\" is -Infinity in slot 2 at row 7"),
+            (e => e[3].Value = float.NaN, Regression, "Label column \"Value\" is NaN at row 3"),
+            (e => e[4].Value = float.PositiveInfinity, Regression, "Label column \"Value\" is Infinity at row 4"),
+            (e => e[5].Weight = -1, Regression with { Weight = "Weight" }, "Weight column \"Weight\" is -1 at row 5"),
+            (e => e[6].Weight = float.NaN, Regression with { Weight = "Weight" }, "Weight column \"Weight\" is NaN at row 6"),
+            (e => e.ForEach(x => x.Weight = 0), Regression with { Weight = "Weight" }, "has weight 0 in all 12 rows"),
+            (e => e.ForEach(x => x.Label = true), new(MlTask.Binary, "Features", "Label", null), "has the same class in all 12 rows"),
+        ];
+        foreach (var (change, columns, message) in cases)
+        {
+            var examples = SyntheticData.Examples(12);
+            change(examples);
+            var error = Assert.ThrowsExactly<InvalidDataException>(() => Encode(_ml.Data.LoadFromEnumerable(examples), columns));
+            StringAssert.Contains(error.Message, message);
+            Assert.IsFalse(File.Exists(_path));
+        }
+    }
+
+    [TestMethod]
+    public void Encode_MissingKey_NamesTheRow()
+    {
+        var known = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(_ml.Data.LoadFromEnumerable(SyntheticData.Examples()));
+        var examples = SyntheticData.Examples(12);
+        examples[9].Kind = "dog";
+
+        var error = Assert.ThrowsExactly<InvalidDataException>(() => Encode(known.Transform(_ml.Data.LoadFromEnumerable(examples)), new(MlTask.Multiclass, "Features", "Key", null), classCount: 3));
+
+        StringAssert.Contains(error.Message, "Label column \"Key\" has no key (a missing value) at row 9, expected one of 3 classes");
+    }
+
+    [TestMethod]
+    public void Encode_InfiniteNamedSlot_GivesItsName()
+    {
+        var data = _ml.Data.LoadFromEnumerable(new[] { new { Age = 1f, Height = float.PositiveInfinity, Value = 1f } });
+        var named = _ml.Transforms.Concatenate("Features", "Age", "Height").Fit(data).Transform(data);
+
+        var error = Assert.ThrowsExactly<InvalidDataException>(() => Encode(named, Regression, 2));
+
+        StringAssert.Contains(error.Message, "in slot 1 (\"Height\") at row 0");
+    }
+
+    [TestMethod]
+    public void Encode_RowOfAnotherSize_IsRefused()
+    {
+        var rows = new List<SparseRow> { new() { Features = new VBuffer<float>(5, [1, 2, 3, 4, 5]) }, new() { Features = new VBuffer<float>(3, [1, 2, 3]) } };
+        var schema = SchemaDefinition.Create(typeof(SparseRow));
+
+        var error = Assert.Throws<Exception>(() => Encode(_ml.Data.LoadFromEnumerable(rows, schema), Regression, 5));
+
+        // ML.NET's own check comes first for enumerables.
+        StringAssert.Contains(error.ToString(), "5");
+        Assert.IsFalse(File.Exists(_path));
+    }
+
+    [TestMethod]
+    public void Encode_HundredsOfMegabytes_KeepsTheHeapFlat()
+    {
+        const int Size = 1024;
+        var data = new GeneratedData(rows: 65_536, Size);
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+        var allocated = GC.GetTotalAllocatedBytes(precise: true);
+
+        var result = Encode(data, Regression, Size);
+
+        Assert.AreEqual(65_536, result.Dataset.RowCount);
+        Assert.IsGreaterThan(256L << 20, new FileInfo(_path).Length);
+        Assert.IsLessThan(64L << 20, data.PeakMemory - before, "managed heap");
+        // What other tests allocate meanwhile counts too; a copy of the data would be 256 MiB.
+        Assert.IsLessThan(200L << 20, GC.GetTotalAllocatedBytes(precise: true) - allocated, "allocated");
+    }
+
+    private static TrainingColumns Regression => new(MlTask.Regression, "Features", "Value", null);
+
+    private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1)
+    {
+        using var channel = ((IChannelProvider)_ml).Start("test");
+        return new DatasetEncoder(columns, size, classCount, channel, TimeProvider.System).Encode(data, _path, isTraining: true, CancellationToken.None);
+    }
+
+    private static string Hash(string path, out int[] batches)
+    {
+        using var reader = new Apache.Arrow.Ipc.ArrowFileReader(File.OpenRead(path));
+        using var hasher = new DatasetHasher(DatasetSchema.Read(reader.Schema));
+        var sizes = new List<int>();
+        while (reader.ReadNextRecordBatch() is { } batch)
+        {
+            hasher.Append(batch);
+            sizes.Add(batch.Length);
+        }
+
+        batches = [.. sizes];
+        return hasher.Complete();
+    }
+
+    private sealed class SparseRow
+    {
+        [VectorType(5)]
+        public VBuffer<float> Features { get; set; }
+
+        public float Value { get; set; }
+    }
+}

@@ -1,0 +1,156 @@
+using Microsoft.ML.Data;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+[TestClass]
+public sealed class ValidationTests : IDisposable
+{
+    private readonly FakeBackend _backend = new();
+    private readonly MLContext _ml;
+    private readonly IDataView _data;
+
+    public ValidationTests()
+    {
+        _ml = new MLContext(seed: 1).UseCluster(_backend);
+        _data = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(View(SyntheticData.Examples())).Transform(View(SyntheticData.Examples()));
+    }
+
+    public void Dispose() => _backend.Dispose();
+
+    [TestMethod]
+    public void Fit_ManyWrongOptionsAndColumns_NamesAllBeforeReadingData()
+    {
+        var trainer = _ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+        {
+            LabelColumnName = "Value",
+            FeatureColumnName = "Nowhere",
+            ExampleWeightColumnName = "Kind",
+            Epochs = 0,
+            BatchSize = -1,
+            LearningRate = double.NaN,
+            Dropout = 1,
+            HiddenLayers = [8, 0],
+            Activation = (NetworkActivation)7,
+            CheckpointIntervalEpochs = -1,
+            EarlyStopping = new EarlyStopping { PatienceEpochs = 0 },
+            MinRanks = 4,
+            MaxRanks = 2,
+        });
+
+        var message = Refuse<ArgumentException>(() => trainer.Fit(View(Unreadable())));
+
+        string[] expected =
+        [
+            "Label column \"Value\" is a Single, expected a key. Map it with ml.Transforms.Conversion.MapValueToKey",
+            "Feature column \"Nowhere\" is not in the data",
+            "Weight column \"Kind\" is a String, expected a Single",
+            "Epochs is 0",
+            "BatchSize is -1",
+            "LearningRate is NaN",
+            "Dropout is 1",
+            "HiddenLayers is [8, 0]",
+            "Activation is 7, expected one of Relu, Gelu",
+            "CheckpointIntervalEpochs is -1",
+            "EarlyStopping.Patience is 0",
+            "EarlyStopping is on without validation data",
+            "MinRanks is 4",
+        ];
+        foreach (var sentence in expected)
+            StringAssert.Contains(message, sentence);
+        Assert.AreEqual(0, _backend.DatasetFiles);
+    }
+
+    [TestMethod]
+    public void Fit_NullOptions_AreNamed()
+    {
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", HiddenLayers = null!, Optimizer = null!, Schedule = null! });
+
+        var message = Refuse<ArgumentException>(() => trainer.Fit(_data));
+
+        foreach (var name in new[] { "HiddenLayers is null", "Optimizer is not set", "Schedule is null" })
+            StringAssert.Contains(message, name);
+    }
+
+    [TestMethod]
+    public void Fit_WrongColumnInPipeline_IsRefusedByTheSchema()
+    {
+        var pipeline = _ml.Transforms.CopyColumns("Same", "Features").Append(_ml.BinaryClassification.Trainers.DistributedNeuralNetwork("Kind"));
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => pipeline.Fit(_data)), "Label column \"Kind\" is a String, expected a Boolean");
+        StringAssert.Contains(Refuse<ArgumentException>(() => _ml.Regression.Trainers.DistributedNeuralNetwork("Key").Fit(_data)), "Label column \"Key\" is a key of UInt32, expected a Single");
+    }
+
+    [TestMethod]
+    public void Fit_FeaturesOfVaryingSize_AreRefused()
+    {
+        var data = _ml.Data.LoadFromEnumerable(new[] { new { Features = new float[] { 1, 2 }, Label = 1f } });
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => _ml.Regression.Trainers.DistributedNeuralNetwork().Fit(data)), "Feature column \"Features\" is a vector of Single of varying size, expected a vector of Single with a known size");
+    }
+
+    [TestMethod]
+    public void Fit_ClassWeightsOfWrongNumber_AreRefused()
+    {
+        var trainer = _ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", ClassWeights = [1, 2] });
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => trainer.Fit(_data)), "ClassWeights has 2 numbers, expected one for each of the 3 classes");
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithMoreClasses_NamesTheFirst()
+    {
+        var more = SyntheticData.Examples();
+        more.Add(new Example { Features = new float[4], Kind = "dog" });
+        var validation = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(View(more)).Transform(View(more));
+
+        var message = Refuse<ArgumentException>(() => Multiclass(validation).Fit(_data));
+
+        StringAssert.Contains(message, "has 4 classes (the first unknown one is \"dog\"), expected at most the training data's 3");
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithOtherKeysOrColumns_IsRefused()
+    {
+        var reversed = SyntheticData.Examples().AsEnumerable().Reverse().ToList();
+        var otherKeys = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(View(reversed)).Transform(View(reversed));
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(otherKeys).Fit(_data)), "has the value \"cat\" as class 0, expected \"ant\"");
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(View(reversed)).Fit(_data)), "Validation set: label column \"Key\" is not in the data");
+
+        var wider = _ml.Transforms.Concatenate("Features", "Features", "Value").Fit(_data).Transform(_data);
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(wider).Fit(_data)), "Validation set: feature column \"Features\" has 5 slots, expected 4");
+        Assert.AreEqual(0, _backend.DatasetFiles);
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithAnInfiniteValue_RemovesBothFiles()
+    {
+        var bad = SyntheticData.Examples(5);
+        bad[2].Features[1] = float.PositiveInfinity;
+        var validation = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(View(SyntheticData.Examples())).Transform(View(bad));
+
+        StringAssert.Contains(Refuse<InvalidDataException>(() => Multiclass(validation).Fit(_data)), "in slot 1 at row 2");
+
+        Assert.AreEqual(2, _backend.DatasetFiles);
+        Assert.IsEmpty(_backend.Files);
+    }
+
+    private DistributedMulticlassTrainer Multiclass(IDataView validation) =>
+        _ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", ValidationSet = validation });
+
+    private IDataView View(IEnumerable<Example> rows) => _ml.Data.LoadFromEnumerable(rows);
+
+    private string Refuse<T>(Action action)
+        where T : Exception
+    {
+        var message = Assert.ThrowsExactly<T>(action).Message;
+        Assert.IsEmpty(_backend.Jobs);
+        return message;
+    }
+
+    private static IEnumerable<Example> Unreadable()
+    {
+        Assert.Fail("Data was read.");
+        yield break;
+    }
+}
