@@ -30,7 +30,7 @@ internal static class FitOverhead
     {
         var started = Stopwatch.GetTimestamp();
         var model = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork().Fit(data);
-        return (Stopwatch.GetElapsedTime(started).TotalSeconds, model.Model.Training.Duration.TotalSeconds);
+        return (Stopwatch.GetElapsedTime(started).TotalSeconds, model.Model.Summary.Duration.TotalSeconds);
     }
 
     private static void Report(string name, IEnumerable<(double Whole, double Training)> rounds)

@@ -13,7 +13,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
     /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
-    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
@@ -31,7 +31,7 @@ public static class DistributedNeuralNetworkCatalog
         string? exampleWeightColumnName = null,
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
-        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        int? batchSize = null,
         double learningRate = NeuralNetworkOptions.DefaultLearningRate)
     {
         var options = new DistributedMulticlassTrainer.Options
@@ -76,7 +76,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
     /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
-    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
@@ -93,7 +93,7 @@ public static class DistributedNeuralNetworkCatalog
         string? exampleWeightColumnName = null,
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
-        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        int? batchSize = null,
         double learningRate = NeuralNetworkOptions.DefaultLearningRate)
     {
         var options = new DistributedBinaryTrainer.Options
@@ -135,7 +135,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
     /// <param name="hiddenLayers">The sizes of the hidden layers; null for [128, 64], empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
-    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
@@ -151,7 +151,7 @@ public static class DistributedNeuralNetworkCatalog
         string? exampleWeightColumnName = null,
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
-        int batchSize = NeuralNetworkOptions.DefaultBatchSize,
+        int? batchSize = null,
         double learningRate = NeuralNetworkOptions.DefaultLearningRate)
     {
         var options = new DistributedRegressionTrainer.Options

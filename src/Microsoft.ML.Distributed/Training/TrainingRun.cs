@@ -41,6 +41,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             spec.Data.Features = training.Features.ToScaling();
         if (columns.Task == MlTask.Regression)
             spec.Data.Label = training.Labels.ToScaling();
+        AutomaticOptions.Complete(spec, options);
     }
 
     private void Log(LogLine line)

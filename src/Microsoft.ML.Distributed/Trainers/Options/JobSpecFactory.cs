@@ -10,7 +10,7 @@ internal static class JobSpecFactory
     {
         var optimizer = options.Optimizer?.ToSpec();
         if (optimizer is not null)
-            (optimizer.LearningRate, optimizer.WeightDecay) = (options.LearningRate, options.WeightDecay);
+            (optimizer.LearningRate, optimizer.WeightDecay) = (options.LearningRate, options.WeightDecay ?? 0);
         var spec = new JobSpec
         {
             Name = options.Name ?? name,
@@ -31,7 +31,7 @@ internal static class JobSpecFactory
             Optimizer = optimizer,
             Schedule = options.Schedule?.ToSpec(),
             Epochs = options.Epochs,
-            GlobalBatchSize = options.BatchSize,
+            GlobalBatchSize = options.BatchSize ?? AutomaticOptions.SmallestBatch,
             Seed = seed,
             GradientClipNorm = options.GradientClipNorm,
             EarlyStopping = options.EarlyStopping?.ToSpec(),

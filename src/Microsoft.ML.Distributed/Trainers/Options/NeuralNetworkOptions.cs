@@ -7,7 +7,6 @@ namespace Microsoft.ML.Distributed;
 public abstract class NeuralNetworkOptions
 {
     internal const int DefaultEpochs = 30;
-    internal const int DefaultBatchSize = 32;
     internal const double DefaultLearningRate = 3e-3;
 
     private protected NeuralNetworkOptions()
@@ -51,8 +50,8 @@ public abstract class NeuralNetworkOptions
     public int Epochs { get; set; } = DefaultEpochs;
 
     /// <summary>Rows a step, over all ranks together.</summary>
-    /// <value>32</value>
-    public int BatchSize { get; set; } = DefaultBatchSize;
+    /// <value>null: about a fortieth of the rows, a power of two from 32 to 256.</value>
+    public int? BatchSize { get; set; }
 
     /// <summary>How gradients change the weights.</summary>
     /// <value><see cref="AdamWOptimizer"/></value>
@@ -63,8 +62,11 @@ public abstract class NeuralNetworkOptions
     public double LearningRate { get; set; } = DefaultLearningRate;
 
     /// <summary>The pull of weight matrices towards 0, at least 0: decoupled for AdamW, an L2 penalty for SGD. Biases and normalisation are left alone.</summary>
-    /// <value>0.01</value>
-    public double WeightDecay { get; set; } = 1e-2;
+    /// <value>
+    /// null: for AdamW so that the weights forget over five epochs, whatever the number of rows (Wang and Aitchison, "How to set
+    /// AdamW's weight decay as you scale model and dataset size", 2024, arXiv:2405.13698); for SGD 0.0001.
+    /// </value>
+    public double? WeightDecay { get; set; }
 
     /// <summary>How the learning rate changes over the steps.</summary>
     /// <value><see cref="LearningRateSchedule.Cosine"/></value>
