@@ -6,11 +6,17 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>Tables as all commands print them; what is in them is never read as markup.</summary>
 internal static class Tables
 {
+    private const int RedirectedWidth = 400;
+
     public static Table Create(params string[] headings)
     {
+        // A line a row for programs that read it.
+        if (Console.IsOutputRedirected)
+            AnsiConsole.Profile.Width = RedirectedWidth;
         var table = new Table { Border = TableBorder.Simple };
-        foreach (var heading in headings)
-            table.AddColumn(new TableColumn(new Text(heading, new Style(decoration: Decoration.Bold))));
+        // Ids come first and are there to be copied: never broken.
+        foreach (var (index, heading) in headings.Index())
+            table.AddColumn(new TableColumn(new Text(heading, new Style(decoration: Decoration.Bold))) { NoWrap = index == 0 });
         return table;
     }
 

@@ -26,6 +26,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private volatile ClusterConnection _connection = Open(options, null);
     private volatile Session? _session;
     private bool _welcomed;
+    private bool _forgotCredential;
 
     /// <summary>For calls beside the stream. Another one after every outage: take it anew for each try.</summary>
     public CallInvoker Invoker => _connection.Invoker;
@@ -45,7 +46,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
             }
             catch (Exception e) when (!cancellation.IsCancellationRequested && e is RpcException or IOException or TimeoutException or OperationCanceledException or ObjectDisposedException or InvalidOperationException)
             {
-                if (Refusal(e) is { } refusal)
+                if (Refusal(e) is { } refusal && !ForgetCredential(e))
                     throw refusal;
                 reason = e is RpcException rpc ? rpc.Status.Detail : e.Message;
             }
@@ -73,6 +74,15 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     }
 
     public void Dispose() => _connection.Dispose();
+
+    // A token given beside a credential that is refused (of another coordinator, or revoked) is used instead of it, once.
+    private bool ForgetCredential(Exception e)
+    {
+        if (e is not RpcException { StatusCode: StatusCode.Unauthenticated } || options.Token is null || _forgotCredential || !File.Exists(identityPath))
+            return false;
+        File.Delete(identityPath);
+        return _forgotCredential = true;
+    }
 
     // A failure that another try cannot mend. After the welcome these codes speak of the session, not of the worker.
     private AgentException? Refusal(Exception e)

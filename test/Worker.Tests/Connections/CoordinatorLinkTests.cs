@@ -83,4 +83,30 @@ public sealed class CoordinatorLinkTests
         var exception = await Assert.ThrowsExactlyAsync<AgentException>(() => AgentHost.RunAsync(options, CancellationToken.None).WaitAsync(Patience));
         StringAssert.Contains(exception.Message, "mldist tokens create");
     }
+
+    [TestMethod]
+    public async Task Join_WithToken_KeepsTheCredentialToItself()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        fixture.StartAgent(slots: 1, token: "t1");
+        Assert.AreEqual("w1", (await fixture.Coordinator.HearAsync(m => m.Hello)).WorkerId);
+
+        var path = Path.Combine(fixture.WorkFolder, "credential.json");
+        StringAssert.Contains(await File.ReadAllTextAsync(path), "first");
+        if (!OperatingSystem.IsWindows())
+            Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        CollectionAssert.AreEqual(new[] { "t1" }, fixture.Coordinator.Joins);
+    }
+
+    [TestMethod]
+    public async Task Join_CredentialRefused_UsesTheTokenOnce()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        Directory.CreateDirectory(fixture.WorkFolder);
+        await File.WriteAllTextAsync(Path.Combine(fixture.WorkFolder, "credential.json"), """{"WorkerId":"w0","Credential":"of another coordinator"}""");
+        fixture.StartAgent(slots: 1, token: "t2");
+
+        Assert.AreEqual("w1", (await fixture.Coordinator.HearAsync(m => m.Hello)).WorkerId);
+        CollectionAssert.AreEqual(new[] { "t2" }, fixture.Coordinator.Joins);
+    }
 }

@@ -32,8 +32,9 @@ internal sealed class AgentFixture : IAsyncDisposable
         return fixture;
     }
 
+    /// <param name="token">To join over the network; null: over the socket, where nobody asks.</param>
     public void StartAgent(int slots = 2, string? token = null) => Agent = AgentHost.RunAsync(
-        new AgentOptions { Coordinator = Coordinator.Address, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost" },
+        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost" },
         _stop.Token);
 
     /// <summary>A dataset in the coordinator's store.</summary>

@@ -26,6 +26,14 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
     public Uri Address => new($"unix://{SocketPath}");
 
+    /// <summary>The same over the network, where workers must join.</summary>
+    public Uri NetworkAddress { get; private set; } = new("http://127.0.0.1:1");
+
+    /// <summary>The only credential that is good over the network; a join makes a new one.</summary>
+    public string Credential { get; set; } = "first";
+
+    public ConcurrentQueue<string> Joins { get; } = new();
+
     /// <summary>What the stream is refused with; null: it is welcome.</summary>
     public Status? Refusal { get; set; }
 
@@ -53,13 +61,18 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.ListenUnixSocket(SocketPath, listen => listen.Protocols = HttpProtocols.Http2));
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.ListenUnixSocket(SocketPath, listen => listen.Protocols = HttpProtocols.Http2);
+            kestrel.Listen(System.Net.IPAddress.Loopback, 0, listen => listen.Protocols = HttpProtocols.Http2);
+        });
         builder.Services.AddGrpc();
         builder.Services.AddSingleton(this);
         _app = builder.Build();
         _app.MapGrpcService<WorkersService>();
         _app.MapGrpcService<BlobsService>();
         await _app.StartAsync();
+        NetworkAddress = _app.Urls.Select(u => new Uri(u)).Single(u => u.Host == "127.0.0.1");
     }
 
     public async Task DownAsync()
@@ -93,8 +106,16 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
     private sealed class WorkersService(FakeCoordinator owner) : Workers.WorkersBase
     {
+        public override Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
+        {
+            owner.Joins.Enqueue(request.Token);
+            return Task.FromResult(new JoinReply { WorkerId = "w1", Credential = owner.Credential });
+        }
+
         public override async Task Connect(IAsyncStreamReader<WorkerMessage> requestStream, IServerStreamWriter<WorkerCommand> responseStream, ServerCallContext context)
         {
+            if (context.RequestHeaders.GetValue("authorization") is { } bearer && bearer != $"Bearer {owner.Credential}")
+                throw new RpcException(new Status(StatusCode.Unauthenticated, "not this credential"));
             if (owner.Refusal is { } refusal)
                 throw new RpcException(refusal);
             var connection = owner.Current = new Connection(Channel.CreateUnbounded<WorkerCommand>(), CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken));
