@@ -52,7 +52,9 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _app.StopAsync().ConfigureAwait(false);
+        var database = _app.Services.GetRequiredService<ClusterDatabase>();
         await _app.DisposeAsync().ConfigureAwait(false);
+        database.Close();
         if (_options.SocketPath is not null)
             File.Delete(_options.SocketPath);
         _data.Dispose();
