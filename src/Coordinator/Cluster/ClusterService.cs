@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
 
@@ -5,7 +6,7 @@ namespace MLDistributed.Coordinator.Cluster;
 
 /// <summary>Starts and stops the event loop, the journal and the clock that drives both.</summary>
 internal sealed class ClusterService(
-    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration,
+    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration, JobArchive archive,
     CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<ClusterService> logger) : IHostedService
 {
     private const double TicksPerTimeout = 10;
@@ -14,7 +15,9 @@ internal sealed class ClusterService(
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
-        workers.StartEpochs(database.RecordStart(options.Time.GetUtcNow()));
+        var now = options.Time.GetUtcNow();
+        var start = database.RecordStart(now);
+        workers.StartEpochs(start);
         if (!database.IsNew)
             restoration.Run();
         journal.Start();
@@ -22,8 +25,9 @@ internal sealed class ClusterService(
         var interval = TimeSpan.FromMilliseconds(Math.Clamp(options.HeartbeatTimeout.TotalMilliseconds / TicksPerTimeout, 20, 1000));
         _ticks = options.Time.CreateTimer(_ => loop.Post(cluster.Tick), null, interval, interval);
         _ = StopWhenJournalFailsAsync();
-        if (database.IsNew)
-            _ = journal.FlushAsync(); // loads EF while the first worker starts, not while the first job waits
+        // Loads and compiles EF's ways while the first worker starts, not while the first job waits.
+        journal.Append(context => context.Starts.Update(new StartRow { Id = start, Time = now }));
+        _ = Task.Run(() => archive.FindRequestAsync("", "", CancellationToken.None), CancellationToken.None);
         return Task.CompletedTask;
     }
 

@@ -45,9 +45,11 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
             {
                 using var batch = requestStream.Current;
                 await session.AppendAsync(schema, batch).ConfigureAwait(false);
-                CheckSize(upload);
+                if (upload.Bytes > options.MaxUploadBytes)
+                    await RefuseAsync(upload, session).ConfigureAwait(false);
             }
 
+            await session.CloseAsync().ConfigureAwait(false);
             await store.CompleteAsync(upload, rows, Caller.Of(context).Tenant, session.Cancellation).ConfigureAwait(false);
             _log.Complete(id, rows);
         }
@@ -61,21 +63,32 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
         }
     }
 
-    private void CheckSize(PartialUpload upload)
+    private async Task RefuseAsync(PartialUpload upload, PartialUpload.Session session)
     {
-        if (upload.Bytes <= options.MaxUploadBytes)
-            return;
+        await session.CloseAsync().ConfigureAwait(false);
         upload.Delete();
         throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Dataset \"{upload.DatasetId}\" is larger than {options.MaxUploadBytes} bytes, the coordinator's limit. Send fewer rows, or raise MaxUploadBytes."));
     }
 
     private static async Task<string> DatasetIdAsync(FlightServerRecordBatchStreamReader stream)
     {
-        var path = (await stream.FlightDescriptor.ConfigureAwait(false))?.Paths?.ToArray() ?? [];
+        var path = (await DescriptorAsync(stream).ConfigureAwait(false))?.Paths?.ToArray() ?? [];
         if (path.Length != 1)
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"The flight descriptor's path is [{string.Join(", ", path)}], expected [dataset id]."));
         DatasetsService.RequireId(path[0]);
         return path[0];
+    }
+
+    private static async Task<FlightDescriptor?> DescriptorAsync(FlightServerRecordBatchStreamReader stream)
+    {
+        try
+        {
+            return await stream.FlightDescriptor.ConfigureAwait(false);
+        }
+        catch (Exception e) when (e.GetType() == typeof(Exception)) // what Arrow throws for a stream without a schema
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, "The flight has no schema, expected one before the first batch, and also when no batch is left to be sent."));
+        }
     }
 
     private static async Task<Schema> SchemaAsync(FlightServerRecordBatchStreamReader stream)

@@ -133,11 +133,17 @@ internal sealed class PartialUpload(string datasetsFolder, string datasetId)
             Interlocked.Increment(ref upload._received);
         }
 
-        public async ValueTask DisposeAsync()
+        /// <summary>Closes the segment: what follows reads or deletes it.</summary>
+        public async ValueTask CloseAsync()
         {
             _arrow?.Dispose();
             if (_file is not null)
                 await _file.DisposeAsync().ConfigureAwait(false);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await CloseAsync().ConfigureAwait(false);
             Interlocked.CompareExchange(ref upload._writer, null, cancellation);
             cancellation.Dispose();
             upload._gate.Release();

@@ -28,6 +28,8 @@ internal static class Composition
         AddServices(builder.Services, options, data);
 
         var app = builder.Build();
+        var calls = app.Services.GetRequiredService<CallDrain>();
+        app.Use(next => context => calls.CountAsync(context, next));
         app.UseRouting();
         app.MapGrpcService<JobsService>();
         app.MapGrpcService<DatasetsService>();
@@ -50,6 +52,7 @@ internal static class Composition
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddHostedService<ClusterService>();
         services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
         services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>();
+        services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());
         services.AddGrpc(Listening.ConfigureMessages).AddFlightServer<DatasetFlightServer>();
         services.AddGrpcHealthChecks().AddCheck<EventLoopCheck>("event loop");
     }

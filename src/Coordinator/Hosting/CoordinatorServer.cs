@@ -31,19 +31,22 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         if (options.Validate() is { Count: > 0 } errors)
             throw new ArgumentException(string.Join('\n', errors), nameof(options));
         var data = DataFolder.Open(options.DataFolder);
+        CoordinatorServer? server = null;
         try
         {
             if (options.SocketPath is not null)
                 Listening.PrepareSocket(options.SocketPath);
-            var app = Composition.Build(options, data);
-            var server = new CoordinatorServer(app, data, options);
-            await app.StartAsync(cancellation).ConfigureAwait(false);
+            server = new CoordinatorServer(Composition.Build(options, data), data, options);
+            await server._app.StartAsync(cancellation).ConfigureAwait(false);
             if (options.SocketPath is not null)
                 Listening.RestrictSocket(options.SocketPath);
             return server;
         }
         catch
         {
+            // An address in use, mostly: what had started before it must end.
+            if (server is not null)
+                await server.DisposeAsync().ConfigureAwait(false);
             data.Dispose();
             throw;
         }
@@ -52,7 +55,9 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await _app.StopAsync().ConfigureAwait(false);
+        var database = _app.Services.GetRequiredService<ClusterDatabase>();
         await _app.DisposeAsync().ConfigureAwait(false);
+        database.Close();
         if (_options.SocketPath is not null)
             File.Delete(_options.SocketPath);
         _data.Dispose();

@@ -10,12 +10,12 @@ internal sealed class JobFeed
 {
     private readonly Lock _lock = new();
     private readonly List<JobEvent> _events = [];
+    private readonly TaskCompletionSource _endedSource = NewSignal();
     private TaskCompletionSource _changed = NewSignal();
     private bool _ended;
 
     /// <summary>Completes when the last event is published.</summary>
     public Task Ended => _endedSource.Task;
-    private readonly TaskCompletionSource _endedSource = NewSignal();
 
     public void Publish(JobEvent jobEvent)
     {

@@ -12,10 +12,10 @@ internal static class RetentionRules
     }
 }
 
-/// <summary>A dataset, a half-uploaded dataset or a blob.</summary>
+/// <summary>A dataset, a half-uploaded dataset, a file that was to be adopted, or a blob.</summary>
 internal sealed record StoredFile(string Id, StoredKind Kind, DateTimeOffset Used);
 
-internal enum StoredKind { Dataset, PartialDataset, Blob }
+internal enum StoredKind { Dataset, PartialDataset, Incoming, Blob }
 
 /// <summary>A file that a job reads or made. <paramref name="JobEnded"/> null: the job lives.</summary>
 internal sealed record FileReference(string FileId, DateTimeOffset? JobEnded);

@@ -56,6 +56,7 @@ internal sealed class RetentionService(
         [
             .. datasets.Files().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.Dataset, f, datasetUse)),
             .. datasets.Partials().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.PartialDataset, f, [])),
+            .. new DirectoryInfo(datasets.IncomingFolder).EnumerateFiles().Select(f => File(f.Name, StoredKind.Incoming, f, [])),
             .. blobs.Files().Select(f => File(f.Name, StoredKind.Blob, f, blobUse)),
         ];
 
@@ -84,6 +85,7 @@ internal sealed class RetentionService(
         {
             case StoredKind.Dataset: datasets.Delete(file.Id); break;
             case StoredKind.PartialDataset: datasets.Partial(file.Id).Delete(); break;
+            case StoredKind.Incoming: System.IO.File.Delete(Path.Combine(datasets.IncomingFolder, file.Id)); break;
             case StoredKind.Blob: blobs.Delete(file.Id); break;
         }
     }

@@ -51,6 +51,13 @@ internal sealed class ClusterDatabase
         return connection;
     }
 
+    /// <summary>Closes the pooled connections, so that the file is whole without its log and may be moved.</summary>
+    public void Close()
+    {
+        using var connection = new SqliteConnection(_connectionString);
+        SqliteConnection.ClearPool(connection);
+    }
+
     /// <summary>Counts a start of the coordinator; every start's number is higher than the one before.</summary>
     public long RecordStart(DateTimeOffset now)
     {

@@ -15,7 +15,7 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
     public override async Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
     {
         var joined = await keys.JoinAsync(request.Token, request.Host, context.CancellationToken).ConfigureAwait(false)
-            ?? throw new RpcException(new Status(StatusCode.Unauthenticated, "The join token is unknown, used or expired. Make a new one with \"mldist coordinator token\"."));
+            ?? throw new RpcException(new Status(StatusCode.Unauthenticated, "The join token is unknown, used or expired. Make a new one with \"mldist tokens create\"."));
         _log.Joined(request.Host, joined.WorkerId);
         return new JoinReply { WorkerId = joined.WorkerId, Credential = joined.Credential };
     }

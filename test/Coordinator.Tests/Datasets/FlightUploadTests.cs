@@ -58,6 +58,31 @@ public sealed class FlightUploadTests
     }
 
     [TestMethod]
+    public async Task Upload_CutAfterItsLastBatch_IsCompletedByTheSchemaAlone()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        var data = new TestData(batches: 2);
+        await SendAndCutAsync(coordinator, data, batches: 2);
+
+        using var upload = new FlightUpload(coordinator.Connect().Invoker, data.Id, 2, data.RowCount);
+        await upload.BeginAsync(data.Schema);
+        await upload.CompleteAsync();
+
+        await AssertStoredAsync(coordinator, data);
+    }
+
+    [TestMethod]
+    public async Task Upload_WithoutSchema_IsRefused()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+
+        using var upload = new FlightUpload(coordinator.Connect().Invoker, Specs.DatasetId, 0, 1);
+        var error = await upload.CompleteAsync().Fails(StatusCode.InvalidArgument);
+
+        StringAssert.Contains(error.Status.Detail, "The flight has no schema");
+    }
+
+    [TestMethod]
     public async Task Upload_StartingAtAnotherBatch_IsRefusedWithBothNumbers()
     {
         await using var coordinator = await TestCoordinator.StartAsync();

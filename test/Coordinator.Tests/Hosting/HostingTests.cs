@@ -3,6 +3,7 @@ using System.Runtime.Versioning;
 using Grpc.Health.V1;
 using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator.Tests.Hosting;
 
@@ -58,6 +59,19 @@ public sealed class HostingTests
 
         StringAssert.Contains(error.Message, "is in use by another coordinator");
         await coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within();
+    }
+
+    [TestMethod]
+    public async Task Start_OnAnAddressInUse_FailsAndLetsTheDataFolderGo()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var folder = Directory.CreateTempSubdirectory("coord-");
+        var options = new CoordinatorOptions { DataFolder = Path.Combine(folder.FullName, "data"), Urls = [coordinator.Address.ToString()] };
+
+        await Assert.ThrowsAsync<IOException>(() => CoordinatorServer.StartAsync(options, CancellationToken.None).Within());
+
+        DataFolder.Open(options.DataFolder).Dispose();
+        folder.Delete(recursive: true);
     }
 
     [TestMethod]

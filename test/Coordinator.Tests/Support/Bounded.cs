@@ -3,7 +3,7 @@ namespace MLDistributed.Coordinator.Tests.Support;
 /// <summary>No test waits for ever.</summary>
 internal static class Bounded
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
 
     public static Task<T> Within<T>(this Task<T> task) => task.WaitAsync(Limit);
 

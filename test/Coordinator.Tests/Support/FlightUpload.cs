@@ -20,6 +20,9 @@ internal sealed class FlightUpload : IDisposable
         _call = new FlightClient(invoker).StartPut(FlightDescriptor.CreatePathDescriptor(datasetId), headers);
     }
 
+    /// <summary>Sends the schema, for a stream that may have no batch.</summary>
+    public Task BeginAsync(Schema schema) => Bounded.WrittenOrAnswered(_call.RequestStream.SetupStream(schema));
+
     public Task WriteAsync(RecordBatch batch) => Bounded.WrittenOrAnswered(_call.RequestStream.WriteAsync(batch));
 
     public async Task CompleteAsync()
