@@ -131,6 +131,7 @@ public sealed class DatasetEncoderTests : IDisposable
     }
 
     [TestMethod]
+    [DoNotParallelize]
     public void Encode_HundredsOfMegabytes_KeepsTheHeapFlat()
     {
         const int Size = 1024;
@@ -143,8 +144,7 @@ public sealed class DatasetEncoderTests : IDisposable
         Assert.AreEqual(65_536, result.Dataset.RowCount);
         Assert.IsGreaterThan(256L << 20, new FileInfo(_path).Length);
         Assert.IsLessThan(64L << 20, data.PeakMemory - before, "managed heap");
-        // What other tests allocate meanwhile counts too; a copy of the data would be 256 MiB.
-        Assert.IsLessThan(200L << 20, GC.GetTotalAllocatedBytes(precise: true) - allocated, "allocated");
+        Assert.IsLessThan(64L << 20, GC.GetTotalAllocatedBytes(precise: true) - allocated, "allocated");
     }
 
     private static TrainingColumns Regression => new(MlTask.Regression, "Features", "Value", null);

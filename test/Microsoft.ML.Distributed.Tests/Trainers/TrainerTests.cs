@@ -172,6 +172,20 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
+    public void UseCluster_TwoContexts_KeepTheirOwn()
+    {
+        using var other = new FakeBackend();
+        var ml = new MLContext(seed: 2).UseCluster(other);
+
+        ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+        Assert.AreEqual((1, 0), (other.Jobs.Count, _backend.Jobs.Count));
+
+        ml.UseCluster(_backend);
+        ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+        Assert.AreEqual((1, 1), (other.Jobs.Count, _backend.Jobs.Count));
+    }
+
+    [TestMethod]
     public void Fit_SameContextSeed_GivesTheSameJobSeed()
     {
         ulong Seed(int seed)
