@@ -101,6 +101,7 @@ internal sealed class RuntimeProcess : IDisposable
             environment.Remove(name);
         environment["DOTNET_gcServer"] = "0";
         environment.TryAdd("DOTNET_TieredPGO", "0"); // ready about a tenth sooner
+        environment.TryAdd("DOTNET_EnableDiagnostics", "0"); // a killed process would leave its debugger pipes in the temp folder
         if (RuntimeLocator.DotnetRoot is { } root)
             environment["DOTNET_ROOT"] = root;
     }
