@@ -1,4 +1,7 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Loop;
+using MLDistributed.Training.Native;
+using TorchSharp;
 
 namespace MLDistributed.Training;
 
@@ -6,7 +9,11 @@ namespace MLDistributed.Training;
 public static class RankTraining
 {
     /// <summary>Loads libtorch, so that the first job does not wait for it.</summary>
-    public static void Preload() => throw new NotImplementedException();
+    public static void Preload()
+    {
+        NativeLoading.EnsureLoaded();
+        torch.InitializeDeviceType(DeviceType.CPU);
+    }
 
     /// <summary>Trains to the end. Blocks the calling thread.</summary>
     /// <param name="start">The job, this rank's place in it, and its files.</param>
@@ -14,7 +21,8 @@ public static class RankTraining
     /// <param name="stop">Stops this rank and, through the collective, all others.</param>
     /// <exception cref="TrainingException">The training cannot go on; the failure says why.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
-    public static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop) => throw new NotImplementedException();
+    public static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop) =>
+        new RankSession(start, reporter, new TrainingEnvironment()).Run(stop);
 }
 
 /// <summary>Hears what a rank has to say. Rank 0 speaks of progress, epochs and checkpoints; all may log.</summary>
@@ -47,7 +55,8 @@ public sealed class TrainingException : Exception
     /// <summary>Wraps the failure.</summary>
     /// <param name="failure">What failed, where, and what to do.</param>
     /// <param name="isBystander">This rank was only stopped by another's failure.</param>
-    public TrainingException(JobFailure failure, bool isBystander = false) : base(failure.Message)
+    /// <param name="inner">What was thrown.</param>
+    public TrainingException(JobFailure failure, bool isBystander = false, Exception? inner = null) : base(failure.Message, inner)
     {
         Failure = failure;
         IsBystander = isBystander;

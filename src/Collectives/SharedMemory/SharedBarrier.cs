@@ -1,0 +1,111 @@
+using System.Diagnostics;
+
+namespace MLDistributed.Collectives.SharedMemory;
+
+/// <summary>
+/// A barrier in shared memory: one counter, one phase word. The last to come moves the phase on; the others spin for a
+/// moment, since ranks mostly come within microseconds of one another, and then sleep on the phase word.
+/// </summary>
+public sealed unsafe class SharedBarrier
+{
+    private const int SpinMicroseconds = 60;
+
+    // Bounds the damage of a wake-up that is lost (an abort between the check and the sleep).
+    private static readonly TimeSpan s_nap = TimeSpan.FromMilliseconds(40);
+
+    private readonly SegmentHeader* _header;
+    private readonly RankSlot* _slots;
+    private readonly int _rank;
+    private readonly int _worldSize;
+    private readonly long _spinTicks;
+
+    internal SharedBarrier(SegmentHeader* header, RankSlot* slots, int rank, int worldSize)
+    {
+        _header = header;
+        _slots = slots;
+        _rank = rank;
+        _worldSize = worldSize;
+        // With fewer cores than ranks, spinning keeps the awaited rank from running.
+        _spinTicks = worldSize <= Environment.ProcessorCount ? Stopwatch.Frequency * SpinMicroseconds / 1_000_000 : 0;
+    }
+
+    /// <summary>Returns when all ranks have come.</summary>
+    /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
+    /// <exception cref="CollectiveTimeoutException">A rank did not come within <paramref name="timeout"/>; all waits fail from now on.</exception>
+    public void Wait(TimeSpan timeout)
+    {
+        ThrowIfAborted();
+        var phase = Volatile.Read(ref _header->Phase);
+        Volatile.Write(ref _slots[_rank].Arrivals, phase + 1);
+        if (Interlocked.Increment(ref _header->Arrived) == _worldSize)
+        {
+            Volatile.Write(ref _header->Arrived, 0);
+            Interlocked.Increment(ref _header->Phase);
+            if (Volatile.Read(ref _header->Sleepers) != 0)
+                Futex.WakeAll(&_header->Phase);
+            return;
+        }
+
+        if (!Spin(phase))
+            Sleep(phase, timeout);
+    }
+
+    /// <summary>Makes every wait of every rank fail from now on.</summary>
+    public void Abort()
+    {
+        Interlocked.CompareExchange(ref _header->Aborted, 1 + _rank, 0);
+        Futex.WakeAll(&_header->Phase);
+    }
+
+    private bool Spin(int phase)
+    {
+        var end = Stopwatch.GetTimestamp() + _spinTicks;
+        do
+        {
+            for (var i = 0; i < 16; i++)
+            {
+                if (Volatile.Read(ref _header->Phase) != phase)
+                    return true;
+                Thread.SpinWait(2);
+            }
+        }
+        while (Stopwatch.GetTimestamp() < end);
+        return false;
+    }
+
+    private void Sleep(int phase, TimeSpan timeout)
+    {
+        var started = Stopwatch.GetTimestamp();
+        Interlocked.Increment(ref _header->Sleepers);
+        try
+        {
+            while (Volatile.Read(ref _header->Phase) == phase)
+            {
+                ThrowIfAborted();
+                var left = timeout - Stopwatch.GetElapsedTime(started);
+                if (left <= TimeSpan.Zero)
+                    throw TimedOut(phase, timeout);
+                Futex.WaitWhile(&_header->Phase, phase, left < s_nap ? left : s_nap);
+            }
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _header->Sleepers);
+        }
+    }
+
+    private void ThrowIfAborted()
+    {
+        var aborted = Volatile.Read(ref _header->Aborted);
+        if (aborted != 0)
+            throw new CollectiveAbortedException($"Rank {_rank} was stopped because rank {aborted - 1} aborted.");
+    }
+
+    private CollectiveTimeoutException TimedOut(int phase, TimeSpan timeout)
+    {
+        var missing = Enumerable.Range(0, _worldSize).Where(r => Volatile.Read(ref _slots[r].Arrivals) <= phase).ToArray();
+        Abort();
+        return new CollectiveTimeoutException(
+            $"Rank {_rank} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing)}, expected all {_worldSize} ranks. See why they stopped or hang.");
+    }
+}

@@ -1,0 +1,112 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+
+namespace MLDistributed.Training.Checkpoints;
+
+/// <summary>Reads float32 tensors, or parts of them, of a safetensors file.</summary>
+internal sealed class SafetensorsReader : IDisposable
+{
+    private const long MaxHeaderBytes = 100_000_000;
+    private readonly string _path;
+    private readonly Microsoft.Win32.SafeHandles.SafeFileHandle _file;
+    private readonly long _dataStart;
+    private readonly Dictionary<string, (long[] Shape, long Start, long Length)> _tensors = [];
+    private readonly Dictionary<string, string> _metadata = [];
+
+    /// <exception cref="FormatException">The file is not in the format.</exception>
+    public SafetensorsReader(string path)
+    {
+        _path = path;
+        _file = File.OpenHandle(path);
+        try
+        {
+            var size = RandomAccess.GetLength(_file);
+            Span<byte> length = stackalloc byte[sizeof(ulong)];
+            ReadAll(length, 0);
+            var headerLength = BinaryPrimitives.ReadUInt64LittleEndian(length);
+            if (headerLength > (ulong)Math.Min(size - sizeof(ulong), MaxHeaderBytes))
+                throw Invalid($"has a header of {headerLength} bytes in a file of {size}");
+            var header = new byte[headerLength];
+            ReadAll(header, sizeof(ulong));
+            _dataStart = sizeof(ulong) + header.Length;
+            ReadHeader(header, size - _dataStart);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or OverflowException)
+        {
+            _file.Dispose();
+            throw Invalid("has a header that cannot be read", e);
+        }
+        catch
+        {
+            _file.Dispose();
+            throw;
+        }
+    }
+
+    public IReadOnlyDictionary<string, string> Metadata => _metadata;
+
+    public IEnumerable<string> Names => _tensors.Keys;
+
+    public bool Has(string name) => _tensors.ContainsKey(name);
+
+    public long[] Shape(string name) => Find(name).Shape;
+
+    /// <summary>Reads elements from <paramref name="start"/> on.</summary>
+    public void Read(string name, long start, Span<float> into)
+    {
+        var (_, at, length) = Find(name);
+        if (start < 0 || start + into.Length > length)
+            throw Invalid($"has {length} elements in \"{name}\", not {start + into.Length}");
+        ReadAll(MemoryMarshal.AsBytes(into), at + start * sizeof(float));
+    }
+
+    public float[] Read(string name)
+    {
+        var values = new float[Find(name).Length];
+        Read(name, 0, values);
+        return values;
+    }
+
+    public void Dispose() => _file.Dispose();
+
+    private void ReadHeader(byte[] header, long dataLength)
+    {
+        using var json = JsonDocument.Parse(header);
+        foreach (var entry in json.RootElement.EnumerateObject())
+        {
+            if (entry.NameEquals("__metadata__"))
+            {
+                foreach (var text in entry.Value.EnumerateObject())
+                    _metadata[text.Name] = text.Value.GetString()!;
+                continue;
+            }
+
+            var shape = entry.Value.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64()).ToArray();
+            var offsets = entry.Value.GetProperty("data_offsets");
+            var (begin, end) = (offsets[0].GetInt64(), offsets[1].GetInt64());
+            var length = shape.Aggregate(1L, (a, b) => checked(a * b));
+            if (entry.Value.GetProperty("dtype").GetString() != "F32" || begin < 0 || end > dataLength || end - begin != checked(length * sizeof(float)))
+                throw Invalid($"has a tensor \"{entry.Name}\" that is not float32 or lies outside");
+            _tensors[entry.Name] = (shape, _dataStart + begin, length);
+        }
+    }
+
+    private void ReadAll(Span<byte> into, long at)
+    {
+        while (into.Length > 0)
+        {
+            var read = RandomAccess.Read(_file, into, at);
+            if (read == 0)
+                throw Invalid("is cut off");
+            into = into[read..];
+            at += read;
+        }
+    }
+
+    private (long[] Shape, long Start, long Length) Find(string name) =>
+        _tensors.TryGetValue(name, out var tensor) ? tensor : throw Invalid($"has no tensor \"{name}\"");
+
+    private FormatException Invalid(string what, Exception? inner = null) =>
+        new($"File \"{_path}\" {what}, expected a complete safetensors file of this job. Remove it and start again.", inner);
+}

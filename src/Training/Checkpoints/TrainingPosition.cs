@@ -1,0 +1,66 @@
+using System.Globalization;
+using Google.Protobuf;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Training.Checkpoints;
+
+/// <summary>How far a job has come: what a resumed run needs beside tensors. The same on all ranks.</summary>
+internal sealed class TrainingPosition
+{
+    /// <summary>Epochs that are done.</summary>
+    public int Epoch { get; set; }
+
+    /// <summary>Steps that are done.</summary>
+    public long Step { get; set; }
+
+    /// <summary>The epoch with the best validation loss, or the last.</summary>
+    public int BestEpoch { get; set; }
+
+    /// <summary>The best validation loss; infinite before the first.</summary>
+    public double BestLoss { get; set; } = double.PositiveInfinity;
+
+    /// <summary>The validation loss that the next must be better than, by the asked amount, for patience to last.</summary>
+    public double PatienceLoss { get; set; } = double.PositiveInfinity;
+
+    /// <summary>Epochs since <see cref="PatienceLoss"/>.</summary>
+    public int EpochsWithoutImprovement { get; set; }
+
+    /// <summary>Seconds of training in earlier attempts and this one.</summary>
+    public double Seconds { get; set; }
+
+    /// <summary>All epochs so far.</summary>
+    public List<EpochEnded> History { get; } = [];
+
+    public IReadOnlyDictionary<string, string> ToMetadata() => new Dictionary<string, string>
+    {
+        ["format"] = Checkpoint.Format,
+        ["epoch"] = Text(Epoch),
+        ["step"] = Text(Step),
+        ["best_epoch"] = Text(BestEpoch),
+        ["best_loss"] = Text(BestLoss),
+        ["patience_loss"] = Text(PatienceLoss),
+        ["epochs_without_improvement"] = Text(EpochsWithoutImprovement),
+        ["seconds"] = Text(Seconds),
+        ["history"] = Convert.ToBase64String(new JobResult { History = { History } }.ToByteArray()),
+    };
+
+    public static TrainingPosition Parse(IReadOnlyDictionary<string, string> metadata)
+    {
+        var position = new TrainingPosition
+        {
+            Epoch = (int)Number("epoch"),
+            Step = (long)Number("step"),
+            BestEpoch = (int)Number("best_epoch"),
+            BestLoss = Number("best_loss"),
+            PatienceLoss = Number("patience_loss"),
+            EpochsWithoutImprovement = (int)Number("epochs_without_improvement"),
+            Seconds = Number("seconds"),
+        };
+        position.History.AddRange(JobResult.Parser.ParseFrom(Convert.FromBase64String(metadata["history"])).History);
+        return position;
+
+        double Number(string name) => double.Parse(metadata[name], NumberStyles.Float, CultureInfo.InvariantCulture);
+    }
+
+    private static string Text(double value) => value.ToString("R", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,128 @@
+using System.Numerics;
+using MLDistributed.Collectives;
+using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+using Device = TorchSharp.torch.Device;
+
+namespace MLDistributed.Training.Data;
+
+/// <summary>
+/// Loads a rank's part of a global batch: gathers its rows from the mapped file straight into the batch's memory,
+/// standardising on the way. A rank may get no rows of a last, short batch.
+/// </summary>
+internal sealed unsafe class BatchFeed : IDisposable
+{
+    private readonly DatasetFile _file;
+    private readonly JobSpec _spec;
+    private readonly int _rank;
+    private readonly int _worldSize;
+    private readonly Device _device;
+    private readonly float[] _mean;
+    private readonly float[] _scale;
+    private readonly float[] _classWeights;
+    private readonly Tensor _features;
+    private readonly Tensor _labels;
+    private readonly Tensor? _weights;
+    private readonly float* _featureMemory;
+    private readonly long* _classMemory;
+    private readonly float* _valueMemory;
+    private readonly float* _weightMemory;
+
+    public BatchFeed(DatasetFile file, JobSpec spec, int rank, int worldSize, Device device)
+    {
+        (_file, _spec, _rank, _worldSize, _device) = (file, spec, rank, worldSize, device);
+        _mean = [.. spec.Data.Features?.Mean ?? []];
+        _scale = [.. spec.Data.Features?.Scale ?? []];
+        _classWeights = ClassWeights(spec);
+        var most = Shard.Of(spec.GlobalBatchSize, 0, worldSize).Count;
+        _features = empty([most, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
+        _labels = empty([most], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
+        _featureMemory = (float*)TorchMemory.Data(_features);
+        _classMemory = (long*)TorchMemory.Data(_labels);
+        _valueMemory = (float*)TorchMemory.Data(_labels);
+        if (!file.HasWeights && _classWeights.Length == 0)
+            return;
+        _weights = empty([most], ScalarType.Float32).DetachFromDisposeScope();
+        _weightMemory = (float*)TorchMemory.Data(_weights);
+    }
+
+    /// <summary>Loads positions [start, start + globalRows) of an order of rows.</summary>
+    public Batch Load(Func<long, long> rowAt, long start, int globalRows)
+    {
+        var mine = Shard.Of(globalRows, _rank, _worldSize);
+        var weightSum = 0.0;
+        for (var i = 0; i < mine.Count; i++)
+        {
+            var row = rowAt(start + mine.Start + i);
+            Standardize(_file.Features(row), _featureMemory + i * (long)_file.FeatureSize);
+            var label = _file.Label(row);
+            var weight = _file.Weight(row);
+            if (_spec.Task == MlTask.Multiclass)
+                _classMemory[i] = CheckClass(label, row, _spec.Module.Mlp.OutputSize);
+            else if (_spec.Task == MlTask.Binary)
+                _valueMemory[i] = CheckClass(label, row, 2);
+            else
+                _valueMemory[i] = _spec.Data.Label is { } scaling ? (label - scaling.Mean) * scaling.Scale : label;
+            if (_weightMemory != null)
+                _weightMemory[i] = weight *= _classWeights.Length == 0 ? 1 : _classWeights[(int)label];
+            weightSum += weight;
+        }
+
+        return new Batch(View(_features), View(_labels), _weights is null ? null : View(_weights), weightSum, globalRows, mine);
+
+        Tensor View(Tensor all)
+        {
+            var view = all.narrow(0, 0, mine.Count);
+            return _device.type == DeviceType.CPU ? view : view.to(_device);
+        }
+    }
+
+    public void Dispose()
+    {
+        _features.Dispose();
+        _labels.Dispose();
+        _weights?.Dispose();
+    }
+
+    // Binary jobs name the weights of classes 0 and 1; with one number it is that of class 1.
+    private static float[] ClassWeights(JobSpec spec) => spec.Task switch
+    {
+        MlTask.Regression => [],
+        MlTask.Binary when spec.ClassWeights.Count == 1 => [1, spec.ClassWeights[0]],
+        _ => [.. spec.ClassWeights],
+    };
+
+    private static long CheckClass(float label, long row, int classCount)
+    {
+        if (label >= 0 && label < classCount && label == MathF.Floor(label))
+            return (long)label;
+        throw new FormatException($"Label of row {row} is {label}, expected a class from 0 to {classCount - 1}. Encode the data again with this version.");
+    }
+
+    private void Standardize(float* from, float* to)
+    {
+        var size = _file.FeatureSize;
+        var i = 0;
+        if (_mean.Length == 0)
+        {
+            for (; i < size; i++)
+                to[i] = float.IsNaN(from[i]) ? 0 : from[i];
+            return;
+        }
+
+        fixed (float* mean = _mean, scale = _scale)
+        {
+            for (; i <= size - Vector<float>.Count; i += Vector<float>.Count)
+            {
+                var x = Vector.Load(from + i);
+                var y = (x - Vector.Load(mean + i)) * Vector.Load(scale + i);
+                Vector.ConditionalSelect(Vector.Equals(x, x), y, Vector<float>.Zero).Store(to + i);
+            }
+
+            for (; i < size; i++)
+                to[i] = float.IsNaN(from[i]) ? 0 : (from[i] - mean[i]) * scale[i];
+        }
+    }
+}

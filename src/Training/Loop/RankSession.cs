@@ -1,0 +1,146 @@
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using Google.Protobuf;
+using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+using TorchSharp;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>One rank's part of one attempt, from the rendezvous to the files.</summary>
+internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter, TrainingEnvironment environment)
+{
+    private JobSpec Spec => start.Spec;
+
+    /// <summary>Trains. Every failure stops the other ranks too, and leaves as a <see cref="TrainingException"/>.</summary>
+    public RankResult Run(CancellationToken stop)
+    {
+        try
+        {
+            stop.ThrowIfCancellationRequested();
+            torch.set_num_threads(environment.ThreadCount ?? ThreadCount(start.WorldSize));
+            var layout = FlatLayout.Of(Spec.Module.Mlp);
+            using var training = new DatasetFile(start.DatasetPath);
+            using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
+            CheckData(training, Spec.Data.RowCount, start.DatasetPath);
+            if (validation is not null)
+                CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
+            var collective = new SharedMemoryCollective(SharedSegment.Join(Segment(layout.ParameterLength), stop));
+            using (collective)
+            using (stop.Register(collective.Abort))
+                return Train(layout, collective, training, validation, stop);
+        }
+        catch (Exception e)
+        {
+            if (stop.IsCancellationRequested)
+                throw new OperationCanceledException("Training was stopped.", e, stop);
+            throw e as TrainingException ?? Failures.From(e, start.Rank);
+        }
+    }
+
+    private RankResult Train(FlatLayout layout, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation, CancellationToken stop)
+    {
+        try
+        {
+            Directory.CreateDirectory(start.OutputFolder);
+            using var state = new RankState(start, layout, collective, training, validation);
+            var position = Begin(state);
+            reporter.Started();
+            new TrainingLoop(state, position, reporter, environment.Time, stop).Run();
+            return state.IsFirst ? Finish(state, position) : new RankResult(null, new Dictionary<string, string>());
+        }
+        catch
+        {
+            // While the memory is still mapped: the others must not wait for this rank.
+            collective.Abort();
+            throw;
+        }
+    }
+
+    private TrainingPosition Begin(RankState state)
+    {
+        TrainingPosition position;
+        if (start.ResumePath.Length > 0)
+        {
+            position = Checkpoint.Read(start.ResumePath, state);
+        }
+        else
+        {
+            position = new TrainingPosition();
+            if (state.IsFirst)
+                Initialization.Fill(state.Layout, Spec.Module.Mlp, Spec.Seed, state.Parameters);
+        }
+
+        state.Collective.Barrier();
+        state.Tensors.PullParameters();
+        return position;
+    }
+
+    private RankResult Finish(RankState state, TrainingPosition position)
+    {
+        var weights = state.Best ?? state.CopyWeights();
+        var files = new Dictionary<string, string>
+        {
+            [ArtifactName.Weights] = Path.Combine(start.OutputFolder, ArtifactName.Weights),
+            [ArtifactName.Onnx] = Path.Combine(start.OutputFolder, ArtifactName.Onnx),
+        };
+        using (var writer = new SafetensorsWriter(files[ArtifactName.Weights], [.. state.Layout.Parameters.Concat(state.Layout.Buffers).Select(t => (t.Name, t.Shape))]))
+        {
+            writer.Write(weights.Parameters);
+            writer.Write(weights.Buffers);
+            writer.Complete();
+        }
+
+        using (var onnx = File.Create(files[ArtifactName.Onnx]))
+            environment.WriteOnnx(Spec, weights.ByName(state.Layout)).WriteTo(onnx);
+        return new RankResult(Result(position), files);
+    }
+
+    private JobResult Result(TrainingPosition position)
+    {
+        var result = new JobResult
+        {
+            WorldSize = start.WorldSize,
+            Steps = position.Step,
+            Epochs = position.Epoch,
+            BestEpoch = position.BestEpoch,
+            TrainingSeconds = position.Seconds,
+            History = { position.History },
+        };
+        if (position.History.Find(e => e.Epoch == position.BestEpoch) is { } best)
+        {
+            result.TrainingLoss = best.TrainingLoss;
+            if (best.HasValidationLoss)
+                result.ValidationLoss = best.ValidationLoss;
+        }
+
+        return result;
+    }
+
+    private SegmentOptions Segment(long length) => new()
+    {
+        Path = start.SegmentPath,
+        Rank = start.Rank,
+        WorldSize = start.WorldSize,
+        Length = length,
+        RunId = start.AttemptId,
+        RendezvousTimeout = environment.PeerTimeout,
+        Timeout = environment.PeerTimeout,
+    };
+
+    private void CheckData(DatasetFile file, long expectedRows, string path)
+    {
+        var inputs = Spec.Module.Mlp.InputSize;
+        if (file.FeatureSize != inputs)
+            throw new FormatException($"Dataset \"{path}\" has {file.FeatureSize} features a row, expected {inputs}, the input size of the job's module. Submit the job with the data it was made for.");
+        if (file.RowCount == 0 || (expectedRows > 0 && file.RowCount != expectedRows))
+            throw new FormatException($"Dataset \"{path}\" has {file.RowCount} rows, expected {Math.Max(expectedRows, 1)}. Encode and send it again.");
+    }
+
+    // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.
+    private static int ThreadCount(int worldSize) =>
+        int.TryParse(Environment.GetEnvironmentVariable("OMP_NUM_THREADS"), out var asked) && asked > 0 ? asked : Math.Max(1, Environment.ProcessorCount / worldSize);
+}

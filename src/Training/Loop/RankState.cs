@@ -1,0 +1,88 @@
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
+using MLDistributed.Training.Optimization;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>What lives on a rank while it trains.</summary>
+internal sealed unsafe class RankState : IDisposable
+{
+    private readonly DatasetFile? _validation;
+    private readonly BatchFeed _trainingFeed;
+    private readonly BatchFeed _validationFeed;
+
+    public RankState(RankStart start, FlatLayout layout, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation)
+    {
+        (Start, Layout, Collective, _validation) = (start, layout, collective, validation);
+        var spec = start.Spec;
+        Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
+        ValidationCount = validation?.RowCount ?? Order.ValidationCount;
+        StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
+        Parameters = collective.Segment.Parameters;
+        Tensors = DeviceTensors.Create(start, collective.Segment, layout.ParameterLength);
+        Strategy = new SharedUpdate(collective, layout, spec);
+        Model = new Mlp(spec.Module.Mlp, layout, spec.Seed, Shard.Of(spec.GlobalBatchSize, 0, start.WorldSize).Count, Tensors.Parameters, Tensors.Gradients, collective);
+        _trainingFeed = new BatchFeed(training, spec, start.Rank, start.WorldSize, Tensors.Parameters.device);
+        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, start.Rank, start.WorldSize, Tensors.Parameters.device);
+    }
+
+    public RankStart Start { get; }
+
+    public JobSpec Spec => Start.Spec;
+
+    public bool IsFirst => Start.Rank == 0;
+
+    public FlatLayout Layout { get; }
+
+    public SharedMemoryCollective Collective { get; }
+
+    public RowOrder Order { get; }
+
+    public Mlp Model { get; }
+
+    public IGradientStrategy Strategy { get; }
+
+    public DeviceTensors Tensors { get; }
+
+    public float* Parameters { get; }
+
+    public long StepsPerEpoch { get; }
+
+    public long TotalSteps => StepsPerEpoch * Spec.Epochs;
+
+    public long ValidationCount { get; }
+
+    /// <summary>Rank 0's copy of the best weights so far; null on the others and before the first validation.</summary>
+    public ModelWeights? Best { get; set; }
+
+    /// <summary>Loads this rank's rows of a step, counted within the epoch.</summary>
+    public Batch LoadTraining(Func<long, long> rowAt, long step)
+    {
+        var start = step * Spec.GlobalBatchSize;
+        return _trainingFeed.Load(rowAt, start, (int)Math.Min(Spec.GlobalBatchSize, Order.TrainingCount - start));
+    }
+
+    /// <summary>Loads this rank's validation rows from a position on.</summary>
+    public Batch LoadValidation(long start)
+    {
+        Func<long, long> rowAt = _validation is null ? Order.ValidationRow : index => index;
+        return _validationFeed.Load(rowAt, start, (int)Math.Min(Spec.GlobalBatchSize, ValidationCount - start));
+    }
+
+    public ModelWeights CopyWeights() => ModelWeights.Copy(Parameters, Layout.ParameterLength, Model.Buffers);
+
+    public void Dispose()
+    {
+        if (_validationFeed != _trainingFeed)
+            _validationFeed.Dispose();
+        _trainingFeed.Dispose();
+        Model.Dispose();
+        Tensors.Dispose();
+    }
+}

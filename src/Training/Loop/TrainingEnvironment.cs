@@ -1,0 +1,18 @@
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>What a rank takes from its surroundings; tests put their own here.</summary>
+internal sealed record TrainingEnvironment
+{
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>How long a silent rank is waited for. The last resort: the agent notices a dead one at once.</summary>
+    public TimeSpan PeerTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>Threads of libtorch in this process; null: what OMP_NUM_THREADS says, or this rank's part of the cores.</summary>
+    public int? ThreadCount { get; init; }
+
+    public Func<JobSpec, IReadOnlyDictionary<string, float[]>, ModelProto> WriteOnnx { get; init; } = OnnxMlpWriter.Write;
+}

@@ -1,0 +1,131 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
+using MLDistributed.Training.Optimization;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>The training loop of one rank.</summary>
+internal sealed class TrainingLoop(RankState state, TrainingPosition position, IRankReporter reporter, TimeProvider time, CancellationToken stop)
+{
+    private readonly JobSpec _spec = state.Spec;
+    private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, time) : null;
+
+    public void Run()
+    {
+        using var pause = new CollectionPause();
+        while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
+        {
+            var started = time.GetTimestamp();
+            var epoch = position.Epoch;
+            var (lossSum, weightSum) = (0.0, 0.0);
+            Func<long, long> rowAt = index => state.Order.TrainingRow(epoch, index);
+            for (var step = 0L; step < state.StepsPerEpoch; step++)
+            {
+                stop.ThrowIfCancellationRequested();
+                var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
+                var (totals, rows) = Step(rowAt, step, rate);
+                ThrowIfNotFinite(totals, rate);
+                (lossSum, weightSum) = (lossSum + totals.Loss * totals.WeightSum, weightSum + totals.WeightSum);
+                position.Step++;
+                _progress?.Step(epoch, position.Step, totals.Loss, rate, rows);
+                pause.BetweenSteps();
+            }
+
+            EndEpoch(weightSum > 0 ? lossSum / weightSum : 0, state.ValidationCount > 0 ? Validate() : null, started);
+            if (_spec.Checkpoint?.IntervalEpochs > 0 && position.Epoch % _spec.Checkpoint.IntervalEpochs == 0 && position.Epoch < _spec.Epochs && !IsOutOfPatience)
+                WriteCheckpoint();
+        }
+
+        _progress?.Flush();
+    }
+
+    private bool IsOutOfPatience => _spec.EarlyStopping is { } stopping && position.EpochsWithoutImprovement >= stopping.PatienceEpochs;
+
+    private (StepTotals Totals, int Rows) Step(Func<long, long> rowAt, long step, double rate)
+    {
+        using var scope = NewDisposeScope();
+        var batch = state.LoadTraining(rowAt, step);
+        var outputs = state.Model.Forward(batch, position.Step);
+        var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
+        state.Model.Backward(loss, batch.GlobalRows);
+        state.Tensors.PushGradients();
+        var totals = state.Strategy.Step(new StepPart(Number(loss), batch.WeightSum), rate);
+        state.Tensors.PullParameters();
+        return (totals, batch.GlobalRows);
+    }
+
+    private double Validate()
+    {
+        Span<double> sums = [0, 0];
+        for (var start = 0L; start < state.ValidationCount; start += _spec.GlobalBatchSize)
+        {
+            stop.ThrowIfCancellationRequested();
+            using var scope = NewDisposeScope();
+            using var frozen = no_grad();
+            var batch = state.LoadValidation(start);
+            sums[0] += Number(Losses.Sum(_spec, state.Model.Predict(batch.Features), batch.Labels, batch.Weights));
+            sums[1] += batch.WeightSum;
+        }
+
+        state.Collective.AllReduce(sums);
+        return sums[1] > 0 ? sums[0] / sums[1] : 0;
+    }
+
+    private void EndEpoch(double trainingLoss, double? validationLoss, long started)
+    {
+        var isBest = validationLoss is null || validationLoss < position.BestLoss || position.History.Count == 0;
+        if (validationLoss is { } loss)
+        {
+            // Any better loss is kept; only one that is better by the asked amount resets the patience.
+            var counts = loss < position.PatienceLoss - (_spec.EarlyStopping?.MinImprovement ?? 0);
+            position.EpochsWithoutImprovement = counts ? 0 : position.EpochsWithoutImprovement + 1;
+            position.PatienceLoss = counts ? loss : position.PatienceLoss;
+            position.BestLoss = isBest && !double.IsNaN(loss) ? loss : position.BestLoss;
+            if (isBest && state.IsFirst)
+                state.Best = state.CopyWeights();
+        }
+
+        var seconds = time.GetElapsedTime(started).TotalSeconds;
+        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = seconds };
+        if (validationLoss is { } value)
+            ended.ValidationLoss = value;
+        position.BestEpoch = isBest ? position.Epoch : position.BestEpoch;
+        position.Seconds += seconds;
+        position.History.Add(ended);
+        position.Epoch++;
+        // All have read the parameters before the next step changes them.
+        state.Collective.Barrier();
+        if (state.IsFirst)
+            reporter.Epoch(ended);
+    }
+
+    private void WriteCheckpoint()
+    {
+        var path = Path.Combine(state.Start.OutputFolder, $"checkpoint-{position.Epoch:D6}.safetensors");
+        Checkpoint.Write(path, state, position);
+        if (state.IsFirst)
+            reporter.Checkpoint(path, position.Epoch, position.Step);
+    }
+
+    private void ThrowIfNotFinite(StepTotals totals, double rate)
+    {
+        if (totals.FirstNonFiniteRank < 0)
+            return;
+        throw new TrainingException(
+            new JobFailure
+            {
+                Kind = FailureKind.Training,
+                Rank = totals.FirstNonFiniteRank,
+                Step = position.Step,
+                Message = $"Loss is {(double.IsFinite(totals.Loss) ? double.NaN : totals.Loss)} at step {position.Step} of {state.TotalSteps} (epoch {position.Epoch}) on rank {totals.FirstNonFiniteRank} with learning rate {rate:G4}, expected a finite number. " +
+                    "Lower the learning rate, add warm-up or gradient clipping, or look for extreme values in the data.",
+            },
+            isBystander: totals.FirstNonFiniteRank != state.Start.Rank);
+    }
+
+    private static unsafe double Number(Tensor loss) => *(float*)TorchMemory.Data(loss.cpu());
+}

@@ -1,0 +1,37 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>First parameters, from the seed alone: He et al. 2015 (uniform) before an activation, 1/sqrt(inputs) for the outputs, biases 0, norms 1.</summary>
+internal static unsafe class Initialization
+{
+    private const ulong Stream = 0x696e6974;
+
+    public static void Fill(FlatLayout layout, MlpSpec mlp, ulong seed, float* parameters)
+    {
+        for (var i = 0; i < layout.Parameters.Count; i++)
+        {
+            var tensor = layout.Parameters[i];
+            var values = new Span<float>(parameters + tensor.Start, checked((int)tensor.Length));
+            if (tensor.Shape.Length == 1)
+            {
+                values.Fill(tensor.Name.StartsWith("norms", StringComparison.Ordinal) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) ? 1 : 0);
+                continue;
+            }
+
+            var isOutput = tensor.Name == $"layers.{mlp.HiddenSizes.Count}.weight";
+            var bound = Math.Sqrt((isOutput ? 1.0 : 6.0) / tensor.Shape[1]);
+            var key = CounterRandom.Hash(CounterRandom.Hash(seed, Stream), (ulong)i);
+            for (var j = 0; j < values.Length; j++)
+                values[j] = (float)((2 * CounterRandom.Uniform(key, (ulong)j) - 1) * bound);
+        }
+    }
+
+    /// <summary>Running means 0, running variances 1.</summary>
+    public static void FillBuffers(FlatLayout layout, Span<float> buffers)
+    {
+        foreach (var tensor in layout.Buffers)
+            buffers.Slice((int)tensor.Start, (int)tensor.Length).Fill(tensor.Name.EndsWith("var", StringComparison.Ordinal) ? 1 : 0);
+    }
+}

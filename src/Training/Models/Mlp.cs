@@ -1,0 +1,136 @@
+using MLDistributed.Collectives;
+using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>
+/// The multi-layer perceptron: its parameters and their gradients are views of flat memory. A training step is
+/// <see cref="Forward"/>, the loss, and <see cref="Backward"/>.
+/// </summary>
+internal sealed unsafe class Mlp : IDisposable
+{
+    private readonly MlpSpec _spec;
+    private readonly ulong _seed;
+    private readonly Tensor[] _weights;
+    private readonly Tensor[] _biases;
+    private readonly Tensor[] _normWeights;
+    private readonly Tensor[] _normBiases;
+    private readonly SyncBatchNorm[] _batchNorms;
+    private readonly Tensor[] _masks;
+    private readonly FlatLayout _layout;
+    private readonly List<Tensor> _kept = [];
+
+    /// <param name="spec">The sizes.</param>
+    /// <param name="layout">Where the parameters lie in the flat tensors.</param>
+    /// <param name="seed">Decides dropout.</param>
+    /// <param name="maxRows">The most rows of a training batch on this rank.</param>
+    /// <param name="parameters">Flat, on the device to compute on.</param>
+    /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
+    /// <param name="collective">Joins the batch statistics.</param>
+    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective)
+    {
+        (_spec, _layout, _seed) = (spec, layout, seed);
+        Buffers = new float[layout.BufferLength];
+        Initialization.FillBuffers(layout, Buffers);
+        using var scope = NewDisposeScope();
+        using (no_grad())
+        {
+            var views = layout.Parameters.ToDictionary(p => p.Name, p => (Value: Keep(View(parameters, p)).requires_grad_(), Gradient: Keep(View(gradients, p))));
+            foreach (var (value, gradient) in views.Values)
+                value.grad = gradient;
+            _weights = Values("layers", "weight");
+            _biases = Values("layers", "bias");
+            _normWeights = Values("norms", "weight");
+            _normBiases = Values("norms", "bias");
+            _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
+                new SyncBatchNorm(size, collective, Buffer($"norms.{i}.running_mean"), Buffer($"norms.{i}.running_var"))
+                {
+                    Weight = views[$"norms.{i}.weight"].Gradient,
+                    Bias = views[$"norms.{i}.bias"].Gradient,
+                })];
+            _masks = spec.Dropout == 0 ? [] : [.. spec.HiddenSizes.Select(size => Keep(empty([maxRows, size], ScalarType.Float32)))];
+
+            Tensor[] Values(string kind, string name) => [.. Enumerable.Range(0, spec.HiddenSizes.Count + 1)
+                .Where(i => views.ContainsKey($"{kind}.{i}.{name}")).Select(i => views[$"{kind}.{i}.{name}"].Value)];
+        }
+
+        static Tensor View(Tensor flat, FlatTensor part) => flat.narrow(0, part.Start, part.Length).view(part.Shape);
+    }
+
+    /// <summary>The running statistics, flat; the same on all ranks.</summary>
+    public float[] Buffers { get; }
+
+    /// <summary>The outputs of a training step.</summary>
+    public Tensor Forward(Batch batch, long step)
+    {
+        var x = batch.Features;
+        for (var i = 0; i < _spec.HiddenSizes.Count; i++)
+        {
+            x = functional.linear(x, _weights[i], _biases[i]);
+            if (_batchNorms.Length > 0)
+                x = _batchNorms[i].Forward(x, _normWeights[i], _normBiases[i], batch.GlobalRows);
+            else if (_normWeights.Length > 0)
+                x = functional.layer_norm(x, [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
+            x = Activate(x);
+            if (_masks.Length > 0)
+                x = Drop(x, batch.Rows, step, i);
+        }
+
+        return functional.linear(x, _weights[^1], _biases[^1]);
+    }
+
+    /// <summary>Adds to the flat gradients those of a loss of the last <see cref="Forward"/>.</summary>
+    public void Backward(Tensor loss, int globalRows)
+    {
+        loss.backward();
+        for (var i = _batchNorms.Length - 1; i >= 0; i--)
+            _batchNorms[i].Backward(_normWeights[i], globalRows);
+    }
+
+    /// <summary>The outputs of a model that is not being trained: no dropout, running statistics.</summary>
+    public Tensor Predict(Tensor x)
+    {
+        for (var i = 0; i < _spec.HiddenSizes.Count; i++)
+        {
+            x = functional.linear(x, _weights[i], _biases[i]);
+            if (_batchNorms.Length > 0)
+                x = functional.batch_norm(x, Running(i, "mean"), Running(i, "var"), _normWeights[i], _normBiases[i], training: false, eps: SyncBatchNorm.Epsilon);
+            else if (_normWeights.Length > 0)
+                x = functional.layer_norm(x, [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
+            x = Activate(x);
+        }
+
+        return functional.linear(x, _weights[^1], _biases[^1]);
+
+        Tensor Running(int layer, string name) => tensor(Buffer($"norms.{layer}.running_{name}").ToArray(), device: x.device);
+    }
+
+    public void Dispose() => _kept.ForEach(t => t.Dispose());
+
+    private Tensor Keep(Tensor tensor)
+    {
+        _kept.Add(tensor.DetachFromDisposeScope());
+        return tensor;
+    }
+
+    private Tensor Activate(Tensor x) => _spec.Activation == Activation.Gelu ? functional.gelu(x) : functional.relu(x);
+
+    private Tensor Drop(Tensor x, Shard rows, long step, int layer)
+    {
+        var mask = _masks[layer];
+        DropoutMask.Fill((float*)TorchMemory.Data(mask), _seed, step, layer, rows.Start, rows.Count, _spec.HiddenSizes[layer], _spec.Dropout);
+        var mine = mask.narrow(0, 0, rows.Count);
+        return x.mul(x.device_type == DeviceType.CPU ? mine : mine.to(x.device));
+    }
+
+    private Memory<float> Buffer(string name)
+    {
+        var part = _layout.Buffers.First(b => b.Name == name);
+        return Buffers.AsMemory((int)part.Start, (int)part.Length);
+    }
+}

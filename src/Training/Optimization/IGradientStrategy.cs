@@ -1,0 +1,35 @@
+namespace MLDistributed.Training.Optimization;
+
+/// <summary>What a rank brings to a step, beside the gradients of its loss sum in flat memory.</summary>
+internal readonly record struct StepPart(double LossSum, double WeightSum);
+
+/// <summary>A step of all ranks together.</summary>
+/// <param name="Loss">The mean over the global batch.</param>
+/// <param name="WeightSum">Of the global batch.</param>
+/// <param name="FirstNonFiniteRank">The first rank whose part was NaN or infinite; -1: none. Then nothing was updated.</param>
+internal readonly record struct StepTotals(double Loss, double WeightSum, int FirstNonFiniteRank);
+
+/// <summary>
+/// How ranks join their gradients and update the parameters. Over shared memory one pass does both; over a network an
+/// all-reduce or reduce-scatter comes first.
+/// </summary>
+internal interface IGradientStrategy
+{
+    /// <summary>Steps that have been taken, those before a resume included.</summary>
+    long StepsTaken { get; set; }
+
+    /// <summary>This rank's state of the optimizer: its slice.</summary>
+    FlatOptimizer Optimizer { get; }
+
+    /// <summary>Where this rank's slice is.</summary>
+    Collectives.Shard Slice { get; }
+
+    /// <summary>Joins the gradients, updates the parameters of all ranks, and zeroes the gradients.</summary>
+    StepTotals Step(StepPart part, double learningRate);
+
+    /// <summary>Puts the slices of all ranks together on rank 0, in memory valid until <see cref="EndGather"/>. All ranks call it.</summary>
+    unsafe float* BeginGather(float[] slice);
+
+    /// <summary>Ends <see cref="BeginGather"/>. All ranks call it.</summary>
+    void EndGather();
+}
