@@ -14,8 +14,8 @@ var pipeline = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Numb
     .Append(ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
     {
         FeatureColumnName = nameof(Digit.Pixels),
-        HiddenLayers = [128, 64],
-        MinRanks = Environment.ProcessorCount > 1 ? 1 : 2,
+        HiddenLayers = [256, 128],
+        Progress = new ConsoleProgress(),
         CancellationToken = cancellation.Token,
     }))
     .Append(ml.Transforms.Conversion.MapKeyToValue("PredictedLabel"));

@@ -3,30 +3,37 @@ using System.Text;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>A training's progress as one line on standard error, redrawn in place, with a summary at the end.</summary>
+/// <summary>
+/// A training's progress as one line on standard error, redrawn in place, with a summary at the end. Where standard error
+/// is not a terminal, a line a second.
+/// </summary>
 /// <remarks><c>Fit</c> uses one by itself when it is given no <see cref="IProgress{T}"/> and runs in a terminal.</remarks>
 public sealed class ConsoleProgress : IProgress<TrainingProgress>
 {
     private const int BarWidth = 20;
     private const string EraseLine = "\r\e[K";
     private static readonly TimeSpan s_interval = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan s_plainInterval = TimeSpan.FromSeconds(1);
     private readonly Lock _gate = new();
     private readonly TextWriter _writer;
     private readonly TimeProvider _time;
     private readonly Func<int> _width;
+    private readonly bool _isPlain;
     private readonly bool _isUnicode;
     private long _drawn;
+    private TrainingState? _drawnState;
     private bool _isLineOpen;
     private (TimeSpan Elapsed, double Fraction)? _runningSince;
 
     /// <summary>Writes to standard error.</summary>
     public ConsoleProgress()
-        : this(Console.Error, TimeProvider.System, WindowWidth)
+        : this(Console.Error, TimeProvider.System, WindowWidth, Console.IsErrorRedirected)
     {
     }
 
-    internal ConsoleProgress(TextWriter writer, TimeProvider time, Func<int> width)
+    internal ConsoleProgress(TextWriter writer, TimeProvider time, Func<int> width, bool isPlain = false)
     {
+        _isPlain = isPlain;
         _writer = writer;
         _time = time;
         _width = width;
@@ -44,6 +51,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
                 _writer.Write((_isLineOpen ? EraseLine : "") + Summary(value) + Environment.NewLine);
                 _isLineOpen = false;
                 _runningSince = null;
+                _drawnState = null;
                 return;
             }
 
@@ -51,9 +59,16 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
                 _runningSince = null;
             else
                 _runningSince ??= (value.Elapsed, value.Fraction);
-            if (_isLineOpen && _time.GetElapsedTime(_drawn) < s_interval)
+            var isNews = value.State != _drawnState || _time.GetElapsedTime(_drawn) >= (_isPlain ? s_plainInterval : s_interval);
+            if (!isNews)
                 return;
-            _drawn = _time.GetTimestamp();
+            (_drawn, _drawnState) = (_time.GetTimestamp(), value.State);
+            if (_isPlain)
+            {
+                _writer.WriteLine(Line(value));
+                return;
+            }
+
             _isLineOpen = true;
             var line = Line(value);
             _writer.Write(EraseLine + line[..Math.Min(line.Length, Math.Max(_width() - 1, 1))]);
@@ -72,6 +87,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
             if (_isLineOpen)
                 _writer.Write(EraseLine);
             _isLineOpen = false;
+            _drawnState = null;
         }
     }
 

@@ -26,8 +26,8 @@ public abstract class NeuralNetworkOptions
     public string? ExampleWeightColumnName { get; set; }
 
     /// <summary>The sizes of the hidden layers, in order. An empty list makes a linear model.</summary>
-    /// <value>[128, 64]</value>
-    public IReadOnlyList<int> HiddenLayers { get; set; } = [128, 64];
+    /// <value>[256, 128]</value>
+    public IReadOnlyList<int> HiddenLayers { get; set; } = [256, 128];
 
     /// <summary>What follows each hidden layer.</summary>
     /// <value><see cref="NetworkActivation.Relu"/></value>
@@ -63,7 +63,7 @@ public abstract class NeuralNetworkOptions
 
     /// <summary>The pull of weight matrices towards 0, at least 0: decoupled for AdamW, an L2 penalty for SGD. Biases and normalisation are left alone.</summary>
     /// <value>
-    /// null: for AdamW so that the weights forget over five epochs, whatever the number of rows (Wang and Aitchison, "How to set
+    /// null: for AdamW so that the weights forget over eight epochs, whatever the number of rows (Wang and Aitchison, "How to set
     /// AdamW's weight decay as you scale model and dataset size", 2024, arXiv:2405.13698); for SGD 0.0001.
     /// </value>
     public double? WeightDecay { get; set; }
