@@ -33,7 +33,6 @@ internal sealed class DeviceTensors : IDisposable
     /// <exception cref="TrainingException">The device is not there.</exception>
     public static unsafe DeviceTensors Create(RankStart start, SharedSegment segment, long length)
     {
-        var device = start.Device == DeviceKind.Cuda ? torch.device(DeviceType.CUDA, start.DeviceIndex) : CPU;
         if (start.Device == DeviceKind.Cuda && (!cuda.is_available() || start.DeviceIndex >= cuda.device_count()))
         {
             throw new TrainingException(new JobFailure
@@ -45,6 +44,8 @@ internal sealed class DeviceTensors : IDisposable
             });
         }
 
+        // Made after the check: without a CUDA build, naming the device already throws.
+        var device = start.Device == DeviceKind.Cuda ? torch.device(DeviceType.CUDA, start.DeviceIndex) : CPU;
         return new DeviceTensors(
             TorchMemory.Wrap(segment.Parameters, length).DetachFromDisposeScope(),
             TorchMemory.Wrap(segment.Gradients(segment.Rank), length).DetachFromDisposeScope(), device);

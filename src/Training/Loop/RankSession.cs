@@ -1,11 +1,11 @@
+using Google.Protobuf;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
-using MLDistributed.Protocol.Onnx;
-using Google.Protobuf;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
 using TorchSharp;
 
 namespace MLDistributed.Training.Loop;
@@ -21,6 +21,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         try
         {
             stop.ThrowIfCancellationRequested();
+            NativeLoading.EnsureLoaded();
             torch.set_num_threads(environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var layout = FlatLayout.Of(Spec.Module.Mlp);
             using var training = new DatasetFile(start.DatasetPath);

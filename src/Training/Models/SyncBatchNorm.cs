@@ -15,6 +15,7 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
     public const float Epsilon = 1e-5f;
     private const float Momentum = 0.1f;
     private static readonly Scalar s_epsilon = Epsilon;
+    private static readonly long[] s_rowAxis = [0];
 
     private readonly double[] _mine = new double[2 * features];
     private readonly double[] _all = new double[2 * features * collective.WorldSize];
@@ -36,10 +37,10 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
         using (no_grad())
         {
             var rows = input.shape[0];
-            var localMean = rows > 0 ? input.mean([0L]) : zeros(features, device: input.device);
+            var localMean = rows > 0 ? input.mean(s_rowAxis) : zeros(features, device: input.device);
             var centered = input.sub(localMean);
             ReadTo(localMean, _mine.AsSpan(0, features));
-            ReadTo(centered.mul(centered).sum(0), _mine.AsSpan(features));
+            ReadTo(centered.mul(centered).sum(s_rowAxis), _mine.AsSpan(features));
             collective.AllGather(_mine, _all);
 
             var mean = new float[features];
@@ -61,8 +62,8 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
         using (no_grad())
         {
             var gradient = _output!.grad!;
-            var biasGradient = gradient.sum(0);
-            var weightGradient = gradient.mul(_normalized!).sum(0);
+            var biasGradient = gradient.sum(s_rowAxis);
+            var weightGradient = gradient.mul(_normalized!).sum(s_rowAxis);
             ReadTo(biasGradient, _sums.AsSpan(0, features));
             ReadTo(weightGradient, _sums.AsSpan(features));
             Bias!.add_(biasGradient);

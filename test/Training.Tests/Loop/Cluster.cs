@@ -1,0 +1,130 @@
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using MLDistributed.Training;
+using MLDistributed.Training.Loop;
+
+namespace Training.Tests.Loop;
+
+/// <summary>Trains a job on ranks that are threads.</summary>
+internal static class Cluster
+{
+    public static readonly TimeSpan Bound = TimeSpan.FromSeconds(60);
+
+    public static JobSpec Spec(Action<JobSpec>? change = null)
+    {
+        var spec = new JobSpec
+        {
+            Name = "test",
+            Task = MlTask.Multiclass,
+            Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 5, OutputSize = 3, HiddenSizes = { 16, 12 } } },
+            Data = new DataSpec { RowCount = 0 },
+            Optimizer = new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.05, WeightDecay = 1e-3 },
+            Epochs = 3,
+            GlobalBatchSize = 32,
+            Seed = 11,
+        };
+        change?.Invoke(spec);
+        return spec;
+    }
+
+    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu)
+    {
+        using var folder = new TempFolder();
+        var segment = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N"));
+        var run = new Run(worldSize);
+        var threads = Enumerable.Range(0, worldSize).Where(r => r != missingRank).Select(rank => new Thread(() =>
+        {
+            var start = new RankStart
+            {
+                AttemptId = "attempt",
+                Spec = spec,
+                Rank = rank,
+                WorldSize = worldSize,
+                Device = device,
+                SegmentPath = segment,
+                DatasetPath = dataPath,
+                ValidationDatasetPath = validationPath ?? "",
+                OutputFolder = folder["out"],
+                ResumePath = resumePath ?? "",
+            };
+            var environment = new TrainingEnvironment { ThreadCount = 1, PeerTimeout = missingRank is null ? Bound : TimeSpan.FromMilliseconds(300), WriteOnnx = (_, tensors) => { run.Tensors = tensors; return new ModelProto(); } };
+            try
+            {
+                run.Recorders[rank].OnStarted = onStarted is null ? null : recorder => onStarted(rank, recorder);
+                run.Results[rank] = new RankSession(start, run.Recorders[rank], environment).Run(stop);
+            }
+            catch (Exception e)
+            {
+                run.Failures[rank] = e;
+            }
+        })).ToArray();
+        foreach (var thread in threads)
+            thread.Start();
+        foreach (var thread in threads)
+            Assert.IsTrue(thread.Join(Bound), "A rank hangs.");
+        Assert.IsFalse(File.Exists(segment), "The segment was left behind.");
+        run.CopyFiles();
+        return run;
+    }
+
+    public static Run ShouldSucceed(this Run run)
+    {
+        foreach (var failure in run.Failures)
+            Assert.IsNull(failure, failure?.ToString());
+        return run;
+    }
+}
+
+/// <summary>What a run left.</summary>
+internal sealed class Run(int worldSize)
+{
+    public Recorder[] Recorders { get; } = [.. Enumerable.Range(0, worldSize).Select(_ => new Recorder())];
+
+    public RankResult?[] Results { get; } = new RankResult?[worldSize];
+
+    public Exception?[] Failures { get; } = new Exception?[worldSize];
+
+    public IReadOnlyDictionary<string, float[]> Tensors { get; set; } = new Dictionary<string, float[]>();
+
+    public byte[] Weights { get; private set; } = [];
+
+    public JobResult Result => Results[0]!.Result!;
+
+    public double[] Losses => [.. Recorders[0].Losses.Select(l => l.Loss)];
+
+    public void CopyFiles()
+    {
+        if (Results[0]?.Files.TryGetValue(ArtifactName.Weights, out var path) == true)
+            Weights = File.ReadAllBytes(path);
+    }
+
+    public float[] AllWeights() => [.. Tensors.OrderBy(t => t.Key, StringComparer.Ordinal).SelectMany(t => t.Value)];
+}
+
+/// <summary>Notes what a rank reports; copies its checkpoints.</summary>
+internal sealed class Recorder : IRankReporter
+{
+    public Action<Recorder>? OnStarted { get; set; }
+
+    public Action<Recorder>? OnEpoch { get; set; }
+
+    public List<StepLoss> Losses { get; } = [];
+
+    public List<EpochEnded> Epochs { get; } = [];
+
+    public List<(int Epoch, byte[] Content)> Checkpoints { get; } = [];
+
+    public void Started() => OnStarted?.Invoke(this);
+
+    public void Progress(Progress progress) => Losses.AddRange(progress.Recent);
+
+    public void Epoch(EpochEnded epoch)
+    {
+        Epochs.Add(epoch);
+        OnEpoch?.Invoke(this);
+    }
+
+    public void Checkpoint(string path, int epoch, long step) => Checkpoints.Add((epoch, File.ReadAllBytes(path)));
+
+    public void Log(LogLine line) { }
+}

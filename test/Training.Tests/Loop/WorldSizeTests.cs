@@ -1,0 +1,75 @@
+using MLDistributed.Protocol;
+
+namespace Training.Tests.Loop;
+
+/// <summary>The same model on any number of ranks.</summary>
+[TestClass]
+public sealed class WorldSizeTests
+{
+    private static readonly Dictionary<string, Action<JobSpec>> s_cases = new()
+    {
+        ["plain"] = _ => { },
+        ["dropout"] = s => s.Module.Mlp.Dropout = 0.3,
+        ["batch norm"] = s => s.Module.Mlp.Normalization = LayerNormalization.Batch,
+        ["layer norm, gelu"] = s => (s.Module.Mlp.Normalization, s.Module.Mlp.Activation) = (LayerNormalization.Layer, Activation.Gelu),
+        ["dropout, batch norm, adamw, clipping, cosine, smoothing, class weights"] = s =>
+        {
+            s.Module.Mlp.Dropout = 0.2;
+            s.Module.Mlp.Normalization = LayerNormalization.Batch;
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 2e-3, WeightDecay = 0.01 };
+            s.GradientClipNorm = 0.5;
+            s.Schedule = new ScheduleSpec { Kind = ScheduleKind.Cosine, WarmupFraction = 0.1 };
+            s.LabelSmoothing = 0.1;
+            s.ClassWeights.Add([1f, 2f, 0.5f]);
+        },
+        ["weights, validation"] = s => s.Data.ValidationFraction = 0.2,
+        ["linear model"] = s => s.Module.Mlp.HiddenSizes.Clear(),
+    };
+
+    public static IEnumerable<object[]> Cases => s_cases.Keys.Select(k => new object[] { k });
+
+    [TestMethod, DynamicData(nameof(Cases))]
+    public void Train_OnOneToFourRanks_LossesAreTheSame(string name)
+    {
+        using var folder = new TempFolder();
+        // 650 rows of 32: the last step has 10, and with 4 ranks an uneven split.
+        Datasets.WriteClouds(folder["data"], 650, name.StartsWith("weights", StringComparison.Ordinal) ? i => 0.5f + i % 4 : null);
+        var spec = Cluster.Spec(s => s.Epochs = 10);
+        s_cases[name](spec);
+        var one = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        Assert.HasCount(one.Result.Steps > 200 ? (int)one.Result.Steps : 170, one.Losses);
+        Assert.IsLessThan(one.Losses[0] * 0.95, one.Losses[^5..].Average(), "Nothing was learnt.");
+        foreach (var world in new[] { 2, 3, 4 })
+        {
+            var run = Cluster.Train(spec, world, folder["data"]).ShouldSucceed();
+            Assert.HasCount(one.Losses.Length, run.Losses);
+            for (var step = 0; step < Math.Min(200, one.Losses.Length); step++)
+                Assert.AreEqual(one.Losses[step], run.Losses[step], 1e-4 * Math.Abs(one.Losses[step]), $"{world} ranks, step {step}");
+            CollectionAssert.AreEqual(Enumerable.Range(1, one.Losses.Length).Select(i => (long)i).ToArray(), run.Recorders[0].Losses.Select(l => l.Step).ToArray());
+        }
+    }
+
+    [TestMethod]
+    public void Train_FewerRowsThanRanks_IsTheSame()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 34);
+        var spec = Cluster.Spec(s => s.Module.Mlp.Normalization = LayerNormalization.Batch);
+        var one = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var four = Cluster.Train(spec, 4, folder["data"]).ShouldSucceed();
+        for (var step = 0; step < one.Losses.Length; step++)
+            Assert.AreEqual(one.Losses[step], four.Losses[step], 1e-4 * Math.Abs(one.Losses[step]));
+    }
+
+    [TestMethod]
+    public void Train_Twice_GivesTheSameBits()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 200);
+        var spec = Cluster.Spec(s => s.Module.Mlp.Dropout = 0.2);
+        var first = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        var second = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        Assert.IsNotEmpty(first.Weights);
+        CollectionAssert.AreEqual(first.Weights, second.Weights);
+    }
+}
