@@ -16,13 +16,13 @@ public sealed class AutomaticOptionsTests
     [TestMethod]
     [DataRow(3_200L, 32)]
     [DataRow(320_000L, 256)]
-    public void WeightDecay_OfAdamW_ForgetsOverEightEpochs(long rows, int batchSize)
+    public void WeightDecay_OfAdamW_ForgetsOverFiveEpochs(long rows, int batchSize)
     {
         var optimizer = new OptimizerSpec { LearningRate = 3e-3, Adamw = new AdamWSpec() };
 
         var stepsToForget = 1 / (optimizer.LearningRate * AutomaticOptions.WeightDecay(optimizer, rows, batchSize));
 
-        Assert.AreEqual(8 * rows / (double)batchSize, stepsToForget, 1e-6);
+        Assert.AreEqual(5 * rows / (double)batchSize, stepsToForget, 1e-6);
     }
 
     [TestMethod]

@@ -9,7 +9,7 @@ internal static class AutomaticOptions
     public const int SmallestBatch = 32;
     private const int LargestBatch = 256;
     private const int StepsPerEpoch = 40;
-    private const double ForgettingEpochs = 8;
+    private const double ForgettingEpochs = 5;
     private const double SgdWeightDecay = 1e-4;
 
     /// <summary>Fills in what was left open, once the rows are counted.</summary>
