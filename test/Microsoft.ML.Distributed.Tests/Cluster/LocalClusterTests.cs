@@ -119,7 +119,7 @@ public sealed class LocalClusterTests
         environment.Remove("DOTNET_ROOT");
 
         CollectionAssert.AreEquivalent(
-            new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "1", ["HOME"] = "/h" },
+            new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "1", ["DOTNET_EnableDiagnostics"] = "0", ["HOME"] = "/h" },
             environment);
     }
 

@@ -103,7 +103,7 @@ public sealed class CoordinatorLinkTests
     {
         await using var fixture = await AgentFixture.CreateAsync();
         Directory.CreateDirectory(fixture.WorkFolder);
-        await File.WriteAllTextAsync(Path.Combine(fixture.WorkFolder, "credential.json"), """{"WorkerId":"w0","Credential":"of another coordinator"}""");
+        await File.WriteAllTextAsync(Path.Combine(fixture.WorkFolder, "credential.json"), """{"WorkerId":"w0","Credential":"of-another-coordinator"}""");
         fixture.StartAgent(slots: 1, token: "t2");
 
         Assert.AreEqual("w1", (await fixture.Coordinator.HearAsync(m => m.Hello)).WorkerId);
