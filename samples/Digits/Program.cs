@@ -14,7 +14,9 @@ var pipeline = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Numb
     .Append(ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
     {
         FeatureColumnName = nameof(Digit.Pixels),
-        HiddenLayers = [256, 128],
+        Epochs = 50,
+        Dropout = 0.2,
+        LabelSmoothing = 0.1,
         Progress = new ConsoleProgress(),
         CancellationToken = cancellation.Token,
     }))
