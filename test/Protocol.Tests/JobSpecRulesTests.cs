@@ -14,6 +14,7 @@ public sealed class JobSpecRulesTests
         (s => s.LabelSmoothing = 1, "LabelSmoothing is 1"),
         (s => s.Data.ValidationFraction = 1.5, "ValidationFraction is 1.5"),
         (s => s.Module.Mlp.HiddenSizes.Add(0), "HiddenLayers is [8, 0]"),
+        (s => s.Module.Mlp.HiddenSizes.Add([int.MaxValue, int.MaxValue]), "HiddenLayers is [8, 2147483647, 2147483647], which makes 4,611,686,0"),
         (s => s.Module.Mlp.Dropout = -0.1, "Dropout is -0.1"),
         (s => s.Module.Mlp.OutputSize = 1, "Output size is 1"),
         (s => s.Module = null, "Module is not set"),

@@ -2,7 +2,7 @@ using System.Runtime.InteropServices;
 
 namespace MLDistributed.Collectives.SharedMemory;
 
-/// <summary>Waits on a word of shared memory without burning a core (futex(2) on Linux; elsewhere yields).</summary>
+/// <summary>Waits on a word of shared memory without burning a core: futex(2) on Linux; elsewhere it yields the core.</summary>
 internal static unsafe partial class Futex
 {
     private const int Wait = 0;
@@ -15,10 +15,17 @@ internal static unsafe partial class Futex
         _ => 0,
     };
 
+    /// <summary>Whether the system has it.</summary>
+    public static bool IsSupported => s_number != 0;
+
     /// <summary>Returns when the word is woken or differs from <paramref name="expected"/>, after the time, or for no reason.</summary>
-    public static void WaitWhile(int* word, int expected, TimeSpan atMost)
+    /// <param name="word">In shared memory.</param>
+    /// <param name="expected">The value to sleep on.</param>
+    /// <param name="atMost">Less than a second.</param>
+    /// <param name="native">False: as on a system without futexes.</param>
+    public static void WaitWhile(int* word, int expected, TimeSpan atMost, bool native)
     {
-        if (s_number == 0)
+        if (!native)
         {
             Thread.Yield();
             return;
@@ -31,7 +38,7 @@ internal static unsafe partial class Futex
     /// <summary>Wakes all who wait on the word, in any process.</summary>
     public static void WakeAll(int* word)
     {
-        if (s_number != 0)
+        if (IsSupported)
             Syscall(s_number, word, Wake, int.MaxValue, null, null, 0);
     }
 

@@ -30,4 +30,7 @@ public sealed record SegmentOptions
     /// <summary>Bytes a rank for the copies that the operations of <see cref="ICollective"/> make; longer values go through in pieces.</summary>
     /// <value>256 KiB</value>
     public int StagingBytes { get; init; } = 256 << 10;
+
+    // Tests turn it off to wait as systems without futexes do.
+    internal bool UseFutex { get; init; } = true;
 }

@@ -18,13 +18,15 @@ public sealed unsafe class SharedBarrier
     private readonly int _rank;
     private readonly int _worldSize;
     private readonly long _spinTicks;
+    private readonly bool _native;
 
-    internal SharedBarrier(SegmentHeader* header, RankSlot* slots, int rank, int worldSize)
+    internal SharedBarrier(SegmentHeader* header, RankSlot* slots, int rank, int worldSize, bool native)
     {
         _header = header;
         _slots = slots;
         _rank = rank;
         _worldSize = worldSize;
+        _native = native;
         // With fewer cores than ranks, spinning keeps the awaited rank from running.
         _spinTicks = worldSize <= Environment.ProcessorCount ? Stopwatch.Frequency * SpinMicroseconds / 1_000_000 : 0;
     }
@@ -85,7 +87,7 @@ public sealed unsafe class SharedBarrier
                 var left = timeout - Stopwatch.GetElapsedTime(started);
                 if (left <= TimeSpan.Zero)
                     throw TimedOut(phase, timeout);
-                Futex.WaitWhile(&_header->Phase, phase, left < s_nap ? left : s_nap);
+                Futex.WaitWhile(&_header->Phase, phase, left < s_nap ? left : s_nap, _native);
             }
         }
         finally

@@ -3,6 +3,9 @@ namespace MLDistributed.Protocol;
 /// <summary>What a job's specification must satisfy, checked by the client before data is sent and by the coordinator again.</summary>
 public static class JobSpecRules
 {
+    /// <summary>The most parameters of a module: an ONNX file, as every protobuf message, holds 2 GiB.</summary>
+    public const long MaxParameters = 500_000_000;
+
     /// <summary>All that is wrong, each a sentence that names the option, its value and what was expected; empty when valid.</summary>
     public static IReadOnlyList<string> Validate(JobSpec spec)
     {
@@ -51,7 +54,18 @@ public static class JobSpecRules
             AtLeast("Input size", mlp.InputSize, 1);
             AtLeast("Output size", mlp.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
             Check(mlp.HiddenSizes.All(h => h >= 1), $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.");
+            var parameters = Parameters(mlp);
+            Check(parameters <= MaxParameters, $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {MaxParameters:N0}: an ONNX file holds 2 GiB.");
             Fraction("Dropout", mlp.Dropout);
+        }
+
+        // Weights and biases; the sum of products of int's stays within 128 bits.
+        static Int128 Parameters(MlpSpec mlp)
+        {
+            var (sum, inputs) = (Int128.Zero, (Int128)mlp.InputSize);
+            foreach (var size in mlp.HiddenSizes.Append(mlp.OutputSize))
+                (sum, inputs) = (sum + (inputs + 1) * size, size);
+            return sum;
         }
 
         void CheckData(DataSpec? data, MlpSpec? mlp)

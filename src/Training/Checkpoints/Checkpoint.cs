@@ -18,26 +18,58 @@ internal static unsafe class Checkpoint
     private const string BestBuffers = "best.buffers";
 
     /// <summary>Writes a checkpoint on rank 0; the others bring their optimizer state. All ranks call it.</summary>
-    public static void Write(string path, RankState state, TrainingPosition position)
+    /// <returns>Why there is no file, on rank 0; null when there is.</returns>
+    public static Exception? Write(string path, RankState state, TrainingPosition position)
     {
-        using var writer = state.IsFirst ? new SafetensorsWriter(path, Tensors(state), position.ToMetadata()) : null;
-        writer?.Write(state.Parameters, state.Layout.ParameterLength);
-        writer?.Write(state.Model.Buffers);
-        foreach (var (_, values) in state.Strategy.Optimizer.State)
+        SafetensorsWriter? writer = null;
+        Exception? failure = null;
+        if (state.IsFirst)
+            Try(() => writer = new SafetensorsWriter(path, Tensors(state), position.ToMetadata()));
+        using (writer)
         {
-            var all = state.Strategy.BeginGather(values);
-            writer?.Write(all, state.Layout.ParameterLength);
-            state.Strategy.EndGather();
+            Try(() =>
+            {
+                writer?.Write(state.Parameters, state.Layout.ParameterLength);
+                writer?.Write(state.Model.Buffers);
+            });
+            // All ranks meet here, also when the disk is full: what cannot be written is left out.
+            foreach (var (_, values) in state.Strategy.Optimizer.State)
+            {
+                var all = state.Strategy.BeginGather(values);
+                Try(() => writer?.Write(all, state.Layout.ParameterLength));
+                state.Strategy.EndGather();
+            }
+
+            Try(() =>
+            {
+                if (state.Best is { } best)
+                {
+                    writer?.Write(best.Parameters);
+                    writer?.Write(best.Buffers);
+                }
+
+                writer?.Complete();
+            });
         }
 
-        if (state.Best is { } best)
-        {
-            writer?.Write(best.Parameters);
-            writer?.Write(best.Buffers);
-        }
+        return failure;
 
-        writer?.Complete();
+        void Try(Action write)
+        {
+            try
+            {
+                if (failure is null)
+                    write();
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                failure = e;
+            }
+        }
     }
+
+    /// <summary>What a checkpoint takes on the disk.</summary>
+    public static long Bytes(RankState state) => Tensors(state).Sum(t => t.Shape.Aggregate((long)sizeof(float), (a, b) => a * b));
 
     /// <summary>Reads a checkpoint: rank 0 the parameters, every rank its slice of the optimizer state. The caller lets the ranks meet afterwards.</summary>
     /// <exception cref="FormatException">The file is not this job's checkpoint.</exception>

@@ -22,12 +22,21 @@ internal sealed class SafetensorsWriter : IDisposable
     {
         _path = path;
         _temporary = path + ".part";
-        _stream = new FileStream(_temporary, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1 << 16);
+        // Without a buffer: closing has nothing to write, so that it cannot fail on a full disk.
+        _stream = new FileStream(_temporary, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 0);
         var header = Header(tensors, metadata);
         Span<byte> length = stackalloc byte[sizeof(ulong)];
         BinaryPrimitives.WriteUInt64LittleEndian(length, (ulong)header.Length);
-        _stream.Write(length);
-        _stream.Write(header);
+        try
+        {
+            _stream.Write(length);
+            _stream.Write(header);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     /// <summary>Appends data of the next tensor or of a part of it.</summary>

@@ -24,6 +24,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             NativeLoading.EnsureLoaded();
             torch.set_num_threads(environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var layout = FlatLayout.Of(Spec.Module.Mlp);
+            MemoryNeeds.Of(Spec, layout, start.WorldSize).Check(environment.MemoryBytes);
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
@@ -75,7 +76,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
                 Initialization.Fill(state.Layout, Spec.Module.Mlp, Spec.Seed, state.Parameters);
         }
 
-        state.Collective.Barrier();
+        // Rank 0 may have read gigabytes meanwhile.
+        state.Collective.Segment.Barrier.Wait(environment.StartTimeout);
         state.Tensors.PullParameters();
         return position;
     }
@@ -83,6 +85,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     private RankResult Finish(RankState state, TrainingPosition position)
     {
         var weights = state.Best ?? state.CopyWeights();
+        CheckFinite(state.Layout, weights, position);
         var files = new Dictionary<string, string>
         {
             [ArtifactName.Weights] = Path.Combine(start.OutputFolder, ArtifactName.Weights),
@@ -98,6 +101,25 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         using (var onnx = File.Create(files[ArtifactName.Onnx]))
             environment.WriteOnnx(Spec, weights.ByName(state.Layout)).WriteTo(onnx);
         return new RankResult(Result(position), files);
+    }
+
+    // The loss is looked at before each update: what the last one did shows here alone.
+    private void CheckFinite(FlatLayout layout, ModelWeights weights, TrainingPosition position)
+    {
+        foreach (var (name, values) in weights.ByName(layout))
+        {
+            var at = values.AsSpan().IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
+            if (at < 0)
+                continue;
+            throw new TrainingException(new JobFailure
+            {
+                Kind = FailureKind.Training,
+                Rank = start.Rank,
+                Step = position.Step,
+                Message = $"Weights \"{name}\" hold {values[at]} at element {at} after the last step, {position.Step}, with learning rate {Spec.Optimizer.LearningRate:G4}, expected finite numbers. " +
+                    "Lower the learning rate, or add gradient clipping.",
+            });
+        }
     }
 
     private JobResult Result(TrainingPosition position)
@@ -128,7 +150,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         WorldSize = start.WorldSize,
         Length = length,
         RunId = start.AttemptId,
-        RendezvousTimeout = environment.PeerTimeout,
+        RendezvousTimeout = environment.StartTimeout,
         Timeout = environment.PeerTimeout,
     };
 

@@ -11,6 +11,12 @@ internal sealed record TrainingEnvironment
     /// <summary>How long a silent rank is waited for. The last resort: the agent notices a dead one at once.</summary>
     public TimeSpan PeerTimeout { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>How long ranks wait for one another before the first step: data sets and checkpoints may come from slow disks.</summary>
+    public TimeSpan StartTimeout { get; init; } = TimeSpan.FromMinutes(15);
+
+    /// <summary>Memory that this machine or container has.</summary>
+    public long MemoryBytes { get; init; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
     /// <summary>Threads of libtorch in this process; null: what OMP_NUM_THREADS says, or this rank's part of the cores.</summary>
     public int? ThreadCount { get; init; }
 

@@ -28,7 +28,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 stop.ThrowIfCancellationRequested();
                 var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
                 var (totals, rows) = Step(rowAt, step, rate);
-                ThrowIfNotFinite(totals, rate);
+                ThrowIfNotFinite(totals, rate, position.Step + 1);
                 (lossSum, weightSum) = (lossSum + totals.Loss * totals.WeightSum, weightSum + totals.WeightSum);
                 position.Step++;
                 _progress?.Step(epoch, position.Step, totals.Loss, rate, rows);
@@ -106,12 +106,23 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
     private void WriteCheckpoint()
     {
         var path = Path.Combine(state.Start.OutputFolder, $"checkpoint-{position.Epoch:D6}.safetensors");
-        Checkpoint.Write(path, state, position);
-        if (state.IsFirst)
+        var failure = Checkpoint.Write(path, state, position);
+        if (failure is not null)
+        {
+            reporter.Log(new LogLine
+            {
+                Level = LogLevel.Warning,
+                Message = $"Checkpoint of epoch {position.Epoch} (step {position.Step}) could not be written ({failure.Message}), expected room for {Checkpoint.Bytes(state) / 1048576.0:N1} MiB in the worker's folder. " +
+                    "Training goes on; after a failure it would start from the checkpoint before. Free some space.",
+            });
+        }
+        else if (state.IsFirst)
+        {
             reporter.Checkpoint(path, position.Epoch, position.Step);
+        }
     }
 
-    private void ThrowIfNotFinite(StepTotals totals, double rate)
+    private void ThrowIfNotFinite(StepTotals totals, double rate, long step)
     {
         if (totals.FirstNonFiniteRank < 0)
             return;
@@ -120,8 +131,8 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
             {
                 Kind = FailureKind.Training,
                 Rank = totals.FirstNonFiniteRank,
-                Step = position.Step,
-                Message = $"Loss is {(double.IsFinite(totals.Loss) ? double.NaN : totals.Loss)} at step {position.Step} of {state.TotalSteps} (epoch {position.Epoch}) on rank {totals.FirstNonFiniteRank} with learning rate {rate:G4}, expected a finite number. " +
+                Step = step,
+                Message = $"Loss is {(double.IsFinite(totals.Loss) ? double.NaN : totals.Loss)} at step {step} of {state.TotalSteps} (epoch {position.Epoch + 1}) on rank {totals.FirstNonFiniteRank} with learning rate {rate:G4}, expected a finite number. " +
                     "Lower the learning rate, add warm-up or gradient clipping, or look for extreme values in the data.",
             },
             isBystander: totals.FirstNonFiniteRank != state.Start.Rank);

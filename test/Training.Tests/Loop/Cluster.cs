@@ -27,11 +27,12 @@ internal static class Cluster
         return spec;
     }
 
-    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu)
+    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu, Action<string>? prepareOutput = null, Func<(int Rank, TrainingEnvironment Value), TrainingEnvironment>? configure = null)
     {
         using var folder = new TempFolder();
         var segment = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N"));
         var run = new Run(worldSize);
+        prepareOutput?.Invoke(Directory.CreateDirectory(folder["out"]).FullName);
         var threads = Enumerable.Range(0, worldSize).Where(r => r != missingRank).Select(rank => new Thread(() =>
         {
             var start = new RankStart
@@ -47,7 +48,8 @@ internal static class Cluster
                 OutputFolder = folder["out"],
                 ResumePath = resumePath ?? "",
             };
-            var environment = new TrainingEnvironment { ThreadCount = 1, PeerTimeout = missingRank is null ? Bound : TimeSpan.FromMilliseconds(300), WriteOnnx = (_, tensors) => { run.Tensors = tensors; return new ModelProto(); } };
+            var environment = new TrainingEnvironment { ThreadCount = 1, PeerTimeout = Bound, StartTimeout = missingRank is null ? Bound : TimeSpan.FromMilliseconds(300), WriteOnnx = (_, tensors) => { run.Tensors = tensors; return new ModelProto(); } };
+            environment = configure?.Invoke((rank, environment)) ?? environment;
             try
             {
                 run.Recorders[rank].OnStarted = onStarted is null ? null : recorder => onStarted(rank, recorder);
@@ -126,5 +128,7 @@ internal sealed class Recorder : IRankReporter
 
     public void Checkpoint(string path, int epoch, long step) => Checkpoints.Add((epoch, File.ReadAllBytes(path)));
 
-    public void Log(LogLine line) { }
+    public List<LogLine> Logs { get; } = [];
+
+    public void Log(LogLine line) => Logs.Add(line);
 }

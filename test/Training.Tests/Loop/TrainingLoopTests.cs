@@ -81,8 +81,9 @@ public sealed class TrainingLoopTests
         for (var rank = 0; rank < world; rank++)
         {
             Assert.AreEqual(FailureKind.Training, failures[rank].Failure.Kind);
+            Assert.IsGreaterThan(0, failures[rank].Failure.Step);
             Assert.AreEqual(failures[rank].Failure.Rank != rank, failures[rank].IsBystander);
-            StringAssert.Contains(failures[rank].Message, $"at step {failures[rank].Failure.Step} of 9 (epoch 0) on rank {failures[rank].Failure.Rank} with learning rate 0.25");
+            StringAssert.Contains(failures[rank].Message, $"at step {failures[rank].Failure.Step} of 9 (epoch 1) on rank {failures[rank].Failure.Rank} with learning rate 0.25");
         }
     }
 

@@ -1,0 +1,38 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Models;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>What a job's parameters take of a host's memory: activations and batches, which are small beside them, come on top.</summary>
+/// <param name="ParameterCount">Floats of the module.</param>
+/// <param name="SharedBytes">Parameters once, gradients once a rank.</param>
+/// <param name="StateBytes">The optimizer's state, over all ranks together.</param>
+/// <param name="CopyBytes">The weights that rank 0 keeps or writes, and their ONNX form.</param>
+/// <param name="WorldSize">Ranks.</param>
+internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long StateBytes, long CopyBytes, int WorldSize)
+{
+    private const double GiB = 1 << 30;
+
+    public long TotalBytes => checked(SharedBytes + StateBytes + CopyBytes);
+
+    /// <summary>The needs of a job on a number of ranks.</summary>
+    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize)
+    {
+        checked
+        {
+            var bytes = layout.ParameterLength * sizeof(float);
+            var states = spec.Optimizer.Adamw is not null ? 2 : spec.Optimizer.Sgd?.Momentum > 0 ? 1 : 0;
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + worldSize), bytes * states, bytes * 2, worldSize);
+        }
+    }
+
+    /// <exception cref="FormatException">The job does not fit.</exception>
+    public void Check(long memoryBytes)
+    {
+        if (TotalBytes <= memoryBytes)
+            return;
+        throw new FormatException(
+            $"Module with {ParameterCount:N0} parameters takes {TotalBytes / GiB:N1} GiB on {WorldSize} ranks ({SharedBytes / GiB:N1} shared, {StateBytes / GiB:N1} optimizer state, {CopyBytes / GiB:N1} copies), " +
+            $"expected at most the {memoryBytes / GiB:N1} GiB of this machine. Make HiddenLayers smaller, or use fewer ranks (MaxRanks).");
+    }
+}

@@ -1,0 +1,129 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training;
+using MLDistributed.Training.Loop;
+using MLDistributed.Training.Models;
+
+namespace Training.Tests.Loop;
+
+/// <summary>Full disks, slow disks, small data, numbers out of range.</summary>
+[TestClass]
+public sealed class HardTimesTests
+{
+    [TestMethod, DataRow(1, false), DataRow(3, true)]
+    public void Checkpoint_CannotBeWritten_IsAWarningAndTrainingGoesOn(int world, bool diskFull)
+    {
+        if (diskFull && !File.Exists("/dev/full"))
+            Assert.Inconclusive("This system has no /dev/full, the disk that is always full.");
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+        var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 });
+        var whole = Cluster.Train(spec, world, folder["data"]).ShouldSucceed();
+        var run = Cluster.Train(spec, world, folder["data"], prepareOutput: output =>
+        {
+            var part = Path.Combine(output, "checkpoint-000001.safetensors.part");
+            if (diskFull)
+                File.CreateSymbolicLink(part, "/dev/full");
+            else
+                Directory.CreateDirectory(part);
+        }).ShouldSucceed();
+        var warning = run.Recorders[0].Logs.Single();
+        Assert.AreEqual(LogLevel.Warning, warning.Level);
+        StringAssert.Contains(warning.Message, "Checkpoint of epoch 1 (step 4) could not be written (");
+        CollectionAssert.AreEqual(new[] { 2 }, run.Recorders[0].Checkpoints.Select(c => c.Epoch).ToArray());
+        CollectionAssert.AreEqual(whole.Weights, run.Weights);
+    }
+
+    [TestMethod]
+    public void Start_RankThatIsLongerThanAStepMayBe_IsWaitedFor()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 60);
+        using var late = new ManualResetEventSlim();
+        var limit = TimeSpan.FromSeconds(2);
+        var run = Cluster.Train(Cluster.Spec(), 2, folder["data"], configure: e =>
+        {
+            // A data set on a slow disk: the other rank waits longer than it would in a step.
+            if (e.Rank == 1)
+                late.Wait(1.5 * limit);
+            return e.Value with { PeerTimeout = limit };
+        });
+        run.ShouldSucceed();
+    }
+
+    [TestMethod, DataRow(1), DataRow(2), DataRow(3)]
+    public void Train_BatchOfFewerRowsThanRanks_IsTheSame(int batchSize)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 25, i => 1 + i % 2);
+        var spec = Cluster.Spec(s =>
+        {
+            s.GlobalBatchSize = batchSize;
+            s.Module.Mlp.Dropout = 0.2;
+            s.Module.Mlp.Normalization = batchSize == 1 ? LayerNormalization.Layer : LayerNormalization.Batch;
+            s.Optimizer.LearningRate = 0.003;
+        });
+        var one = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var five = Cluster.Train(spec, 5, folder["data"]).ShouldSucceed();
+        Assert.HasCount(one.Losses.Length, five.Losses);
+        for (var step = 0; step < one.Losses.Length; step++)
+            Assert.AreEqual(one.Losses[step], five.Losses[step], 1e-3 * Math.Abs(one.Losses[step]) + 1e-5);
+    }
+
+    [TestMethod]
+    public void Validate_FewerRowsThanRanks_IsTheSame()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+        Datasets.WriteClouds(folder["validation"], 2, seed: 9);
+        var one = Cluster.Train(Cluster.Spec(), 1, folder["data"], validationPath: folder["validation"]).ShouldSucceed();
+        var five = Cluster.Train(Cluster.Spec(), 5, folder["data"], validationPath: folder["validation"]).ShouldSucceed();
+        for (var epoch = 0; epoch < 3; epoch++)
+            Assert.AreEqual(one.Result.History[epoch].ValidationLoss, five.Result.History[epoch].ValidationLoss, 1e-4);
+    }
+
+    [TestMethod, DataRow(1), DataRow(2)]
+    public void Finish_WeightsThatAreNotFinite_AreRefused(int world)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 32);
+        // One step: its loss is finite, its update is not.
+        var spec = Cluster.Spec(s =>
+        {
+            s.Epochs = 1;
+            s.Optimizer = new OptimizerSpec { Sgd = new SgdSpec(), LearningRate = 1e300 };
+        });
+        var failure = ((TrainingException)Cluster.Train(spec, world, folder["data"]).Failures[0]!).Failure;
+        Assert.AreEqual(FailureKind.Training, failure.Kind);
+        Assert.AreEqual(1, failure.Step);
+        StringAssert.Contains(failure.Message, "after the last step, 1, with learning rate 1E+300, expected finite numbers");
+    }
+
+    [TestMethod]
+    public void Start_ModuleLargerThanTheMemory_IsRefusedWithItsSizes()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 32);
+        var spec = Cluster.Spec(s =>
+        {
+            s.Module.Mlp.HiddenSizes.Clear();
+            s.Module.Mlp.HiddenSizes.Add([10_000, 30_000]);
+        });
+        var run = Cluster.Train(spec, 2, folder["data"], configure: e => e.Value with { MemoryBytes = 6L << 30 });
+        foreach (var failure in run.Failures.Cast<TrainingException>())
+        {
+            Assert.AreEqual(FailureKind.Invalid, failure.Failure.Kind);
+            Assert.AreEqual("Module with 300,180,003 parameters takes 6.7 GiB on 2 ranks (3.4 shared, 1.1 optimizer state, 2.2 copies), " +
+                "expected at most the 6.0 GiB of this machine. Make HiddenLayers smaller, or use fewer ranks (MaxRanks).", failure.Message);
+        }
+    }
+
+    [TestMethod]
+    public void MemoryNeeds_OfAdamW_CountTwoMomentsOnceAHost()
+    {
+        var spec = Cluster.Spec(s => s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec() });
+        var layout = FlatLayout.Of(spec.Module.Mlp);
+        var needs = MemoryNeeds.Of(spec, layout, 4);
+        var bytes = layout.ParameterLength * 4;
+        Assert.AreEqual((5 * bytes, 2 * bytes, 2 * bytes), (needs.SharedBytes, needs.StateBytes, needs.CopyBytes));
+    }
+}
