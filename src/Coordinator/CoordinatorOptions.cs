@@ -34,6 +34,13 @@ public sealed class CoordinatorOptions
     /// <value>5 s.</value>
     public TimeSpan StopTimeout { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>
+    /// A worker that accepted an attempt and gives no sign of starting it for this long loses it. Fetching the data is a
+    /// sign; longer than a worker's own limits for loading (2 min), whose reasons say more.
+    /// </summary>
+    /// <value>3 min.</value>
+    public TimeSpan PlacingTimeout { get; init; } = TimeSpan.FromMinutes(3);
+
     /// <summary>Datasets and models that no job used for this long are removed.</summary>
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
@@ -63,6 +70,7 @@ public sealed class CoordinatorOptions
         Positive(nameof(RecoveryTimeout), RecoveryTimeout);
         Positive(nameof(DisconnectGrace), DisconnectGrace);
         Positive(nameof(StopTimeout), StopTimeout);
+        Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
         if (MaxUploadBytes <= 0)
             errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");

@@ -87,6 +87,21 @@ internal sealed partial class ClusterController
     private void FailAttempt(AttemptEntry attempt, JobFailure failure)
     {
         Release(attempt, "failed", failure);
+        GoOnAfter(attempt, failure);
+    }
+
+    /// <summary>Ends an attempt for its job, though not on its worker: its slots stay taken until the worker says that it ended.</summary>
+    private void GiveUp(AttemptEntry attempt, JobFailure failure)
+    {
+        attempt.GivenUpFor = failure;
+        var row = attempt.ToRow(outcome: "given up");
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
+        SendStop(attempt, "the coordinator gave this attempt up");
+        GoOnAfter(attempt, failure);
+    }
+
+    private void GoOnAfter(AttemptEntry attempt, JobFailure failure)
+    {
         if (jobs.Find(attempt.JobId) is not { } job || job.Current != attempt)
             return;
         job.Current = null;
@@ -115,9 +130,11 @@ internal sealed partial class ClusterController
     private void Release(AttemptEntry attempt, string outcome, JobFailure? failure)
     {
         attempt.Worker.Attempts.Remove(attempt.Id);
+        _mustSchedule = true;
+        if (attempt.IsForeign)
+            return;
         var row = attempt.ToRow(Now, outcome, failure);
         journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
-        _mustSchedule = true;
     }
 
     private string? MissingArtifact(JobResult result) => result.Artifacts.FirstOrDefault(a => !blobs.Contains(a.Value.Id)).Key;

@@ -49,9 +49,13 @@ internal sealed partial class ClusterController
         job.CancelReason = reason;
         job.CancelDeadline = Now + options.StopTimeout;
         if (job.Current is null)
+        {
             Cancelled(job, reason);
-        else
-            SendStop(job.Current, reason);
+            return;
+        }
+
+        jobs.Save(job); // a restart must not bring it back to life
+        SendStop(job.Current, reason);
     }
 
     private void Cancelled(JobEntry job, string reason)

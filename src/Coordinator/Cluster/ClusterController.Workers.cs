@@ -25,7 +25,7 @@ internal sealed partial class ClusterController
         foreach (var attempt in worker.Attempts.Values.ToList())
             Reconcile(attempt, hello.RunningAttempts.Contains(attempt.Id));
         foreach (var unknown in hello.RunningAttempts.Where(id => !worker.Attempts.ContainsKey(id)))
-            session.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = unknown, Reason = "the coordinator gave this attempt up" } });
+            Hold(unknown, worker);
         _log.Connected(worker.Host, session.Epoch, worker.Devices.Count);
         _mustSchedule = true;
         return session;
@@ -64,6 +64,7 @@ internal sealed partial class ClusterController
         if (!worker.Attempts.TryGetValue(attemptId, out var attempt))
             return;
         attempt.MissingSince = null;
+        attempt.LastSign = Now;
         if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
             apply(job, attempt);
     }
@@ -83,6 +84,7 @@ internal sealed partial class ClusterController
         if (isWanted && isRunning)
         {
             attempt.MissingSince = null;
+            attempt.LastSign = Now;
             if (job!.CancelReason is { } reason)
                 SendStop(attempt, reason);
             else if (job.State == JobState.Recovering)
@@ -99,8 +101,25 @@ internal sealed partial class ClusterController
         }
         else
         {
-            attempt.Worker.Attempts.Remove(attempt.Id);
+            Release(attempt, "given up", null);
         }
+    }
+
+    // An attempt that the worker runs and nobody here knows: it must end before its slots are given away again.
+    private void Hold(string attemptId, WorkerEntry worker)
+    {
+        var attempt = new AttemptEntry
+        {
+            Id = attemptId,
+            JobId = "",
+            Number = 0,
+            Worker = worker,
+            Slots = [.. worker.Devices.Select(d => d.Slot)],
+            Started = Now,
+            IsForeign = true,
+        };
+        worker.Attempts.Add(attemptId, attempt);
+        SendStop(attempt, "the coordinator does not know this attempt");
     }
 
     private void Lose(WorkerEntry worker, string reason)
@@ -109,8 +128,8 @@ internal sealed partial class ClusterController
         worker.IsLost = true;
         worker.Session?.Close(StatusCode.Unavailable, $"The coordinator gave this worker up: {reason}. Connect again.");
         worker.Session = null;
-        foreach (var attempt in worker.Attempts.Values.ToList())
-            FailAttempt(attempt, Failures.WorkerLost(worker, Sentence(reason)));
+        foreach (var attempt in worker.Attempts.Values.Where(a => a.GivenUpFor is null && !a.IsForeign).ToList())
+            GiveUp(attempt, Failures.WorkerLost(worker, Sentence(reason)));
         _mustSchedule = true;
     }
 

@@ -42,7 +42,8 @@ internal sealed partial class ClusterController(
             FailAttempt(attempt, Failures.WorkerLost(attempt.Worker, $"Worker \"{attempt.Worker.Host}\" reconnected without the attempt, which ended unseen."));
         foreach (var job in jobs.Active.ToList())
             Check(job, now);
-        workers.Forget(now);
+        foreach (var attempt in workers.Forget(now).SelectMany(w => w.Attempts.Values).ToList())
+            Release(attempt, "unknown", null);
         _mustSchedule = true; // for jobs that wait after a failure
     }
 
@@ -58,7 +59,9 @@ internal sealed partial class ClusterController(
     private void Check(JobEntry job, DateTimeOffset now)
     {
         if (job.CancelReason is not null && now >= job.CancelDeadline)
-            Cancelled(job, $"{job.CancelReason}; worker \"{job.Current?.Worker.Host}\" did not confirm within {options.StopTimeout.TotalSeconds:0.#} s");
+            Cancelled(job, job.Current is null ? job.CancelReason : $"{job.CancelReason}; worker \"{job.Current.Worker.Host}\" did not confirm within {options.StopTimeout.TotalSeconds:0.#} s");
+        else if (job is { State: JobState.Placing, Current: { } placed } && now - placed.LastSign > options.PlacingTimeout)
+            GiveUp(placed, Failures.WorkerLost(placed.Worker, $"Worker \"{placed.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
         else if (job.CancelReason is null && job.Watchers == 0 && job.Spec.DisconnectPolicy == DisconnectPolicy.Cancel && now - job.UnwatchedSince > options.DisconnectGrace)
             Cancel(job, $"its submitter was gone for {options.DisconnectGrace.TotalSeconds:0.#} s, and the job's policy is to cancel then");
     }
@@ -93,6 +96,7 @@ internal sealed partial class ClusterController(
             Worker = worker,
             Slots = decision.Slots,
             Started = Now,
+            LastSign = Now,
         };
         job.Current = attempt;
         worker.Attempts.Add(attempt.Id, attempt);

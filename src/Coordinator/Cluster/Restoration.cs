@@ -11,9 +11,11 @@ namespace MLDistributed.Coordinator.Cluster;
 /// Takes the living jobs over from the coordinator's run before. Waiting ones go on waiting; one that ran becomes
 /// Recovering, and Running again when its worker comes back with the attempt.
 /// </summary>
-internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, TimeProvider time, ILogger<Restoration> logger)
+internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, CoordinatorOptions options, ILogger<Restoration> logger)
 {
     private readonly ClusterLog _log = new(logger);
+
+    private DateTimeOffset Now => options.Time.GetUtcNow();
 
     public void Run()
     {
@@ -26,7 +28,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         foreach (var (job, attempt) in restored)
             if (attempt is not null)
                 Await(job, attempt);
-        CloseOthers(context);
+        HoldOthers(context);
         if (restored.Count > 0)
             _log.Restored(restored.Count);
     }
@@ -34,7 +36,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
     private (JobEntry Job, AttemptRow? Attempt) Restore(ClusterDbContext context, JobRow row)
     {
         var job = JobEntry.FromRow(row);
-        job.UnwatchedSince = time.GetUtcNow();
+        job.UnwatchedSince = Now;
         foreach (var stored in context.JobEvents.AsNoTracking().Where(e => e.JobId == row.Id).OrderBy(e => e.Sequence))
         {
             var jobEvent = JobEvent.Parser.ParseFrom(stored.Event);
@@ -54,7 +56,33 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
 
     private void Await(JobEntry job, AttemptRow row)
     {
-        var worker = workers.Restore(row.WorkerId, row.Host, time.GetUtcNow());
+        var attempt = job.Current = Attach(row);
+        if (job.CancelReason is { } reason)
+        {
+            job.CancelDeadline = Now + options.StopTimeout;
+            jobs.Transition(job, JobState.Recovering, $"the coordinator restarted while the job was being cancelled: {reason}");
+            return;
+        }
+
+        jobs.Transition(job, JobState.Recovering, $"the coordinator restarted and waits for worker \"{attempt.Worker.Host}\", which may still be training");
+    }
+
+    // Attempts that were given up before their worker said that they ended: they still hold their slots.
+    private void HoldOthers(ClusterDbContext context)
+    {
+        var living = workers.Attempts().Select(a => a.Id).ToArray();
+        foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null && !living.Contains(a.Id)).ToList())
+        {
+            var attempt = Attach(row);
+            attempt.GivenUpFor = row.Failure is null
+                ? Failures.WorkerLost(attempt.Worker, $"Worker \"{row.Host}\" did not say that the attempt ended.")
+                : JobFailure.Parser.ParseFrom(row.Failure);
+        }
+    }
+
+    private AttemptEntry Attach(AttemptRow row)
+    {
+        var worker = workers.Restore(row.WorkerId, row.Host, Now);
         var attempt = new AttemptEntry
         {
             Id = row.Id,
@@ -63,18 +91,9 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             Worker = worker,
             Slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))],
             Started = row.StartedAt,
+            LastSign = Now,
         };
         worker.Attempts.Add(attempt.Id, attempt);
-        job.Current = attempt;
-        jobs.Transition(job, JobState.Recovering, $"the coordinator restarted and waits for worker \"{worker.Host}\", which may still be training");
-    }
-
-    // Attempts of jobs that ended while their worker had not confirmed.
-    private void CloseOthers(ClusterDbContext context)
-    {
-        var living = workers.Attempts().Select(a => a.Id).ToArray();
-        DateTimeOffset? now = time.GetUtcNow();
-        context.Attempts.Where(a => a.EndedAt == null && !living.Contains(a.Id))
-            .ExecuteUpdate(set => set.SetProperty(a => a.EndedAt, now).SetProperty(a => a.Outcome, "unknown"));
+        return attempt;
     }
 }

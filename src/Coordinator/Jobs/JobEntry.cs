@@ -57,7 +57,7 @@ internal sealed class JobEntry
     public bool IsFinal => JobStates.IsFinal(State);
 
     /// <summary>Waits for a worker.</summary>
-    public bool IsPending => Current is null && State is (JobState.Queued or JobState.Recovering);
+    public bool IsPending => Current is null && CancelReason is null && State is (JobState.Queued or JobState.Recovering);
 
     public JobSnapshot ToSnapshot() => new()
     {
@@ -93,6 +93,8 @@ internal sealed class JobEntry
         Failure = Failure?.ToByteArray(),
         CheckpointId = Checkpoint?.Id,
         CheckpointBytes = Checkpoint?.SizeBytes ?? 0,
+        CheckpointStep = CheckpointStep,
+        CancelReason = CancelReason,
     };
 
     public static JobEntry FromRow(JobRow row) => new()
@@ -111,5 +113,7 @@ internal sealed class JobEntry
         Result = row.Result is null ? null : JobResult.Parser.ParseFrom(row.Result),
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
         Checkpoint = row.CheckpointId is null ? null : new Artifact { Id = row.CheckpointId, SizeBytes = row.CheckpointBytes },
+        CheckpointStep = row.CheckpointStep,
+        CancelReason = row.CancelReason,
     };
 }

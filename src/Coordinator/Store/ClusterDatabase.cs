@@ -6,7 +6,7 @@ namespace MLDistributed.Coordinator.Store;
 /// <summary>The SQLite file of a data folder.</summary>
 internal sealed class ClusterDatabase
 {
-    private const int SchemaVersion = 1;
+    private const int SchemaVersion = 2;
     private readonly string _connectionString;
     private readonly DbContextOptions<ClusterDbContext> _options;
 

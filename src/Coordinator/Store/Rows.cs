@@ -18,6 +18,10 @@ internal sealed class JobRow
     public byte[]? Failure { get; set; }
     public string? CheckpointId { get; set; }
     public long CheckpointBytes { get; set; }
+    public long CheckpointStep { get; set; }
+
+    /// <summary>Why it is being, or was, cancelled.</summary>
+    public string? CancelReason { get; set; }
 }
 
 internal sealed class JobTransitionRow

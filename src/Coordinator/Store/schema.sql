@@ -71,7 +71,9 @@ CREATE TABLE "Jobs" (
     "Result" BLOB NULL,
     "Failure" BLOB NULL,
     "CheckpointId" TEXT NULL,
-    "CheckpointBytes" INTEGER NOT NULL
+    "CheckpointBytes" INTEGER NOT NULL,
+    "CheckpointStep" INTEGER NOT NULL,
+    "CancelReason" TEXT NULL
 );
 
 CREATE TABLE "JoinTokens" (

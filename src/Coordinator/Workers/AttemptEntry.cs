@@ -14,6 +14,15 @@ internal sealed class AttemptEntry
     public required IReadOnlyList<int> Slots { get; init; }
     public required DateTimeOffset Started { get; init; }
 
+    /// <summary>When the worker last spoke of it.</summary>
+    public DateTimeOffset LastSign { get; set; }
+
+    /// <summary>Why the coordinator gave it up, while it still holds its slots.</summary>
+    public JobFailure? GivenUpFor { get; set; }
+
+    /// <summary>Whether only the worker knows of it: it has no row, and holds all slots, as nobody knows which.</summary>
+    public bool IsForeign { get; init; }
+
     /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
     public DateTimeOffset? MissingSince { get; set; }
 
@@ -28,6 +37,6 @@ internal sealed class AttemptEntry
         StartedAt = Started,
         EndedAt = ended,
         Outcome = outcome,
-        Failure = failure?.ToByteArray(),
+        Failure = (failure ?? GivenUpFor)?.ToByteArray(),
     };
 }

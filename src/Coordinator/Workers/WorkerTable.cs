@@ -49,9 +49,12 @@ internal sealed class WorkerTable
         return (worker, session);
     }
 
-    public void Forget(DateTimeOffset now)
+    /// <summary>Drops the workers that were lost long ago, and returns them.</summary>
+    public IReadOnlyList<WorkerEntry> Forget(DateTimeOffset now)
     {
-        foreach (var worker in _workers.Values.Where(w => w.IsLost && now - w.LastSeen > LostShownFor).ToList())
+        var forgotten = _workers.Values.Where(w => w.IsLost && now - w.LastSeen > LostShownFor).ToList();
+        foreach (var worker in forgotten)
             _workers.Remove(worker.Id);
+        return forgotten;
     }
 }

@@ -88,6 +88,55 @@ public sealed class RestartTests
         }
     }
 
+    [TestMethod]
+    public async Task Coordinator_RestartedWhileAJobIsBeingCancelled_CancelsIt()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        string jobId;
+        StartAttempt start;
+        using (var worker = await FakeWorker.ConnectAsync(coordinator))
+        {
+            jobId = await Specs.SubmitAsync(coordinator);
+            start = await worker.ExpectStartAsync();
+            await worker.StartedAsync(start);
+            _ = coordinator.Jobs.CancelJobAsync(new CancelJobRequest { JobId = jobId, Reason = "Ctrl-C" }).ResponseAsync.ContinueWith(t => t.Exception, TaskScheduler.Default);
+            await worker.ExpectStopAsync();
+            await coordinator.StopServerAsync(); // before the worker could confirm
+        }
+
+        await coordinator.StartServerAsync();
+
+        using var back = await FakeWorker.ConnectAsync(coordinator, running: start.AttemptId);
+        Assert.AreEqual("Ctrl-C", (await back.ExpectStopAsync()).Reason);
+        await back.StoppedAsync(start.AttemptId);
+        using var watch = new JobWatch(coordinator, jobId);
+        var end = await watch.ToEndAsync();
+        Assert.AreEqual((JobState.Cancelled, "Ctrl-C"), (end.State.State, end.State.Reason));
+    }
+
+    [TestMethod]
+    public async Task Coordinator_RestartedWhileAJobIsBeingCancelledAndWorkerGone_CancelsItInTime()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        string jobId;
+        using (var worker = await FakeWorker.ConnectAsync(coordinator))
+        {
+            jobId = await Specs.SubmitAsync(coordinator);
+            await worker.StartedAsync(await worker.ExpectStartAsync());
+            _ = coordinator.Jobs.CancelJobAsync(new CancelJobRequest { JobId = jobId, Reason = "Ctrl-C" }).ResponseAsync.ContinueWith(t => t.Exception, TaskScheduler.Default);
+            await worker.ExpectStopAsync();
+            await coordinator.StopServerAsync();
+        }
+
+        await coordinator.StartServerAsync();
+
+        var job = await Eventually.AdvanceUntilAsync(coordinator, TimeSpan.FromSeconds(1),
+            () => coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }).Within(), j => j.State == JobState.Cancelled);
+        StringAssert.Contains(job.Reason, "Ctrl-C; worker \"host-w1\" did not confirm within 5 s");
+    }
+
     private static async Task<(string JobId, StartAttempt Start, long Seen, long Epoch)> RunAsync(TestCoordinator coordinator)
     {
         using var worker = await FakeWorker.ConnectAsync(coordinator);

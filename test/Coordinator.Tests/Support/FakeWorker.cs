@@ -50,6 +50,9 @@ internal sealed class FakeWorker : IDisposable
     public Task ProgressAsync(StartAttempt attempt, long step) =>
         SendAsync(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = attempt.AttemptId, Progress = new Progress { Step = step } } });
 
+    public Task LogAsync(StartAttempt attempt, string message) =>
+        SendAsync(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = attempt.AttemptId, Log = new LogLine { Message = message } } });
+
     public Task EpochAsync(StartAttempt attempt, int epoch) =>
         SendAsync(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = attempt.AttemptId, Epoch = new EpochEnded { Epoch = epoch } } });
 

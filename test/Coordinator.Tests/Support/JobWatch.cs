@@ -26,6 +26,13 @@ internal sealed class JobWatch : IDisposable
                 return e;
     }
 
+    public async Task UntilLogAsync(string message)
+    {
+        while ((await NextAsync()).Log?.Message != message)
+        {
+        }
+    }
+
     public async Task<JobEvent> ToEndAsync()
     {
         while (await _call.ResponseStream.MoveNext(CancellationToken.None).Within())
