@@ -112,9 +112,4 @@ public sealed class FaultTests
             return 0;
         }
     }
-
-    private sealed class Listener(Action<TrainingProgress> hear) : IProgress<TrainingProgress>
-    {
-        public void Report(TrainingProgress value) => hear(value);
-    }
 }

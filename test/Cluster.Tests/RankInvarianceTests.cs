@@ -8,6 +8,8 @@ namespace Cluster.Tests;
 [TestClass]
 public sealed class RankInvarianceTests
 {
+    private const int StepsCompared = 200;
+
     [TestMethod]
     public void Fit_OnOneToFourRanks_GivesTheSameModel()
     {
@@ -16,6 +18,7 @@ public sealed class RankInvarianceTests
 
         var runs = new[] { 1, 2, 3, 4 }.Select(ranks =>
         {
+            var losses = new List<StepLoss>();
             var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
             {
                 MinRanks = ranks,
@@ -23,9 +26,10 @@ public sealed class RankInvarianceTests
                 Seed = 7,
                 Epochs = 10,
                 Dropout = 0.1,
+                Progress = new Listener(p => losses.AddRange(p.RecentLosses)),
             });
             var scored = trainer.Fit(split.TrainSet).Transform(split.TestSet);
-            return (Labels: scored.GetColumn<uint>("PredictedLabel").ToArray(), Metrics: ml.MulticlassClassification.Evaluate(scored));
+            return (Labels: scored.GetColumn<uint>("PredictedLabel").ToArray(), Metrics: ml.MulticlassClassification.Evaluate(scored), Losses: losses);
         }).ToArray();
 
         foreach (var run in runs.Skip(1))
@@ -34,6 +38,12 @@ public sealed class RankInvarianceTests
             Assert.IsLessThanOrEqualTo(2, differing);
             Assert.AreEqual(runs[0].Metrics.MicroAccuracy, run.Metrics.MicroAccuracy, 0.005);
             Assert.AreEqual(runs[0].Metrics.LogLoss, run.Metrics.LogLoss, 0.005);
+            for (var i = 0; i < StepsCompared; i++)
+                Assert.AreEqual(runs[0].Losses[i].Loss, run.Losses[i].Loss, 1e-4 * runs[0].Losses[i].Loss, $"step {i + 1}");
         }
+
+        foreach (var run in runs)
+            CollectionAssert.AreEqual(Enumerable.Range(1, run.Losses.Count).Select(i => (long)i).ToArray(), run.Losses.Select(l => l.Step).ToArray());
+        Assert.IsGreaterThan(StepsCompared, runs[0].Losses.Count);
     }
 }

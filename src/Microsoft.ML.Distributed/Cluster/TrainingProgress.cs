@@ -24,6 +24,13 @@ public sealed class TrainingProgress
     /// <summary>The loss of the last step's global batch; NaN before the first.</summary>
     public double Loss { get; init; } = double.NaN;
 
+    /// <summary>
+    /// The losses of the steps since the last report, in order and without gaps: together they are the training's curve.
+    /// After a recovery the steps since the last checkpoint come again, with the same numbers.
+    /// </summary>
+    /// <value>Empty in reports that tell of something else.</value>
+    public IReadOnlyList<StepLoss> RecentLosses { get; init; } = [];
+
     /// <summary>The last epoch's loss on the validation rows; null without validation.</summary>
     public double? ValidationLoss { get; init; }
 
@@ -45,6 +52,11 @@ public sealed class TrainingProgress
     /// <summary>The part that is done, 0 to 1: of the data while it is sent, of the steps afterwards.</summary>
     public double Fraction { get; init; }
 }
+
+/// <summary>The loss of one optimizer step.</summary>
+/// <param name="Step">The step, from 1, counted over all epochs.</param>
+/// <param name="Loss">The loss that was optimised: the mean over the step's global batch, before the update.</param>
+public readonly record struct StepLoss(long Step, double Loss);
 
 /// <summary>What a job does.</summary>
 public enum TrainingState

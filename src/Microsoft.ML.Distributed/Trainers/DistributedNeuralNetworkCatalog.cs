@@ -32,21 +32,8 @@ public static class DistributedNeuralNetworkCatalog
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
         int? batchSize = null,
-        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
-    {
-        var options = new DistributedMulticlassTrainer.Options
-        {
-            LabelColumnName = labelColumnName,
-            FeatureColumnName = featureColumnName,
-            ExampleWeightColumnName = exampleWeightColumnName,
-            Epochs = epochs,
-            BatchSize = batchSize,
-            LearningRate = learningRate,
-        };
-        if (hiddenLayers is not null)
-            options.HiddenLayers = hiddenLayers;
-        return DistributedNeuralNetwork(catalog, options);
-    }
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate) =>
+        DistributedNeuralNetwork(catalog, Options<DistributedMulticlassTrainer.Options>(labelColumnName, featureColumnName, exampleWeightColumnName, hiddenLayers, epochs, batchSize, learningRate));
 
     /// <summary>A neural network that tells classes apart, trained on a cluster, with all options: <see cref="DistributedMulticlassTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
@@ -94,21 +81,8 @@ public static class DistributedNeuralNetworkCatalog
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
         int? batchSize = null,
-        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
-    {
-        var options = new DistributedBinaryTrainer.Options
-        {
-            LabelColumnName = labelColumnName,
-            FeatureColumnName = featureColumnName,
-            ExampleWeightColumnName = exampleWeightColumnName,
-            Epochs = epochs,
-            BatchSize = batchSize,
-            LearningRate = learningRate,
-        };
-        if (hiddenLayers is not null)
-            options.HiddenLayers = hiddenLayers;
-        return DistributedNeuralNetwork(catalog, options);
-    }
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate) =>
+        DistributedNeuralNetwork(catalog, Options<DistributedBinaryTrainer.Options>(labelColumnName, featureColumnName, exampleWeightColumnName, hiddenLayers, epochs, batchSize, learningRate));
 
     /// <summary>A neural network that answers yes or no, trained on a cluster, with all options: <see cref="DistributedBinaryTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
@@ -152,21 +126,8 @@ public static class DistributedNeuralNetworkCatalog
         int[]? hiddenLayers = null,
         int epochs = NeuralNetworkOptions.DefaultEpochs,
         int? batchSize = null,
-        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
-    {
-        var options = new DistributedRegressionTrainer.Options
-        {
-            LabelColumnName = labelColumnName,
-            FeatureColumnName = featureColumnName,
-            ExampleWeightColumnName = exampleWeightColumnName,
-            Epochs = epochs,
-            BatchSize = batchSize,
-            LearningRate = learningRate,
-        };
-        if (hiddenLayers is not null)
-            options.HiddenLayers = hiddenLayers;
-        return DistributedNeuralNetwork(catalog, options);
-    }
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate) =>
+        DistributedNeuralNetwork(catalog, Options<DistributedRegressionTrainer.Options>(labelColumnName, featureColumnName, exampleWeightColumnName, hiddenLayers, epochs, batchSize, learningRate));
 
     /// <summary>A neural network that predicts a number, trained on a cluster, with all options: <see cref="DistributedRegressionTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
@@ -185,5 +146,21 @@ public static class DistributedNeuralNetworkCatalog
         ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
         return new DistributedRegressionTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
+    private static TOptions Options<TOptions>(string label, string features, string? weight, int[]? hiddenLayers, int epochs, int? batchSize, double learningRate)
+        where TOptions : NeuralNetworkOptions, new()
+    {
+        var options = new TOptions
+        {
+            LabelColumnName = label,
+            FeatureColumnName = features,
+            ExampleWeightColumnName = weight,
+            Epochs = epochs,
+            BatchSize = batchSize,
+            LearningRate = learningRate,
+        };
+        options.HiddenLayers = hiddenLayers ?? options.HiddenLayers;
+        return options;
     }
 }

@@ -2,10 +2,10 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Loop;
 
-/// <summary>Tells of steps a few times a second: all losses since the last time, and the speed.</summary>
+/// <summary>Tells of steps a few times a second: all losses since the last time, without gaps, and the speed.</summary>
 internal sealed class ProgressMeter(IRankReporter reporter, long totalSteps, TimeProvider time)
 {
-    // A message holds every step's loss while steps are slow enough, and always for the first 200 steps.
+    // Every step's loss is told; so many make a message before its time, which bounds its size.
     private const int MaxRecent = 2000;
     private static readonly TimeSpan s_interval = TimeSpan.FromMilliseconds(200);
 
@@ -23,12 +23,11 @@ internal sealed class ProgressMeter(IRankReporter reporter, long totalSteps, Tim
     public void Step(int epoch, long step, double loss, double learningRate, int rows)
     {
         _rows += rows;
-        if (_recent.Count < MaxRecent)
-            _recent.Add(new StepLoss { Step = step, Loss = loss });
+        _recent.Add(new StepLoss { Step = step, Loss = loss });
         var elapsed = time.GetElapsedTime(_reportedAt);
         _last ??= new Progress { TotalSteps = totalSteps };
         (_last.Epoch, _last.Step, _last.Loss, _last.LearningRate) = (epoch, step, loss, learningRate);
-        if (elapsed >= s_interval)
+        if (elapsed >= s_interval || _recent.Count == MaxRecent)
             Report(elapsed);
     }
 

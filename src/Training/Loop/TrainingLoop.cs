@@ -118,6 +118,8 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         }
         else if (state.IsFirst)
         {
+            // What is before the checkpoint is never trained again, so its losses must be out.
+            _progress!.Flush();
             reporter.Checkpoint(path, position.Epoch, position.Step);
         }
     }
@@ -126,6 +128,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
     {
         if (totals.FirstNonFiniteRank < 0)
             return;
+        _progress?.Flush();
         throw new TrainingException(
             new JobFailure
             {

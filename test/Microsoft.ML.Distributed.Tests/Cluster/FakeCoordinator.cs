@@ -87,7 +87,7 @@ internal sealed class Script
     {
         yield return new JobEvent { State = new StateChanged { State = JobState.Queued, Reason = "Waits for 2 devices." } };
         yield return new JobEvent { State = new StateChanged { State = JobState.Running, WorldSize = 2 }, Attempt = 1 };
-        yield return new JobEvent { Progress = new Progress { Epoch = 0, Step = 5, TotalSteps = 10, Loss = 0.5, LearningRate = 0.001, RowsPerSecond = 1000 } };
+        yield return new JobEvent { Progress = new Progress { Epoch = 0, Step = 5, TotalSteps = 10, Loss = 0.5, LearningRate = 0.001, RowsPerSecond = 1000, Recent = { Enumerable.Range(1, 5).Select(i => new MLDistributed.Protocol.StepLoss { Step = i, Loss = 1 - i / 10.0 }) } } };
         yield return new JobEvent { Epoch = new EpochEnded { Epoch = 0, TrainingLoss = 0.4, ValidationLoss = 0.6, IsBest = true, Seconds = 0.1 } };
         yield return new JobEvent { Log = new LogLine { Level = LogLevel.Info, Source = "rank 1", Message = "hello" } };
         var result = new JobResult { WorldSize = 2, Steps = 10, Epochs = 1, TrainingLoss = 0.4, ValidationLoss = 0.6 };

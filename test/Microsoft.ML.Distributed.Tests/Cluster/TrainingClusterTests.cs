@@ -49,6 +49,7 @@ public sealed class TrainingClusterTests
             _progress.Select(p => p.State).ToArray());
         var half = _progress.ElementAt(3);
         Assert.AreEqual((1, 5L, 10L, 0.5, 2, 0.5), (half.Epoch, half.Step, half.TotalSteps, half.Loss, half.WorldSize, half.Fraction));
+        CollectionAssert.AreEqual(Enumerable.Range(1, 5).Select(i => new StepLoss(i, 1 - i / 10.0)).ToArray(), _progress.SelectMany(p => p.RecentLosses).ToArray());
         Assert.AreEqual("Waits for 2 devices.", _progress.ElementAt(1).Message);
         Assert.AreEqual((1.0, 0.6), (_progress.Last().Fraction, _progress.Last().ValidationLoss));
         foreach (var words in new[] { "queued: Waits for 2 devices.", "running on 2 ranks", "epoch 1 of 3: loss 0.4, validation loss 0.6, the best so far", "succeeded: 1 epoch, 10 steps" })

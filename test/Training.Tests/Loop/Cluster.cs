@@ -126,7 +126,11 @@ internal sealed class Recorder : IRankReporter
         OnEpoch?.Invoke(this);
     }
 
-    public void Checkpoint(string path, int epoch, long step) => Checkpoints.Add((epoch, File.ReadAllBytes(path)));
+    public void Checkpoint(string path, int epoch, long step)
+    {
+        Assert.AreEqual(step, Losses[^1].Step, "A checkpoint came before the losses of its steps, which no later attempt tells.");
+        Checkpoints.Add((epoch, File.ReadAllBytes(path)));
+    }
 
     public List<LogLine> Logs { get; } = [];
 

@@ -85,6 +85,8 @@ public sealed class TrainingLoopTests
             Assert.AreEqual(failures[rank].Failure.Rank != rank, failures[rank].IsBystander);
             StringAssert.Contains(failures[rank].Message, $"at step {failures[rank].Failure.Step} of 9 (epoch 1) on rank {failures[rank].Failure.Rank} with learning rate 0.25");
         }
+
+        Assert.HasCount((int)failures[0].Failure.Step - 1, run.Losses, "The losses up to there were not told.");
     }
 
     [TestMethod]

@@ -33,7 +33,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 return; // of a later release
         }
 
-        progress?.Report(Snapshot());
+        progress?.Report(Snapshot(e.Progress?.Recent ?? []));
     }
 
     public void Say(LogLevel level, string message) => log(new LogLine { Level = level, Source = $"job {jobId}", Message = message });
@@ -74,7 +74,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
 
     private string Validation() => _validationLoss is { } loss ? $", validation loss {loss:G4}" : "";
 
-    private TrainingProgress Snapshot() => new()
+    private TrainingProgress Snapshot(IReadOnlyList<MLDistributed.Protocol.StepLoss> losses) => new()
     {
         JobId = jobId,
         State = _state,
@@ -83,6 +83,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
         Step = _latest.Step,
         TotalSteps = _latest.TotalSteps,
         Loss = _latest.Loss,
+        RecentLosses = [.. losses.Select(l => new StepLoss(l.Step, l.Loss))],
         ValidationLoss = _validationLoss,
         LearningRate = _latest.LearningRate,
         RowsPerSecond = _latest.RowsPerSecond,
