@@ -9,15 +9,13 @@ using Device = TorchSharp.torch.Device;
 namespace MLDistributed.Training.Data;
 
 /// <summary>
-/// Loads a rank's part of a global batch: gathers its rows from the mapped file straight into the batch's memory,
-/// standardising on the way. A rank may get no rows of a last, short batch.
+/// Loads a part of a global batch: gathers its rows from the mapped file straight into the batch's memory,
+/// standardising on the way. A part may have no rows of a last, short batch.
 /// </summary>
 internal sealed unsafe class BatchFeed : IDisposable
 {
     private readonly DatasetFile _file;
     private readonly JobSpec _spec;
-    private readonly int _rank;
-    private readonly int _worldSize;
     private readonly Device _device;
     private readonly float[] _mean;
     private readonly float[] _scale;
@@ -30,28 +28,30 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float* _valueMemory;
     private readonly float* _weightMemory;
 
-    public BatchFeed(DatasetFile file, JobSpec spec, int rank, int worldSize, Device device)
+    public BatchFeed(DatasetFile file, JobSpec spec, int maxRows, Device device)
     {
-        (_file, _spec, _rank, _worldSize, _device) = (file, spec, rank, worldSize, device);
+        (_file, _spec, _device) = (file, spec, device);
         _mean = [.. spec.Data.Features?.Mean ?? []];
         _scale = [.. spec.Data.Features?.Scale ?? []];
         _classWeights = ClassWeights(spec);
-        var most = Shard.Of(spec.GlobalBatchSize, 0, worldSize).Count;
-        _features = empty([most, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
-        _labels = empty([most], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
+        _features = empty([maxRows, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
+        _labels = empty([maxRows], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
         _featureMemory = (float*)TorchMemory.Data(_features);
         _classMemory = (long*)TorchMemory.Data(_labels);
         _valueMemory = (float*)TorchMemory.Data(_labels);
         if (!file.HasWeights && _classWeights.Length == 0)
             return;
-        _weights = empty([most], ScalarType.Float32).DetachFromDisposeScope();
+        _weights = empty([maxRows], ScalarType.Float32).DetachFromDisposeScope();
         _weightMemory = (float*)TorchMemory.Data(_weights);
     }
 
-    /// <summary>Loads positions [start, start + globalRows) of an order of rows.</summary>
-    public Batch Load(Func<long, long> rowAt, long start, int globalRows)
+    /// <summary>Loads some rows of a global batch.</summary>
+    /// <param name="rowAt">An order of rows.</param>
+    /// <param name="start">The global batch's first position in it.</param>
+    /// <param name="mine">Which positions of the global batch.</param>
+    /// <param name="globalRows">Rows of the global batch.</param>
+    public Batch Load(Func<long, long> rowAt, long start, Shard mine, int globalRows)
     {
-        var mine = Shard.Of(globalRows, _rank, _worldSize);
         var weightSum = 0.0;
         for (var i = 0; i < mine.Count; i++)
         {

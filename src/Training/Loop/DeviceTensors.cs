@@ -68,6 +68,7 @@ internal sealed class DeviceTensors : IDisposable
     {
         if (!IsMirrored)
             return;
+        using var scope = NewDisposeScope();
         using (no_grad())
             Parameters.copy_(_sharedParameters);
     }

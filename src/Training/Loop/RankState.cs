@@ -1,4 +1,3 @@
-using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
@@ -26,10 +25,12 @@ internal sealed unsafe class RankState : IDisposable
         StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
         Parameters = collective.Segment.Parameters;
         Tensors = DeviceTensors.Create(start, collective.Segment, layout.ParameterLength);
+        Split = BatchSplit.OverRanks(start.Rank, start.WorldSize);
+        var maxRows = Split.MaxRows(spec.GlobalBatchSize);
         Strategy = new SharedUpdate(collective, layout, spec);
-        Model = new Mlp(spec.Module.Mlp, layout, spec.Seed, Shard.Of(spec.GlobalBatchSize, 0, start.WorldSize).Count, Tensors.Parameters, Tensors.Gradients, collective);
-        _trainingFeed = new BatchFeed(training, spec, start.Rank, start.WorldSize, Tensors.Parameters.device);
-        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, start.Rank, start.WorldSize, Tensors.Parameters.device);
+        Model = new Mlp(spec.Module.Mlp, layout, spec.Seed, maxRows, Tensors.Parameters, Tensors.Gradients, collective);
+        _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
+        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);
     }
 
     public RankStart Start { get; }
@@ -43,6 +44,8 @@ internal sealed unsafe class RankState : IDisposable
     public SharedMemoryCollective Collective { get; }
 
     public RowOrder Order { get; }
+
+    public BatchSplit Split { get; }
 
     public Mlp Model { get; }
 
@@ -61,18 +64,19 @@ internal sealed unsafe class RankState : IDisposable
     /// <summary>Rank 0's copy of the best weights so far; null on the others and before the first validation.</summary>
     public ModelWeights? Best { get; set; }
 
-    /// <summary>Loads this rank's rows of a step, counted within the epoch.</summary>
-    public Batch LoadTraining(Func<long, long> rowAt, long step)
-    {
-        var start = step * Spec.GlobalBatchSize;
-        return _trainingFeed.Load(rowAt, start, (int)Math.Min(Spec.GlobalBatchSize, Order.TrainingCount - start));
-    }
+    /// <summary>Rows of a step's global batch, the step counted from 0 within the epoch.</summary>
+    public int GlobalRows(long step) => (int)Math.Min(Spec.GlobalBatchSize, Order.TrainingCount - step * Spec.GlobalBatchSize);
 
-    /// <summary>Loads this rank's validation rows from a position on.</summary>
-    public Batch LoadValidation(long start)
+    /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>
+    public Batch LoadTraining(Func<long, long> rowAt, long step, int part) =>
+        _trainingFeed.Load(rowAt, step * Spec.GlobalBatchSize, Split.Rows(part, GlobalRows(step)), GlobalRows(step));
+
+    /// <summary>Loads a part of the validation rows from a position on.</summary>
+    public Batch LoadValidation(long start, int part)
     {
         Func<long, long> rowAt = _validation is null ? Order.ValidationRow : index => index;
-        return _validationFeed.Load(rowAt, start, (int)Math.Min(Spec.GlobalBatchSize, ValidationCount - start));
+        var globalRows = (int)Math.Min(Spec.GlobalBatchSize, ValidationCount - start);
+        return _validationFeed.Load(rowAt, start, Split.Rows(part, globalRows), globalRows);
     }
 
     public ModelWeights CopyWeights() => ModelWeights.Copy(Parameters, Layout.ParameterLength, Model.Buffers);

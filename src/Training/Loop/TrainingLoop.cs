@@ -27,11 +27,11 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
             {
                 stop.ThrowIfCancellationRequested();
                 var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
-                var (totals, rows) = Step(rowAt, step, rate);
+                var totals = Step(rowAt, step, rate);
                 ThrowIfNotFinite(totals, rate, position.Step + 1);
                 (lossSum, weightSum) = (lossSum + totals.Loss * totals.WeightSum, weightSum + totals.WeightSum);
                 position.Step++;
-                _progress?.Step(epoch, position.Step, totals.Loss, rate, rows);
+                _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
                 pause.BetweenSteps();
             }
 
@@ -45,34 +45,46 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
 
     private bool IsOutOfPatience => _spec.EarlyStopping is { } stopping && position.EpochsWithoutImprovement >= stopping.PatienceEpochs;
 
-    private (StepTotals Totals, int Rows) Step(Func<long, long> rowAt, long step, double rate)
+    private StepTotals Step(Func<long, long> rowAt, long step, double rate)
     {
-        using var scope = NewDisposeScope();
-        var batch = state.LoadTraining(rowAt, step);
-        var outputs = state.Model.Forward(batch, position.Step);
-        var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
-        state.Model.Backward(loss, batch.GlobalRows);
-        state.Tensors.PushGradients();
-        var totals = state.Strategy.Step(new StepPart(Number(loss), batch.WeightSum), rate);
+        for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
+        {
+            using var scope = NewDisposeScope();
+            var batch = state.LoadTraining(rowAt, step, part);
+            var outputs = state.Model.Forward(batch, position.Step);
+            var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
+            state.Model.Backward(loss, batch.GlobalRows);
+            state.Tensors.PushGradients();
+            state.Strategy.Add(part, new StepPart(Number(loss), batch.WeightSum));
+        }
+
+        var totals = state.Strategy.Step(rate);
         state.Tensors.PullParameters();
-        return (totals, batch.GlobalRows);
+        return totals;
     }
 
     private double Validate()
     {
-        Span<double> sums = [0, 0];
+        // Losses and weights by part, so that the order of summation does not depend on who has which part.
+        var sums = new double[2 * state.Split.Total];
         for (var start = 0L; start < state.ValidationCount; start += _spec.GlobalBatchSize)
         {
-            stop.ThrowIfCancellationRequested();
-            using var scope = NewDisposeScope();
-            using var frozen = no_grad();
-            var batch = state.LoadValidation(start);
-            sums[0] += Number(Losses.Sum(_spec, state.Model.Predict(batch.Features), batch.Labels, batch.Weights));
-            sums[1] += batch.WeightSum;
+            for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
+            {
+                stop.ThrowIfCancellationRequested();
+                using var scope = NewDisposeScope();
+                using var frozen = no_grad();
+                var batch = state.LoadValidation(start, part);
+                sums[2 * part] += Number(Losses.Sum(_spec, state.Model.Predict(batch.Features), batch.Labels, batch.Weights));
+                sums[2 * part + 1] += batch.WeightSum;
+            }
         }
 
         state.Collective.AllReduce(sums);
-        return sums[1] > 0 ? sums[0] / sums[1] : 0;
+        var (loss, weight) = (0.0, 0.0);
+        for (var part = 0; part < state.Split.Total; part++)
+            (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
+        return weight > 0 ? loss / weight : 0;
     }
 
     private void EndEpoch(double trainingLoss, double? validationLoss, long started)

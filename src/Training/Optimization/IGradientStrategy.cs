@@ -1,6 +1,6 @@
 namespace MLDistributed.Training.Optimization;
 
-/// <summary>What a rank brings to a step, beside the gradients of its loss sum in flat memory.</summary>
+/// <summary>What a part of a global batch brings to a step, beside the gradients of its loss sum in flat memory.</summary>
 internal readonly record struct StepPart(double LossSum, double WeightSum);
 
 /// <summary>A step of all ranks together.</summary>
@@ -24,8 +24,11 @@ internal interface IGradientStrategy
     /// <summary>Where this rank's slice is.</summary>
     Collectives.Shard Slice { get; }
 
-    /// <summary>Joins the gradients, updates the parameters of all ranks, and zeroes the gradients.</summary>
-    StepTotals Step(StepPart part, double learningRate);
+    /// <summary>Takes what backward of a part has left in flat memory. Each part of this rank once a step, in order.</summary>
+    void Add(int part, StepPart sums);
+
+    /// <summary>Joins what all ranks have added, updates the parameters of all ranks, and zeroes the gradients.</summary>
+    StepTotals Step(double learningRate);
 
     /// <summary>Puts the slices of all ranks together on rank 0, in memory valid until <see cref="EndGather"/>. All ranks call it.</summary>
     unsafe float* BeginGather(float[] slice);

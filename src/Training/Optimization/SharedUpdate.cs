@@ -39,11 +39,16 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     public Shard Slice { get; }
 
-    public StepTotals Step(StepPart part, double learningRate)
+    public void Add(int part, StepPart sums)
     {
         var mine = _segment.Scratch(_segment.Rank);
-        mine[(int)ScratchIndex.LossSum] = part.LossSum;
-        mine[(int)ScratchIndex.WeightSum] = part.WeightSum;
+        mine[(int)ScratchIndex.LossSum] = sums.LossSum;
+        mine[(int)ScratchIndex.WeightSum] = sums.WeightSum;
+    }
+
+    public StepTotals Step(double learningRate)
+    {
+        var mine = _segment.Scratch(_segment.Rank);
         _collective.Barrier();
         var weight = SumScratch(ScratchIndex.WeightSum, out _);
         var loss = weight > 0 ? SumScratch(ScratchIndex.LossSum, out var nonFinite) / weight : SumScratch(ScratchIndex.LossSum, out nonFinite);

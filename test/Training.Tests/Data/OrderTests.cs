@@ -83,9 +83,10 @@ public sealed class OrderTests
             var expected = Enumerable.Range(start, Math.Min(20, 103 - start)).Select(i => order.TrainingRow(1, i)).ToArray();
             for (var rank = 0; rank < world; rank++)
             {
-                using var feed = new BatchFeed(file, spec, rank, world, torch.CPU);
+                var split = BatchSplit.OverRanks(rank, world);
+                using var feed = new BatchFeed(file, spec, split.MaxRows(spec.GlobalBatchSize), torch.CPU);
                 using var scope = torch.NewDisposeScope();
-                var batch = feed.Load(i => order.TrainingRow(1, i), start, expected.Length);
+                var batch = feed.Load(i => order.TrainingRow(1, i), start, split.Rows(rank, expected.Length), expected.Length);
                 Assert.AreEqual(Shard.Of(expected.Length, rank, world), batch.Rows);
                 if (batch.Rows.Count == 0)
                     continue;
