@@ -70,7 +70,7 @@ public abstract class CollectiveContract
         var failures = Run(3, c => c.AllReduce(new float[c.Rank == 1 ? 5 : 6]));
         foreach (var failure in failures)
             Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
-        StringAssert.Contains(failures[0]!.Message, "AllReduce of 6 values and rank 1 in AllReduce of 5");
+        StringAssert.Contains(failures[0]!.Message, "AllReduce of 6 Single values and rank 1 in AllReduce of 5");
     }
 
     [TestMethod]
@@ -84,6 +84,28 @@ public abstract class CollectiveContract
                 c.Broadcast(new float[4], 0);
         });
         foreach (var failure in failures)
+            Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
+    }
+
+    [TestMethod]
+    public void AllReduce_OfOtherElements_FailsOnAllRanks()
+    {
+        var failures = Run(2, c =>
+        {
+            if (c.Rank == 0)
+                c.AllReduce(new float[4]);
+            else
+                c.AllReduce(new double[4]);
+        });
+        foreach (var failure in failures)
+            Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
+        StringAssert.Contains(failures[0]!.Message, "4 Single values and rank 1 in AllReduce of 4 Double");
+    }
+
+    [TestMethod]
+    public void Broadcast_FromOtherRoots_FailsOnAllRanks()
+    {
+        foreach (var failure in Run(2, c => c.Broadcast(new float[4], c.Rank)))
             Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
     }
 

@@ -55,6 +55,27 @@ public sealed class SharedMemoryTests : CollectiveContract
         }, o => o with { Length = 11 }).ShouldSucceed();
     }
 
+    [TestMethod, DataRow(1), DataRow(2), DataRow(3), DataRow(5)]
+    public unsafe void AllReduce_OfGradients_SumsThemWhereTheyLie(int world) => Ranks.RunCollective(world, c =>
+    {
+        const int Place = 7, Count = 20_001;
+        var gradients = ((SharedMemoryCollective)c).Segment.Gradients(c.Rank);
+        for (var i = 0; i < Place + Count + 1; i++)
+            gradients[i] = i % 1000 + c.Rank;
+        c.AllReduce(new Span<float>(gradients + Place, Count));
+        for (var i = 0; i < Place + Count + 1; i++)
+            Assert.AreEqual(i is >= Place and < Place + Count ? i % 1000 * world + world * (world - 1) / 2 : i % 1000 + c.Rank, gradients[i]);
+    }, o => o with { Length = 20_009 }).ShouldSucceed();
+
+    [TestMethod]
+    public unsafe void AllReduce_OfGradientsAtOtherPlaces_FailsOnAllRanks()
+    {
+        var failures = Ranks.RunCollective(2, c => c.AllReduce(new Span<float>(((SharedMemoryCollective)c).Segment.Gradients(c.Rank) + c.Rank, 4)), o => o with { Length = 11 });
+        foreach (var failure in failures)
+            Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
+        StringAssert.Contains(failures[0]!.Message, "from 0 on and rank 1 in AllReduce of 4 Single values in the gradients from 1 on");
+    }
+
     [TestMethod]
     public void Join_WorldSizesDiffer_IsRefused() => JoinRefused(o => o with { WorldSize = o.Rank == 0 ? 2 : 3 }, "has 2 ranks, expected 3");
 

@@ -37,5 +37,12 @@ internal struct RankSlot
     /// <summary>The barrier that the rank came to last, counted from 1.</summary>
     [FieldOffset(4)] public int Arrivals;
     [FieldOffset(8)] public int Operation;
+    [FieldOffset(12)] public int ElementType;
     [FieldOffset(16)] public long Length;
+
+    /// <summary>Broadcast: the root. Sums: where in the gradients the values lie. Otherwise -1.</summary>
+    [FieldOffset(24)] public long Place;
+
+    public readonly unsafe bool IsSameOperation(RankSlot* other) =>
+        Operation == other->Operation && ElementType == other->ElementType && Length == other->Length && Place == other->Place;
 }

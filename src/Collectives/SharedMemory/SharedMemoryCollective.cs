@@ -1,15 +1,19 @@
 using System.Numerics;
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace MLDistributed.Collectives.SharedMemory;
 
 /// <summary>
 /// The collective of ranks on one host, over a <see cref="SharedSegment"/>. Values go through staging memory piece by
-/// piece; training itself works in the segment without these copies.
+/// piece; those that lie in the segment's gradients, at the same place on all ranks, are summed there without a copy.
 /// </summary>
 public sealed unsafe class SharedMemoryCollective : ICollective
 {
+    // Stays in the first-level cache between the sum and the copies.
+    private const int BlockLength = 2048;
+
     private readonly SharedSegment _segment;
 
     /// <summary>Takes the segment over: it is disposed with this.</summary>
@@ -27,7 +31,14 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     public SharedSegment Segment => _segment;
 
     /// <inheritdoc/>
-    public void AllReduce(Span<float> values) => AllReduceOf(values);
+    public void AllReduce(Span<float> values)
+    {
+        var place = PlaceInGradients(values);
+        if (place < 0)
+            AllReduceOf(values);
+        else
+            AllReduceInPlace(place, values.Length);
+    }
 
     /// <inheritdoc/>
     public void AllReduce(Span<double> values) => AllReduceOf(values);
@@ -59,52 +70,92 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     /// <inheritdoc/>
     public void Dispose() => _segment.Dispose();
 
+    // In pieces: a rank copies one in, sums its part of it over all ranks, and copies the whole out.
     private void AllReduceOf<T>(Span<T> values) where T : unmanaged, INumber<T>
     {
-        Announce(Operation.AllReduce, values.Length);
+        Announce<T>(Operation.AllReduce, values.Length);
         var pieceLength = _segment.Options.StagingBytes / sizeof(T);
         var result = Staging<T>(WorldSize);
-        for (var start = 0; start < values.Length; start += pieceLength)
+        var start = 0;
+        do
         {
             var piece = values.Slice(start, Math.Min(pieceLength, values.Length - start));
             piece.CopyTo(Staging<T>(Rank));
-            Barrier();
+            Meet();
             var mine = Shard.Of(piece.Length, Rank, WorldSize);
             Sum((int)mine.Start, result.Slice((int)mine.Start, (int)mine.Count));
             Barrier();
             result[..piece.Length].CopyTo(piece);
+            start += piece.Length;
         }
+        while (start < values.Length);
+    }
+
+    // Each rank sums its shard of everybody's gradients and writes it back to all of them: half the traffic of the copies.
+    private void AllReduceInPlace(long place, int length)
+    {
+        Announce<float>(Operation.AllReduce, length, place);
+        Meet();
+        var mine = Shard.Of(length, Rank, WorldSize);
+        Span<float> sum = stackalloc float[BlockLength];
+        for (var start = mine.Start; start < mine.End; start += BlockLength)
+        {
+            var block = sum[..(int)Math.Min(BlockLength, mine.End - start)];
+            TensorPrimitives.Add(Of(0, block.Length), Of(Math.Min(1, WorldSize - 1), block.Length), block);
+            for (var rank = 2; rank < WorldSize; rank++)
+                TensorPrimitives.Add(block, Of(rank, block.Length), block);
+            for (var rank = 0; rank < WorldSize; rank++)
+                block.CopyTo(Of(rank, block.Length));
+
+            Span<float> Of(int rank, int count) => new(_segment.Gradients(rank) + place + start, count);
+        }
+
+        Barrier();
+    }
+
+    // Where values lie in this rank's gradients, or -1.
+    private long PlaceInGradients(Span<float> values)
+    {
+        if (WorldSize == 1)
+            return -1;
+        var start = (float*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(values));
+        var place = start - _segment.Gradients(Rank);
+        return start >= _segment.Gradients(Rank) && place + values.Length <= _segment.Length ? place : -1;
     }
 
     private void ReduceScatterOf<T>(ReadOnlySpan<T> values, Span<T> shard) where T : unmanaged, INumber<T>
     {
         var mine = CheckShard(shard.Length, values.Length);
-        Announce(Operation.ReduceScatter, values.Length);
+        Announce<T>(Operation.ReduceScatter, values.Length);
         var pieceLength = _segment.Options.StagingBytes / sizeof(T);
-        for (var start = 0; start < values.Length; start += pieceLength)
+        var start = 0;
+        do
         {
             var length = Math.Min(pieceLength, values.Length - start);
             values.Slice(start, length).CopyTo(Staging<T>(Rank));
-            Barrier();
+            Meet();
             var from = Math.Max(mine.Start, start);
             var to = Math.Min(mine.End, start + length);
             if (from < to)
                 Sum((int)(from - start), shard.Slice((int)(from - mine.Start), (int)(to - from)));
             Barrier();
+            start += length;
         }
+        while (start < values.Length);
     }
 
     private void AllGatherOf<T>(ReadOnlySpan<T> shard, Span<T> values) where T : unmanaged, INumber<T>
     {
         CheckShard(shard.Length, values.Length);
-        Announce(Operation.AllGather, values.Length);
+        Announce<T>(Operation.AllGather, values.Length);
         var pieceLength = _segment.Options.StagingBytes / sizeof(T);
         var longest = (int)Shard.Of(values.Length, 0, WorldSize).Count;
-        for (var start = 0; start < longest; start += pieceLength)
+        var start = 0;
+        do
         {
             Piece(shard.Length, start, out var count);
             shard.Slice(Math.Min(start, shard.Length), count).CopyTo(Staging<T>(Rank));
-            Barrier();
+            Meet();
             for (var rank = 0; rank < WorldSize; rank++)
             {
                 var theirs = Shard.Of(values.Length, rank, WorldSize);
@@ -114,7 +165,9 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             }
 
             Barrier();
+            start += pieceLength;
         }
+        while (start < longest);
 
         void Piece(int length, int from, out int count) => count = Math.Clamp(length - from, 0, pieceLength);
     }
@@ -123,25 +176,36 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     {
         ArgumentOutOfRangeException.ThrowIfNegative(root);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(root, WorldSize);
-        Announce(Operation.Broadcast, values.Length);
+        Announce<T>(Operation.Broadcast, values.Length, root);
         var pieceLength = _segment.Options.StagingBytes / sizeof(T);
-        for (var start = 0; start < values.Length; start += pieceLength)
+        var start = 0;
+        do
         {
             var piece = values.Slice(start, Math.Min(pieceLength, values.Length - start));
             if (Rank == root)
                 piece.CopyTo(Staging<T>(root));
-            Barrier();
+            Meet();
             if (Rank != root)
                 Staging<T>(root)[..piece.Length].CopyTo(piece);
             Barrier();
+            start += piece.Length;
         }
+        while (start < values.Length);
     }
 
     private void Sum<T>(int start, Span<T> into) where T : unmanaged, INumber<T>
     {
-        Staging<T>(0).Slice(start, into.Length).CopyTo(into);
-        for (var rank = 1; rank < WorldSize; rank++)
-            TensorPrimitives.Add(into, (ReadOnlySpan<T>)Staging<T>(rank).Slice(start, into.Length), into);
+        if (WorldSize == 1)
+        {
+            Of(0, into.Length).CopyTo(into);
+            return;
+        }
+
+        TensorPrimitives.Add(Of(0, into.Length), Of(1, into.Length), into);
+        for (var rank = 2; rank < WorldSize; rank++)
+            TensorPrimitives.Add(into, Of(rank, into.Length), into);
+
+        ReadOnlySpan<T> Of(int rank, int count) => Staging<T>(rank).Slice(start, count);
     }
 
     private Span<T> Staging<T>(int rank) where T : unmanaged => MemoryMarshal.Cast<byte, T>(_segment.Staging(rank));
@@ -155,22 +219,32 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         throw new ArgumentException($"Shard of rank {Rank} has length {length}, expected {mine.Count} of {total} over {WorldSize} ranks.");
     }
 
-    // The second barrier keeps a fast rank's next announcement from a slow rank's check of this one.
-    private void Announce(Operation operation, long length)
+    // Checked by all at the operation's first barrier. A fast rank's next announcement cannot come before a slow rank's
+    // check of this one: every operation has a second barrier.
+    private void Announce<T>(Operation operation, long length, long place = -1)
     {
         var slot = _segment.Slot(Rank);
         slot->Operation = (int)operation;
+        slot->ElementType = (int)Type.GetTypeCode(typeof(T));
         slot->Length = length;
+        slot->Place = place;
+    }
+
+    /// <summary>A barrier at which all ranks see that they are in the same operation.</summary>
+    private void Meet()
+    {
         Barrier();
         for (var rank = 0; rank < WorldSize; rank++)
         {
-            var other = _segment.Slot(rank);
-            if (other->Operation == (int)operation && other->Length == length)
-                continue;
-            var message = $"Rank {Rank} is in {operation} of {length} values and rank {rank} in {(Operation)other->Operation} of {other->Length}, expected the same on all ranks.";
-            throw new CollectiveMismatchException(message);
+            if (!_segment.Slot(rank)->IsSameOperation(_segment.Slot(Rank)))
+                throw new CollectiveMismatchException($"Rank {Rank} is in {Describe(Rank)} and rank {rank} in {Describe(rank)}, expected the same on all ranks.");
         }
+    }
 
-        Barrier();
+    private string Describe(int rank)
+    {
+        var slot = _segment.Slot(rank);
+        var place = slot->Place < 0 ? "" : (Operation)slot->Operation == Operation.Broadcast ? $" from rank {slot->Place}" : $" in the gradients from {slot->Place} on";
+        return $"{(Operation)slot->Operation} of {slot->Length} {(TypeCode)slot->ElementType} values{place}";
     }
 }
