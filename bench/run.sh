@@ -1,29 +1,39 @@
 #!/usr/bin/env bash
-# Training throughput side by side: our ranks, and PyTorch DDP over Gloo where Debian's packages can be had.
-#   bench/run.sh [ROUNDS]
-# Every round runs all contenders one after the other, so that a slow minute of the machine hits them alike.
+# The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo; training beside PyTorch DDP.
+#   bench/run.sh [ROUNDS] [allreduce|train]
+# Writes bench/results/DATE.md. Every round runs all contenders one after the other, so that a slow minute of the machine
+# hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-rounds=${1:-5}
-python=/usr/bin/python3
+rounds=${1:-5} only=${2:-}
+packages=(python3-torch libopenblas0-openmp mpich libmpich-dev gcc)
 
-if ! $python -c "import torch" 2>/dev/null; then
+# Without OpenBLAS, Debian's torch computes with the reference BLAS, 20 times slower: a straw man.
+if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
   if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
-    # Without OpenBLAS, Debian's torch computes with the reference BLAS, 20 times slower: a straw man.
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-torch libopenblas0-openmp >/dev/null
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   else
-    echo "PyTorch is left out: install python3-torch and libopenblas0-openmp to compare with it."
+    echo "The peers are left out; to compare with them: sudo apt-get install ${packages[*]}" >&2
   fi
 fi
 
 dotnet build bench/engine -c Release --nologo -v quiet
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-for model in "tiny 32" "mlp 128"; do
-  read -r name batch <<<"$model"
-  for ((round = 1; round <= rounds; round++)); do
-    artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$name" 1 | sed -n '1p;2p;3p' | if [[ $round -eq 1 ]]; then cat; else tail -n 1; fi
-    if $python -c "import torch" 2>/dev/null; then
-      echo "       PyTorch $name: one process $($python bench/peers/ddp.py "$name" 1 "$batch"), DDP of two $($python bench/peers/ddp.py "$name" 2 "$batch"), two unconnected $($python bench/peers/ddp.py "$name" 2 "$batch" --unconnected)"
-    fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+if dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
+  cp bench/peers/*.py "$work"
+  cc -O3 -march=native -o "$work/allreduce" bench/peers/allreduce.c
+  mpicc -O3 -o "$work/allreduce_mpi" bench/peers/allreduce_mpi.c
+  export MLDIST_BENCH_PEERS=$work
+fi
+
+mkdir -p bench/results
+result=bench/results/$(date +%F).md
+{
+  echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
+  for part in allreduce train; do
+    [[ -z $only || $only == "$part" ]] || continue
+    printf '\n## %s\n\n' "$part"
+    artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"
   done
-done
+} | tee "$result"

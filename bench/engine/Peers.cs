@@ -1,0 +1,29 @@
+namespace MLDistributed.Engine.Bench;
+
+/// <summary>What others have for the same work; bench/run.sh installs it.</summary>
+internal sealed class Peers(string folder)
+{
+    private const string Python = "/usr/bin/python3";
+
+    /// <summary>Null where bench/run.sh has not put them in place.</summary>
+    public static Peers? Find()
+    {
+        var folder = Environment.GetEnvironmentVariable("MLDIST_BENCH_PEERS");
+        if (folder is null)
+            Console.WriteLine("The peers are left out: bench/run.sh installs them and compares.\n");
+        return folder is null ? null : new Peers(folder);
+    }
+
+    /// <summary>Samples/s of PyTorch: 3, one process; 4, two that do not talk; 5, DistributedDataParallel over Gloo.</summary>
+    public double Ddp(Model model, int contender) => double.Parse(Ranks.Run(
+        Python, [Path.Combine(folder, "ddp.py"), model.Name, contender == 3 ? "1" : "2", $"{model.BatchSize}", .. contender == 4 ? (string[])["--unconnected"] : []])[^1]);
+
+    /// <summary>Mean and median in microseconds.</summary>
+    public string AllReduce(string contender, int bytes, string seconds) => contender switch
+    {
+        "plain C" => Ranks.Run(Path.Combine(folder, "allreduce"), $"{bytes}", seconds)[^1],
+        "memcpy" => Ranks.Run(Path.Combine(folder, "allreduce"), $"{bytes}", seconds, "memcpy")[^1],
+        "MPICH" => Ranks.Run("mpiexec", "-n", "2", Path.Combine(folder, "allreduce_mpi"), $"{bytes}", seconds)[^1],
+        _ => Ranks.Run(Python, Path.Combine(folder, "allreduce_gloo.py"), $"{bytes}", seconds)[^1],
+    };
+}

@@ -1,0 +1,65 @@
+namespace MLDistributed.Engine.Bench;
+
+/// <summary>
+/// Training throughput. Every round takes all contenders one after the other, so that ratios are of the same minute.
+/// "Unconnected" is two single ranks side by side that do not talk: the ceiling of a trainer that updates everything in
+/// every rank.
+/// </summary>
+internal static class TrainBench
+{
+    private static readonly string[] s_contenders = ["one rank", "two unconnected", "two ranks", "PyTorch one", "PyTorch unconnected", "PyTorch DDP"];
+
+    public static int Run(string[] args)
+    {
+        var rounds = args is [var first, ..] ? int.Parse(first) : 5;
+        var models = Model.All.Where(m => args.Length < 2 || args.Contains(m.Name)).ToArray();
+        var peer = Peers.Find();
+        Console.WriteLine("| model | contender | samples/s, median | lowest | highest |");
+        Console.WriteLine("| --- | --- | --- | --- | --- |");
+        var ratios = new List<string>();
+        foreach (var model in models)
+        {
+            var table = new RoundTable(rounds, peer is null ? s_contenders[..3] : s_contenders);
+            var data = Path.Combine(Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}.arrow");
+            try
+            {
+                TrainRank.WriteData(model, data);
+                table.Take(contender => Array.IndexOf(s_contenders, contender) switch
+                {
+                    0 => Train(model, data, 1, connected: true),
+                    1 => Train(model, data, 2, connected: false),
+                    2 => Train(model, data, 2, connected: true),
+                    var other => peer!.Ddp(model, other),
+                });
+            }
+            finally
+            {
+                File.Delete(data);
+            }
+
+            table.Print(model.Name, "N0");
+            ratios.Add($"| {model.Name} | ours / own unconnected | {table.Ratio("two ranks", "two unconnected")} |");
+            ratios.Add($"| {model.Name} | two ranks / one rank | {table.Ratio("two ranks", "one rank")} |");
+            if (peer is not null)
+            {
+                ratios.Add($"| {model.Name} | DDP / its unconnected | {table.Ratio("PyTorch DDP", "PyTorch unconnected")} |");
+                ratios.Add($"| {model.Name} | ours / PyTorch DDP | {table.Ratio("two ranks", "PyTorch DDP")} |");
+            }
+        }
+
+        Console.WriteLine();
+        Console.WriteLine("| model | ratio within a round | median (lowest to highest) |");
+        Console.WriteLine("| --- | --- | --- |");
+        ratios.ForEach(Console.WriteLine);
+        return 0;
+    }
+
+    private static double Train(Model model, string data, int count, bool connected)
+    {
+        var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
+        var outputs = Ranks.Run(count, rank => connected
+            ? ["train-rank", model.Name, $"{rank}", $"{count}", run, data]
+            : ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data]);
+        return connected ? double.Parse(outputs[0]) : outputs.Sum(double.Parse);
+    }
+}

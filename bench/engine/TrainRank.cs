@@ -1,0 +1,117 @@
+using System.Diagnostics;
+using Apache.Arrow;
+using Apache.Arrow.Ipc;
+using Apache.Arrow.Types;
+using MLDistributed.Protocol;
+using MLDistributed.Training;
+
+namespace MLDistributed.Engine.Bench;
+
+/// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
+internal static class TrainRank
+{
+    private const int RowCount = 4096;
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.8);
+    private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
+
+    /// <summary>Arguments: model, rank, world size, segment, data file. Prints samples/s of all ranks.</summary>
+    public static int Run(string[] args)
+    {
+        var model = Model.All.Single(m => m.Name == args[0]);
+        var (rank, worldSize) = (int.Parse(args[1]), int.Parse(args[2]));
+        RankTraining.Preload();
+        using var done = new CancellationTokenSource();
+        var meter = new Meter(model.BatchSize * worldSize, done);
+        Console.WriteLine("ready");
+        Console.In.ReadToEnd();
+        try
+        {
+            RankTraining.Run(new RankStart
+            {
+                AttemptId = args[3],
+                Spec = Spec(model, worldSize),
+                Rank = rank,
+                WorldSize = worldSize,
+                Device = DeviceKind.Cpu,
+                SegmentPath = args[3],
+                DatasetPath = args[4],
+                OutputFolder = Path.GetTempPath(),
+            }, meter, done.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // Measured for long enough.
+        }
+        catch (TrainingException e) when (e.IsBystander)
+        {
+            // Rank 0 has.
+        }
+
+        Console.WriteLine(meter.SamplesPerSecond);
+        return 0;
+    }
+
+    /// <summary>Random rows, as ddp.py makes them.</summary>
+    public static void WriteData(Model model, string path)
+    {
+        var random = new Random(1);
+        var features = new FloatArray.Builder();
+        var labels = new FloatArray.Builder();
+        for (var i = 0; i < RowCount; i++)
+        {
+            for (var j = 0; j < model.Sizes[0]; j++)
+                features.Append((float)(random.NextDouble() * 2 - 1));
+            labels.Append(random.Next(model.Sizes[^1]));
+        }
+
+        var list = new FixedSizeListType(new Field("item", FloatType.Default, false), model.Sizes[0]);
+        var schema = new Schema([new Field(DatasetSchema.Features, list, false), new Field(DatasetSchema.Label, FloatType.Default, false)], null);
+        using var stream = File.Create(path);
+        using var writer = new ArrowFileWriter(stream, schema);
+        writer.WriteStart();
+        writer.WriteRecordBatch(new RecordBatch(schema, [new FixedSizeListArray(list, RowCount, features.Build(), ArrowBuffer.Empty, 0), labels.Build()], RowCount));
+        writer.WriteEnd();
+    }
+
+    private static JobSpec Spec(Model model, int worldSize) => new()
+    {
+        Task = MlTask.Multiclass,
+        Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
+        Data = new DataSpec { RowCount = RowCount },
+        Optimizer = new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
+        Schedule = new ScheduleSpec(),
+        Epochs = int.MaxValue / 1000,
+        GlobalBatchSize = model.BatchSize * worldSize,
+        Seed = 1,
+    };
+
+    private sealed class Meter(int globalBatchSize, CancellationTokenSource done) : IRankReporter
+    {
+        private readonly Stopwatch _watch = new();
+        private (TimeSpan At, long Step)? _first;
+
+        public double SamplesPerSecond { get; private set; }
+
+        public void Started() => _watch.Start();
+
+        public void Progress(Progress progress)
+        {
+            var now = _watch.Elapsed;
+            if (_first is not { } first)
+            {
+                _first = now >= s_warmUp ? (now, progress.Step) : null;
+                return;
+            }
+
+            SamplesPerSecond = (progress.Step - first.Step) * globalBatchSize / (now - first.At).TotalSeconds;
+            if (now - first.At >= s_measured)
+                done.Cancel();
+        }
+
+        public void Epoch(EpochEnded epoch) { }
+
+        public void Checkpoint(string path, int epoch, long step) { }
+
+        public void Log(LogLine line) => Console.Error.WriteLine(line.Message);
+    }
+}
