@@ -49,6 +49,9 @@ public sealed class CoordinatorOptions
     /// <value>64 GiB.</value>
     public long MaxUploadBytes { get; init; } = 64L << 30;
 
+    /// <summary>Nobody but this machine's user can join: workers that cannot run a job now never will.</summary>
+    internal bool IsLocalOnly => Urls.Count == 0;
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>All that is wrong with these options, each a sentence; empty when they are valid.</summary>

@@ -32,7 +32,7 @@ public static class AgentHost
         {
             var offer = ChooseOffer(options, new NvmlDevices(new NvmlLibrary()));
             pool = await StartPoolAsync(offer).ConfigureAwait(false);
-            if (offer.Kind == DeviceKind.Cuda && !await CanUseCudaAsync(pool, loop, cancellation).ConfigureAwait(false))
+            if (offer.Kind == DeviceKind.Cuda && await CannotUseCudaAsync(pool, loop, cancellation).ConfigureAwait(false))
             {
                 if (options.Device == DeviceKind.Cuda)
                     throw new AgentException("CUDA devices were asked for, but this build of libtorch cannot use them, expected a build with -p:TorchBackend=cuda and a driver for it. Or offer the CPU: --device cpu.");
@@ -54,7 +54,7 @@ public static class AgentHost
 
         Task<RankPool> StartPoolAsync(Offer offer) => mailbox.AskAsync(() =>
         {
-            var created = new RankPool(options.RankCommandLine, work.SocketPath, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.Time, log);
+            var created = new RankPool(options.RankCommandLine, work.SocketPath, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.PingInterval, options.Time, log);
             created.Start();
             return created;
         });
@@ -71,6 +71,7 @@ public static class AgentHost
         var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
         var datasets = new DatasetCache(work.Datasets, options.DatasetCacheBytes, blobs, options.Time);
         var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, options.Time, log), work, offer.List);
+        await mailbox.AskAsync(() => pool.FaultsChanged = agent.OnFaultsChanged).ConfigureAwait(false);
         using var closing = new CancellationTokenSource();
         using var opened = link = new CoordinatorLink(options, work.CredentialPath, outbox, agent, log);
         var serving = link.RunAsync(closing.Token);
@@ -117,11 +118,12 @@ public static class AgentHost
     }
 
     // Asked in a rank process: the agent itself never loads libtorch.
-    private static async Task<bool> CanUseCudaAsync(RankPool pool, Task loop, CancellationToken cancellation)
+    // One that cannot load says nothing of CUDA: its fault tells.
+    private static async Task<bool> CannotUseCudaAsync(RankPool pool, Task loop, CancellationToken cancellation)
     {
-        var first = await Task.WhenAny(pool.FirstReady, loop).WaitAsync(ProbeTimeout, cancellation).ConfigureAwait(false);
+        var first = await Task.WhenAny(pool.FirstAnswer, loop).WaitAsync(ProbeTimeout, cancellation).ConfigureAwait(false);
         await first.ConfigureAwait(false);
-        return (await pool.FirstReady.ConfigureAwait(false)).CudaAvailable;
+        return await pool.FirstAnswer.ConfigureAwait(false) is { CudaAvailable: false };
     }
 
     private sealed record Offer(DeviceKind Kind, IReadOnlyList<Device> Devices, Func<IReadOnlyList<Device>> List);

@@ -44,5 +44,8 @@ public sealed class AgentOptions
     /// <summary>How a rank process is started: by default, this program with the argument "rank".</summary>
     internal RankCommandLine RankCommandLine { get; init; } = RankCommandLine.OfThisProgram();
 
+    /// <summary>How often rank processes are asked whether they live; five times without an answer, and they are killed.</summary>
+    internal TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(2);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 }

@@ -73,7 +73,7 @@ internal sealed partial class ClusterController
     {
         if (heartbeat.Devices.Count == 0)
             return;
-        _mustSchedule |= heartbeat.Devices.Count != worker.Devices.Count;
+        _mustSchedule |= !heartbeat.Devices.Select(d => d.Fault).SequenceEqual(worker.Devices.Select(d => d.Fault), StringComparer.Ordinal);
         worker.Devices = heartbeat.Devices;
     }
 

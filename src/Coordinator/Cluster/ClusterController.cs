@@ -28,7 +28,7 @@ internal sealed partial class ClusterController(
         var pending = jobs.Active.Where(j => j.IsPending).Select(ToPending).ToList();
         if (pending.Count == 0)
             return;
-        foreach (var decision in Scheduler.Decide(Now, pending, workers.Capacities()))
+        foreach (var decision in Scheduler.Decide(Now, pending, workers.Capacities(), options.IsLocalOnly))
             Carry(jobs.Find(decision.JobId)!, decision);
     }
 
@@ -78,7 +78,12 @@ internal sealed partial class ClusterController(
 
     private void Carry(JobEntry job, SchedulingDecision decision)
     {
-        if (decision.WorkerId is not null)
+        if (decision.Fails)
+        {
+            job.Failure = new JobFailure { Kind = FailureKind.Invalid, Message = decision.Reason, Rank = -1 };
+            End(job, JobState.Failed, decision.Reason);
+        }
+        else if (decision.WorkerId is not null)
             Place(job, workers.Find(decision.WorkerId)!, decision);
         else if (decision.Reason != job.Reason && job.State == JobState.Queued)
             jobs.Transition(job, JobState.Queued, decision.Reason);

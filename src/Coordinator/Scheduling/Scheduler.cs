@@ -9,21 +9,25 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal static class Scheduler
 {
     /// <summary>One decision a job, in the order of the queue.</summary>
-    public static IReadOnlyList<SchedulingDecision> Decide(DateTimeOffset now, IReadOnlyList<PendingJob> jobs, IReadOnlyList<WorkerCapacity> workers)
+    /// <param name="now">The time, for jobs that wait after a failure.</param>
+    /// <param name="jobs">The queue, in any order.</param>
+    /// <param name="workers">The connected workers.</param>
+    /// <param name="isFixed">No other worker will come: a job that fits none of the connected ones fails.</param>
+    public static IReadOnlyList<SchedulingDecision> Decide(DateTimeOffset now, IReadOnlyList<PendingJob> jobs, IReadOnlyList<WorkerCapacity> workers, bool isFixed = false)
     {
         var pools = workers.SelectMany(Pool.Of).ToList();
         var decisions = new List<SchedulingDecision>();
         foreach (var job in jobs.OrderByDescending(j => j.Priority).ThenBy(j => j.Number))
-            decisions.Add(job.NotBefore > now ? SchedulingDecision.Wait(job, job.BackoffReason) : Decide(job, pools));
+            decisions.Add(job.NotBefore > now ? SchedulingDecision.Wait(job, job.BackoffReason) : Decide(job, pools, isFixed));
         return decisions;
     }
 
-    private static SchedulingDecision Decide(PendingJob job, List<Pool> pools)
+    private static SchedulingDecision Decide(PendingJob job, List<Pool> pools, bool isFixed)
     {
         var usable = pools.Where(p => job.Device == DeviceKind.Any || p.Kind == job.Device).ToList();
         var eligible = usable.Where(p => p.Total >= job.MinRanks).ToList();
         if (eligible.Count == 0)
-            return SchedulingDecision.Wait(job, NeverFits(job, pools, usable));
+            return SchedulingDecision.Wait(job, NeverFits(job, pools, usable)) with { Fails = isFixed && pools.Count > 0 };
 
         var open = eligible.Where(p => p.ReservedFor is null).ToList();
         if (Best(job, open) is { } pool)
@@ -61,23 +65,33 @@ internal static class Scheduler
     {
         if (pools.Count == 0)
             return "waits for a worker; none is connected";
-        return $"needs {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {(usable.Count == 0 ? 0 : usable.Max(p => p.Total))}";
+        var broken = (usable.Count > 0 ? usable : pools).Where(p => p.Faults.Count > 0).ToList();
+        var faults = broken.Count == 0 ? "" : $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}";
+        return $"needs {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {(usable.Count == 0 ? 0 : usable.Max(p => p.Total))}{faults}";
     }
 
     private static string Ranks(int count) => count == 1 ? "1 rank" : $"{count} ranks";
 
+    private static string Slots(int count) => count == 1 ? "1 slot" : $"{count} slots";
+
     private static string OfKind(DeviceKind kind) => kind == DeviceKind.Any ? "" : $" of {kind.ToString().ToLowerInvariant()}";
 
     /// <summary>The slots of one kind on one worker.</summary>
-    private sealed class Pool(WorkerCapacity worker, DeviceKind kind, List<int> free, int total)
+    private sealed class Pool(WorkerCapacity worker, DeviceKind kind, List<int> free, int total, IReadOnlyList<string> faults)
     {
         public WorkerCapacity Worker => worker;
         public DeviceKind Kind => kind;
         public List<int> Free => free;
         public int Total => total;
+        public IReadOnlyList<string> Faults => faults;
         public PendingJob? ReservedFor { get; set; }
 
         public static IEnumerable<Pool> Of(WorkerCapacity worker) => worker.Slots.GroupBy(s => s.Kind)
-            .Select(g => new Pool(worker, g.Key, [.. g.Where(s => s.IsFree).Select(s => s.Index).Order()], g.Count()));
+            .Select(g => new Pool(
+                worker,
+                g.Key,
+                [.. g.Where(s => s is { IsFree: true, Fault: "" }).Select(s => s.Index).Order()],
+                g.Count(s => s.Fault.Length == 0),
+                [.. g.Select(s => s.Fault).Where(f => f.Length > 0)]));
     }
 }

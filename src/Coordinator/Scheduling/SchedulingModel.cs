@@ -15,10 +15,18 @@ internal sealed record PendingJob(string Id, string Name, long Number, int Prior
 /// <summary>A connected worker.</summary>
 internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<WorkerSlot> Slots);
 
-internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree);
+/// <summary>A device of a worker.</summary>
+/// <param name="Index">What a placement names.</param>
+/// <param name="Kind">Which kind of device.</param>
+/// <param name="IsFree">Whether no attempt holds it.</param>
+/// <param name="Fault">Why no rank can run on it; empty: one can.</param>
+internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "");
 
-/// <summary>What becomes of a job now, and why in one sentence. <paramref name="WorkerId"/> null: it waits.</summary>
+/// <summary>What becomes of a job now, and why in one sentence. <paramref name="WorkerId"/> null: it waits, or it fails.</summary>
 internal sealed record SchedulingDecision(string JobId, string Reason, string? WorkerId, IReadOnlyList<int> Slots)
 {
+    /// <summary>It can never run here.</summary>
+    public bool Fails { get; init; }
+
     public static SchedulingDecision Wait(PendingJob job, string reason) => new(job.Id, reason, null, []);
 }

@@ -24,14 +24,14 @@ internal sealed class WorkerEntry
     public WorkerCapacity ToCapacity()
     {
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot)))]);
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault))]);
     }
 
     public WorkerSnapshot ToSnapshot() => new()
     {
         Id = Id,
         Host = Host,
-        Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : "ready",
+        Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : Devices.Count > 0 && Devices.All(d => d.Fault.Length > 0) ? "broken" : "ready",
         Devices = { Devices },
     };
 }

@@ -14,12 +14,20 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     public Task<Hello> CreateHelloAsync() => services.Mailbox.AskAsync(() =>
     {
         var hello = new Hello { Host = services.Host, ProtocolVersion = ProtocolVersion.Current };
-        hello.Devices.AddRange(listDevices());
+        hello.Devices.AddRange(WithFaults(listDevices()));
         hello.RunningAttempts.AddRange(_attempts.Keys.Union(services.Outbox.UnreportedEnds(), StringComparer.Ordinal));
         return hello;
     });
 
-    public Heartbeat CreateHeartbeat() => new() { Devices = { listDevices() } };
+    /// <summary>Made on the mailbox, so that heartbeats prove that the mailbox is alive.</summary>
+    public Task<Heartbeat> CreateHeartbeatAsync()
+    {
+        var devices = listDevices();
+        return services.Mailbox.AskAsync(() => new Heartbeat { Devices = { WithFaults(devices) } });
+    }
+
+    /// <summary>Tells the coordinator at once. On the mailbox.</summary>
+    public void OnFaultsChanged() => services.Outbox.Post(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { WithFaults(services.Devices) } } });
 
     public void OnCommand(WorkerCommand command) => services.Mailbox.Post(() =>
     {
@@ -44,6 +52,9 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
             ReportFailure(attempt, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
         await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);
     }
+
+    private IEnumerable<Device> WithFaults(IReadOnlyList<Device> devices) =>
+        devices.Select(d => d.Slot < services.Pool.Count && services.Pool.FaultOf(d.Slot) is { Length: > 0 } fault ? new Device(d) { Fault = fault } : d);
 
     private void Start(StartAttempt start)
     {

@@ -9,11 +9,21 @@ internal sealed class Mailbox
 
     public void Post(Action action) => _actions.Writer.TryWrite(action);
 
-    /// <summary>Runs an action on the loop and gives its answer.</summary>
+    /// <summary>Runs an action on the loop and gives its answer, or what it threw.</summary>
     public Task<T> AskAsync<T>(Func<T> question)
     {
         var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
-        Post(() => answer.SetResult(question()));
+        Post(() =>
+        {
+            try
+            {
+                answer.SetResult(question());
+            }
+            catch (Exception e)
+            {
+                answer.SetException(e);
+            }
+        });
         return answer.Task;
     }
 

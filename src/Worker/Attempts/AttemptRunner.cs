@@ -66,7 +66,7 @@ internal sealed class AttemptRunner : IRankObserver
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
 
     public void OnExit(int slot, RankExit exit) =>
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit.ExitCode, exit.LastWords)));
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit)));
 
     public void OnErrorLine(int slot, string line)
     {

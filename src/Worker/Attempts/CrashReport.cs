@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Worker.Ranks;
 
 namespace MLDistributed.Worker.Attempts;
 
@@ -8,20 +9,26 @@ internal static class CrashReport
     private const int SignalBase = 128;
 
     /// <summary>The failure of a rank whose process ended in the middle of an attempt.</summary>
-    /// <param name="exitCode">128 + n: signal n.</param>
-    public static JobFailure Describe(int rank, string host, int exitCode, IReadOnlyList<string> lastWords)
+    public static JobFailure Describe(int rank, string host, RankExit exit)
     {
+        var (exitCode, lastWords) = (exit.ExitCode, exit.LastWords);
         var failure = new JobFailure
         {
             Kind = FailureKind.Crashed,
             Rank = rank,
             Host = host,
             ExitCode = exitCode,
-            Message = $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",
+            Message = exit.KilledBecause is { } reason
+                ? $"Rank {rank} on \"{host}\" {reason}"
+                : $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",
         };
         failure.LastWords.AddRange(lastWords);
         return failure;
     }
+
+    /// <summary>Why a process that never became ready ended.</summary>
+    public static string WhyNotReady(RankExit exit) =>
+        $"its rank process {exit.KilledBecause ?? Ending(exit.ExitCode) + " while it loaded"}{(exit.LastWords.Count > 0 ? $": {exit.LastWords[^1]}" : "")}";
 
     /// <summary>"was killed by signal 9 (SIGKILL)" or "ended with exit code 3".</summary>
     public static string Ending(int exitCode) => exitCode > SignalBase && SignalName(exitCode - SignalBase) is { } name

@@ -10,7 +10,7 @@ internal interface ILinkOwner
 {
     Task<Hello> CreateHelloAsync();
 
-    Heartbeat CreateHeartbeat();
+    Task<Heartbeat> CreateHeartbeatAsync();
 
     void OnCommand(WorkerCommand command);
 }
@@ -181,7 +181,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     {
         using var timer = new PeriodicTimer(interval, _time);
         while (await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false))
-            await session.SendAsync(new WorkerMessage { Heartbeat = owner.CreateHeartbeat() }).ConfigureAwait(false);
+            await session.SendAsync(new WorkerMessage { Heartbeat = await owner.CreateHeartbeatAsync().WaitAsync(cancellation).ConfigureAwait(false) }).ConfigureAwait(false);
     }
 
     private void Replace(ClusterConnection connection)

@@ -120,5 +120,5 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
     }
 
     private static bool IsDroppable(WorkerMessage message) =>
-        message.AttemptEvent is { EventCase: AttemptEvent.EventOneofCase.Progress or AttemptEvent.EventOneofCase.Log };
+        message.Heartbeat is not null || message.AttemptEvent is { EventCase: AttemptEvent.EventOneofCase.Progress or AttemptEvent.EventOneofCase.Log };
 }

@@ -21,6 +21,8 @@ internal sealed class RankPool
     private static readonly TimeSpan LoadTimeout = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan ExitTimeout = TimeSpan.FromSeconds(1);
     private const int MaxBackoffSeconds = 30;
+    private const int MaxUnansweredPings = 5;
+    private const int FailuresOfAFault = 2; // one may be an accident, as a machine short of memory
 
     private readonly RankCommandLine _commandLine;
     private readonly string _socketPath;
@@ -30,15 +32,18 @@ internal sealed class RankPool
     private readonly AgentLog _log;
     private readonly RankListener _listener;
     private readonly Slot[] _slots;
-    private readonly TaskCompletionSource<RankReady> _firstReady = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<RankReady?> _firstAnswer = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TimeSpan _pingInterval;
+    private readonly CancellationTokenSource _ended = new();
     private bool _stopped;
 
-    public RankPool(RankCommandLine commandLine, string socketPath, int slots, int cores, Mailbox mailbox, TimeProvider time, AgentLog log)
+    public RankPool(RankCommandLine commandLine, string socketPath, int slots, int cores, Mailbox mailbox, TimeSpan pingInterval, TimeProvider time, AgentLog log)
     {
         _commandLine = commandLine;
         _socketPath = socketPath;
         _environment = RankEnvironment.Create(cores, slots);
         _mailbox = mailbox;
+        _pingInterval = pingInterval;
         _time = time;
         _log = log;
         _listener = new RankListener(socketPath);
@@ -46,8 +51,11 @@ internal sealed class RankPool
         _ = _listener.AcceptAsync(GreetAsync);
     }
 
-    /// <summary>What the first process to be ready said.</summary>
-    public Task<RankReady> FirstReady => _firstReady.Task;
+    /// <summary>What the first process to be ready said; null when one could not even load.</summary>
+    public Task<RankReady?> FirstAnswer => _firstAnswer.Task;
+
+    /// <summary>Heard when a slot's fault came or went.</summary>
+    public Action? FaultsChanged { get; set; }
 
     public int Count => _slots.Length;
 
@@ -55,7 +63,11 @@ internal sealed class RankPool
     {
         foreach (var slot in _slots)
             Launch(slot);
+        _ = PingAsync();
     }
+
+    /// <summary>Why no rank can run in a slot; empty: one can.</summary>
+    public string FaultOf(int slot) => _slots[slot].Fault;
 
     public bool IsReady(int slot) => _slots[slot].IsReady;
 
@@ -71,13 +83,14 @@ internal sealed class RankPool
     public void Replace(int slot)
     {
         _slots[slot].Process?.Kill();
-        Launch(_slots[slot]);
+        Relaunch(_slots[slot]);
     }
 
     /// <summary>Ends all processes; complete when they are gone.</summary>
     public async Task StopAsync()
     {
         _stopped = true;
+        await _ended.CancelAsync().ConfigureAwait(false);
         _listener.Dispose();
         var processes = _slots.Select(s => s.Process).OfType<RankProcess>().ToList();
         foreach (var process in processes)
@@ -95,6 +108,20 @@ internal sealed class RankPool
         _ = LimitLoadingAsync(slot, process);
     }
 
+    // Starting a process fails where it did not before: no memory, no process ids. That passes.
+    private void Relaunch(Slot slot)
+    {
+        try
+        {
+            Launch(slot);
+        }
+        catch (AgentException e)
+        {
+            slot.Process = null;
+            FailedToLoad(slot, e.Message);
+        }
+    }
+
     private async Task WatchAsync(Slot slot, RankProcess process)
     {
         var exit = await process.Exit.ConfigureAwait(false);
@@ -107,7 +134,7 @@ internal sealed class RankPool
         _mailbox.Post(() =>
         {
             if (slot.Process == process && !slot.IsReady)
-                process.Kill();
+                process.Kill($"did not load within {LoadTimeout.TotalSeconds:0} s and was killed");
         });
     }
 
@@ -125,8 +152,9 @@ internal sealed class RankPool
             return null;
         slot.IsReady = true;
         slot.Failures = 0;
+        SetFault(slot, "");
         _log.RankReady(slot.Index, ready.ProcessId, ready.LoadSeconds);
-        _firstReady.TrySetResult(ready);
+        _firstAnswer.TrySetResult(ready);
         slot.Observer?.OnReady(slot.Index);
         return slot.Process;
     }
@@ -134,7 +162,8 @@ internal sealed class RankPool
     private void OnEvent(RankProcess process, RankEvent message) => _mailbox.Post(() =>
     {
         var slot = _slots[process.Slot];
-        if (slot.Process == process)
+        process.UnansweredPings = 0;
+        if (slot.Process == process && message.EventCase != RankEvent.EventOneofCase.Pong)
             slot.Observer?.OnEvent(slot.Index, message);
     });
 
@@ -154,12 +183,55 @@ internal sealed class RankPool
         slot.Process = null;
         slot.IsReady = false;
         _log.RankExited(slot.Index, process.ProcessId, Attempts.CrashReport.Ending(exit.ExitCode), exit.LastWords.Count > 0 ? exit.LastWords[^1] : "");
+        // First the fault, so that the coordinator knows it when it hears how the attempt ended.
+        if (!wasReady)
+            FailedToLoad(slot, Attempts.CrashReport.WhyNotReady(exit));
         slot.Observer?.OnExit(slot.Index, exit);
-        // One that cannot even load would be restarted for ever: ever more slowly.
         if (wasReady)
-            Launch(slot);
-        else
-            _ = LaunchLaterAsync(slot, TimeSpan.FromSeconds(Math.Min(MaxBackoffSeconds, Math.Pow(2, slot.Failures++) / 4)));
+            Relaunch(slot);
+    }
+
+    // One that cannot even load would be restarted for ever: ever more slowly.
+    private void FailedToLoad(Slot slot, string reason)
+    {
+        _firstAnswer.TrySetResult(null);
+        if (++slot.Failures >= FailuresOfAFault)
+            SetFault(slot, reason);
+        _ = LaunchLaterAsync(slot, TimeSpan.FromSeconds(Math.Min(MaxBackoffSeconds, Math.Pow(2, slot.Failures - 1) / 4)));
+    }
+
+    private void SetFault(Slot slot, string fault)
+    {
+        if (slot.Fault == fault)
+            return;
+        slot.Fault = fault;
+        FaultsChanged?.Invoke();
+    }
+
+    // A stopped process (SIGSTOP), or one that the machine starves, does not end: only its silence shows.
+    private async Task PingAsync()
+    {
+        using var timer = new PeriodicTimer(_pingInterval, _time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(_ended.Token).ConfigureAwait(false))
+                _mailbox.Post(PingAll);
+        }
+        catch (OperationCanceledException)
+        {
+            // The pool stops.
+        }
+    }
+
+    private void PingAll()
+    {
+        foreach (var slot in _slots.Where(s => s.IsReady))
+            if (slot.Process is not { } process)
+                continue;
+            else if (process.UnansweredPings++ < MaxUnansweredPings)
+                process.Send(new RankCommand { Ping = new RankPing() });
+            else
+                process.Kill($"did not answer for {(MaxUnansweredPings * _pingInterval).TotalSeconds:0.#} s and was killed, expected an answer every {_pingInterval.TotalSeconds:0.#} s. Something stopped it (SIGSTOP, a debugger), or the machine has no memory or time left.");
     }
 
     private async Task LaunchLaterAsync(Slot slot, TimeSpan delay)
@@ -168,7 +240,7 @@ internal sealed class RankPool
         _mailbox.Post(() =>
         {
             if (slot.Process is null)
-                Launch(slot);
+                Relaunch(slot);
         });
     }
 
@@ -182,6 +254,9 @@ internal sealed class RankPool
 
         public bool IsReady { get; set; }
 
+        /// <summary>Loads in a row that failed.</summary>
         public int Failures { get; set; }
+
+        public string Fault { get; set; } = "";
     }
 }

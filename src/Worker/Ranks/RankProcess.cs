@@ -7,7 +7,8 @@ namespace MLDistributed.Worker.Ranks;
 
 /// <summary>How a rank process ended.</summary>
 /// <param name="ExitCode">128 + n: signal n.</param>
-internal sealed record RankExit(int ExitCode, IReadOnlyList<string> LastWords);
+/// <param name="KilledBecause">What it did that the agent killed it for; null: the agent did not.</param>
+internal sealed record RankExit(int ExitCode, IReadOnlyList<string> LastWords, string? KilledBecause = null);
 
 /// <summary>A child process and its socket, seen from the agent.</summary>
 internal sealed class RankProcess
@@ -19,11 +20,13 @@ internal sealed class RankProcess
     private readonly LastWords _lastWords = new();
     private readonly Channel<RankCommand> _commands = Channel.CreateUnbounded<RankCommand>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TimeProvider _time;
+    private volatile string? _killedBecause;
 
     private RankProcess(Process process, int slot, string token, Action<RankProcess, string> onError, TimeProvider time)
     {
         _process = process;
         _time = time;
+        ProcessId = process.Id;
         Slot = slot;
         Token = token;
         Exit = WatchAsync(onError);
@@ -31,9 +34,12 @@ internal sealed class RankProcess
 
     public int Slot { get; }
 
+    /// <summary>Pings since it last said anything. On the mailbox.</summary>
+    public int UnansweredPings { get; set; }
+
     public string Token { get; }
 
-    public int ProcessId => _process.Id;
+    public int ProcessId { get; }
 
     /// <summary>Completes when the process has ended and its output is read.</summary>
     public Task<RankExit> Exit { get; }
@@ -87,8 +93,10 @@ internal sealed class RankProcess
         }
     }
 
-    public void Kill()
+    /// <param name="because">What it did wrong, as in "did not answer", when it is not the agent's own wish.</param>
+    public void Kill(string? because = null)
     {
+        _killedBecause ??= because;
         try
         {
             _process.Kill();
@@ -138,7 +146,9 @@ internal sealed class RankProcess
         await _process.WaitForExitAsync().ConfigureAwait(false);
         // Bounded: a grandchild may hold the pipe open.
         await Task.WhenAny(output, Task.Delay(Grace, _time)).ConfigureAwait(false);
-        return new RankExit(_process.ExitCode, _lastWords.ToList());
+        var exit = new RankExit(_process.ExitCode, _lastWords.ToList(), _killedBecause);
+        _process.Dispose();
+        return exit;
     }
 
     private static async Task ReadAsync(StreamReader reader, Action<string> onLine)

@@ -11,6 +11,7 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
     private const int TrainingStackBytes = 16 << 20;
     private const int MaxStackLines = 8;
     private readonly BlockingCollection<Attempt> _starts = [];
+    private static readonly RankEvent Pong = new() { Pong = new RankPong() };
     private volatile Attempt? _current;
 
     public void Start() => new Thread(TrainForever, TrainingStackBytes) { Name = "training", IsBackground = true }.Start();
@@ -27,6 +28,9 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
                 break;
             case RankCommand.CommandOneofCase.Stop when _current is { } attempt && attempt.Start.AttemptId == command.Stop.AttemptId:
                 attempt.Stop.Cancel();
+                break;
+            case RankCommand.CommandOneofCase.Ping:
+                writer.Write(Pong);
                 break;
         }
     }
@@ -70,7 +74,8 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         catch (Exception e)
         {
             // Loading failed. The agent shows these words and tries again, ever more slowly.
-            Console.Error.WriteLine($"The rank process cannot start: {e.GetType().Name}: {e.Message}");
+            var cause = e.GetBaseException();
+            Console.Error.WriteLine($"The rank process cannot start: {cause.GetType().Name}: {cause.Message.ReplaceLineEndings(" ")}");
             Environment.Exit(1);
         }
     }

@@ -28,6 +28,30 @@ public sealed class SchedulerTests
     }
 
     [TestMethod]
+    public void Slots_ThatCannotBeUsed_AreSkippedAndTheirFaultIsTheReason()
+    {
+        var half = new WorkerCapacity("w0", "box", [new(0, DeviceKind.Cpu, true, "its rank process ended: no libtorch"), new(1, DeviceKind.Cpu, true)]);
+        var broken = new WorkerCapacity("w0", "box", [.. half.Slots.Select(s => s with { Fault = "its rank process ended: no libtorch" })]);
+
+        CollectionAssert.AreEqual(new[] { 1 }, Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [half]).Single().Slots.ToArray());
+        Assert.AreEqual(
+            "needs 2 ranks on one worker; the largest worker has 1; 1 slot of \"box\" cannot be used: its rank process ended: no libtorch",
+            Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [half]).Single().Reason);
+        Assert.AreEqual(
+            "needs 1 rank on one worker; the largest worker has 0; 2 slots of \"box\" cannot be used: its rank process ended: no libtorch",
+            Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [broken]).Single().Reason);
+    }
+
+    [TestMethod]
+    public void Job_ThatFitsNoWorker_FailsWhereNoOtherWillCome()
+    {
+        Assert.IsFalse(Scheduler.Decide(Now, [Job("job", 1, 3, 0)], [Worker("w0", 2, 2)]).Single().Fails);
+        Assert.IsTrue(Scheduler.Decide(Now, [Job("job", 1, 3, 0)], [Worker("w0", 2, 2)], isFixed: true).Single().Fails);
+        Assert.IsFalse(Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [], isFixed: true).Single().Fails, "The worker may just be starting.");
+        Assert.IsFalse(Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [Worker("w0", 0, 2)], isFixed: true).Single().Fails, "It is only busy.");
+    }
+
+    [TestMethod]
     public void Device_Cuda_IsLookedForAmongCudaSlots()
     {
         var job = Job("job", 1, 8, 0) with { Device = DeviceKind.Cuda };

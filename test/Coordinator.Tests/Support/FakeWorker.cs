@@ -45,6 +45,14 @@ internal sealed class FakeWorker : IDisposable
             c => c.Workers.Any(w => w.Id == _hello.WorkerId && w.Devices.SequenceEqual(_hello.Devices)));
     }
 
+    /// <summary>Tells that no rank can run in its slots any more, and why.</summary>
+    public Task BreakAsync(string fault)
+    {
+        foreach (var device in _hello.Devices)
+            device.Fault = fault;
+        return SendAsync(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { _hello.Devices.Clone() } } });
+    }
+
     public Task StartedAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptStarted = new AttemptStarted { AttemptId = attempt.AttemptId } });
 
     public Task ProgressAsync(StartAttempt attempt, long step) =>

@@ -114,6 +114,38 @@ public sealed class WorkerSessionTests
         StringAssert.Contains((await watch.UntilAsync(JobState.Recovering)).State.Reason, "artifact \"file0\", which is not in the store");
     }
 
+    [TestMethod]
+    public async Task Ranks_CannotLoad_LocalClusterFailsTheJobWithTheReason()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator));
+        var start = await worker.ExpectStartAsync();
+
+        await worker.BreakAsync("its rank process ended with exit code 1 while it loaded: no libtorch");
+        await worker.FailAsync(start, FailureKind.Crashed);
+
+        var failed = await watch.UntilAsync(JobState.Failed);
+        StringAssert.Contains(failed.State.Failure.Message, "2 slots of \"host-w1\" cannot be used: its rank process ended with exit code 1 while it loaded: no libtorch");
+        await Eventually.WorkerIsAsync(coordinator, "broken");
+    }
+
+    [TestMethod]
+    public async Task Ranks_CannotLoad_JobOfANetworkWaitsAndSaysWhy()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://localhost:0"]);
+        await Specs.AddDatasetAsync(coordinator);
+        using var broken = await FakeWorker.ConnectAsync(coordinator);
+        await broken.BreakAsync("no libtorch");
+        await Eventually.WorkerIsAsync(coordinator, "broken");
+        using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator));
+
+        await watch.UntilAsync(JobState.Queued, "cannot be used: no libtorch");
+        using var other = await FakeWorker.ConnectAsync(coordinator, "w2");
+        await other.ExpectStartAsync();
+    }
+
     private static async Task<JobWatch> RunThenDropAsync(TestCoordinator coordinator)
     {
         using var worker = await FakeWorker.ConnectAsync(coordinator);

@@ -44,7 +44,9 @@ public sealed class AttemptScenarioTests
     {
         await using var fixture = await AgentFixture.StartAsync();
         await fixture.StartAttemptAsync("c1", "complain wait | complain wait");
-        await fixture.StartedAsync("c1");
+        // Both have complained: whichever is killed has last words.
+        for (var complaints = 0; complaints < 2; complaints++)
+            await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log is { } log && log.Message.Contains("c10::Error", StringComparison.Ordinal) ? log : null);
         var victim = fixture.RankProcesses()[0];
         Processes.Kill(victim);
         var failure = (await fixture.EndOfAsync("c1")).Failure;

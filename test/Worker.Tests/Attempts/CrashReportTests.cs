@@ -1,4 +1,5 @@
 using MLDistributed.Worker.Attempts;
+using MLDistributed.Worker.Ranks;
 
 namespace Worker.Tests.Attempts;
 
@@ -13,7 +14,7 @@ public sealed class CrashReportTests
     [DataRow(255, "ended with exit code 255")]
     public void Describe_ExitCode_IsPutInWords(int exitCode, string expected)
     {
-        var failure = CrashReport.Describe(3, "box", exitCode, ["first", "last"]);
+        var failure = CrashReport.Describe(3, "box", new RankExit(exitCode, ["first", "last"]));
         StringAssert.Contains(failure.Message, $"Rank 3 on \"box\" {expected}");
         Assert.AreEqual(exitCode, failure.ExitCode);
         CollectionAssert.AreEqual(new[] { "first", "last" }, failure.LastWords);
@@ -21,9 +22,13 @@ public sealed class CrashReportTests
 
     [TestMethod]
     public void Describe_Sigkill_SuspectsMemory() =>
-        StringAssert.Contains(CrashReport.Describe(0, "box", 137, []).Message, "out of memory");
+        StringAssert.Contains(CrashReport.Describe(0, "box", new RankExit(137, [])).Message, "out of memory");
 
     [TestMethod]
     public void Describe_OtherEnd_QuotesTheLastWord() =>
-        StringAssert.EndsWith(CrashReport.Describe(0, "box", 134, ["a", "c10::Error"]).Message, "Its last words: c10::Error");
+        StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, ["a", "c10::Error"])).Message, "Its last words: c10::Error");
+
+    [TestMethod]
+    public void Describe_KilledByTheAgent_SaysWhatFor() =>
+        Assert.AreEqual("Rank 0 on \"box\" did not answer.", CrashReport.Describe(0, "box", new RankExit(137, ["a"], "did not answer.")).Message);
 }

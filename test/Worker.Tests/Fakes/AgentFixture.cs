@@ -16,6 +16,8 @@ internal sealed class AgentFixture : IAsyncDisposable
 
     public string WorkFolder => Path.Combine(_folder.Path, "w");
 
+    public TimeSpan PingInterval { get; set; } = TimeSpan.FromSeconds(2);
+
     public Task Agent { get; private set; } = Task.CompletedTask;
 
     public static async Task<AgentFixture> CreateAsync()
@@ -34,7 +36,7 @@ internal sealed class AgentFixture : IAsyncDisposable
 
     /// <param name="token">To join over the network; null: over the socket, where nobody asks.</param>
     public void StartAgent(int slots = 2, string? token = null) => Agent = AgentHost.RunAsync(
-        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost" },
+        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", PingInterval = PingInterval },
         _stop.Token);
 
     /// <summary>A dataset in the coordinator's store.</summary>

@@ -16,6 +16,13 @@ internal static class Processes
         process.Kill();
     }
 
+    /// <summary>Stops a process (SIGSTOP): it lives, and does nothing.</summary>
+    public static async Task StopAsync(int id)
+    {
+        using var kill = Process.Start("/bin/kill", ["-STOP", id.ToString(System.Globalization.CultureInfo.InvariantCulture)]);
+        await kill.WaitForExitAsync();
+    }
+
     /// <summary>Waits until something holds; fails after a while.</summary>
     public static async Task UntilAsync(Func<bool> holds, TimeSpan patience, string what)
     {

@@ -7,7 +7,18 @@ namespace Worker.Tests.Fakes;
 /// <summary>What rank processes of these tests run: the job's name is the script, "words for rank 0 | words for the others".</summary>
 internal static class ScriptedTraining
 {
-    public static RankEngine Engine { get; } = new(() => false, Run);
+    /// <summary>While a file of this name is beside the agent's socket, rank processes fail to load.</summary>
+    public const string BrokenFile = "broken";
+
+    public static RankEngine Engine { get; } = new(Preload, Run);
+
+    private static bool Preload()
+    {
+        var socket = Environment.GetCommandLineArgs().SkipWhile(a => a != "--socket").ElementAt(1);
+        return File.Exists(Path.Combine(Path.GetDirectoryName(socket)!, BrokenFile))
+            ? throw new TypeInitializationException("torch", new DllNotFoundException("Unable to load libtorch_cpu.so"))
+            : false;
+    }
 
     private static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop)
     {
