@@ -29,6 +29,9 @@ public sealed class JobSpecRulesTests
         (s => s.Data.DatasetId = "nonsense", "\"nonsense\""),
         (s => s.Data.RowCount = 0, "Row count is 0"),
         (s => s.Data.Features = new FeatureScaling { Mean = { 1 }, Scale = { 1 } }, "1 means"),
+        (s => s.BitExact = new BitExactSpec { MicroBatches = 33 }, "MicroBatches is 33, expected 1 to 32"),
+        (s => (s.BitExact, s.Module.Mlp.Normalization) = (new BitExactSpec { MicroBatches = 8 }, LayerNormalization.Batch), "Normalization is Batch beside Reproducibility.BitExact"),
+        (s => (s.BitExact, s.Resources.Device) = (new BitExactSpec { MicroBatches = 8 }, DeviceKind.Cuda), "Device is Cuda beside Reproducibility.BitExact"),
         (s => s.Task = MlTask.Unspecified, "Task is not set"),
     ];
 

@@ -127,6 +127,7 @@ internal static class SegmentFile
             Check(header.Generation == SharedSegment.Generation(options.RunId), $"is another run's, expected that of \"{options.RunId}\"");
             Check(header.WorldSize == options.WorldSize, $"has {header.WorldSize} ranks, expected {options.WorldSize}");
             Check(header.Length == options.Length, $"has {header.Length} parameters, expected {options.Length}");
+            Check(header.GradientBuffers == options.GradientBuffers, $"has {header.GradientBuffers} gradient buffers a rank, expected {options.GradientBuffers}");
             Check(header.StagingBytes == options.StagingBytes, $"has {header.StagingBytes} staging bytes a rank, expected {options.StagingBytes}");
             Check(stream.Length >= SharedSegment.TotalBytes(options), $"has {stream.Length} bytes, expected {SharedSegment.TotalBytes(options)}");
             return true;

@@ -8,7 +8,7 @@ internal struct SegmentHeader
 {
     public const int Bytes = 4096;
     public const long ExpectedMagic = 0x3147455344_4c4d; // "MLDSEG1"
-    public const int CurrentVersion = 1;
+    public const int CurrentVersion = 2;
 
     /// <summary>Written last: whoever sees it sees the rest.</summary>
     [FieldOffset(0)] public long Magic;
@@ -17,6 +17,7 @@ internal struct SegmentHeader
     [FieldOffset(16)] public long Length;
     [FieldOffset(24)] public long StagingBytes;
     [FieldOffset(32)] public long Generation;
+    [FieldOffset(40)] public int GradientBuffers;
 
     [FieldOffset(128)] public int Arrived;
     [FieldOffset(256)] public int Phase;

@@ -16,6 +16,10 @@ public sealed record SegmentOptions
     /// <value>0: only the operations of <see cref="ICollective"/>.</value>
     public long Length { get; init; }
 
+    /// <summary>How many buffers of <see cref="Length"/> floats each rank has for gradients.</summary>
+    /// <value>1</value>
+    public int GradientBuffers { get; init; } = 1;
+
     /// <summary>What tells this run from others, such as the attempt's id: a file of another run is refused.</summary>
     public string RunId { get; init; } = "";
 

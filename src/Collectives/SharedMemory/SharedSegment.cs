@@ -15,7 +15,7 @@ public sealed unsafe class SharedSegment : IDisposable
     public const int MaxWorldSize = 512;
 
     /// <summary>Doubles in each rank's scratch.</summary>
-    public const int ScratchLength = 16;
+    public const int ScratchLength = 64;
 
     private const int Alignment = 4096;
 
@@ -62,7 +62,9 @@ public sealed unsafe class SharedSegment : IDisposable
     public float* Parameters => _floats;
 
     /// <summary>The gradients of one rank, readable by all.</summary>
-    public float* Gradients(int rank) => _floats + _floatStride * (1 + rank);
+    /// <param name="rank">From 0.</param>
+    /// <param name="buffer">Which of the rank's <see cref="SegmentOptions.GradientBuffers"/>, from 0.</param>
+    public float* Gradients(int rank, int buffer = 0) => _floats + _floatStride * (1 + (long)rank * _options.GradientBuffers + buffer);
 
     /// <summary>The few doubles that one rank writes and all read.</summary>
     public Span<double> Scratch(int rank) => new(_scratch + (long)ScratchLength * rank, ScratchLength);
@@ -85,6 +87,7 @@ public sealed unsafe class SharedSegment : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(options.Length);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.StagingBytes, 64);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.GradientBuffers, 1);
         if (options.WorldSize is < 1 or > MaxWorldSize)
             throw new CollectiveException($"World size is {options.WorldSize}, expected 1 to {MaxWorldSize} ranks a host.");
         if (options.Rank < 0 || options.Rank >= options.WorldSize)
@@ -135,7 +138,7 @@ public sealed unsafe class SharedSegment : IDisposable
 
     /// <summary>The size of the file.</summary>
     internal static long TotalBytes(SegmentOptions options) =>
-        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + FloatBytes(options.Length) * (options.WorldSize + 1);
+        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + checked(FloatBytes(options.Length) * ((long)options.WorldSize * options.GradientBuffers + 1));
 
     internal static long Generation(string runId) => BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(runId)));
 
@@ -145,6 +148,7 @@ public sealed unsafe class SharedSegment : IDisposable
         _header->WorldSize = WorldSize;
         _header->Length = Length;
         _header->StagingBytes = _options.StagingBytes;
+        _header->GradientBuffers = _options.GradientBuffers;
         _header->Generation = Generation(_options.RunId);
         Volatile.Write(ref _header->Magic, SegmentHeader.ExpectedMagic);
     }

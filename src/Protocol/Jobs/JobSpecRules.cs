@@ -3,6 +3,9 @@ namespace MLDistributed.Protocol;
 /// <summary>What a job's specification must satisfy, checked by the client before data is sent and by the coordinator again.</summary>
 public static class JobSpecRules
 {
+    /// <summary>The most parts of a global batch in bit-exact training.</summary>
+    public const int MaxMicroBatches = 32;
+
     /// <summary>The most parameters of a module: an ONNX file, as every protobuf message, holds 2 GiB.</summary>
     public const long MaxParameters = 500_000_000;
 
@@ -27,6 +30,13 @@ public static class JobSpecRules
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == spec.Module?.Mlp?.OutputSize, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected one for each of the {spec.Module?.Mlp?.OutputSize} classes.");
         Check(spec.ClassWeights.All(w => w >= 0 && float.IsFinite(w)) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), "ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0.");
+        if (spec.BitExact is { } exact)
+        {
+            Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
+            Check(spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
+            Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
+        }
+
         if (spec.EarlyStopping is { } stopping)
         {
             AtLeast("EarlyStopping.Patience", stopping.PatienceEpochs, 1);

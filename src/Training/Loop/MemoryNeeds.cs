@@ -22,7 +22,7 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
         {
             var bytes = layout.ParameterLength * sizeof(float);
             var states = spec.Optimizer.Adamw is not null ? 2 : spec.Optimizer.Sgd?.Momentum > 0 ? 1 : 0;
-            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + worldSize), bytes * states, bytes * 2, worldSize);
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * RankSession.GradientBuffers(spec, worldSize)), bytes * states, bytes * 2, worldSize);
         }
     }
 

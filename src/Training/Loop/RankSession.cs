@@ -2,6 +2,7 @@ using Google.Protobuf;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.BitExact;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
@@ -22,7 +23,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         {
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
-            torch.set_num_threads(environment.ThreadCount ?? ThreadCount(start.WorldSize));
+            torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var layout = FlatLayout.Of(Spec.Module.Mlp);
             MemoryNeeds.Of(Spec, layout, start.WorldSize).Check(environment.MemoryBytes);
             using var training = new DatasetFile(start.DatasetPath);
@@ -51,7 +52,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             using var state = new RankState(start, layout, collective, training, validation);
             var position = Begin(state);
             reporter.Started();
-            new TrainingLoop(state, position, reporter, environment.Time, stop).Run();
+            new TrainingLoop(state, position, reporter, environment, stop).Run();
             return state.IsFirst ? Finish(state, position) : new RankResult(null, new Dictionary<string, string>());
         }
         catch
@@ -149,10 +150,13 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         Rank = start.Rank,
         WorldSize = start.WorldSize,
         Length = length,
+        GradientBuffers = GradientBuffers(Spec, start.WorldSize),
         RunId = start.AttemptId,
         RendezvousTimeout = environment.StartTimeout,
         Timeout = environment.PeerTimeout,
     };
+
+    internal static int GradientBuffers(JobSpec spec, int worldSize) => spec.BitExact is { } exact ? SumTree.BuffersOf(exact.MicroBatches, worldSize) : 1;
 
     private void CheckData(DatasetFile file, long expectedRows, string path)
     {

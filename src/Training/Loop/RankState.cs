@@ -1,5 +1,6 @@
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.BitExact;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
@@ -25,9 +26,9 @@ internal sealed unsafe class RankState : IDisposable
         StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
         Parameters = collective.Segment.Parameters;
         Tensors = DeviceTensors.Create(start, collective.Segment, layout.ParameterLength);
-        Split = BatchSplit.OverRanks(start.Rank, start.WorldSize);
+        Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
-        Strategy = new SharedUpdate(collective, layout, spec);
+        Strategy = spec.BitExact is null ? new SharedUpdate(collective, layout, spec) : new BitExactUpdate(collective, layout, spec);
         Model = new Mlp(spec.Module.Mlp, layout, spec.Seed, maxRows, Tensors.Parameters, Tensors.Gradients, collective);
         _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);

@@ -20,5 +20,8 @@ internal sealed record TrainingEnvironment
     /// <summary>Threads of libtorch in this process; null: what OMP_NUM_THREADS says, or this rank's part of the cores.</summary>
     public int? ThreadCount { get; init; }
 
+    /// <summary>Hears of every row that this rank takes into a step, the step counted from 1.</summary>
+    public Action<long, long>? RowTaken { get; init; }
+
     public Func<JobSpec, IReadOnlyDictionary<string, float[]>, ModelProto> WriteOnnx { get; init; } = OnnxMlpWriter.Write;
 }

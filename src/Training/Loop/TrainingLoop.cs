@@ -9,20 +9,20 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Loop;
 
 /// <summary>The training loop of one rank.</summary>
-internal sealed class TrainingLoop(RankState state, TrainingPosition position, IRankReporter reporter, TimeProvider time, CancellationToken stop)
+internal sealed class TrainingLoop(RankState state, TrainingPosition position, IRankReporter reporter, TrainingEnvironment environment, CancellationToken stop)
 {
     private readonly JobSpec _spec = state.Spec;
-    private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, time) : null;
+    private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
 
     public void Run()
     {
         using var pause = new CollectionPause();
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
         {
-            var started = time.GetTimestamp();
+            var started = environment.Time.GetTimestamp();
             var epoch = position.Epoch;
             var (lossSum, weightSum) = (0.0, 0.0);
-            Func<long, long> rowAt = index => state.Order.TrainingRow(epoch, index);
+            var rowAt = RowsOf(epoch);
             for (var step = 0L; step < state.StepsPerEpoch; step++)
             {
                 stop.ThrowIfCancellationRequested();
@@ -63,6 +63,15 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         return totals;
     }
 
+    private Func<long, long> RowsOf(int epoch) => environment.RowTaken is not { } taken
+        ? index => state.Order.TrainingRow(epoch, index)
+        : index =>
+        {
+            var row = state.Order.TrainingRow(epoch, index);
+            taken(position.Step + 1, row);
+            return row;
+        };
+
     private double Validate()
     {
         // Losses and weights by part, so that the order of summation does not depend on who has which part.
@@ -101,7 +110,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 state.Best = state.CopyWeights();
         }
 
-        var seconds = time.GetElapsedTime(started).TotalSeconds;
+        var seconds = environment.Time.GetElapsedTime(started).TotalSeconds;
         var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = seconds };
         if (validationLoss is { } value)
             ended.ValidationLoss = value;

@@ -114,7 +114,7 @@ internal sealed class Recorder : IRankReporter
 
     public List<EpochEnded> Epochs { get; } = [];
 
-    public List<(int Epoch, byte[] Content)> Checkpoints { get; } = [];
+    public List<(int Epoch, long Step, byte[] Content)> Checkpoints { get; } = [];
 
     public void Started() => OnStarted?.Invoke(this);
 
@@ -129,7 +129,7 @@ internal sealed class Recorder : IRankReporter
     public void Checkpoint(string path, int epoch, long step)
     {
         Assert.AreEqual(step, Losses[^1].Step, "A checkpoint came before the losses of its steps, which no later attempt tells.");
-        Checkpoints.Add((epoch, File.ReadAllBytes(path)));
+        Checkpoints.Add((epoch, step, File.ReadAllBytes(path)));
     }
 
     public List<LogLine> Logs { get; } = [];

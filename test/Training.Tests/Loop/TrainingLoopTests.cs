@@ -28,7 +28,7 @@ public sealed class TrainingLoopTests
         });
         var whole = Cluster.Train(spec, first, folder["data"]).ShouldSucceed();
         CollectionAssert.AreEqual(new[] { 2, 4 }, whole.Recorders[0].Checkpoints.Select(c => c.Epoch).ToArray());
-        foreach (var (epoch, content) in whole.Recorders[0].Checkpoints)
+        foreach (var (epoch, _, content) in whole.Recorders[0].Checkpoints)
         {
             File.WriteAllBytes(folder["checkpoint"], content);
             var rest = Cluster.Train(spec, second, folder["data"], folder["checkpoint"]).ShouldSucceed();

@@ -5,6 +5,9 @@ namespace Microsoft.ML.Distributed;
 /// <summary>Turns a trainer's options into the specification of a job.</summary>
 internal static class JobSpecFactory
 {
+    // More parts share out over more ranks and cost more passes over the gradients: 8 leave a batch of 32 four rows each.
+    private const int MicroBatches = 8;
+
     /// <summary>Everything that is known before data is read; the dataset's id and statistics come later.</summary>
     public static JobSpec Create(NeuralNetworkOptions options, MlTask task, int featureCount, int outputCount, ulong seed, string name)
     {
@@ -41,6 +44,13 @@ internal static class JobSpecFactory
             DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
             Checkpoint = new CheckpointSpec { IntervalEpochs = options.CheckpointIntervalEpochs },
         };
+        if (options.Reproducibility == Reproducibility.BitExact)
+        {
+            spec.BitExact = new BitExactSpec { MicroBatches = MicroBatches };
+            if (spec.Resources.Device == DeviceKind.Any)
+                spec.Resources.Device = DeviceKind.Cpu;
+        }
+
         options.Complete(spec);
         return spec;
     }
@@ -62,6 +72,7 @@ internal static class JobSpecFactory
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);
+        Defined("Reproducibility", options.Reproducibility);
         Defined("OnDisconnect", options.OnDisconnect);
         return errors;
 

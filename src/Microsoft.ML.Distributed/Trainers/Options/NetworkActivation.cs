@@ -36,6 +36,20 @@ public enum TrainingDevice
     Cuda,
 }
 
+/// <summary>How far the model is the same on another number of ranks. On the same number it always is, bit for bit.</summary>
+public enum Reproducibility
+{
+    /// <summary>The same model up to rounding: sums over ranks are made in another order.</summary>
+    UpToRounding,
+
+    /// <summary>
+    /// The same bits on any number of ranks, and whatever was lost on the way, on CPUs of one kind: a step's rows are cut into
+    /// eight parts, each run alone on one thread, and their gradients summed in one fixed binary tree. It costs speed and
+    /// memory, has work for at most eight ranks, and does not go with batch normalisation or GPUs.
+    /// </summary>
+    BitExact,
+}
+
 /// <summary>What becomes of a job whose app is gone.</summary>
 public enum DisconnectBehavior
 {

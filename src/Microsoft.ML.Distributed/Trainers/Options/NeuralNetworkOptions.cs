@@ -92,6 +92,10 @@ public abstract class NeuralNetworkOptions
     /// <value>null: drawn from the <see cref="MLContext"/>, so that its seed decides.</value>
     public int? Seed { get; set; }
 
+    /// <summary>How far the model is the same on another number of ranks.</summary>
+    /// <value><see cref="Reproducibility.UpToRounding"/></value>
+    public Reproducibility Reproducibility { get; set; } = Reproducibility.UpToRounding;
+
     /// <summary>The kind of device to train on.</summary>
     /// <value><see cref="TrainingDevice.Any"/></value>
     public TrainingDevice Device { get; set; } = TrainingDevice.Any;
