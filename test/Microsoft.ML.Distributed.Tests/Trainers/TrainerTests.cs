@@ -135,7 +135,7 @@ public sealed class TrainerTests : IDisposable
             EarlyStopping = new EarlyStopping { PatienceEpochs = 2, MinImprovement = 0.01 },
             Seed = 42,
             NormalizeFeatures = false,
-            Device = TrainingDevice.Cpu,
+            Reproducibility = Reproducibility.BitExact,
             MinRanks = 2,
             MaxRanks = 4,
             Priority = 9,
@@ -167,6 +167,7 @@ public sealed class TrainerTests : IDisposable
             MaxAttempts = 5,
             DisconnectPolicy = DisconnectPolicy.Finish,
             Checkpoint = new CheckpointSpec { IntervalEpochs = 2 },
+            BitExact = new BitExactSpec { MicroBatches = 8 },
         };
         Assert.AreEqual(expected, job);
     }
