@@ -1,18 +1,33 @@
 using System.CommandLine;
+using MLDistributed.Coordinator;
 using MLDistributed.Protocol;
 using Spectre.Console;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>mldist workers</summary>
+/// <summary>mldist workers, mldist workers revoke</summary>
 internal sealed class WorkersCommand : Command
 {
     private readonly ClusterOptions _cluster = new();
+    private readonly Option<string> _data = new("--data") { Description = "The coordinator's data folder, on this machine.", Required = true, HelpName = "D" };
+    private readonly Argument<string> _id = new("id") { Description = "The worker's id, from \"mldist workers\"." };
 
     public WorkersCommand() : base("workers", "List workers and their devices.")
     {
         _cluster.AddTo(this);
         SetAction(ListAsync);
+        var revoke = new Command("revoke", "Take a worker's credential away, on the coordinator's machine: it leaves within seconds.") { _data, _id };
+        revoke.SetAction(Revoke);
+        Add(revoke);
+    }
+
+    private int Revoke(ParseResult parsed)
+    {
+        var id = parsed.GetRequiredValue(_id);
+        if (!CoordinatorAdministration.RevokeWorker(parsed.GetRequiredValue(_data), id))
+            throw new CliException($"Worker \"{id}\" is unknown or revoked already, expected the id of one that joined with a token, as \"mldist workers\" shows it.");
+        Console.WriteLine($"Worker \"{id}\" is revoked.");
+        return ExitCode.Success;
     }
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)

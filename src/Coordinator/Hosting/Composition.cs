@@ -20,7 +20,7 @@ internal static class Composition
     {
         // The empty builder: no configuration files, no environment, nothing that is started and not used.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = typeof(Composition).Assembly.GetName().Name, ContentRootPath = data.Path });
-        var certificate = new Lazy<System.Security.Cryptography.X509Certificates.X509Certificate2>(() => ServerCertificate.Load(options, data.Path));
+        var certificate = new Lazy<ServerCertificate>(() => ServerCertificate.Load(options, data.Path));
         builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => Listening.Configure(kestrel, options, () => certificate.Value));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = StopWithin);
         builder.Services.AddRoutingCore();
@@ -38,7 +38,7 @@ internal static class Composition
         app.MapFlightEndpoint();
         app.MapGrpcHealthChecksService();
         if (certificate.IsValueCreated || options.Urls.Any(u => u.StartsWith("https:", StringComparison.OrdinalIgnoreCase)))
-            new HostLog(app.Logger).Certificate(ServerCertificate.Fingerprint(certificate.Value));
+            new HostLog(app.Logger).Certificate(certificate.Value.Fingerprint);
         return app;
     }
 

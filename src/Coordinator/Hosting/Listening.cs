@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using MLDistributed.Coordinator.Security;
 
@@ -9,7 +10,7 @@ internal static class Listening
 {
     private const int MaxMessageBytes = 64 << 20;
 
-    public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Func<System.Security.Cryptography.X509Certificates.X509Certificate2> certificate)
+    public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Func<ServerCertificate> certificate)
     {
         kestrel.AddServerHeader = false;
         kestrel.Limits.MaxRequestBodySize = null; // uploads are streams; their own limits count
@@ -34,7 +35,7 @@ internal static class Listening
             {
                 listen.Protocols = HttpProtocols.Http2;
                 if (url.Scheme == "https")
-                    listen.UseHttps(certificate());
+                    listen.UseHttps(https => (https.ServerCertificate, https.ServerCertificateChain) = (certificate().Leaf, certificate().Chain));
             });
     }
 
@@ -50,7 +51,27 @@ internal static class Listening
     {
         var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         RequirePrivate(folder, path);
+        if (!File.Exists(path))
+            return;
+        if (new FileInfo(path).Length > 0)
+            throw new InvalidOperationException($"Socket \"{path}\" is a file with content, expected a new name, or a socket that an earlier coordinator left. Choose another path.");
+        if (IsServed(path))
+            throw new IOException($"Socket \"{path}\" is in use by another coordinator. Stop that one, or choose another path.");
         File.Delete(path);
+    }
+
+    private static bool IsServed(string path)
+    {
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            socket.Connect(new UnixDomainSocketEndPoint(path));
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
     }
 
     public static void RestrictSocket(string path)

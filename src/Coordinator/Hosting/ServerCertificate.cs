@@ -4,34 +4,59 @@ using System.Security.Cryptography.X509Certificates;
 
 namespace MLDistributed.Coordinator.Hosting;
 
-/// <summary>The certificate for https: the configured one, or a self-signed one that is made once and pinned by clients.</summary>
-internal static class ServerCertificate
+/// <summary>The certificate for https: the configured one with its chain, or a self-signed one that is made once and pinned by clients.</summary>
+/// <param name="Leaf">The coordinator's own, with its key.</param>
+/// <param name="Chain">What is sent with it: clients know the root authority, not those between.</param>
+internal sealed record ServerCertificate(X509Certificate2 Leaf, X509Certificate2Collection Chain)
 {
     private const string FileName = "certificate.pfx";
 
-    public static X509Certificate2 Load(CoordinatorOptions options, string dataFolder)
+    public string Fingerprint => Leaf.GetCertHashString(HashAlgorithmName.SHA256);
+
+    /// <exception cref="InvalidOperationException">It cannot be read, has no key, or is not valid now.</exception>
+    public static ServerCertificate Load(CoordinatorOptions options, string dataFolder)
     {
-        if (options.CertificatePath is null)
-            return LoadOrCreateSelfSigned(Path.Combine(dataFolder, FileName), options.Time.GetUtcNow());
+        var path = options.CertificatePath ?? Path.Combine(dataFolder, FileName);
+        var now = options.Time.GetUtcNow();
+        if (options.CertificatePath is null && !File.Exists(path))
+            Create(path, now);
+        var certificate = Read(path, options.CertificateKeyPath);
+        Check(certificate.Leaf, path, now, options.CertificatePath is null
+            ? "Delete the file, so that the next start makes another, and give its fingerprint to the clients and workers."
+            : "Renew it.");
+        return certificate;
+    }
+
+    private static ServerCertificate Read(string path, string? keyPath)
+    {
         try
         {
-            return Path.GetExtension(options.CertificatePath).ToUpperInvariant() is ".PFX" or ".P12"
-                ? X509CertificateLoader.LoadPkcs12FromFile(options.CertificatePath, null)
-                : X509Certificate2.CreateFromPemFile(options.CertificatePath, options.CertificateKeyPath);
+            if (Path.GetExtension(path).ToUpperInvariant() is ".PFX" or ".P12")
+            {
+                var all = X509CertificateLoader.LoadPkcs12CollectionFromFile(path, null);
+                var own = all.FirstOrDefault(c => c.HasPrivateKey) ?? throw new CryptographicException("no certificate in it has a private key");
+                return new ServerCertificate(own, [.. all.Where(c => c != own)]);
+            }
+
+            var chain = new X509Certificate2Collection();
+            chain.ImportFromPemFile(path);
+            return new ServerCertificate(X509Certificate2.CreateFromPemFile(path, keyPath), [.. chain.Skip(1)]);
         }
-        catch (Exception e) when (e is CryptographicException or IOException)
+        catch (Exception e) when (e is CryptographicException or IOException or UnauthorizedAccessException)
         {
-            throw new InvalidOperationException($"Certificate \"{options.CertificatePath}\" cannot be read ({e.Message}), expected a PFX without a password or a PEM file with its key.", e);
+            throw new InvalidOperationException(
+                $"Certificate \"{path}\"{(keyPath is null ? "" : $" with key \"{keyPath}\"")} cannot be read ({e.Message.TrimEnd('.')}), " +
+                "expected a PFX without a password, or a PEM file with the coordinator's certificate first, those of the authorities between after it, and its key in it or in a file of its own.",
+                e);
         }
     }
 
-    public static string Fingerprint(X509Certificate2 certificate) => certificate.GetCertHashString(HashAlgorithmName.SHA256);
-
-    private static X509Certificate2 LoadOrCreateSelfSigned(string path, DateTimeOffset now)
+    private static void Check(X509Certificate2 certificate, string path, DateTimeOffset now, string remedy)
     {
-        if (!File.Exists(path))
-            Create(path, now);
-        return X509CertificateLoader.LoadPkcs12FromFile(path, null);
+        if (now > certificate.NotAfter)
+            throw new InvalidOperationException($"Certificate \"{path}\" ({certificate.Subject}) expired at {certificate.NotAfter.ToUniversalTime():u}, expected one that is valid now. {remedy}");
+        if (now < certificate.NotBefore)
+            throw new InvalidOperationException($"Certificate \"{path}\" ({certificate.Subject}) is valid from {certificate.NotBefore.ToUniversalTime():u} on, expected one that is valid now. Check this machine's clock. {remedy}");
     }
 
     private static void Create(string path, DateTimeOffset now)

@@ -77,7 +77,9 @@ internal sealed class AuthenticationInterceptor(KeyRing keys, IHostApplicationLi
             && await keys.FindAsync(header[scheme.Length..].Trim(), context.CancellationToken).ConfigureAwait(false) is { } caller)
             return caller;
         _log.UnknownKey(context.Method, context.Peer);
-        throw new RpcException(new Status(StatusCode.Unauthenticated, "The API key is unknown to this coordinator or was revoked. Check the key, or ask an administrator for a new one."));
+        throw Secret.IsWorkers(header)
+            ? new RpcException(new Status(StatusCode.Unauthenticated, "The worker's credential is unknown to this coordinator or was revoked."))
+            : new RpcException(new Status(StatusCode.Unauthenticated, "The API key is unknown to this coordinator or was revoked. Check the key, or ask an administrator for a new one."));
     }
 
     private static void CheckProtocol(Metadata headers)

@@ -29,6 +29,12 @@ public static class CoordinatorAdministration
     /// <returns>Whether there was such a key that was not revoked before.</returns>
     public static bool RevokeKey(string dataFolder, string keyId) => Open(dataFolder).RevokeKey(keyId);
 
+    /// <summary>Takes a worker's credential away: the worker is disconnected within seconds, and its ranks are stopped.</summary>
+    /// <param name="dataFolder">The coordinator's data folder.</param>
+    /// <param name="workerId">The worker's id, as "mldist workers" shows it.</param>
+    /// <returns>Whether there was such a worker that was not revoked before.</returns>
+    public static bool RevokeWorker(string dataFolder, string workerId) => Open(dataFolder).RevokeWorker(workerId);
+
     /// <summary>Makes a token by which one worker may join.</summary>
     /// <param name="dataFolder">The coordinator's data folder.</param>
     /// <param name="validFor">How long; null: one day.</param>

@@ -65,8 +65,9 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         return secret;
     }
 
-    /// <summary>Uses up a join token; null when it is unknown, used or expired.</summary>
-    public async Task<(string WorkerId, string Credential)?> JoinAsync(string token, string host, CancellationToken cancellation)
+    /// <summary>Uses up a join token.</summary>
+    /// <exception cref="JoinException">It is unknown, used or expired; the message says which.</exception>
+    public async Task<(string WorkerId, string Credential)> JoinAsync(string token, string host, CancellationToken cancellation)
     {
         var hash = Secret.Hash(token);
         var now = time.GetUtcNow();
@@ -76,11 +77,33 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         var taken = await context.JoinTokens.Where(t => t.Hash == hash && t.UsedAt == null && t.ExpiresAt > now)
             .ExecuteUpdateAsync(set => set.SetProperty(t => t.UsedAt, used), cancellation).ConfigureAwait(false);
         if (taken == 0)
-            return null;
-        var credential = Secret.New("mlw_");
+            throw new JoinException(await context.JoinTokens.AsNoTracking().FirstOrDefaultAsync(t => t.Hash == hash, cancellation).ConfigureAwait(false));
+        var credential = Secret.ForWorker();
         var worker = new WorkerRow { Id = OpaqueId.New(), Host = host, CredentialHash = Secret.Hash(credential), JoinedAt = now };
         context.Workers.Add(worker);
         await context.SaveChangesAsync(cancellation).ConfigureAwait(false);
         return (worker.Id, credential);
     }
+
+    public bool RevokeWorker(string id)
+    {
+        using var context = database.NewContext();
+        DateTimeOffset? now = time.GetUtcNow();
+        return context.Workers.Where(w => w.Id == id && w.RevokedAt == null).ExecuteUpdate(set => set.SetProperty(w => w.RevokedAt, now)) > 0;
+    }
+
+    public async Task<bool> IsWorkerRevokedAsync(string id, CancellationToken cancellation)
+    {
+        using var context = database.NewContext();
+        return await context.Workers.AnyAsync(w => w.Id == id && w.RevokedAt != null, cancellation).ConfigureAwait(false);
+    }
 }
+
+/// <summary>A join token that admits nobody.</summary>
+/// <param name="token">What is known of it; null: nothing.</param>
+internal sealed class JoinException(JoinTokenRow? token) : Exception(token switch
+{
+    null => "The join token is unknown to this coordinator",
+    { UsedAt: { } used } => $"The join token was used already, at {used.ToUniversalTime():u}, and each admits one worker",
+    _ => $"The join token expired at {token.ExpiresAt.ToUniversalTime():u}",
+});

@@ -7,17 +7,25 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Workers;
 
 /// <summary>Lets workers join, and carries the stream between each of them and the event loop.</summary>
-internal sealed class WorkersService(ClusterController cluster, EventLoop loop, KeyRing keys, IHostApplicationLifetime lifetime, ILogger<WorkersService> logger)
+internal sealed class WorkersService(ClusterController cluster, EventLoop loop, KeyRing keys, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<WorkersService> logger)
     : Protocol.Workers.WorkersBase
 {
+    private static readonly TimeSpan HelloTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan RevocationInterval = TimeSpan.FromSeconds(5);
     private readonly WorkersLog _log = new(logger);
 
     public override async Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
     {
-        var joined = await keys.JoinAsync(request.Token, request.Host, context.CancellationToken).ConfigureAwait(false)
-            ?? throw new RpcException(new Status(StatusCode.Unauthenticated, "The join token is unknown, used or expired. Make a new one with \"mldist tokens create\"."));
-        _log.Joined(request.Host, joined.WorkerId);
-        return new JoinReply { WorkerId = joined.WorkerId, Credential = joined.Credential };
+        try
+        {
+            var joined = await keys.JoinAsync(request.Token, request.Host, context.CancellationToken).ConfigureAwait(false);
+            _log.Joined(request.Host, joined.WorkerId);
+            return new JoinReply { WorkerId = joined.WorkerId, Credential = joined.Credential };
+        }
+        catch (JoinException e)
+        {
+            throw new RpcException(new Status(StatusCode.Unauthenticated, e.Message));
+        }
     }
 
     public override async Task Connect(IAsyncStreamReader<WorkerMessage> requestStream, IServerStreamWriter<WorkerCommand> responseStream, ServerCallContext context)
@@ -28,21 +36,22 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
         var session = await loop.InvokeAsync(() => cluster.Connect(hello, caller.IsLocal)).ConfigureAwait(false);
         var sending = SendAsync(session, responseStream, stop.Token);
         var receiving = ReceiveAsync(session, requestStream, stop.Token);
+        var revocation = caller.WorkerId is null ? Task.Delay(Timeout.Infinite, stop.Token) : AwaitRevocationAsync(caller.WorkerId, stop.Token);
         try
         {
-            await Task.WhenAny(sending, receiving).Unwrap().ConfigureAwait(false);
+            await Task.WhenAny(sending, receiving, revocation).Unwrap().ConfigureAwait(false);
         }
         finally
         {
             await stop.CancelAsync().ConfigureAwait(false);
             loop.Post(() => cluster.Disconnect(session));
-            await Task.WhenAll(sending, receiving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.WhenAll(sending, receiving, revocation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
-    private static async Task<Hello> ReadHelloAsync(IAsyncStreamReader<WorkerMessage> messages, Caller caller, CancellationToken cancellation)
+    private async Task<Hello> ReadHelloAsync(IAsyncStreamReader<WorkerMessage> messages, Caller caller, CancellationToken cancellation)
     {
-        if (!await messages.NextAsync(cancellation).ConfigureAwait(false) || messages.Current.Hello is not { } hello)
+        if (!await messages.NextAsync(cancellation).WaitAsync(HelloTimeout, options.Time, cancellation).ConfigureAwait(false) || messages.Current.Hello is not { } hello)
             throw new RpcException(new Status(StatusCode.InvalidArgument, "The stream does not begin with Hello. Use the same release on both."));
         if (hello.ProtocolVersion != ProtocolVersion.Current)
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Worker speaks protocol {hello.ProtocolVersion}, this coordinator {ProtocolVersion.Current}. Use the same release on both."));
@@ -53,6 +62,15 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
         if (hello.Devices.Select(d => d.Slot).Distinct().Count() != hello.Devices.Count)
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"Hello of \"{hello.Host}\" lists a slot twice, expected every slot once."));
         return hello;
+    }
+
+    // The administrator writes to the database, from another process.
+    private async Task AwaitRevocationAsync(string workerId, CancellationToken cancellation)
+    {
+        using var timer = new PeriodicTimer(RevocationInterval, options.Time);
+        while (!await keys.IsWorkerRevokedAsync(workerId, cancellation).ConfigureAwait(false))
+            await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false);
+        throw new RpcException(new Status(StatusCode.Unauthenticated, "The worker's credential was revoked."));
     }
 
     private static async Task SendAsync(WorkerSession session, IServerStreamWriter<WorkerCommand> stream, CancellationToken cancellation)

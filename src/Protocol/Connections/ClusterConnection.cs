@@ -123,11 +123,25 @@ public sealed class ClusterConnection : IDisposable
             await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancellation).ConfigureAwait(false);
             return new NetworkStream(socket, ownsSocket: true);
         }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            throw new SocketException(e.ErrorCode, UnixError(path, e));
+        }
         catch
         {
             socket.Dispose();
             throw;
         }
+    }
+
+    private static string UnixError(string path, SocketException e)
+    {
+        if (e.SocketErrorCode == SocketError.AccessDenied)
+            return $"Socket \"{path}\" may not be used by this user, expected the coordinator's own user. Run as that user, or let the coordinator listen on an address and use a key.";
+        return File.Exists(path)
+            ? $"Nobody listens on socket \"{path}\" ({e.Message}), expected a running coordinator. Start it again with \"mldist coordinator --socket {path}\"."
+            : $"Socket \"{path}\" does not exist, expected that of a running coordinator. Start one with \"mldist coordinator --socket {path}\", or correct the path.";
     }
 
     private static RemoteCertificateValidationCallback Pin(string fingerprint) => (_, certificate, _, _) =>

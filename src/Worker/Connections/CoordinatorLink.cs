@@ -21,6 +21,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private static readonly TimeSpan WelcomeTimeout = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan LogInterval = TimeSpan.FromMinutes(1);
     private const double DefaultHeartbeatSeconds = 1;
+    private const string NewToken = "Make one on the coordinator's machine with \"mldist tokens create --data D\", D being the coordinator's data folder, and start this worker with --token and what it prints.";
 
     private readonly TimeProvider _time = options.Time;
     private volatile ClusterConnection _connection = Open(options, null);
@@ -48,7 +49,8 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
             {
                 if (Refusal(e) is { } refusal && !ForgetCredential(e))
                     throw refusal;
-                reason = e is RpcException rpc ? rpc.Status.Detail : e.Message;
+                // What broke the connection says more than gRPC, which quotes it twice.
+                reason = (e is RpcException { Status: var status } ? status.DebugException?.GetBaseException().Message ?? status.Detail : e.Message).TrimEnd('.');
             }
 
             cancellation.ThrowIfCancellationRequested();
@@ -94,7 +96,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
             return null;
         return status.StatusCode switch
         {
-            StatusCode.Unauthenticated or StatusCode.PermissionDenied => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail}), expected a valid token or credential. Make a token with \"mldist tokens create\" and start the worker with --token.", e),
+            StatusCode.Unauthenticated or StatusCode.PermissionDenied => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail.TrimEnd('.')}), expected a valid token or credential. {NewToken}", e),
             StatusCode.FailedPrecondition => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail}), expected protocol version {ProtocolVersion.Current} on both sides. Use the same version of mldist.", e),
             StatusCode.InvalidArgument => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker: {status.Detail}", e),
             StatusCode.Unimplemented => new AgentException($"\"{options.Coordinator}\" does not know workers ({status.Detail}), expected the address of a coordinator.", e),
@@ -154,7 +156,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private async Task<WorkerIdentity> JoinAsync(CancellationToken cancellation)
     {
         if (options.Token is null)
-            throw new AgentException($"This worker has no credential for \"{options.Coordinator}\", expected a join token. Make one with \"mldist tokens create\" and start the worker with --token.");
+            throw new AgentException($"This worker has no credential for \"{options.Coordinator}\", expected a join token. {NewToken}");
         Replace(Open(options, null));
         var reply = await new Workers.WorkersClient(_connection.Invoker)
             .JoinAsync(new JoinRequest { Token = options.Token, Host = options.Host }, deadline: DateTimeFromNow(WelcomeTimeout), cancellationToken: cancellation)

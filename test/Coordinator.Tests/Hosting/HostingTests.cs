@@ -14,7 +14,7 @@ public sealed class HostingTests
     public async Task Https_WithItsSelfSignedCertificate_IsReachedByThePinAlone()
     {
         await using var coordinator = await TestCoordinator.StartAsync(["https://127.0.0.1:0"]);
-        var fingerprint = ServerCertificate.Fingerprint(ServerCertificate.Load(coordinator.Options, coordinator.DataFolder));
+        var fingerprint = ServerCertificate.Load(coordinator.Options, coordinator.DataFolder).Fingerprint;
         var key = CoordinatorAdministration.CreateKey(coordinator.DataFolder, "ci", "team", Scopes.Read);
 
         using var pinned = ClusterConnection.Open(coordinator.Address, key, fingerprint);
@@ -22,7 +22,7 @@ public sealed class HostingTests
 
         using var unpinned = ClusterConnection.Open(coordinator.Address, key);
         await new Protocol.Jobs.JobsClient(unpinned.Invoker).GetClusterAsync(new GetClusterRequest()).Fails(StatusCode.Internal);
-        Assert.AreEqual(fingerprint, ServerCertificate.Fingerprint(ServerCertificate.Load(coordinator.Options, coordinator.DataFolder)), "It is made once.");
+        Assert.AreEqual(fingerprint, ServerCertificate.Load(coordinator.Options, coordinator.DataFolder).Fingerprint, "It is made once.");
     }
 
     [TestMethod]
@@ -48,6 +48,58 @@ public sealed class HostingTests
         await using var coordinator = await TestCoordinator.StartAsync();
 
         Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(coordinator.SocketPath));
+    }
+
+    [TestMethod]
+    public async Task Socket_OfAnotherCoordinator_IsNotTakenFromIt()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        var options = new CoordinatorOptions { DataFolder = coordinator.DataFolder + "2", SocketPath = coordinator.SocketPath };
+
+        var error = await Assert.ThrowsExactlyAsync<IOException>(() => CoordinatorServer.StartAsync(options, CancellationToken.None));
+
+        StringAssert.Contains(error.Message, $"Socket \"{coordinator.SocketPath}\" is in use by another coordinator");
+        await coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within();
+    }
+
+    [TestMethod]
+    public async Task Socket_WhereAFileIs_LeavesTheFile()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        var file = Path.Combine(Path.GetDirectoryName(coordinator.SocketPath)!, "thesis.txt");
+        await File.WriteAllTextAsync(file, "years of work");
+        var options = new CoordinatorOptions { DataFolder = coordinator.DataFolder + "2", SocketPath = file };
+
+        var error = await Assert.ThrowsExactlyAsync<InvalidOperationException>(() => CoordinatorServer.StartAsync(options, CancellationToken.None));
+
+        StringAssert.Contains(error.Message, "is a file with content");
+        Assert.AreEqual("years of work", await File.ReadAllTextAsync(file));
+    }
+
+    [TestMethod]
+    public async Task Socket_Missing_IsNamedWithTheRemedy()
+    {
+        var path = Path.Combine(Path.GetTempPath(), "no-coordinator.sock");
+        using var connection = ClusterConnection.Open(new Uri("unix://" + path));
+
+        var error = await new Protocol.Jobs.JobsClient(connection.Invoker).GetClusterAsync(new GetClusterRequest()).Fails(StatusCode.Unavailable);
+
+        StringAssert.Contains(error.Status.Detail, $"Socket \"{path}\" does not exist, expected that of a running coordinator");
+    }
+
+    [TestMethod]
+    public async Task Socket_LeftByAKilledCoordinator_IsNamedWithTheRemedy()
+    {
+        var folder = Directory.CreateTempSubdirectory("coord-");
+        var path = Path.Combine(folder.FullName, "c.sock");
+        using var unserved = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Unspecified);
+        unserved.Bind(new System.Net.Sockets.UnixDomainSocketEndPoint(path));
+        using var connection = ClusterConnection.Open(new Uri("unix://" + path));
+
+        var error = await new Protocol.Jobs.JobsClient(connection.Invoker).GetClusterAsync(new GetClusterRequest()).Fails(StatusCode.Unavailable);
+
+        StringAssert.Contains(error.Status.Detail, $"Nobody listens on socket \"{path}\"");
+        folder.Delete(recursive: true);
     }
 
     [TestMethod]

@@ -1,6 +1,7 @@
 using Grpc.Core.Interceptors;
 using Grpc.Health.V1;
 using Grpc.Net.Client;
+using MLDistributed.Coordinator.Security;
 
 namespace MLDistributed.Coordinator.Tests.Security;
 
@@ -104,6 +105,47 @@ public sealed class AuthenticationTests
         await new Protocol.Jobs.JobsClient(credential).ListJobsAsync(new ListJobsRequest()).Fails(StatusCode.PermissionDenied);
         var imposter = await Assert.ThrowsExactlyAsync<RpcException>(() => FakeWorker.ConnectAsync(credential, "another", 1));
         Assert.AreEqual(StatusCode.PermissionDenied, imposter.StatusCode);
+    }
+
+    [TestMethod]
+    public async Task JoinToken_ThatAdmitsNobody_SaysWhy()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(Loopback);
+        var joining = new Protocol.Workers.WorkersClient(coordinator.ConnectByKey(null).Invoker);
+        var used = coordinator.Get<KeyRing>().CreateJoinToken(TimeSpan.FromHours(1));
+        var expired = coordinator.Get<KeyRing>().CreateJoinToken(TimeSpan.FromHours(1));
+        await joining.JoinAsync(new JoinRequest { Token = used, Host = "a" }).Within();
+        coordinator.Time.Advance(TimeSpan.FromHours(2));
+
+        Assert.AreEqual("The join token was used already, at 2026-01-01 00:00:00Z, and each admits one worker", await Refusal(used));
+        Assert.AreEqual("The join token expired at 2026-01-01 01:00:00Z", await Refusal(expired));
+        Assert.AreEqual("The join token is unknown to this coordinator", await Refusal("mlj_other"));
+
+        async Task<string> Refusal(string token) =>
+            (await joining.JoinAsync(new JoinRequest { Token = token, Host = "b" }).Fails(StatusCode.Unauthenticated)).Status.Detail;
+    }
+
+    [TestMethod]
+    public async Task Worker_Revoked_IsDisconnectedAndRefused()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(Loopback);
+        var joining = new Protocol.Workers.WorkersClient(coordinator.ConnectByKey(null).Invoker);
+        var joined = await joining.JoinAsync(new JoinRequest { Token = CoordinatorAdministration.CreateJoinToken(coordinator.DataFolder), Host = "a" }).Within();
+        var credential = coordinator.ConnectByKey(joined.Credential).Invoker;
+        using var worker = await FakeWorker.ConnectAsync(credential, joined.WorkerId, 1);
+
+        Assert.IsTrue(CoordinatorAdministration.RevokeWorker(coordinator.DataFolder, joined.WorkerId));
+        var ended = worker.RefusedAsync(StatusCode.Unauthenticated);
+        await Eventually.AdvanceUntilAsync(coordinator, TimeSpan.FromSeconds(1), async () =>
+        {
+            await Task.WhenAny(ended, coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within());
+            return ended.IsCompleted;
+        }, over => over);
+
+        StringAssert.Contains((await ended).Status.Detail, "was revoked");
+        var again = await Assert.ThrowsExactlyAsync<RpcException>(() => FakeWorker.ConnectAsync(credential, joined.WorkerId, 1));
+        Assert.AreEqual("The worker's credential is unknown to this coordinator or was revoked.", again.Status.Detail);
+        Assert.IsFalse(CoordinatorAdministration.RevokeWorker(coordinator.DataFolder, joined.WorkerId));
     }
 
     [TestMethod]

@@ -21,8 +21,8 @@ public sealed class RankHealthTests
 
         File.Delete(BrokenFile(fixture));
         await fixture.Coordinator.HearAsync(m => Devices(m) is { } devices && devices.All(d => d.Fault.Length == 0) ? m : null);
-        await fixture.StartAttemptAsync("k1", "progress", ranks: 1);
-        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("k1")).OutcomeCase);
+        await fixture.StartAttemptAsync("health-load", "progress", ranks: 1);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("health-load")).OutcomeCase);
     }
 
     [TestMethod]
@@ -31,9 +31,9 @@ public sealed class RankHealthTests
         await using var fixture = await CreateBrokenAsync();
         fixture.StartAgent(slots: 1);
         await fixture.Coordinator.HearAsync(m => m.Hello);
-        await fixture.StartAttemptAsync("l1", "progress", ranks: 1);
+        await fixture.StartAttemptAsync("health-words", "progress", ranks: 1);
 
-        var failure = (await fixture.EndOfAsync("l1")).Failure;
+        var failure = (await fixture.EndOfAsync("health-words")).Failure;
         Assert.AreEqual(FailureKind.Crashed, failure.Kind);
         StringAssert.Contains(failure.Message, "Unable to load libtorch_cpu.so");
     }
@@ -45,15 +45,15 @@ public sealed class RankHealthTests
         fixture.PingInterval = TimeSpan.FromSeconds(0.4);
         fixture.StartAgent(slots: 1);
         await fixture.Coordinator.HearAsync(m => m.Hello);
-        await fixture.StartAttemptAsync("m1", "wait", ranks: 1);
-        await fixture.StartedAsync("m1");
+        await fixture.StartAttemptAsync("health-stop", "wait", ranks: 1);
+        await fixture.StartedAsync("health-stop");
         await Processes.StopAsync(fixture.RankProcesses().Single());
 
-        var failure = (await fixture.EndOfAsync("m1")).Failure;
+        var failure = (await fixture.EndOfAsync("health-stop")).Failure;
         Assert.AreEqual(FailureKind.Crashed, failure.Kind);
         StringAssert.Contains(failure.Message, "Rank 0 on \"testhost\" did not answer for 2 s and was killed");
-        await fixture.StartAttemptAsync("m2", "progress", ranks: 1);
-        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("m2")).OutcomeCase);
+        await fixture.StartAttemptAsync("health-next", "progress", ranks: 1);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("health-next")).OutcomeCase);
     }
 
     [TestMethod]
