@@ -94,7 +94,7 @@ public static class AgentHost
     private static void Validate(AgentOptions options)
     {
         if (options.Coordinator is not { IsAbsoluteUri: true, Scheme: "https" or "http" or "unix" })
-            throw new AgentException($"Coordinator is \"{options.Coordinator}\", expected https://host:port, http://host:port or unix:///path/to/socket.");
+            throw new AgentException($"Coordinator is \"{options.Coordinator}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.");
         if (options.Slots is < 1)
             throw new AgentException($"Slots is {options.Slots}, expected at least 1.");
     }

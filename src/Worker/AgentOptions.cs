@@ -8,7 +8,7 @@ namespace MLDistributed.Worker;
 /// <summary>How an agent reaches its coordinator and what it offers.</summary>
 public sealed class AgentOptions
 {
-    /// <summary>https://host:port, http://host:port or unix:///path/to/socket.</summary>
+    /// <summary>https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.</summary>
     public required Uri Coordinator { get; init; }
 
     /// <summary>A one-time join token; needed for the first start on a work folder, but not over a Unix socket.</summary>

@@ -7,7 +7,7 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>How a command reaches the coordinator.</summary>
 internal sealed class ClusterOptions
 {
-    private readonly Option<string?> _coordinator = new("--coordinator") { Description = "https://host:port, http://host:port or unix:///path. Default: MLDIST_COORDINATOR.", HelpName = "URI" };
+    private readonly Option<string?> _coordinator = new("--coordinator") { Description = "https://host:port, unix:///path or, on this machine, http://localhost:port. Default: MLDIST_COORDINATOR.", HelpName = "URI" };
     private readonly Option<string?> _key = new("--api-key") { Description = "Default: MLDIST_API_KEY, which other users of this machine cannot see.", HelpName = "K" };
     private readonly Option<string?> _fingerprint = new("--fingerprint") { Description = "SHA-256 of the coordinator's certificate, when it is self-signed.", HelpName = "F" };
 
@@ -48,5 +48,5 @@ internal sealed class ClusterOptions
     public static Uri ParseAddress(string address) =>
         Uri.TryCreate(address, UriKind.Absolute, out var uri) && (uri.Scheme is "https" or "http" or "unix")
             ? uri
-            : throw new CliException($"Coordinator is \"{address}\", expected https://host:port, http://host:port or unix:///path/to/socket.", ExitCode.Usage);
+            : throw new CliException($"Coordinator is \"{address}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.", ExitCode.Usage);
 }

@@ -9,7 +9,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
 {
     private readonly Option<string> _data = new("--data") { Description = "Folder of the database and the stored files; made when missing.", Required = true, HelpName = "D" };
     private readonly Option<string?> _socket = new("--socket") { Description = "A Unix socket to listen on, without keys: in a folder that only its users can enter.", HelpName = "S" };
-    private readonly Option<string[]> _urls = new("--urls") { Description = "Addresses to listen on: https://host:port or http://host:port, several separated by spaces or semicolons.", HelpName = "u", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<string[]> _urls = new("--urls") { Description = "Addresses to listen on: https://host:port, or http://localhost:port for this machine alone; several separated by spaces or semicolons.", HelpName = "u", AllowMultipleArgumentsPerToken = true };
     private readonly Option<string?> _certificate = new("--certificate") { Description = "PFX or PEM certificate for https. Default: a self-signed one, whose fingerprint is printed.", HelpName = "f" };
     private readonly Option<string?> _key = new("--certificate-key") { Description = "Key of a PEM certificate, when in a file of its own.", HelpName = "f" };
     private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };

@@ -8,7 +8,7 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>mldist worker</summary>
 internal sealed class WorkerCommand : ServiceCommand
 {
-    private readonly Option<string> _coordinator = new("--coordinator") { Description = "https://host:port, http://host:port or unix:///path.", Required = true, HelpName = "URI" };
+    private readonly Option<string> _coordinator = new("--coordinator") { Description = "https://host:port, unix:///path or, on this machine, http://localhost:port.", Required = true, HelpName = "URI" };
     private readonly Option<string?> _token = new("--token") { Description = "A join token, for the first start on a work folder: \"mldist tokens create\" makes one.", HelpName = "T" };
     private readonly Option<string?> _fingerprint = new("--fingerprint") { Description = "SHA-256 of the coordinator's certificate, when it is self-signed.", HelpName = "F" };
     private readonly Option<string?> _work = new("--work") { Description = "Folder of the credential, cached datasets and running attempts.", HelpName = "D" };

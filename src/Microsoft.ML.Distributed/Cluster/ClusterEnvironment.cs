@@ -14,7 +14,7 @@ internal static class ClusterEnvironment
         if (variable(Coordinator) is not { Length: > 0 } text)
             return null;
         if (!Uri.TryCreate(text.Trim(), UriKind.Absolute, out var address) || address.Scheme is not ("https" or "http" or "unix"))
-            throw new ClusterException($"{Coordinator} is \"{text}\", expected https://host:port, http://host:port or unix:///path/to/socket. Correct it, or unset it to train on this machine.");
+            throw new ClusterException($"{Coordinator} is \"{text}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port. Correct it, or unset it to train on this machine.");
         return (address, variable(ApiKey) is { Length: > 0 } key ? key.Trim() : null);
     }
 }

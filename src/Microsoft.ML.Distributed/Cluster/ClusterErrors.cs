@@ -36,8 +36,8 @@ internal static class ClusterErrors
         $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
 
     public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
-        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{Detail(last)}\" " +
-        $"Check that it runs (`mldist coordinator`), the address, and that no firewall is between; with {ClusterEnvironment.Coordinator} unset and no cluster given, Fit trains on this machine.",
+        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{(address.Scheme == "unix" && !File.Exists(address.LocalPath) ? "There is no such socket." : Detail(last))}\" " +
+        $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterEnvironment.Coordinator} unset and no cluster given, Fit trains on this machine.",
         last);
 
     public static ClusterException JobLost(Uri address, string jobId, TimeSpan spent, RpcException? last) => new(

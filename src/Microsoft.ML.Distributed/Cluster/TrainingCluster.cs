@@ -46,14 +46,14 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     public static TrainingCluster Connect(Uri coordinator) => Connect(coordinator, new TrainingClusterOptions());
 
     /// <summary>Uses a coordinator. Connects on first use, and again whenever the connection is lost.</summary>
-    /// <param name="coordinator">https://host:port, http://host:port, or unix:///path/to/socket.</param>
+    /// <param name="coordinator">https://host:port, unix:///path/to/socket, or on this machine http://localhost:port.</param>
     /// <param name="apiKey">The key that its administrator gave out; null over a Unix socket.</param>
     /// <exception cref="ArgumentException">The address or the key is malformed.</exception>
     public static TrainingCluster Connect(Uri coordinator, string? apiKey) =>
         Connect(coordinator, new TrainingClusterOptions { ApiKey = apiKey });
 
     /// <summary>Uses a coordinator. Connects on first use, and again whenever the connection is lost.</summary>
-    /// <param name="coordinator">https://host:port, http://host:port, or unix:///path/to/socket.</param>
+    /// <param name="coordinator">https://host:port, unix:///path/to/socket, or on this machine http://localhost:port.</param>
     /// <param name="options">Key, certificate and patience.</param>
     /// <exception cref="ArgumentException">The address or an option is malformed.</exception>
     public static TrainingCluster Connect(Uri coordinator, TrainingClusterOptions options)
@@ -154,6 +154,8 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         try
         {
             await ReadyAsync(either.Token).ConfigureAwait(false);
+            if (_local is not null && LocalCapacity.IsAsked(spec.Resources))
+                await _local.RequireCapacityAsync(spec.Resources, either.Token).ConfigureAwait(false);
             var transfer = new DatasetTransfer(_coordinator, progress, trainingLog.Write);
             await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
             if (validation is not null && validation.Id != training.Id)

@@ -25,6 +25,7 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
     /// <param name="isTraining">Whether the data must have two classes and positive weight, as training data.</param>
     /// <param name="cancellation">Stops the encoding between two rows.</param>
     /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
+    /// <exception cref="IOException">The file cannot be written.</exception>
     public EncodingResult Encode(IDataView data, string path, bool isTraining, CancellationToken cancellation)
     {
         try
@@ -45,7 +46,7 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         var weight = columns.Weight is null ? default(DataViewSchema.Column?) : schema[columns.Weight];
         // A cursor that is not told what is needed gives empty values.
         using var cursor = data.GetRowCursor(weight is null ? [features, label] : [features, label, weight.Value]);
-        using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.Read);
+        using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
         using var batch = new BatchWriter(file, new DatasetShape(featureCount, weight is not null), isTraining ? new FeatureStatistics(featureCount) : null);
 
         var getFeatures = cursor.GetGetter<VBuffer<float>>(features);
@@ -143,7 +144,7 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
             _schema = DatasetSchema.Create(shape.FeatureSize, shape.HasWeights);
             _hasher = new DatasetHasher(shape);
             _writer = new ArrowFileWriter(file, _schema, leaveOpen: true);
-            _writer.WriteStart();
+            Write(_writer.WriteStart);
         }
 
         public FeatureStatistics? Statistics { get; }
@@ -165,7 +166,7 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         {
             if (_rows > 0)
                 Flush();
-            _writer.WriteEnd();
+            Write(_writer.WriteEnd);
             var count = _hasher.RowCount;
             return (_hasher.Complete(), count);
         }
@@ -184,8 +185,21 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
             IArrowArray[] arrays = _shape.HasWeights ? [features, Floats(_labels, _rows), Floats(_weights, _rows)] : [features, Floats(_labels, _rows)];
             using var batch = new RecordBatch(_schema, arrays, _rows);
             _hasher.Append(batch);
-            _writer.WriteRecordBatch(batch);
+            Write(() => _writer.WriteRecordBatch(batch));
             _rows = 0;
+        }
+
+        // The source may fail with the same exceptions; these say which file it was, and what to do.
+        private void Write(Action write)
+        {
+            try
+            {
+                write();
+            }
+            catch (IOException e)
+            {
+                throw new IOException($"Dataset file cannot be written up to row {_hasher.RowCount:N0} ({e.Message.TrimEnd('.')}), expected room for all rows as 4-byte numbers. Free space there, or set TMPDIR to a folder with more.", e);
+            }
         }
 
         private static FloatArray Floats(byte[] bytes, int count) =>

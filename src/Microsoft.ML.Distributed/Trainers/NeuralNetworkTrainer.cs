@@ -21,7 +21,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     private protected NeuralNetworkTrainer(IHostEnvironment environment, NeuralNetworkOptions options, MlTask task, string name, Func<string, SchemaShape.Column> label)
         : base(
             environment.Register(name),
-            TrainerUtils.MakeR4VecFeature(options.FeatureColumnName),
+            TrainerUtils.MakeR4VecFeature(WithNames(options, name).FeatureColumnName),
             label(options.LabelColumnName),
             options.ExampleWeightColumnName is null ? default : TrainerUtils.MakeR4ScalarWeightColumn(options.ExampleWeightColumnName))
     {
@@ -85,7 +85,9 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var areColumnsValid = errors.Count == 0;
         var (features, outputs) = areColumnsValid ? Columns.Measure(schema) : (1, 2);
         if (areColumnsValid && _task == MlTask.Multiclass && outputs < 2)
-            errors.Add($"Label column \"{_options.LabelColumnName}\" has one class only, expected two or more. Check how the data was filtered or split.");
+            errors.Add($"Label column \"{_options.LabelColumnName}\" has one class only, expected two or more. Check that the data has rows, and how it was filtered or split.");
+        if (_options.ExampleWeightColumnName == _options.LabelColumnName)
+            errors.Add($"ExampleWeightColumnName is \"{_options.ExampleWeightColumnName}\", the label column, expected a column of weights, or null for equal weights.");
         if (_options.ValidationSet is { } validation)
             errors.AddRange(ValidateValidationSet(validation.Schema, schema, areColumnsValid));
 
@@ -112,9 +114,25 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         return errors;
     }
 
+    private static ArgumentException Refusal(string name, IReadOnlyList<string> errors) => new(
+        errors.Count == 1 ? $"{name} cannot train: {errors[0]}" : $"{name} cannot train:{string.Concat(errors.Select(e => $"{Environment.NewLine}- {e}"))}");
+
+    // ML.NET's base makes columns of the names at once, so these errors cannot wait for the others.
+    private static NeuralNetworkOptions WithNames(NeuralNetworkOptions options, string name)
+    {
+        var errors = new List<string>();
+        if (string.IsNullOrEmpty(options.LabelColumnName))
+            errors.Add("LabelColumnName is empty, expected the name of the label column.");
+        if (string.IsNullOrEmpty(options.FeatureColumnName))
+            errors.Add("FeatureColumnName is empty, expected the name of the features column.");
+        if (options.ExampleWeightColumnName is { Length: 0 })
+            errors.Add("ExampleWeightColumnName is empty, expected the name of a column of weights, or null for equal weights.");
+        return errors.Count == 0 ? options : throw Refusal(name, errors);
+    }
+
     private void ThrowIfAny(List<string> errors)
     {
         if (errors.Count > 0)
-            throw new ArgumentException($"{_name} cannot train: {string.Join(Environment.NewLine, errors.Count == 1 ? errors : errors.Select(e => $"{Environment.NewLine}- {e}"))}");
+            throw Refusal(_name, errors);
     }
 }

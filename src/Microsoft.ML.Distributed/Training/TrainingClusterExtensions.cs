@@ -16,7 +16,11 @@ public static class TrainingClusterExtensions
     /// using var cluster = TrainingCluster.Connect(new Uri("https://coordinator:7443"), apiKey: key);
     /// var ml = new MLContext(seed: 1).UseCluster(cluster);
     /// </code></example>
-    public static MLContext UseCluster(this MLContext ml, TrainingCluster cluster) => UseCluster(ml, (ITrainingBackend)cluster);
+    public static MLContext UseCluster(this MLContext ml, TrainingCluster cluster)
+    {
+        ArgumentNullException.ThrowIfNull(cluster);
+        return UseCluster(ml, (ITrainingBackend)cluster);
+    }
 
     internal static MLContext UseCluster(this MLContext ml, ITrainingBackend backend)
     {

@@ -18,6 +18,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(), isTraining: false, options.CancellationToken).Dataset
                 : null;
             Describe(training, validation);
+            if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)
+                throw new InvalidDataException($"Training data has 1 row, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
             var job = backend.Train(spec, training.Dataset, validation, options.Progress, Log, options.CancellationToken);
             channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {job.Result.Epochs} epochs on {job.Result.WorldSize} ranks in {job.Result.TrainingSeconds:0.0} s, loss {job.Result.TrainingLoss:0.0000}.");
             return new TrainedNetwork(job.Onnx, spec, job.Result, job.JobId);

@@ -60,7 +60,7 @@ public sealed class ClusterConnection : IDisposable
         });
     }
 
-    /// <summary>Where the coordinator is: https://host:port, http://host:port or unix:///path/to/socket.</summary>
+    /// <summary>Where the coordinator is: https://host:port, http://localhost:port or unix:///path/to/socket.</summary>
     public Uri Address { get; }
 
     /// <summary>The channel, without credentials.</summary>
@@ -70,16 +70,16 @@ public sealed class ClusterConnection : IDisposable
     public CallInvoker Invoker { get; }
 
     /// <summary>Opens a channel; connects on the first call.</summary>
-    /// <param name="address">https://host:port, http://host:port or unix:///path.</param>
+    /// <param name="address">https://host:port, unix:///path, or on this machine http://localhost:port.</param>
     /// <param name="bearer">An API key or a worker's credential; none over a Unix socket.</param>
     /// <param name="certificateFingerprint">SHA-256 of the server's certificate in hex: that certificate and no other is accepted. Null: those that this machine trusts.</param>
-    /// <exception cref="ArgumentException">The address or the fingerprint is malformed.</exception>
+    /// <exception cref="ArgumentException">The address, the key or the fingerprint is malformed.</exception>
     public static ClusterConnection Open(Uri address, string? bearer = null, string? certificateFingerprint = null)
     {
         ArgumentNullException.ThrowIfNull(address);
         CheckAddress(address);
         if (bearer is not null && (bearer.Length == 0 || bearer.Any(c => c is <= ' ' or > '~')))
-            throw new ArgumentException("The key is empty or has blanks or characters that are not ASCII, expected it as the coordinator printed it. Copy it again.", nameof(bearer));
+            throw new ArgumentException("The key is empty or has blanks or characters that are not ASCII, expected it as the coordinator printed it. Copy it again.");
         return new ClusterConnection(address, bearer, certificateFingerprint is null ? null : ReadFingerprint(certificateFingerprint));
     }
 
@@ -93,11 +93,13 @@ public sealed class ClusterConnection : IDisposable
     private static void CheckAddress(Uri address)
     {
         if (!address.IsAbsoluteUri || address.Scheme is not ("https" or "http" or "unix"))
-            throw new ArgumentException($"Coordinator address is \"{address}\", expected https://host:port, http://host:port or unix:///path/to/socket.", nameof(address));
+            throw new ArgumentException($"Coordinator address is \"{address}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.");
         if (address.Scheme == "unix" && Encoding.UTF8.GetByteCount(address.LocalPath) is 0 or > MaxSocketPathBytes)
-            throw new ArgumentException($"Socket path \"{address.LocalPath}\" has {Encoding.UTF8.GetByteCount(address.LocalPath)} bytes, expected 1 to {MaxSocketPathBytes}. Use a folder with a shorter path.", nameof(address));
+            throw new ArgumentException($"Socket path \"{address.LocalPath}\" has {Encoding.UTF8.GetByteCount(address.LocalPath)} bytes, expected 1 to {MaxSocketPathBytes}. Use a folder with a shorter path.");
         if (address.Scheme != "unix" && address.Host.Length == 0)
-            throw new ArgumentException($"Coordinator address is \"{address}\", expected a host. Write it as https://host:port.", nameof(address));
+            throw new ArgumentException($"Coordinator address is \"{address}\", expected a host. Write it as https://host:port.");
+        if (address.Scheme == "http" && !address.IsLoopback)
+            throw new ArgumentException($"Coordinator address is \"{address}\", expected https:// for another machine: over http:// anybody on the way could read keys and data. Give the coordinator an https address, or tunnel to a loopback port.");
     }
 
     private static string ReadFingerprint(string text)
@@ -112,7 +114,7 @@ public sealed class ClusterConnection : IDisposable
             // Refused below.
         }
 
-        throw new ArgumentException($"Certificate fingerprint is \"{text}\", expected a SHA-256 as 64 hexadecimal digits, colons allowed. The coordinator prints it when it starts.", nameof(text));
+        throw new ArgumentException($"Certificate fingerprint is \"{text}\", expected a SHA-256 as 64 hexadecimal digits, colons allowed. The coordinator prints it when it starts.");
     }
 
     private static async ValueTask<Stream> ConnectUnix(string path, CancellationToken cancellation)

@@ -29,10 +29,23 @@ public sealed class RunDirectory : IDisposable
 
     /// <summary>Makes a new folder in the temp folder, and removes those of this user that nobody holds any more.</summary>
     /// <param name="parent">Where to make it. Null: the temp folder, or /tmp when that one's path is too long for sockets.</param>
+    /// <exception cref="IOException">It cannot be made there.</exception>
     public static RunDirectory Create(string? parent = null)
     {
         parent ??= ShortTempPath();
         RemoveAbandoned(parent);
+        try
+        {
+            return CreateIn(parent);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"Temp folder \"{parent}\" cannot be used ({e.Message.TrimEnd('.')}), expected one in which this user can make a folder for data and sockets. Free space in it, or set TMPDIR to another.", e);
+        }
+    }
+
+    private static RunDirectory CreateIn(string parent)
+    {
         var path = System.IO.Path.Combine(parent, Prefix + RandomNumberGenerator.GetHexString(10, lowercase: true));
         if (OperatingSystem.IsWindows())
             Directory.CreateDirectory(path);

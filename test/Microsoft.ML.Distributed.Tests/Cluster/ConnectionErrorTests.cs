@@ -12,12 +12,14 @@ public sealed class ConnectionErrorTests
     [TestMethod]
     [DataRow("ftp://host", "expected https://host:port")]
     [DataRow("host:7443", "expected https://host:port")]
+    [DataRow("http://another-machine:7443", "expected https:// for another machine")]
     [DataRow("unix:///aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "shorter path")]
     public void Connect_MalformedAddress_IsRefusedAtOnce(string address, string expected)
     {
         var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri(address)));
 
         Assert.Contains(expected, e.Message);
+        Assert.DoesNotContain("(Parameter", e.Message);
     }
 
     [TestMethod]
@@ -52,6 +54,17 @@ public sealed class ConnectionErrorTests
         Assert.Contains($"Coordinator {address} does not answer: tried", e.Message);
         Assert.Contains("refused", e.Message);
         Assert.Contains("mldist coordinator", e.Message);
+    }
+
+    [TestMethod]
+    public void NewDatasetFile_NoSocket_SaysSo()
+    {
+        using var cluster = TrainingCluster.Connect(new Uri("unix:///nowhere/c.sock"), new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromMilliseconds(200) });
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
+
+        Assert.Contains("Coordinator unix:///nowhere/c.sock does not answer", e.Message);
+        Assert.Contains("There is no such socket.", e.Message);
     }
 
     [TestMethod]

@@ -39,6 +39,22 @@ public sealed class LocalClusterTests
     }
 
     [TestMethod]
+    [DataRow(2, DeviceKind.Any, "MinRanks is 2, expected at most 1: the local cluster has 1 CPU slot.")]
+    [DataRow(1, DeviceKind.Cuda, "Device is Cuda, expected one that the local cluster has: 1 CPU slot.")]
+    public async Task Train_MoreThanALocalClusterHas_IsRefusedAndNotQueuedForEver(int ranks, DeviceKind device, string expected)
+    {
+        using var cluster = Start(new LocalClusterOptions { RuntimePath = StandIn.MakeRuntime(_temp.Path) });
+        ITrainingBackend backend = cluster;
+        var dataset = DatasetFiles.Write(backend.NewDatasetFile(), 1);
+        var spec = new JobSpec { Epochs = 1, Resources = new ResourceSpec { MinRanks = ranks, Device = device } };
+
+        var e = await Assert.ThrowsExactlyAsync<ArgumentException>(() => Task.Run(() => backend.Train(spec, dataset, null, null, _ => { }, CancellationToken.None)).WaitAsync(s_limit));
+
+        StringAssert.StartsWith(e.Message, expected);
+        Assert.IsFalse(File.Exists(dataset.Path));
+    }
+
+    [TestMethod]
     public async Task StartLocal_CoordinatorFails_FailsAtOnceWithItsLastWords()
     {
         using var cluster = Start(new LocalClusterOptions { RuntimePath = StandIn.MakeRuntime(_temp.Path, "export STAND_IN_FAILS=coordinator") });

@@ -20,6 +20,17 @@ public sealed class RunDirectoryTests
     }
 
     [TestMethod]
+    public void Create_WhereNothingCanBeMade_NamesTheTempFolderAndTheRemedy()
+    {
+        File.WriteAllText(_temp.File("no-folder"), "");
+
+        var e = Assert.ThrowsExactly<IOException>(() => RunDirectory.Create(_temp.File("no-folder")));
+
+        StringAssert.StartsWith(e.Message, $"Temp folder \"{_temp.File("no-folder")}\" cannot be used (");
+        StringAssert.Contains(e.Message, "TMPDIR");
+    }
+
+    [TestMethod]
     public void Dispose_WithAnotherHolder_LeavesTheFolderToIt()
     {
         var first = RunDirectory.Create(_temp.Path);

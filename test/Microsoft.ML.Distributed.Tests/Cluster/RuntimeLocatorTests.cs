@@ -38,10 +38,18 @@ public sealed class RuntimeLocatorTests
     [TestMethod]
     public void Locate_Nowhere_NamesAllPlaces()
     {
-        var e = Assert.ThrowsExactly<ClusterException>(() => Locator("/context", "/variable", "/path").Locate(null));
+        var e = Assert.ThrowsExactly<ClusterException>(() => Locator("/context", null, "/path").Locate(null));
 
-        foreach (var place in new[] { "MLDistributed.Runtime (\"/context\")", "MLDIST_RUNTIME (\"/variable\")", "beside the app", "the PATH", "MLDIST_COORDINATOR" })
+        foreach (var place in new[] { "MLDistributed.Runtime (\"/context\")", "MLDIST_RUNTIME (not set)", "beside the app", "the PATH", "MLDIST_COORDINATOR" })
             Assert.Contains(place, e.Message);
+    }
+
+    [TestMethod]
+    public void Locate_VariableWithoutRuntime_DoesNotFallBack()
+    {
+        var e = Assert.ThrowsExactly<ClusterException>(() => Locator(null, "/variable", Place("path")).Locate(null));
+
+        Assert.Contains("MLDIST_RUNTIME is \"/variable\", expected a folder with mldist", e.Message);
     }
 
     [TestMethod]

@@ -149,6 +149,21 @@ public sealed class DatasetEncoderTests : IDisposable
 
     private static TrainingColumns Regression => new(MlTask.Regression, "Features", "Value", null);
 
+    [TestMethod]
+    public void Encode_FullDisk_NamesFileAndRemedyAndLeavesNothing()
+    {
+        if (!File.Exists("/dev/full"))
+            Assert.Inconclusive("This system has no /dev/full, the disk that is always full.");
+        File.CreateSymbolicLink(_path, "/dev/full");
+
+        var e = Assert.ThrowsExactly<IOException>(() => Encode(_ml.Data.LoadFromEnumerable(SyntheticData.Examples(10)), Regression));
+
+        StringAssert.StartsWith(e.Message, "Dataset file cannot be written up to row ");
+        StringAssert.Contains(e.Message, _path);
+        StringAssert.Contains(e.Message, "TMPDIR");
+        Assert.IsFalse(Path.Exists(_path));
+    }
+
     private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1)
     {
         using var channel = ((IChannelProvider)_ml).Start("test");

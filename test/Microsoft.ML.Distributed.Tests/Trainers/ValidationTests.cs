@@ -61,6 +61,50 @@ public sealed class ValidationTests : IDisposable
     }
 
     [TestMethod]
+    public void Fit_ManyErrors_AreALineEach()
+    {
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", Epochs = 0, Dropout = 2 });
+
+        Assert.AreEqual(
+            """
+            DistributedRegressionTrainer cannot train:
+            - Epochs is 0, expected at least 1.
+            - Dropout is 2, expected a fraction from 0 to below 1.
+            """.ReplaceLineEndings(),
+            Refuse<ArgumentException>(() => trainer.Fit(_data)));
+    }
+
+    [TestMethod]
+    public void Trainer_ColumnsWithoutNames_NamesTheOptions()
+    {
+        var message = Refuse<ArgumentException>(() => _ml.Regression.Trainers.DistributedNeuralNetwork(null!, "", ""));
+
+        foreach (var name in new[] { "LabelColumnName is empty", "FeatureColumnName is empty", "ExampleWeightColumnName is empty, expected the name of a column of weights, or null" })
+            StringAssert.Contains(message, name);
+    }
+
+    [TestMethod]
+    public void Fit_LabelsAsWeights_AreRefused()
+    {
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork("Value", exampleWeightColumnName: "Value");
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => trainer.Fit(_data)), "ExampleWeightColumnName is \"Value\", the label column");
+    }
+
+    [TestMethod]
+    public void Fit_OneRowWithAValidationFraction_IsRefused()
+    {
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", ValidationFraction = 0.5 });
+
+        StringAssert.Contains(Refuse<InvalidDataException>(() => trainer.Fit(View(SyntheticData.Examples(1)))), "has 1 row, expected at least 2 with ValidationFraction 0.5");
+        Assert.IsEmpty(_backend.Files);
+    }
+
+    [TestMethod]
+    public void UseCluster_Null_NamesTheArgument() =>
+        Assert.AreEqual("cluster", Assert.ThrowsExactly<ArgumentNullException>(() => _ml.UseCluster((TrainingCluster)null!)).ParamName);
+
+    [TestMethod]
     public void Fit_NullOptions_AreNamed()
     {
         var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", HiddenLayers = null!, Optimizer = null!, Schedule = null! });

@@ -82,6 +82,40 @@ internal sealed class LocalCluster : IDisposable
         return cluster;
     }
 
+    /// <summary>Waits for the worker and refuses what it can never give.</summary>
+    /// <exception cref="ArgumentException">The job asks for more ranks than there are, or another kind of device.</exception>
+    public async Task RequireCapacityAsync(ResourceSpec resources, CancellationToken cancellation)
+    {
+        var jobs = new Jobs.JobsClient(Connection.Invoker);
+        var started = _options.Time.GetTimestamp();
+        while (_options.Time.GetElapsedTime(started) < _options.StartTimeout)
+        {
+            var devices = await DevicesAsync(jobs, cancellation).ConfigureAwait(false);
+            if (devices.Count > 0)
+            {
+                if (LocalCapacity.Refusal(resources, devices) is { } refusal)
+                    throw new ArgumentException(refusal);
+                return;
+            }
+
+            await Task.Delay(s_pollInterval, _options.Time, cancellation).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task<IReadOnlyList<Device>> DevicesAsync(Jobs.JobsClient jobs, CancellationToken cancellation)
+    {
+        try
+        {
+            var cluster = await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation).ResponseAsync.ConfigureAwait(false);
+            return cluster.Workers.FirstOrDefault(w => w.Status != "lost")?.Devices ?? [];
+        }
+        catch (RpcException e) when (ClusterErrors.IsTransient(e))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            return []; // it is started again
+        }
+    }
+
     public void Dispose()
     {
         RuntimeProcess[] children;

@@ -29,7 +29,7 @@ internal sealed class RuntimeLocator
 
         var tried = new List<string>();
         return Try("runtimeconfig.json, " + AppContextName, AppContextFolder)
-            ?? Try(ClusterEnvironment.Runtime, Variable(ClusterEnvironment.Runtime))
+            ?? FromVariable()
             ?? Try("beside the app", Path.Combine(AppFolder, "mldist"))
             ?? TryPathVariable()
             ?? throw new ClusterException(
@@ -41,6 +41,12 @@ internal sealed class RuntimeLocator
             tried.Add(path is { Length: > 0 } ? $"{place} (\"{path}\")" : $"{place} (not set)");
             return path is { Length: > 0 } ? TryPath(path) : null;
         }
+
+        // Another must not take the place of one that was named.
+        RuntimeCommand? FromVariable() => Try(ClusterEnvironment.Runtime, Variable(ClusterEnvironment.Runtime)) is { } found ? found
+            : Variable(ClusterEnvironment.Runtime) is { Length: > 0 } named
+                ? throw new ClusterException($"{ClusterEnvironment.Runtime} is \"{named}\", expected a folder with {s_program} or mldist.dll in it. Correct the path, or unset the variable to have the runtime searched.")
+                : null;
 
         RuntimeCommand? TryPathVariable()
         {
