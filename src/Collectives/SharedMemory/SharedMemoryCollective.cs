@@ -165,7 +165,7 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             }
 
             Barrier();
-            start += pieceLength;
+            start = (int)Math.Min((long)start + pieceLength, longest);
         }
         while (start < longest);
 
