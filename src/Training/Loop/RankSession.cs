@@ -24,17 +24,17 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
-            var layout = FlatLayout.Of(Spec.Module.Mlp);
-            MemoryNeeds.Of(Spec, layout, start.WorldSize).Check(environment.MemoryBytes);
+            var source = environment.Module(Spec);
+            MemoryNeeds.Of(Spec, source.Layout, start.WorldSize).Check(environment.MemoryBytes);
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
             if (validation is not null)
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
-            var collective = new SharedMemoryCollective(SharedSegment.Join(Segment(layout.ParameterLength), stop));
+            var collective = new SharedMemoryCollective(SharedSegment.Join(Segment(source.Layout.ParameterLength), stop));
             using (collective)
             using (stop.Register(collective.Abort))
-                return Train(layout, collective, training, validation, stop);
+                return Train(source, collective, training, validation, stop);
         }
         catch (Exception e)
         {
@@ -44,12 +44,15 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private RankResult Train(FlatLayout layout, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation, CancellationToken stop)
+    private RankResult Train(IModuleSource source, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation, CancellationToken stop)
     {
         try
         {
             Directory.CreateDirectory(start.OutputFolder);
-            using var state = new RankState(start, layout, collective, training, validation);
+            // Before the module's own memory is replaced by what all ranks share.
+            if (start.Rank == 0)
+                source.Initialize(collective.Segment.Parameters);
+            using var state = new RankState(start, source, collective, training, validation);
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -65,18 +68,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private TrainingPosition Begin(RankState state)
     {
-        TrainingPosition position;
-        if (start.ResumePath.Length > 0)
-        {
-            position = Checkpoint.Read(start.ResumePath, state);
-        }
-        else
-        {
-            position = new TrainingPosition();
-            if (state.IsFirst)
-                Initialization.Fill(state.Layout, Spec.Module.Mlp, Spec.Seed, state.Parameters);
-        }
-
+        var position = start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state) : new TrainingPosition();
         // Rank 0 may have read gigabytes meanwhile.
         state.Collective.Segment.Barrier.Wait(environment.StartTimeout);
         state.Tensors.PullParameters();

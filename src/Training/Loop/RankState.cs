@@ -17,19 +17,19 @@ internal sealed unsafe class RankState : IDisposable
     private readonly BatchFeed _trainingFeed;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, FlatLayout layout, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation)
+    public RankState(RankStart start, IModuleSource source, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation)
     {
-        (Start, Layout, Collective, _validation) = (start, layout, collective, validation);
+        (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
         var spec = start.Spec;
         Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
         StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
         Parameters = collective.Segment.Parameters;
-        Tensors = DeviceTensors.Create(start, collective.Segment, layout.ParameterLength);
+        Tensors = DeviceTensors.Create(start, collective.Segment, Layout.ParameterLength);
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
-        Strategy = spec.BitExact is null ? new SharedUpdate(collective, layout, spec) : new BitExactUpdate(collective, layout, spec);
-        Model = new Mlp(spec.Module.Mlp, layout, spec.Seed, maxRows, Tensors.Parameters, Tensors.Gradients, collective);
+        Strategy = spec.BitExact is null ? new SharedUpdate(collective, Layout, spec) : new BitExactUpdate(collective, Layout, spec);
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective);
         _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);
     }
@@ -48,7 +48,7 @@ internal sealed unsafe class RankState : IDisposable
 
     public BatchSplit Split { get; }
 
-    public Mlp Model { get; }
+    public ITrainedModule Model { get; }
 
     public IGradientStrategy Strategy { get; }
 

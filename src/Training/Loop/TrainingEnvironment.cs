@@ -1,5 +1,6 @@
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Training.Models;
 
 namespace MLDistributed.Training.Loop;
 
@@ -22,6 +23,9 @@ internal sealed record TrainingEnvironment
 
     /// <summary>Hears of every row that this rank takes into a step, the step counted from 1.</summary>
     public Action<long, long>? RowTaken { get; init; }
+
+    /// <summary>What a job trains.</summary>
+    public Func<JobSpec, IModuleSource> Module { get; init; } = spec => new MlpSource(spec.Module.Mlp, spec.Seed);
 
     public Func<JobSpec, IReadOnlyDictionary<string, float[]>, ModelProto> WriteOnnx { get; init; } = OnnxMlpWriter.Write;
 }

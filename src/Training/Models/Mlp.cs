@@ -8,11 +8,8 @@ using static TorchSharp.torch.nn;
 
 namespace MLDistributed.Training.Models;
 
-/// <summary>
-/// The multi-layer perceptron: its parameters and their gradients are views of flat memory. A training step is
-/// <see cref="Forward"/>, the loss, and <see cref="Backward"/>.
-/// </summary>
-internal sealed unsafe class Mlp : IDisposable
+/// <summary>The multi-layer perceptron.</summary>
+internal sealed unsafe class Mlp : ITrainedModule
 {
     private readonly MlpSpec _spec;
     private readonly ulong _seed;
@@ -62,10 +59,8 @@ internal sealed unsafe class Mlp : IDisposable
         static Tensor View(Tensor flat, FlatTensor part) => flat.narrow(0, part.Start, part.Length).view(part.Shape);
     }
 
-    /// <summary>The running statistics, flat; the same on all ranks.</summary>
     public float[] Buffers { get; }
 
-    /// <summary>The outputs of a training step.</summary>
     public Tensor Forward(Batch batch, long step)
     {
         var x = batch.Features;
@@ -84,7 +79,6 @@ internal sealed unsafe class Mlp : IDisposable
         return functional.linear(x, _weights[^1], _biases[^1]);
     }
 
-    /// <summary>Adds to the flat gradients those of a loss of the last <see cref="Forward"/>.</summary>
     public void Backward(Tensor loss, int globalRows)
     {
         loss.backward();
@@ -92,7 +86,7 @@ internal sealed unsafe class Mlp : IDisposable
             _batchNorms[i].Backward(_normWeights[i], globalRows);
     }
 
-    /// <summary>The outputs of a model that is not being trained: no dropout, running statistics.</summary>
+    // No dropout, running statistics.
     public Tensor Predict(Tensor x)
     {
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)

@@ -1,0 +1,38 @@
+using MLDistributed.Collectives;
+using MLDistributed.Training.Data;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>What a rank trains: parameters that are views of flat memory. A step is <see cref="Forward"/>, the loss, and <see cref="Backward"/>.</summary>
+internal interface ITrainedModule : IDisposable
+{
+    /// <summary>The running statistics, flat; the same on all ranks.</summary>
+    float[] Buffers { get; }
+
+    /// <summary>The outputs of a training step, rows x outputs.</summary>
+    Tensor Forward(Batch batch, long step);
+
+    /// <summary>Adds to the flat gradients those of a loss of the last <see cref="Forward"/>.</summary>
+    void Backward(Tensor loss, int globalRows);
+
+    /// <summary>The outputs of a model that is not being trained, rows x outputs.</summary>
+    Tensor Predict(Tensor features);
+}
+
+/// <summary>A kind of module before it has memory.</summary>
+internal interface IModuleSource
+{
+    /// <summary>Where its parameters lie.</summary>
+    FlatLayout Layout { get; }
+
+    /// <summary>Writes the first parameters, those of the seed. Before <see cref="Create"/>.</summary>
+    unsafe void Initialize(float* parameters);
+
+    /// <summary>Makes it over flat memory.</summary>
+    /// <param name="parameters">Flat, on the device to compute on.</param>
+    /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
+    /// <param name="maxRows">The most rows of a training batch on this rank.</param>
+    /// <param name="collective">Joins what needs the whole batch.</param>
+    ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective);
+}
