@@ -4,6 +4,8 @@ using Apache.Arrow.Ipc;
 using Apache.Arrow.Types;
 using MLDistributed.Protocol;
 using MLDistributed.Training;
+using MLDistributed.Training.Loop;
+using MLDistributed.Training.Models;
 
 namespace MLDistributed.Engine.Bench;
 
@@ -26,7 +28,7 @@ internal static class TrainRank
         Console.In.ReadToEnd();
         try
         {
-            RankTraining.Run(new RankStart
+            var start = new RankStart
             {
                 AttemptId = args[3],
                 Spec = Spec(model, worldSize),
@@ -36,7 +38,11 @@ internal static class TrainRank
                 SegmentPath = args[3],
                 DatasetPath = args[4],
                 OutputFolder = Path.GetTempPath(),
-            }, meter, done.Token);
+            };
+            var environment = new TrainingEnvironment();
+            if (model.Module is { } module)
+                environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
+            new RankSession(start, meter, environment).Run(done.Token);
         }
         catch (OperationCanceledException)
         {
@@ -60,7 +66,7 @@ internal static class TrainRank
         for (var i = 0; i < RowCount; i++)
         {
             for (var j = 0; j < model.Sizes[0]; j++)
-                features.Append((float)(random.NextDouble() * 2 - 1));
+                features.Append(model.Vocabulary > 0 ? random.Next(model.Vocabulary) : (float)(random.NextDouble() * 2 - 1));
             labels.Append(random.Next(model.Sizes[^1]));
         }
 

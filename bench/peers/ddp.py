@@ -1,6 +1,6 @@
 """PyTorch DistributedDataParallel over Gloo on the models of bench/engine: samples/s of all processes together.
 
-    python3 ddp.py mlp|tiny PROCESSES BATCH_PER_PROCESS [--unconnected]
+    python3 ddp.py mlp|tiny|cnn|transformer PROCESSES BATCH_PER_PROCESS [--unconnected]
 
 One thread a process, SGD with momentum 0.9, random data resident in memory, the first fifth of the steps not counted.
 """
@@ -14,31 +14,57 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-MODELS = {
-    "mlp": ([784, 1024, 1024, 10], 300),
-    "tiny": ([64, 128, 10], 6000),
-}
 ROWS = 4096
+VOCABULARY = 8000
 
 
-def network(sizes):
+def mlp(*sizes):
     layers = []
     for inputs, outputs in zip(sizes, sizes[1:]):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
+def cnn():
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY, 256)
+        self.places = nn.Embedding(64, 256)
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(256, 4, 1024, dropout=0), 4)
+        self.head = nn.Linear(256, 10)
+
+    def forward(self, x):
+        tokens = x.t()
+        places = torch.arange(tokens.shape[0]).unsqueeze(1)
+        return self.head(self.layers(self.tokens(tokens) + self.places(places)).mean(0))
+
+
+# Network, features, whether they are tokens, steps.
+MODELS = {
+    "mlp": (lambda: mlp(784, 1024, 1024, 10), 784, False, 200),
+    "tiny": (lambda: mlp(64, 128, 10), 64, False, 4000),
+    "cnn": (cnn, 784, False, 24),
+    "transformer": (Encoder, 64, True, 12),
+}
+
+
 def run(rank, name, processes, batch, connected, rendezvous, results):
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    sizes, steps = MODELS[name]
-    model = network(sizes)
+    network, inputs, tokens, steps = MODELS[name]
+    model = network()
     if connected:
         dist.init_process_group("gloo", init_method="file://" + rendezvous, rank=rank, world_size=processes)
         model = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    features = torch.randn(ROWS, sizes[0])
-    labels = torch.randint(0, sizes[-1], (ROWS,))
+    features = torch.randint(0, VOCABULARY, (ROWS, inputs)) if tokens else torch.randn(ROWS, inputs)
+    labels = torch.randint(0, 10, (ROWS,))
     loss_function = nn.CrossEntropyLoss()
     started = 0.0
     for step in range(-steps // 4, steps):
