@@ -41,7 +41,7 @@ public sealed class CoordinatorOptions
     /// <value>3 min.</value>
     public TimeSpan PlacingTimeout { get; init; } = TimeSpan.FromMinutes(3);
 
-    /// <summary>Datasets and models that no job used for this long are removed.</summary>
+    /// <summary>Datasets and models that no job used for this long are removed, and the history of jobs that ended before.</summary>
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
 
@@ -51,6 +51,10 @@ public sealed class CoordinatorOptions
 
     /// <summary>Nobody but this machine's user can join: workers that cannot run a job now never will.</summary>
     internal bool IsLocalOnly => Urls.Count == 0;
+
+    /// <summary>Uploads are refused that would leave less than this free on the data folder's disk, so that the database has room.</summary>
+    /// <value>64 MiB.</value>
+    public long MinFreeBytes { get; init; } = 64L << 20;
 
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
@@ -77,6 +81,8 @@ public sealed class CoordinatorOptions
         Positive(nameof(RetentionPeriod), RetentionPeriod);
         if (MaxUploadBytes <= 0)
             errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");
+        if (MinFreeBytes < 0)
+            errors.Add($"MinFreeBytes is {MinFreeBytes}, expected at least 0.");
         return errors;
 
         void Positive(string name, TimeSpan value)

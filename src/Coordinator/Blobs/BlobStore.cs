@@ -24,20 +24,31 @@ internal sealed class BlobStore
 
     public void Delete(string id) => File.Delete(PathOf(id));
 
+    public string Folder => _folder;
+
+    /// <exception cref="StoreException">The disk does not take it; so do the writer's own methods.</exception>
     public BlobWriter Create() => new(this, Path.Combine(_folder, TempPrefix + OpaqueId.New()));
 
     /// <summary>A blob that is being received; it appears in the store when completed with the right hash.</summary>
     internal sealed class BlobWriter(BlobStore store, string path) : IAsyncDisposable
     {
         private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        private readonly FileStream _file = new(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.Asynchronous);
+        private readonly FileStream _file = Open(store, path);
 
         public long Length { get; private set; }
 
         public async Task AppendAsync(ReadOnlyMemory<byte> data, CancellationToken cancellation)
         {
             _hash.AppendData(data.Span);
-            await _file.WriteAsync(data, cancellation).ConfigureAwait(false);
+            try
+            {
+                await _file.WriteAsync(data, cancellation).ConfigureAwait(false);
+            }
+            catch (Exception e) when (StoreException.Covers(e))
+            {
+                throw new StoreException("A blob", store._folder, e);
+            }
+
             Length += data.Length;
         }
 
@@ -45,11 +56,19 @@ internal sealed class BlobStore
         public async Task<string> CompleteAsync(string expectedId)
         {
             var id = Convert.ToHexStringLower(_hash.GetHashAndReset());
-            if (id == expectedId)
+            if (id != expectedId)
+                return id;
+            try
+            {
                 _file.Flush(flushToDisk: true);
-            await _file.DisposeAsync().ConfigureAwait(false);
-            if (id == expectedId)
+                await _file.DisposeAsync().ConfigureAwait(false);
                 File.Move(path, store.PathOf(id), overwrite: true);
+            }
+            catch (Exception e) when (StoreException.Covers(e))
+            {
+                throw new StoreException($"Blob \"{id}\"", store._folder, e);
+            }
+
             return id;
         }
 
@@ -58,6 +77,19 @@ internal sealed class BlobStore
             await _file.DisposeAsync().ConfigureAwait(false);
             _hash.Dispose();
             File.Delete(path);
+        }
+
+        // Without a buffer: closing has nothing to write, so that it cannot fail on a full disk.
+        private static FileStream Open(BlobStore store, string path)
+        {
+            try
+            {
+                return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.Asynchronous);
+            }
+            catch (Exception e) when (StoreException.Covers(e))
+            {
+                throw new StoreException("A blob", store._folder, e);
+            }
         }
     }
 }

@@ -50,7 +50,11 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
         if (total < 0 || total > options.MaxUploadBytes)
             throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Blob \"{id}\" has {total} bytes, expected at most {options.MaxUploadBytes}."));
         if (!blobs.Contains(id))
+        {
+            StoreException.RequireRoom($"Blob \"{id}\"", blobs.Folder, total, options.MinFreeBytes);
             await ReceiveAsync(requestStream, id, total, cancellation).ConfigureAwait(false);
+        }
+
         Record(id, new FileInfo(blobs.PathOf(id)).Length);
         return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
     }

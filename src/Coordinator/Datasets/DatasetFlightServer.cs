@@ -5,6 +5,7 @@ using Apache.Arrow.Flight.Server;
 using Grpc.Core;
 using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
@@ -13,6 +14,7 @@ namespace MLDistributed.Coordinator.Datasets;
 internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<DatasetFlightServer> logger)
     : FlightServer
 {
+    private const long BatchBytes = 4 << 20; // about what the format puts into one
     private const string FirstBatchHeader = "mldist-first-batch";
     private const string RowsHeader = "mldist-rows";
     private readonly DatasetLog _log = new(logger);
@@ -44,6 +46,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
             while (await requestStream.NextAsync(session.Cancellation).ConfigureAwait(false))
             {
                 using var batch = requestStream.Current;
+                StoreException.RequireRoom($"Dataset \"{id}\"", store.Folder, BatchBytes, options.MinFreeBytes);
                 await session.AppendAsync(schema, batch).ConfigureAwait(false);
                 if (upload.Bytes > options.MaxUploadBytes)
                     await RefuseAsync(upload, session).ConfigureAwait(false);
@@ -56,6 +59,13 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
         catch (FormatException e)
         {
             throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
+        }
+        catch (StoreException)
+        {
+            // What is here of it would keep the disk full.
+            await session.CloseAsync().ConfigureAwait(false);
+            upload.Delete();
+            throw;
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {

@@ -22,6 +22,8 @@ internal sealed class DatasetStore
             File.Delete(abandoned);
     }
 
+    public string Folder => _folder;
+
     public string IncomingFolder { get; }
 
     public string PathOf(string id) => Path.Combine(_folder, id + ".arrow");
@@ -38,13 +40,22 @@ internal sealed class DatasetStore
 
     /// <summary>Takes a file of the incoming folder over by renaming it.</summary>
     /// <exception cref="ArgumentException">The path is not a plain file in the incoming folder.</exception>
+    /// <exception cref="StoreException">It cannot be renamed.</exception>
     public void Adopt(string id, string path, long rowCount, string tenant)
     {
         var file = new FileInfo(Path.GetFullPath(path));
         var inside = string.Equals(file.DirectoryName, Path.GetFullPath(IncomingFolder), StringComparison.Ordinal);
         if (!inside || file.LinkTarget is not null || !file.Exists)
             throw new ArgumentException($"Path \"{path}\" cannot be adopted, expected an existing file (no link) directly in \"{IncomingFolder}\".");
-        File.Move(file.FullName, PathOf(id), overwrite: true);
+        try
+        {
+            File.Move(file.FullName, PathOf(id), overwrite: true);
+        }
+        catch (Exception e) when (StoreException.Covers(e))
+        {
+            throw new StoreException($"Dataset \"{id}\"", _folder, e);
+        }
+
         Record(id, rowCount, tenant);
     }
 
@@ -64,6 +75,10 @@ internal sealed class DatasetStore
         {
             partial.Delete();
             throw;
+        }
+        catch (Exception e) when (StoreException.Covers(e))
+        {
+            throw new StoreException($"Dataset \"{partial.DatasetId}\"", _folder, e);
         }
         finally
         {

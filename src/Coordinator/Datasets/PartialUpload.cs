@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Runtime.CompilerServices;
 using Apache.Arrow;
 using Apache.Arrow.Ipc;
+using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator.Datasets;
 
@@ -117,6 +118,21 @@ internal sealed class PartialUpload(string datasetsFolder, string datasetId)
         /// <summary>Appends a batch and returns when the operating system has it.</summary>
         public async Task AppendAsync(Schema schema, RecordBatch batch)
         {
+            try
+            {
+                await WriteAsync(schema, batch).ConfigureAwait(false);
+            }
+            catch (Exception e) when (StoreException.Covers(e))
+            {
+                throw new StoreException($"Dataset \"{upload.DatasetId}\"", Path.GetDirectoryName(upload._folder)!, e);
+            }
+
+            Interlocked.Exchange(ref upload._bytes, upload._bytes + ByteCount(batch));
+            Interlocked.Increment(ref upload._received);
+        }
+
+        private async Task WriteAsync(Schema schema, RecordBatch batch)
+        {
             if (_arrow is null)
             {
                 Directory.CreateDirectory(upload._folder);
@@ -129,16 +145,21 @@ internal sealed class PartialUpload(string datasetsFolder, string datasetId)
             // Not cancelled midway: a batch is whole or was never begun.
             await _arrow.WriteRecordBatchAsync(batch, CancellationToken.None).ConfigureAwait(false);
             await _file!.FlushAsync(CancellationToken.None).ConfigureAwait(false);
-            Interlocked.Exchange(ref upload._bytes, upload._bytes + ByteCount(batch));
-            Interlocked.Increment(ref upload._received);
         }
 
         /// <summary>Closes the segment: what follows reads or deletes it.</summary>
         public async ValueTask CloseAsync()
         {
-            _arrow?.Dispose();
-            if (_file is not null)
-                await _file.DisposeAsync().ConfigureAwait(false);
+            try
+            {
+                _arrow?.Dispose();
+                if (_file is not null)
+                    await _file.DisposeAsync().ConfigureAwait(false);
+            }
+            catch (Exception e) when (StoreException.Covers(e))
+            {
+                // No room for the end of the stream: torn, as after a cut.
+            }
         }
 
         public async ValueTask DisposeAsync()

@@ -98,6 +98,14 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
 
     public void Log(JobEntry job, Protocol.LogLevel level, string message) => Publish(job, e => e.Log = new LogLine { Level = level, Source = "coordinator", Message = message });
 
+    /// <summary>Drops ended jobs whose rows are being removed.</summary>
+    public void Forget(IEnumerable<string> ids)
+    {
+        foreach (var id in ids)
+            if (_jobs.GetValueOrDefault(id) is { IsFinal: true } job)
+                Drop(job);
+    }
+
     /// <summary>Writes a job's row without a change of its state.</summary>
     public void Save(JobEntry job, Action? committed = null)
     {
@@ -118,10 +126,14 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
         _ended.Enqueue(job);
         if (_ended.Count <= EndedKept)
             return;
-        var oldest = _ended.Dequeue();
-        _jobs.Remove(oldest.Id);
-        if (oldest.RequestId is not null)
-            _byRequest.Remove((oldest.Tenant, oldest.RequestId));
+        Drop(_ended.Dequeue());
+    }
+
+    private void Drop(JobEntry job)
+    {
+        _jobs.Remove(job.Id);
+        if (job.RequestId is not null)
+            _byRequest.Remove((job.Tenant, job.RequestId));
     }
 
     private void Prune(JobEntry job)

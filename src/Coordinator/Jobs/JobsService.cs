@@ -24,8 +24,19 @@ internal sealed class JobsService(
         if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
             return new SubmitJobReply { JobId = earlier };
         Validate(request.Spec ?? new JobSpec());
+        if (journal.Trouble.IsFaulted)
+            await journal.Trouble.ConfigureAwait(false);
         var job = await loop.InvokeAsync(() => cluster.Submit(request.Spec!, tenant, request.RequestId)).ConfigureAwait(false);
-        await journal.FlushAsync().ConfigureAwait(false);
+        try
+        {
+            await journal.FlushAsync().ConfigureAwait(false);
+        }
+        catch (StoreException e)
+        {
+            loop.Post(() => cluster.Cancel(job.Id, e.Message)); // its submitter does not know its id
+            throw;
+        }
+
         return new SubmitJobReply { JobId = job.Id };
     }
 
@@ -69,18 +80,25 @@ internal sealed class JobsService(
         if (job is null)
             return snapshot; // it ended long ago
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
-        await job.Feed.Ended.WaitAsync(stop.Token).ConfigureAwait(false);
+        await Task.WhenAny(job.Feed.Ended, journal.Trouble).Unwrap().WaitAsync(stop.Token).ConfigureAwait(false);
         return await loop.InvokeAsync(job.ToSnapshot).ConfigureAwait(false);
     }
 
-    private static async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
+    private async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
     {
-        while (await feed.ReadAsync(afterSequence, WatchPage, cancellation).ConfigureAwait(false) is { Count: > 0 } events)
+        while (await NextAsync().ConfigureAwait(false) is { Count: > 0 } events)
             foreach (var jobEvent in events)
             {
                 await responseStream.SendAsync(jobEvent, cancellation).ConfigureAwait(false);
                 afterSequence = jobEvent.Sequence;
             }
+
+        async Task<IReadOnlyList<JobEvent>> NextAsync()
+        {
+            var next = feed.ReadAsync(afterSequence, WatchPage, cancellation);
+            await Task.WhenAny(next, journal.Trouble).Unwrap().ConfigureAwait(false);
+            return await next.ConfigureAwait(false);
+        }
     }
 
     private async Task<JobSnapshot> GetAsync(string jobId, ServerCallContext context)

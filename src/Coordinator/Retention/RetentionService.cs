@@ -1,16 +1,19 @@
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Blobs;
+using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
+using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Retention;
 
-/// <summary>Removes what <see cref="RetentionRules"/> says, once an hour.</summary>
+/// <summary>Removes the files that <see cref="RetentionRules"/> names, and the history of jobs that ended before the period, once an hour.</summary>
 internal sealed class RetentionService(
-    ClusterDatabase database, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
+    ClusterDatabase database, Journal journal, EventLoop loop, JobTable jobs, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromHours(1);
+    private const int JobsAtOnce = 100; // the journal is not held up for long
     private readonly RetentionLog _log = new(logger);
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -23,7 +26,7 @@ internal sealed class RetentionService(
             {
                 await CollectAsync(stoppingToken).ConfigureAwait(false);
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException or DbUpdateException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or System.Data.Common.DbException or StoreException)
             {
                 _log.Failed(e);
             }
@@ -42,9 +45,37 @@ internal sealed class RetentionService(
             _log.Removed(file.Kind, file.Id);
         }
 
+        // By the journal, which is the only one that writes these tables: no row goes while it is being changed.
         var ids = doomed.Select(f => f.Id).ToArray();
-        await context.Datasets.Where(d => ids.Contains(d.Id)).ExecuteDeleteAsync(cancellation).ConfigureAwait(false);
-        await context.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDeleteAsync(cancellation).ConfigureAwait(false);
+        journal.Append(rows =>
+        {
+            rows.Datasets.Where(d => ids.Contains(d.Id)).ExecuteDelete();
+            rows.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDelete();
+        });
+        await ForgetJobsAsync(context, now - options.RetentionPeriod, cancellation).ConfigureAwait(false);
+    }
+
+    // Not those with an attempt that may still run: it holds its slots by its row.
+    private async Task ForgetJobsAsync(ClusterDbContext context, DateTimeOffset limit, CancellationToken cancellation)
+    {
+        var old = await context.Jobs.Where(j => j.EndedAt != null && j.EndedAt <= limit && !context.Attempts.Any(a => a.JobId == j.Id && a.EndedAt == null))
+            .Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false);
+        foreach (var ids in old.Chunk(JobsAtOnce))
+        {
+            loop.Post(() => jobs.Forget(ids));
+            journal.Append(rows =>
+            {
+                rows.JobEvents.Where(e => ids.Contains(e.JobId)).ExecuteDelete();
+                rows.JobTransitions.Where(t => ids.Contains(t.JobId)).ExecuteDelete();
+                rows.Attempts.Where(a => ids.Contains(a.JobId)).ExecuteDelete();
+                rows.Jobs.Where(j => ids.Contains(j.Id)).ExecuteDelete();
+            });
+            await journal.FlushAsync().ConfigureAwait(false);
+        }
+
+        if (old.Count > 0)
+            _log.JobsRemoved(old.Count);
+        await journal.FlushAsync().ConfigureAwait(false);
     }
 
     // The folder says what there is; the database when it was last used (a file that it does not know: when it was written).
@@ -95,6 +126,9 @@ internal sealed partial class RetentionLog(ILogger logger)
 {
     [LoggerMessage(401, LogLevel.Information, "Removed {Kind} {Id}: no job needs it")]
     public partial void Removed(StoredKind kind, string id);
+
+    [LoggerMessage(403, LogLevel.Information, "Removed the history of {Count} jobs that ended long ago")]
+    public partial void JobsRemoved(int count);
 
     [LoggerMessage(402, LogLevel.Warning, "Could not remove old files; the next hour tries again")]
     public partial void Failed(Exception error);

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Grpc.Core;
 using Grpc.Core.Interceptors;
+using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Security;
@@ -47,6 +48,16 @@ internal sealed class AuthenticationInterceptor(KeyRing keys, IHostApplicationLi
         catch (Exception e) when (e is not RpcException && context.CancellationToken.IsCancellationRequested)
         {
             throw new RpcException(new Status(StatusCode.Cancelled, "The caller left."));
+        }
+        catch (StoreException e)
+        {
+            _log.StoreFailed(context.Method, e.Message);
+            throw new RpcException(new Status(StatusCode.ResourceExhausted, e.Message));
+        }
+        catch (Exception e) when (e is not RpcException)
+        {
+            _log.CallFailed(e, context.Method);
+            throw new RpcException(new Status(StatusCode.Internal, $"The coordinator failed with {e.GetType().Name}: {e.Message}"));
         }
     }
 
@@ -98,6 +109,12 @@ internal sealed partial class SecurityLog(ILogger logger)
 {
     [LoggerMessage(201, LogLevel.Warning, "Refused \"{Caller}\" at {Peer}: no scope for {Method}")]
     public partial void Refused(string caller, string method, string peer);
+
+    [LoggerMessage(203, LogLevel.Error, "{Method}: {Reason}")]
+    public partial void StoreFailed(string method, string reason);
+
+    [LoggerMessage(204, LogLevel.Error, "{Method} failed")]
+    public partial void CallFailed(Exception error, string method);
 
     [LoggerMessage(202, LogLevel.Warning, "Refused an unknown key from {Peer} for {Method}")]
     public partial void UnknownKey(string method, string peer);

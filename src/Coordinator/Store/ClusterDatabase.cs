@@ -1,5 +1,6 @@
 using Microsoft.Data.Sqlite;
 using Microsoft.EntityFrameworkCore;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Store;
 
@@ -23,9 +24,25 @@ internal sealed class ClusterDatabase
     public bool IsNew { get; private set; }
 
     /// <summary>Opens the database, and makes it when it is missing.</summary>
+    /// <exception cref="InvalidOperationException">It is of another release, damaged, or cannot be written.</exception>
     public static ClusterDatabase Open(string dataFolder)
     {
-        var database = new ClusterDatabase(System.IO.Path.Combine(dataFolder, "coordinator.db"));
+        var path = System.IO.Path.Combine(dataFolder, "coordinator.db");
+        try
+        {
+            return OpenFile(path);
+        }
+        catch (SqliteException e)
+        {
+            throw new InvalidOperationException(
+                $"Database \"{path}\" cannot be used ({e.Message.TrimEnd('.')}; {DiskSpace.Words(DiskSpace.FreeBytes(dataFolder))} free), expected a coordinator's database, or none, in a folder with room. Make room, or move a damaged file away and put its backup there.",
+                e);
+        }
+    }
+
+    private static ClusterDatabase OpenFile(string path)
+    {
+        var database = new ClusterDatabase(path);
         using var connection = database.OpenConnection();
         var version = Scalar(connection, "PRAGMA user_version;");
         if (version == 0)

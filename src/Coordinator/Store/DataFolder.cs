@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Coordinator.Store;
 
 /// <summary>A coordinator's folder: the database, the blobs and the datasets; held by one coordinator at a time.</summary>
@@ -42,6 +44,14 @@ internal sealed class DataFolder : IDisposable
         try
         {
             return new FileStream(System.IO.Path.Combine(path, "coordinator.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (UnauthorizedAccessException e)
+        {
+            throw new IOException($"Data folder \"{path}\" cannot be written ({e.Message.TrimEnd('.')}), expected the coordinator's own. Run it as the folder's owner, or choose another folder.", e);
+        }
+        catch (IOException e) when (DiskSpace.IsFull(e))
+        {
+            throw DiskSpace.Full(DiskSpace.Explain("The coordinator's lock", path, e));
         }
         catch (IOException e)
         {

@@ -1,5 +1,6 @@
 using System.Threading.Channels;
 using Microsoft.Data.Sqlite;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Store;
 
@@ -7,14 +8,27 @@ namespace MLDistributed.Coordinator.Store;
 /// Writes changes in the order in which they were appended, many in one transaction, and tells when they are durable.
 /// What watchers see has been written before, so that a restart never takes back a sequence number.
 /// </summary>
-internal sealed class Journal(ClusterDatabase database) : IAsyncDisposable
+internal sealed class Journal(ClusterDatabase database, CoordinatorOptions options, ILogger<Journal> logger) : IAsyncDisposable
 {
     private const int MaxBatch = 256;
+    private const int Full = 13;        // SQLITE_FULL
+    private const int InputOutput = 10; // SQLITE_IOERR
+    private static readonly TimeSpan RetryInterval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan TroubleAfter = TimeSpan.FromSeconds(3); // what passes sooner is nobody's trouble
+    private readonly JournalLog _log = new(logger);
     private readonly Channel<Change> _changes = Channel.CreateUnbounded<Change>(new UnboundedChannelOptions { SingleReader = true });
+    private volatile TaskCompletionSource _trouble = NewSignal();
+    private readonly CancellationTokenSource _stopping = new();
     private Task? _writing;
 
     /// <summary>Completes when the journal was disposed, or fails when the database cannot be written.</summary>
     public Task Completion => _writing ?? Task.CompletedTask;
+
+    /// <summary>
+    /// Fails with a <see cref="StoreException"/> while the disk has no room. Nothing is lost meanwhile, as changes wait
+    /// for it to have some again; but who waits for one must be told why.
+    /// </summary>
+    public Task Trouble => _trouble.Task;
 
     public void Start() => _writing = Task.Run(WriteAsync);
 
@@ -26,12 +40,13 @@ internal sealed class Journal(ClusterDatabase database) : IAsyncDisposable
     {
         var written = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         if (_changes.Writer.TryWrite(new Change(static _ => { }, () => written.TrySetResult())))
-            await Task.WhenAny(written.Task, Completion).Unwrap().ConfigureAwait(false);
+            await Task.WhenAny(written.Task, Completion, Trouble).Unwrap().ConfigureAwait(false);
     }
 
     public async ValueTask DisposeAsync()
     {
         _changes.Writer.TryComplete();
+        await _stopping.CancelAsync().ConfigureAwait(false);
         await Completion.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -43,12 +58,57 @@ internal sealed class Journal(ClusterDatabase database) : IAsyncDisposable
         {
             while (batch.Count < MaxBatch && _changes.Reader.TryRead(out var change))
                 batch.Add(change);
-            await CommitAsync(connection, batch).ConfigureAwait(false);
+            await CommitWhenPossibleAsync(connection, batch).ConfigureAwait(false);
             foreach (var change in batch)
                 change.Committed?.Invoke();
             batch.Clear();
         }
     }
+
+    private async Task CommitWhenPossibleAsync(SqliteConnection connection, List<Change> batch)
+    {
+        long? since = null;
+        while (true)
+        {
+            try
+            {
+                await CommitAsync(connection, batch).ConfigureAwait(false);
+                if (since is not null)
+                    Recovered();
+                return;
+            }
+            catch (Exception e) when (IsLackOfRoom(e) && !_stopping.IsCancellationRequested)
+            {
+                since ??= options.Time.GetTimestamp();
+                if (options.Time.GetElapsedTime(since.Value) >= TroubleAfter && !_trouble.Task.IsCompleted)
+                    Despair(e);
+            }
+
+            await Task.Delay(RetryInterval, options.Time, _stopping.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private void Despair(Exception e)
+    {
+        var cause = (SqliteException)e.GetBaseException();
+        var error = new StoreException("The coordinator's database", Path.GetDirectoryName(database.Path)!, cause.SqliteErrorCode == Full ? DiskSpace.Full(cause.Message) : new IOException(cause.Message));
+        _log.NoRoom(error.Message);
+        _trouble.TrySetException(error);
+        _ = _trouble.Task.Exception; // nobody may be waiting
+    }
+
+    private void Recovered()
+    {
+        if (!_trouble.Task.IsCompleted)
+            return;
+        _log.RoomAgain();
+        _trouble = NewSignal();
+    }
+
+    // I/O errors too: what the log's shared memory says on a full disk.
+    private static bool IsLackOfRoom(Exception e) => e.GetBaseException() is SqliteException { SqliteErrorCode: Full or InputOutput };
+
+    private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     private static async Task CommitAsync(SqliteConnection connection, List<Change> batch)
     {
@@ -62,4 +122,13 @@ internal sealed class Journal(ClusterDatabase database) : IAsyncDisposable
     }
 
     private readonly record struct Change(Action<ClusterDbContext> Apply, Action? Committed);
+}
+
+internal sealed partial class JournalLog(ILogger logger)
+{
+    [LoggerMessage(151, LogLevel.Critical, "{Reason} Jobs are refused until then; running ones go on.")]
+    public partial void NoRoom(string reason);
+
+    [LoggerMessage(152, LogLevel.Warning, "The database has room again")]
+    public partial void RoomAgain();
 }

@@ -10,6 +10,7 @@ internal sealed class AttemptRunner : IRankObserver
 {
     private static readonly TimeSpan StopTimeout = TimeSpan.FromSeconds(1.5);
     private static readonly TimeSpan CheckpointTimeout = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan FetchReportInterval = TimeSpan.FromSeconds(5);
     private const int MaxErrorLines = 100;
 
     private readonly AgentServices _services;
@@ -23,6 +24,7 @@ internal sealed class AttemptRunner : IRankObserver
     private readonly List<Task> _work = [];
     private string _datasetPath = "";
     private string _validationPath = "";
+    private long? _lastFetchReport;
     private int _errorLines;
 
     public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
@@ -190,7 +192,7 @@ internal sealed class AttemptRunner : IRankObserver
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
-            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.WorkerLost, $"Worker \"{_services.Host}\" could not fetch the files of the job ({e.Message}), expected a work folder with room for them."));
+            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.WorkerLost, $"Worker \"{_services.Host}\" could not fetch the files of the job: {e.Message}"));
         }
 
         _services.Mailbox.Post(() => Apply(outcome));
@@ -199,12 +201,23 @@ internal sealed class AttemptRunner : IRankObserver
     private async Task<string> AcquireAsync(string id, string sharedStore)
     {
         _datasets.Add(id);
-        return await _services.Datasets.AcquireAsync(id, sharedStore, _ended.Token).ConfigureAwait(false);
+        return await _services.Datasets.AcquireAsync(id, sharedStore, OnFetched, _ended.Token).ConfigureAwait(false);
+    }
+
+    // Also the sign by which the coordinator knows that the attempt gets on.
+    private void OnFetched(long bytes, long total)
+    {
+        var now = _services.Time.GetTimestamp();
+        if (_lastFetchReport is { } last && _services.Time.GetElapsedTime(last, now) < FetchReportInterval)
+            return;
+        if (_lastFetchReport is not null)
+            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"fetches the data: {DiskSpace.Words(bytes)} of {DiskSpace.Words(total)}" } });
+        _lastFetchReport = now;
     }
 
     private async Task FetchCheckpointAsync(Artifact checkpoint)
     {
-        await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, _ended.Token).ConfigureAwait(false);
+        await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, OnFetched, _ended.Token).ConfigureAwait(false);
         var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
         if (found != checkpoint.Id)
             throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id. Submit the job again to start from the beginning.");

@@ -15,20 +15,45 @@ internal sealed class TransferException(string message, Exception? inner = null)
 internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time, AgentLog log)
 {
     private const int ChunkBytes = 256 << 10;
+    private const int MaxDefects = 5;
 
     /// <summary>Appends what is missing to the file. The content is the caller's to check.</summary>
-    public Task DownloadAsync(string id, BlobKind kind, string path, CancellationToken cancellation) =>
+    /// <param name="id">What to fetch.</param>
+    /// <param name="kind">Where it is kept.</param>
+    /// <param name="path">Where to; it is removed when the disk is full.</param>
+    /// <param name="onProgress">Hears the bytes that are here, and all.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="TransferException">The coordinator does not give it.</exception>
+    /// <exception cref="IOException">This machine's disk does not take it; the message says where and what is free.</exception>
+    public async Task DownloadAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation)
+    {
+        try
+        {
+            await DownloadWithRetriesAsync(id, kind, path, onProgress, cancellation).ConfigureAwait(false);
+        }
+        catch (IOException e) when (DiskSpace.IsFull(e))
+        {
+            File.Delete(path); // half of it would keep the disk full
+            throw DiskSpace.Full(DiskSpace.Explain($"{kind} \"{id}\"", Path.GetDirectoryName(path)!, e));
+        }
+    }
+
+    private Task DownloadWithRetriesAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation) =>
         RetryAsync($"Download of \"{id}\"", async () =>
         {
-            var file = new FileStream(path, FileMode.Append, FileAccess.Write);
+            // Without a buffer, as chunks are large: so closing cannot fail on a full disk.
+            var file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, 0);
             await using var closing = file.ConfigureAwait(false);
             using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = file.Length }, cancellationToken: cancellation);
             long? total = null;
             while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
             {
                 var chunk = call.ResponseStream.Current;
+                if (total is null && chunk.TotalBytes - file.Length > DiskSpace.FreeBytes(Path.GetDirectoryName(path)!))
+                    throw DiskSpace.Full("too large"); // before it fills the disk for others
                 total ??= chunk.TotalBytes;
                 await file.WriteAsync(chunk.Data.Memory, cancellation).ConfigureAwait(false);
+                onProgress?.Invoke(file.Length, total.Value);
             }
 
             if (total > file.Length)
@@ -80,14 +105,14 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     private async Task<T> RetryAsync<T>(string what, Func<Task<T>> transfer, CancellationToken cancellation)
     {
         var start = time.GetTimestamp();
-        while (true)
+        for (var answers = 0; ;)
         {
             string reason;
             try
             {
                 return await transfer().ConfigureAwait(false);
             }
-            catch (RpcException e) when (IsFinal(e.StatusCode))
+            catch (RpcException e) when (IsFinal(e.StatusCode) || (IsDefect(e) && ++answers == MaxDefects))
             {
                 throw new TransferException($"{what} is refused by the coordinator: {e.Status.Detail}", e);
             }
@@ -102,6 +127,9 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             await Task.Delay(delay, time, cancellation).ConfigureAwait(false);
         }
     }
+
+    // The coordinator answered, and did not mean to: once may be an accident.
+    private static bool IsDefect(RpcException e) => e.StatusCode is StatusCode.Unknown or StatusCode.Internal && e.Status.DebugException is null;
 
     private static bool IsFinal(StatusCode code) => code is StatusCode.NotFound or StatusCode.InvalidArgument or StatusCode.PermissionDenied
         or StatusCode.FailedPrecondition or StatusCode.OutOfRange or StatusCode.DataLoss or StatusCode.Unimplemented or StatusCode.ResourceExhausted;

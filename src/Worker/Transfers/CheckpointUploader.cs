@@ -45,6 +45,14 @@ internal sealed class CheckpointUploader
             {
                 // The attempt goes on; a later checkpoint may be stored.
                 log.CheckpointLost(checkpoint.AttemptId, e.Message);
+                outbox.Post(new WorkerMessage
+                {
+                    AttemptEvent = new AttemptEvent
+                    {
+                        AttemptId = checkpoint.AttemptId,
+                        Log = new LogLine { Level = LogLevel.Warning, Source = "worker", Message = $"The checkpoint of step {checkpoint.Step} was not stored, and a failure would cost more: {e.Message}" },
+                    },
+                });
             }
         }
     }

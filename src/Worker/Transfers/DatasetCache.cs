@@ -1,34 +1,42 @@
-using System.Collections.Concurrent;
 using Apache.Arrow.Ipc;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Transfers;
 
-/// <summary>Datasets as files on this machine: in the coordinator's store where this machine sees it, else downloaded once and kept.</summary>
+/// <summary>
+/// Datasets as files on this machine: in the coordinator's store where this machine sees it, else downloaded once and
+/// kept. The least recently used go when they are too many, or when the disk is full; never one in use.
+/// </summary>
 internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer blobs, TimeProvider time)
 {
     private const int IdLength = 64;
-    private readonly ConcurrentDictionary<string, Use> _uses = new(StringComparer.Ordinal);
+    private const string Suffix = ".arrow";
+    private const string PartialSuffix = ".arrow.partial";
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, Use> _uses = new(StringComparer.Ordinal);
 
     /// <summary>The dataset's file, which stays until <see cref="Release"/>.</summary>
+    /// <param name="id">The dataset.</param>
     /// <param name="sharedStore">The coordinator's store; empty when this machine cannot see it.</param>
+    /// <param name="onProgress">Hears the bytes that are here, and all, while it is fetched.</param>
+    /// <param name="cancellation">Ends the wait for it.</param>
     /// <exception cref="TransferException">The coordinator does not have it, or what it sends is something else.</exception>
-    public async Task<string> AcquireAsync(string id, string sharedStore, CancellationToken cancellation)
+    /// <exception cref="IOException">The disk does not take it.</exception>
+    public async Task<string> AcquireAsync(string id, string sharedStore, Action<long, long>? onProgress, CancellationToken cancellation)
     {
+        var use = Begin(id);
         if (id.Length != IdLength || !id.All(char.IsAsciiHexDigitLower))
             throw new TransferException($"Dataset id is \"{id}\", expected {IdLength} lower-case hexadecimal digits.");
-        var shared = Path.Combine(sharedStore, "datasets", $"{id}.arrow");
+        var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
         if (sharedStore.Length > 0 && File.Exists(shared))
             return shared;
 
-        var use = _uses.GetOrAdd(id, _ => new Use());
-        Interlocked.Increment(ref use.Count);
-        var path = Path.Combine(folder, $"{id}.arrow");
+        var path = Path.Combine(folder, id + Suffix);
         await use.Gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
             if (!File.Exists(path))
-                await DownloadAsync(id, path, cancellation).ConfigureAwait(false);
+                await DownloadAsync(id, path, onProgress, cancellation).ConfigureAwait(false);
             File.SetLastWriteTimeUtc(path, time.GetUtcNow().UtcDateTime);
         }
         finally
@@ -36,24 +44,36 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
             use.Gate.Release();
         }
 
-        Trim();
+        Trim(maxBytes);
         return path;
     }
 
     /// <summary>Once for each <see cref="AcquireAsync"/>, whether it succeeded or not.</summary>
     public void Release(string id)
     {
-        if (_uses.TryGetValue(id, out var use))
-            Interlocked.Decrement(ref use.Count);
+        lock (_gate)
+            if (_uses.TryGetValue(id, out var use) && --use.Count == 0)
+                _uses.Remove(id);
     }
 
-    private async Task DownloadAsync(string id, string path, CancellationToken cancellation)
+    private Use Begin(string id)
     {
-        var partial = path + ".partial";
+        lock (_gate)
+        {
+            if (!_uses.TryGetValue(id, out var use))
+                _uses.Add(id, use = new Use());
+            use.Count++;
+            return use;
+        }
+    }
+
+    private async Task DownloadAsync(string id, string path, Action<long, long>? onProgress, CancellationToken cancellation)
+    {
+        var partial = Path.Combine(folder, id + PartialSuffix);
         // A file that grew over several starts of the agent may hold what a former one wrote wrongly: once more from the start.
         for (var resumed = File.Exists(partial); ; resumed = false)
         {
-            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, cancellation).ConfigureAwait(false);
+            await FetchAsync(id, partial, onProgress, cancellation).ConfigureAwait(false);
             var found = await HashAsync(partial, cancellation).ConfigureAwait(false);
             if (found == id)
             {
@@ -64,6 +84,19 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
             File.Delete(partial);
             if (!resumed)
                 throw new TransferException($"Dataset \"{id}\" came with the content of \"{found}\", expected that of its id. Upload it again.");
+        }
+    }
+
+    private async Task FetchAsync(string id, string partial, Action<long, long>? onProgress, CancellationToken cancellation)
+    {
+        try
+        {
+            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation).ConfigureAwait(false);
+        }
+        catch (IOException e) when (DiskSpace.IsFull(e) && Trim(0) > 0)
+        {
+            // What nobody uses made room.
+            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation).ConfigureAwait(false);
         }
     }
 
@@ -89,25 +122,44 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         }
     }
 
-    private void Trim()
+    /// <summary>Removes the least recently used beyond a size, never one in use; returns how many.</summary>
+    private int Trim(long limit)
     {
-        var files = new DirectoryInfo(folder).GetFiles("*.arrow").OrderByDescending(f => f.LastWriteTimeUtc).ToList();
-        var kept = 0L;
-        foreach (var file in files)
+        // Under the lock: nobody begins to use what is being removed.
+        lock (_gate)
         {
-            kept += file.Length;
-            var inUse = _uses.TryGetValue(Path.GetFileNameWithoutExtension(file.Name), out var use) && Volatile.Read(ref use.Count) > 0;
-            if (kept > maxBytes && !inUse)
+            var removed = 0;
+            var kept = 0L;
+            foreach (var file in new DirectoryInfo(folder).GetFiles("*" + Suffix + "*").OrderByDescending(f => f.LastWriteTimeUtc))
             {
-                kept -= file.Length;
-                file.Delete();
+                var length = file.Length;
+                kept += length;
+                if (kept <= limit || _uses.ContainsKey(file.Name.Split('.')[0]) || !TryDelete(file))
+                    continue;
+                kept -= length;
+                removed++;
             }
+
+            return removed;
+        }
+    }
+
+    private static bool TryDelete(FileInfo file)
+    {
+        try
+        {
+            file.Delete();
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false; // the next time
         }
     }
 
     private sealed class Use
     {
-        public int Count;
+        public int Count { get; set; }
 
         public SemaphoreSlim Gate { get; } = new(1);
     }

@@ -10,16 +10,18 @@ internal sealed class TestCoordinator : IAsyncDisposable
     private readonly List<IDisposable> _connections = [];
     private readonly string[] _urls;
     private readonly long _maxUploadBytes;
+    private readonly string? _dataFolder;
     private CoordinatorServer? _server;
 
-    private TestCoordinator(string[] urls, long maxUploadBytes)
+    private TestCoordinator(string[] urls, long maxUploadBytes, string? dataFolder)
     {
         _urls = urls;
         _maxUploadBytes = maxUploadBytes;
+        _dataFolder = dataFolder;
     }
 
     public ManualTimeProvider Time { get; } = new();
-    public string DataFolder => Path.Combine(_folder.FullName, "data");
+    public string DataFolder => _dataFolder ?? Path.Combine(_folder.FullName, "data");
     public string SocketPath => Path.Combine(_folder.FullName, "c.sock");
     public Uri SocketAddress => new("unix://" + SocketPath);
     public Uri Address => _server!.Addresses[0];
@@ -30,9 +32,9 @@ internal sealed class TestCoordinator : IAsyncDisposable
 
     public T Get<T>() where T : notnull => _server!.Services.GetRequiredService<T>();
 
-    public static async Task<TestCoordinator> StartAsync(string[]? urls = null, long maxUploadBytes = 1L << 30)
+    public static async Task<TestCoordinator> StartAsync(string[]? urls = null, long maxUploadBytes = 1L << 30, string? dataFolder = null)
     {
-        var coordinator = new TestCoordinator(urls ?? [], maxUploadBytes);
+        var coordinator = new TestCoordinator(urls ?? [], maxUploadBytes, dataFolder);
         await coordinator.StartServerAsync();
         return coordinator;
     }
@@ -44,6 +46,7 @@ internal sealed class TestCoordinator : IAsyncDisposable
         Urls = _urls,
         Time = Time,
         MaxUploadBytes = _maxUploadBytes,
+        MinFreeBytes = _dataFolder is null ? 64L << 20 : 0,
     };
 
     public async Task StartServerAsync() => _server = await CoordinatorServer.StartAsync(Options, CancellationToken.None).Within();

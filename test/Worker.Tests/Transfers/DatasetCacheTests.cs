@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
 using Worker.Tests.Fakes;
 
 namespace Worker.Tests.Transfers;
@@ -70,6 +71,81 @@ public sealed class DatasetCacheTests
 
         Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("p1")).OutcomeCase);
         Assert.IsEmpty(fixture.Coordinator.Downloads);
+    }
+
+    [TestMethod]
+    public async Task Cache_Full_DropsTheLeastRecentlyUsedButNoneInUse()
+    {
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1);
+        var (first, second, third) = (await cache.AddDatasetAsync(1), await cache.AddDatasetAsync(2), await cache.AddDatasetAsync(3));
+        await cache.UseAsync(first);
+        await cache.UseAsync(second);
+        CollectionAssert.AreEquivalent(new[] { first, second }, cache.Files(), "Both are in use, whatever they take.");
+
+        cache.Release(first);
+        await cache.UseAsync(third);
+
+        CollectionAssert.AreEquivalent(new[] { second, third }, cache.Files());
+        cache.Release(second);
+        cache.Release(third);
+        await cache.UseAsync(first);
+        CollectionAssert.AreEquivalent(new[] { first }, cache.Files());
+    }
+
+    [TestMethod]
+    public async Task Cache_UsedFromTheSharedStoreAndAsAFile_CountsBothUses()
+    {
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1);
+        var (id, other) = (await cache.AddDatasetAsync(1), await cache.AddDatasetAsync(2));
+        await cache.UseAsync(id);
+        cache.Share(id);
+        StringAssert.StartsWith(await cache.UseAsync(id), cache.SharedStore);
+        cache.Release(id); // the one of the shared store
+
+        await cache.UseAsync(other);
+
+        CollectionAssert.Contains(cache.Files(), id, "It is still in use.");
+    }
+
+    [TestMethod]
+    public async Task Disk_Full_DropsWhatNobodyUses()
+    {
+        using var disk = await SmallDisk.MountAsync(megabytes: 1);
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1 << 30, disk.Folder);
+        var (old, wanted) = (await cache.AddDatasetAsync(1, rows: 50_000), await cache.AddDatasetAsync(2, rows: 50_000));
+        await cache.UseAsync(old);
+        cache.Release(old);
+
+        await cache.UseAsync(wanted);
+
+        CollectionAssert.AreEquivalent(new[] { wanted }, cache.Files());
+    }
+
+    [TestMethod]
+    public async Task Disk_Full_FailsWithPathAndRoomAndLeavesNothing()
+    {
+        using var disk = await SmallDisk.MountAsync(megabytes: 1);
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1 << 30, disk.Folder);
+        var id = await cache.AddDatasetAsync(1, rows: 50_000);
+        disk.Fill();
+
+        var error = await Assert.ThrowsExactlyAsync<IOException>(() => cache.UseAsync(id));
+
+        StringAssert.Contains(error.Message, $"Dataset \"{id}\" cannot be written to \"{disk.Folder}\" (the disk is full, 0.0 MB free)");
+        Assert.IsEmpty(Directory.GetFiles(disk.Folder, "*.arrow*"));
+    }
+
+    [TestMethod]
+    public async Task Disk_FillsDuringADownload_FailsWithPathAndRoomAndLeavesNothing()
+    {
+        using var disk = await SmallDisk.MountAsync(megabytes: 1);
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1 << 30, disk.Folder);
+        var id = await cache.AddDatasetAsync(1, rows: 50_000);
+
+        var error = await Assert.ThrowsExactlyAsync<IOException>(() => cache.UseAsync(id, onProgress: (_, _) => disk.Fill()));
+
+        StringAssert.Contains(error.Message, "the disk is full, 0.0 MB free");
+        Assert.IsEmpty(Directory.GetFiles(disk.Folder, "*.arrow*"));
     }
 
     private static string CachedPath(AgentFixture fixture, string id) => Path.Combine(fixture.WorkFolder, "datasets", $"{id}.arrow");
