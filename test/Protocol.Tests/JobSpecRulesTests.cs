@@ -21,6 +21,7 @@ public sealed class JobSpecRulesTests
         (s => s.Optimizer.LearningRate = 0, "LearningRate is 0"),
         (s => s.Optimizer.WeightDecay = -1, "WeightDecay is -1"),
         (s => s.Optimizer.Adamw.Beta2 = 1, "Beta2 is 1"),
+        (s => s.Optimizer.Adam = new AdamSpec { Beta1 = -1, Epsilon = 1 }, "Beta1 is -1"),
         (s => s.Optimizer = null, "Optimizer is not set"),
         (s => s.Schedule.WarmupFraction = 1, "WarmupFraction is 1"),
         (s => s.Resources.MinRanks = 9, "MinRanks is 9"),

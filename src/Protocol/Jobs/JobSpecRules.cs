@@ -91,19 +91,24 @@ public static class JobSpecRules
 
         void CheckOptimizer(OptimizerSpec? optimizer)
         {
-            Check(optimizer is not null && optimizer.OptimizerCase != OptimizerSpec.OptimizerOneofCase.None, "Optimizer is not set, expected SGD or AdamW.");
+            Check(optimizer is not null && optimizer.OptimizerCase != OptimizerSpec.OptimizerOneofCase.None, "Optimizer is not set, expected SGD, AdamW or Adam.");
             if (optimizer is null)
                 return;
             Check(optimizer.LearningRate > 0 && double.IsFinite(optimizer.LearningRate), $"LearningRate is {optimizer.LearningRate}, expected a finite number above 0.");
             NotNegative("WeightDecay", optimizer.WeightDecay);
             if (optimizer.Sgd is { } sgd)
                 Fraction("Momentum", sgd.Momentum);
-            if (optimizer.Adamw is { } adam)
-            {
-                Fraction("Beta1", adam.Beta1);
-                Fraction("Beta2", adam.Beta2);
-                Check(adam.Epsilon > 0, $"Epsilon is {adam.Epsilon}, expected a number above 0.");
-            }
+            if (optimizer.Adamw is { } decoupled)
+                CheckMoments(decoupled.Beta1, decoupled.Beta2, decoupled.Epsilon);
+            if (optimizer.Adam is { } adam)
+                CheckMoments(adam.Beta1, adam.Beta2, adam.Epsilon);
+        }
+
+        void CheckMoments(double beta1, double beta2, double epsilon)
+        {
+            Fraction("Beta1", beta1);
+            Fraction("Beta2", beta2);
+            Check(epsilon > 0, $"Epsilon is {epsilon}, expected a number above 0.");
         }
     }
 }

@@ -21,7 +21,7 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
         checked
         {
             var bytes = layout.ParameterLength * sizeof(float);
-            var states = spec.Optimizer.Adamw is not null ? 2 : spec.Optimizer.Sgd?.Momentum > 0 ? 1 : 0;
+            var states = spec.Optimizer.Adamw is not null || spec.Optimizer.Adam is not null ? 2 : spec.Optimizer.Sgd?.Momentum > 0 ? 1 : 0;
             return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * RankSession.GradientBuffers(spec, worldSize)), bytes * states, bytes * 2, worldSize);
         }
     }

@@ -19,8 +19,9 @@ internal abstract unsafe class FlatOptimizer(long sliceLength, double weightDeca
     public static FlatOptimizer Create(OptimizerSpec spec, long sliceLength) => spec.OptimizerCase switch
     {
         OptimizerSpec.OptimizerOneofCase.Sgd => new SgdOptimizer(spec.Sgd, sliceLength, spec.WeightDecay),
-        OptimizerSpec.OptimizerOneofCase.Adamw => new AdamWOptimizer(spec.Adamw, sliceLength, spec.WeightDecay),
-        _ => throw new FormatException("Optimizer is not set, expected SGD or AdamW."),
+        OptimizerSpec.OptimizerOneofCase.Adamw => new AdamOptimizer(spec.Adamw, sliceLength, spec.WeightDecay),
+        OptimizerSpec.OptimizerOneofCase.Adam => new AdamOptimizer(spec.Adam, sliceLength, spec.WeightDecay),
+        _ => throw new FormatException("Optimizer is not set, expected SGD, AdamW or Adam."),
     };
 
     /// <summary>Says which step comes.</summary>

@@ -35,12 +35,18 @@ public sealed unsafe class OptimizationTests
         new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = decay },
         p => optim.AdamW([p], 0.05, 0.9, 0.99, 1e-8, decay));
 
+    [TestMethod, DataRow(0.0), DataRow(0.1)]
+    public void Adam_TenSteps_IsLibtorchs(double decay) => Compare(
+        new OptimizerSpec { Adam = new AdamSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = decay },
+        p => optim.Adam([p], 0.05, 0.9, 0.99, 1e-8, decay));
+
     [TestMethod]
     public void Update_InAnyPieces_GivesTheSameBits()
     {
         foreach (var spec in new[]
         {
             new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = 0.1 },
+            new OptimizerSpec { Adam = new AdamSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = 0.1 },
             new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9, Nesterov = true }, WeightDecay = 0.1 },
         })
             CollectionAssert.AreEqual(Steps(spec, [Length]), Steps(spec, [3, 1, 16, 9, 8]));

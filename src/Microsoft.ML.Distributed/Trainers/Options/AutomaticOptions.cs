@@ -28,7 +28,7 @@ internal static class AutomaticOptions
     internal static double WeightDecay(OptimizerSpec optimizer, long rows, int batchSize)
     {
         if (optimizer.Adamw is null)
-            return SgdWeightDecay;
+            return optimizer.Adam is null ? SgdWeightDecay : 0;
         var stepsPerEpoch = Math.Max(1, Math.Ceiling((double)rows / batchSize));
         return 1 / (optimizer.LearningRate * ForgettingEpochs * stepsPerEpoch);
     }

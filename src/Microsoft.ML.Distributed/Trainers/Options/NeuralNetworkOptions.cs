@@ -61,10 +61,10 @@ public abstract class NeuralNetworkOptions
     /// <value>0.003</value>
     public double LearningRate { get; set; } = DefaultLearningRate;
 
-    /// <summary>The pull of weight matrices towards 0, at least 0: decoupled for AdamW, an L2 penalty for SGD. Biases and normalisation are left alone.</summary>
+    /// <summary>The pull of weight matrices towards 0, at least 0: decoupled for AdamW, an L2 penalty for SGD and Adam. Biases and normalisation are left alone.</summary>
     /// <value>
     /// null: for AdamW so that the weights forget over five epochs, whatever the number of rows (Wang and Aitchison, "How to set
-    /// AdamW's weight decay as you scale model and dataset size", 2024, arXiv:2405.13698); for SGD 0.0001.
+    /// AdamW's weight decay as you scale model and dataset size", 2024, arXiv:2405.13698); for SGD 0.0001; for Adam 0.
     /// </value>
     public double? WeightDecay { get; set; }
 

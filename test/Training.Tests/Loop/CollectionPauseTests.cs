@@ -1,0 +1,67 @@
+using MLDistributed.Training.Loop;
+using static TorchSharp.torch;
+
+namespace Training.Tests.Loop;
+
+[TestClass]
+public sealed class CollectionPauseTests
+{
+    private const int Steps = 150;
+    private const int ThreadCount = 2;
+    private const int BlocksAStep = 4000;
+
+    [TestMethod]
+    public void BetweenSteps_ThreadsAllocateBeside_NoCollectionComesInsideAStep()
+    {
+        set_num_threads(1);
+        using var parameters = ones(64, 64).requires_grad_();
+        using var features = ones(16, 64);
+        using var pause = new CollectionPause();
+        var before = GC.CollectionCount(0);
+        var inside = CollectionsInside(() =>
+        {
+            // Temporaries that a collection would finalise under the native calls' feet.
+            using var scope = NewDisposeScope();
+            for (var i = 0; i < 20; i++)
+                features.matmul(parameters).add(1).relu().sum().backward();
+        }, pause.BetweenSteps);
+        Assert.AreEqual(0, inside);
+        Assert.IsGreaterThan(before, GC.CollectionCount(0), "Nothing was collected at all: the threads allocate too little to show anything.");
+    }
+
+    [TestMethod]
+    public void Steps_WithoutAPause_AreInterrupted() => Assert.IsGreaterThan(0, CollectionsInside(() => { }, () => { }));
+
+    // Other threads allocate 8 MB during each step: half a minute of a real rank's chatter.
+    private static int CollectionsInside(Action step, Action between)
+    {
+        using var meeting = new Barrier(ThreadCount + 1);
+        var kept = new byte[ThreadCount][];
+        var threads = Enumerable.Range(0, ThreadCount).Select(t => new Thread(() =>
+        {
+            for (var i = 0; i < Steps; i++)
+            {
+                meeting.SignalAndWait();
+                for (var block = 0; block < BlocksAStep; block++)
+                    kept[t] = new byte[1000];
+                meeting.SignalAndWait();
+            }
+        })).ToArray();
+        foreach (var thread in threads)
+            thread.Start();
+        var inside = 0;
+        for (var i = 0; i < Steps; i++)
+        {
+            var before = GC.CollectionCount(0);
+            meeting.SignalAndWait();
+            step();
+            meeting.SignalAndWait();
+            inside += GC.CollectionCount(0) - before;
+            between();
+        }
+
+        foreach (var thread in threads)
+            thread.Join();
+        return inside;
+    }
+}
