@@ -2,13 +2,14 @@ using Google.Protobuf;
 using Grpc.Core;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Hosting;
+using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Blobs;
 
 /// <summary>Sends blobs and datasets from any offset on, and receives the workers' blobs.</summary>
-internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
+internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Blobs.BlobsBase
 {
     private const int ChunkBytes = 1 << 20;
@@ -17,6 +18,8 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
     {
         var what = request.Kind == BlobKind.Dataset ? "Dataset" : "Blob";
         RequireContentId(what, request.Id);
+        if (!await ownership.MayUseAsync(Caller.Of(context), request.Id, context.CancellationToken).ConfigureAwait(false))
+            throw Missing(what, request.Id);
         using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(request.Id) : blobs.PathOf(request.Id), request.Id);
         var total = RandomAccess.GetLength(file);
         if (request.Offset < 0 || request.Offset > total)
@@ -100,9 +103,13 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Journ
         }
         catch (FileNotFoundException)
         {
-            throw new RpcException(new Status(StatusCode.NotFound, $"{what} \"{id}\" is not in the store. It was never uploaded, or removed by its age."));
+            throw Missing(what, id);
         }
     }
+
+    // Another tenant's file does not exist for this one.
+    private static RpcException Missing(string what, string id) =>
+        new(new Status(StatusCode.NotFound, $"{what} \"{id}\" is not in the store. It was never uploaded by this key's tenant or made by its jobs, or was removed by its age."));
 
     private static void RequireContentId(string what, string id)
     {

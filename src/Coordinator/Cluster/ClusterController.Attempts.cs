@@ -81,6 +81,8 @@ internal sealed partial class ClusterController
         }
 
         job.Result = result;
+        foreach (var artifact in result!.Artifacts.Values)
+            ownership.Grant(artifact.Id, job.Tenant);
         End(job, JobState.Succeeded, $"trained {result!.Epochs} {(result.Epochs == 1 ? "epoch" : "epochs")} on {result.WorldSize} {(result.WorldSize == 1 ? "rank" : "ranks")}");
     }
 

@@ -1,6 +1,7 @@
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Membership;
 using MLDistributed.Coordinator.Scheduling;
+using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
 using MLDistributed.Protocol;
@@ -12,7 +13,7 @@ namespace MLDistributed.Coordinator.Cluster;
 /// The other parts of this class hold the jobs' commands, the workers' messages and the ends of attempts.
 /// </summary>
 internal sealed partial class ClusterController(
-    JobTable jobs, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, DataFolder data, CoordinatorOptions options, ILogger<ClusterController> logger)
+    JobTable jobs, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, ILogger<ClusterController> logger)
 {
     private readonly ClusterLog _log = new(logger);
     private bool _mustSchedule;
@@ -72,6 +73,7 @@ internal sealed partial class ClusterController(
         return new PendingJob(job.Id, job.Spec.Name, job.Number, job.Spec.Priority, resources.Device, Math.Max(1, resources.MinRanks), resources.MaxRanks)
         {
             NotBefore = job.NotBefore,
+            Tenant = job.Tenant,
             BackoffReason = job.Reason,
         };
     }

@@ -11,7 +11,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Datasets;
 
 /// <summary>Receives datasets by Arrow Flight's DoPut, descriptor path [dataset id]; a cut upload goes on where it ended.</summary>
-internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<DatasetFlightServer> logger)
+internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownership, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<DatasetFlightServer> logger)
     : FlightServer
 {
     private const long BatchBytes = 4 << 20; // about what the format puts into one
@@ -25,7 +25,8 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
         var rows = Number(context, RowsHeader);
         var id = await DatasetIdAsync(requestStream).ConfigureAwait(false);
         var schema = await SchemaAsync(requestStream).ConfigureAwait(false);
-        if (!store.Contains(id))
+        // Who did not send it himself must show that he has it: an id alone proves nothing.
+        if (!store.Contains(id) || !await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false))
             await ReceiveAsync(requestStream, schema, id, firstBatch, rows, context).ConfigureAwait(false);
         await responseStream.WriteAsync(new FlightPutResult()).ConfigureAwait(false);
     }
@@ -33,7 +34,8 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
     private async Task ReceiveAsync(
         FlightServerRecordBatchStreamReader requestStream, Schema schema, string id, long firstBatch, long rows, ServerCallContext context)
     {
-        var upload = store.Partial(id);
+        var tenant = Caller.Of(context).Tenant;
+        var upload = store.Partial(id, tenant);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
         var session = await upload.BeginAsync(stop.Token).ConfigureAwait(false);
         await using (session.ConfigureAwait(false))
@@ -53,7 +55,8 @@ internal sealed class DatasetFlightServer(DatasetStore store, CoordinatorOptions
             }
 
             await session.CloseAsync().ConfigureAwait(false);
-            await store.CompleteAsync(upload, rows, Caller.Of(context).Tenant, session.Cancellation).ConfigureAwait(false);
+            await store.CompleteAsync(upload, rows, tenant, session.Cancellation).ConfigureAwait(false);
+            await journal.FlushAsync().ConfigureAwait(false);
             _log.Complete(id, rows);
         }
         catch (FormatException e)

@@ -1,4 +1,7 @@
 using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using System.Text;
+using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator.Datasets;
@@ -9,13 +12,15 @@ internal sealed class DatasetStore
     private const string TempSuffix = ".tmp";
     private readonly string _folder;
     private readonly Journal _journal;
+    private readonly Ownership _ownership;
     private readonly TimeProvider _time;
     private readonly ConcurrentDictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
 
-    public DatasetStore(DataFolder data, Journal journal, CoordinatorOptions options)
+    public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options)
     {
         _folder = data.Datasets;
         _journal = journal;
+        _ownership = ownership;
         _time = options.Time;
         IncomingFolder = data.Incoming;
         foreach (var abandoned in Directory.EnumerateFiles(_folder, "*" + TempSuffix))
@@ -36,7 +41,20 @@ internal sealed class DatasetStore
 
     public void Delete(string id) => File.Delete(PathOf(id));
 
-    public PartialUpload Partial(string id) => _partials.GetOrAdd(id, static (id, folder) => new PartialUpload(folder, id), _folder);
+    public PartialUpload Partial(string id, string tenant)
+    {
+        var name = $"{id}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(tenant)))[..16]}";
+        return _partials.GetOrAdd(name, static (name, upload) => new PartialUpload(upload._folder, name, upload.id), (_folder, id));
+    }
+
+    /// <param name="name">Of one of <see cref="Partials"/>, without its suffix.</param>
+    public void DeletePartial(string name)
+    {
+        if (_partials.TryRemove(name, out var known))
+            known.Delete();
+        else
+            Directory.Delete(Path.Combine(_folder, name + PartialUpload.Suffix), recursive: true);
+    }
 
     /// <summary>Takes a file of the incoming folder over by renaming it.</summary>
     /// <exception cref="ArgumentException">The path is not a plain file in the incoming folder.</exception>
@@ -67,9 +85,11 @@ internal sealed class DatasetStore
         try
         {
             await DatasetAssembler.AssembleAsync(partial, temp, rowCount, cancellation).ConfigureAwait(false);
-            File.Move(temp, PathOf(partial.DatasetId), overwrite: true);
+            if (!Contains(partial.DatasetId)) // another tenant's, the same
+                File.Move(temp, PathOf(partial.DatasetId), overwrite: true);
             Record(partial.DatasetId, rowCount, tenant);
             partial.Delete();
+            _partials.TryRemove(partial.Name, out _); // for each dataset ever sent one would grow for ever
         }
         catch (FormatException)
         {
@@ -100,6 +120,7 @@ internal sealed class DatasetStore
     {
         var now = _time.GetUtcNow();
         var size = new FileInfo(PathOf(id)).Length;
+        _ownership.Grant(id, tenant);
         _journal.Append(context =>
         {
             if (context.Datasets.Find(id) is { } row)

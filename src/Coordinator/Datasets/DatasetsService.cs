@@ -6,25 +6,26 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Datasets;
 
 /// <summary>What Flight has no words for: whether a dataset is there, how much of it, and taking over a local file.</summary>
-internal sealed class DatasetsService(DatasetStore store) : Protocol.Datasets.DatasetsBase
+internal sealed class DatasetsService(DatasetStore store, Ownership ownership, Journal journal) : Protocol.Datasets.DatasetsBase
 {
     public override async Task<FindDatasetReply> FindDataset(FindDatasetRequest request, ServerCallContext context)
     {
         RequireId(request.DatasetId);
-        var complete = store.Contains(request.DatasetId);
+        var caller = Caller.Of(context);
+        var complete = store.Contains(request.DatasetId) && await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false);
         if (complete)
             store.MarkUsed(request.DatasetId);
-        var local = Caller.Of(context).IsLocal;
+        var local = caller.IsLocal;
         return new FindDatasetReply
         {
             Complete = complete,
-            ReceivedBatches = complete ? 0 : await store.Partial(request.DatasetId).CountAsync(context.CancellationToken).ConfigureAwait(false),
+            ReceivedBatches = complete ? 0 : await store.Partial(request.DatasetId, caller.Tenant).CountAsync(context.CancellationToken).ConfigureAwait(false),
             AdoptsFiles = local,
             IncomingFolder = local ? store.IncomingFolder : "",
         };
     }
 
-    public override Task<FindDatasetReply> AdoptDataset(AdoptDatasetRequest request, ServerCallContext context)
+    public override async Task<FindDatasetReply> AdoptDataset(AdoptDatasetRequest request, ServerCallContext context)
     {
         RequireId(request.DatasetId);
         var caller = Caller.Of(context);
@@ -41,7 +42,8 @@ internal sealed class DatasetsService(DatasetStore store) : Protocol.Datasets.Da
             throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
         }
 
-        return Task.FromResult(new FindDatasetReply { Complete = true, AdoptsFiles = true, IncomingFolder = store.IncomingFolder });
+        await journal.FlushAsync().ConfigureAwait(false);
+        return new FindDatasetReply { Complete = true, AdoptsFiles = true, IncomingFolder = store.IncomingFolder };
     }
 
     internal static void RequireId(string id)

@@ -8,16 +8,19 @@ namespace MLDistributed.Coordinator.Datasets;
 
 /// <summary>
 /// What came so far of a dataset: a folder of Arrow streams, one a session, each named by the index of its first batch.
+/// Each tenant has its own, so that none learns what another sends.
 /// A stream that was cut ends in a torn message, which is dropped: the next session sends that batch again.
 /// </summary>
-internal sealed class PartialUpload(string datasetsFolder, string datasetId)
+internal sealed class PartialUpload(string datasetsFolder, string name, string datasetId)
 {
     public const string Suffix = ".partial";
-    private readonly string _folder = Path.Combine(datasetsFolder, datasetId + Suffix);
+    private readonly string _folder = Path.Combine(datasetsFolder, name + Suffix);
     private readonly SemaphoreSlim _gate = new(1, 1);
     private CancellationTokenSource? _writer;
     private long _received = -1;
     private long _bytes;
+
+    public string Name => name;
 
     public string DatasetId => datasetId;
 

@@ -46,7 +46,7 @@ internal static class Composition
     {
         services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
         services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>();
-        services.AddSingleton<KeyRing>().AddSingleton<AuthenticationInterceptor>();
+        services.AddSingleton<KeyRing>().AddSingleton<Ownership>().AddSingleton<AuthenticationInterceptor>();
         services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
         services.AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddHostedService<ClusterService>();

@@ -11,7 +11,7 @@ namespace MLDistributed.Coordinator.Jobs;
 
 /// <summary>What clients do with jobs. Living jobs are asked of the event loop, long ended ones of the database.</summary>
 internal sealed class JobsService(
-    ClusterController cluster, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, IHostApplicationLifetime lifetime)
+    ClusterController cluster, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, Ownership ownership, IHostApplicationLifetime lifetime)
     : Protocol.Jobs.JobsBase
 {
     private const int WatchPage = 256;
@@ -23,7 +23,7 @@ internal sealed class JobsService(
         var tenant = Caller.Of(context).Tenant;
         if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
             return new SubmitJobReply { JobId = earlier };
-        Validate(request.Spec ?? new JobSpec());
+        await ValidateAsync(request.Spec ?? new JobSpec(), context).ConfigureAwait(false);
         if (journal.Trouble.IsFaulted)
             await journal.Trouble.ConfigureAwait(false);
         var job = await loop.InvokeAsync(() => cluster.Submit(request.Spec!, tenant, request.RequestId)).ConfigureAwait(false);
@@ -113,7 +113,7 @@ internal sealed class JobsService(
             : throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
     }
 
-    private void Validate(JobSpec spec)
+    private async Task ValidateAsync(JobSpec spec, ServerCallContext context)
     {
         var errors = JobSpecRules.Validate(spec);
         if (errors.Count > 0)
@@ -121,7 +121,7 @@ internal sealed class JobsService(
         foreach (var id in new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0))
         {
             DatasetsService.RequireId(id);
-            if (!datasets.Contains(id))
+            if (!datasets.Contains(id) || !await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }

@@ -50,6 +50,7 @@ internal sealed class RetentionService(
         journal.Append(rows =>
         {
             rows.Datasets.Where(d => ids.Contains(d.Id)).ExecuteDelete();
+            rows.Owners.Where(o => ids.Contains(o.FileId)).ExecuteDelete();
             rows.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDelete();
         });
         await ForgetJobsAsync(context, now - options.RetentionPeriod, cancellation).ConfigureAwait(false);
@@ -115,7 +116,7 @@ internal sealed class RetentionService(
         switch (file.Kind)
         {
             case StoredKind.Dataset: datasets.Delete(file.Id); break;
-            case StoredKind.PartialDataset: datasets.Partial(file.Id).Delete(); break;
+            case StoredKind.PartialDataset: datasets.DeletePartial(file.Id); break;
             case StoredKind.Incoming: System.IO.File.Delete(Path.Combine(datasets.IncomingFolder, file.Id)); break;
             case StoredKind.Blob: blobs.Delete(file.Id); break;
         }

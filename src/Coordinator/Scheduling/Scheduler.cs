@@ -37,7 +37,7 @@ internal static class Scheduler
         foreach (var waited in open)
             waited.ReservedFor = job;
         if (open.Count == 0)
-            return SchedulingDecision.Wait(job, $"waits behind job \"{ahead!.Name}\", {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}");
+            return SchedulingDecision.Wait(job, $"waits behind {(ahead!.Tenant == job.Tenant ? $"job \"{ahead.Name}\"" : "another tenant's job")}, {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}");
         var most = open.MaxBy(p => p.Free.Count)!;
         return SchedulingDecision.Wait(job, $"waits for {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"");
     }

@@ -5,6 +5,9 @@ namespace MLDistributed.Coordinator.Scheduling;
 /// <summary>A job that waits for its ranks.</summary>
 internal sealed record PendingJob(string Id, string Name, long Number, int Priority, DeviceKind Device, int MinRanks, int MaxRanks)
 {
+    /// <summary>Whose it is.</summary>
+    public string Tenant { get; init; } = "";
+
     /// <summary>Not placed earlier, because it just failed.</summary>
     public DateTimeOffset NotBefore { get; init; }
 

@@ -11,6 +11,7 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
     public DbSet<AttemptRow> Attempts => Set<AttemptRow>();
     public DbSet<DatasetRow> Datasets => Set<DatasetRow>();
     public DbSet<BlobRow> Blobs => Set<BlobRow>();
+    public DbSet<OwnerRow> Owners => Set<OwnerRow>();
     public DbSet<ApiKeyRow> ApiKeys => Set<ApiKeyRow>();
     public DbSet<JoinTokenRow> JoinTokens => Set<JoinTokenRow>();
     public DbSet<WorkerRow> Workers => Set<WorkerRow>();
@@ -37,6 +38,7 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
         jobs.HasIndex(j => new { j.Tenant, j.RequestId }).IsUnique();
         model.Entity<JobTransitionRow>().HasKey(t => new { t.JobId, t.Sequence });
         model.Entity<JobEventRow>().HasKey(e => new { e.JobId, e.Sequence });
+        model.Entity<OwnerRow>().HasKey(o => new { o.FileId, o.Tenant });
         model.Entity<AttemptRow>().HasIndex(a => a.JobId);
         model.Entity<ApiKeyRow>().HasIndex(k => k.Hash).IsUnique();
         model.Entity<JoinTokenRow>().HasKey(t => t.Hash);

@@ -76,6 +76,13 @@ internal sealed class BlobRow
     public required DateTimeOffset UsedAt { get; set; }
 }
 
+/// <summary>A tenant that sent a dataset, or whose job made a model.</summary>
+internal sealed class OwnerRow
+{
+    public required string FileId { get; set; }
+    public required string Tenant { get; set; }
+}
+
 internal sealed class ApiKeyRow
 {
     public required string Id { get; set; }

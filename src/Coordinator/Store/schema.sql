@@ -83,6 +83,12 @@ CREATE TABLE "JoinTokens" (
     "UsedAt" INTEGER NULL
 );
 
+CREATE TABLE "Owners" (
+    "FileId" TEXT NOT NULL,
+    "Tenant" TEXT NOT NULL,
+    CONSTRAINT "PK_Owners" PRIMARY KEY ("FileId", "Tenant")
+);
+
 CREATE TABLE "Starts" (
     "Id" INTEGER NOT NULL CONSTRAINT "PK_Starts" PRIMARY KEY AUTOINCREMENT,
     "Time" INTEGER NOT NULL

@@ -72,24 +72,6 @@ public sealed class AuthenticationTests
     }
 
     [TestMethod]
-    public async Task Job_OfAnotherTenant_DoesNotExist()
-    {
-        await using var coordinator = await TestCoordinator.StartAsync(Loopback);
-        await Specs.AddDatasetAsync(coordinator);
-        var mine = Jobs(coordinator, CoordinatorAdministration.CreateKey(coordinator.DataFolder, "a", "tenant a", Scopes.Submit));
-        var theirs = Jobs(coordinator, CoordinatorAdministration.CreateKey(coordinator.DataFolder, "b", "tenant b", Scopes.Submit));
-        var admin = Jobs(coordinator, CoordinatorAdministration.CreateKey(coordinator.DataFolder, "root", "ops", Scopes.Admin));
-
-        var jobId = (await mine.SubmitJobAsync(new SubmitJobRequest { Spec = Specs.Valid() }).Within()).JobId;
-
-        await theirs.GetJobAsync(new GetJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
-        await theirs.CancelJobAsync(new CancelJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
-        Assert.IsEmpty((await theirs.ListJobsAsync(new ListJobsRequest()).Within()).Jobs);
-        Assert.HasCount(1, (await admin.ListJobsAsync(new ListJobsRequest()).Within()).Jobs);
-        Assert.AreEqual(jobId, (await mine.GetJobAsync(new GetJobRequest { JobId = jobId }).Within()).Id);
-    }
-
-    [TestMethod]
     public async Task Worker_WithAJoinToken_JoinsOnceAndMayConnect()
     {
         await using var coordinator = await TestCoordinator.StartAsync(Loopback);

@@ -1,0 +1,26 @@
+using MLDistributed.Coordinator.Store;
+
+namespace MLDistributed.Coordinator.Security;
+
+/// <summary>
+/// Which tenants may use which datasets and models. Files are kept once however many tenants sent or made them; who did
+/// not cannot even tell that they are there.
+/// </summary>
+internal sealed class Ownership(ClusterDatabase database, Journal journal)
+{
+    /// <summary>Workers and administrators may use all files.</summary>
+    public async Task<bool> MayUseAsync(Caller caller, string fileId, CancellationToken cancellation)
+    {
+        if ((caller.Scopes & (Scopes.Worker | Scopes.Admin)) != 0)
+            return true;
+        using var context = database.NewContext();
+        return await context.Owners.FindAsync([fileId, caller.Tenant], cancellation).ConfigureAwait(false) is not null;
+    }
+
+    /// <summary>Holds when the journal has written it.</summary>
+    public void Grant(string fileId, string tenant) => journal.Append(context =>
+    {
+        if (context.Owners.Find(fileId, tenant) is null)
+            context.Owners.Add(new OwnerRow { FileId = fileId, Tenant = tenant });
+    });
+}

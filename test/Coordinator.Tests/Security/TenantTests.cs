@@ -1,0 +1,148 @@
+namespace MLDistributed.Coordinator.Tests.Security;
+
+/// <summary>What one tenant sends, runs and makes does not exist for another.</summary>
+[TestClass]
+public sealed class TenantTests
+{
+    [TestMethod]
+    public async Task Job_OfAnotherTenant_CannotBeSeenWatchedOrCancelled()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs, admin) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"), Key(coordinator, "ops", Scopes.Admin));
+        var data = await UploadAsync(mine, new TestData(batches: 1));
+
+        var jobId = (await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data), RequestId = "r" }).Within()).JobId;
+
+        await Jobs(theirs).GetJobAsync(new GetJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
+        await Jobs(theirs).CancelJobAsync(new CancelJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
+        using (var watch = Jobs(theirs).WatchJob(new WatchJobRequest { JobId = jobId }))
+            await watch.ResponseStream.MoveNext(CancellationToken.None).Fails(StatusCode.NotFound);
+        Assert.IsEmpty((await Jobs(theirs).ListJobsAsync(new ListJobsRequest()).Within()).Jobs);
+        Assert.HasCount(1, (await Jobs(admin).ListJobsAsync(new ListJobsRequest()).Within()).Jobs);
+        Assert.AreEqual(JobState.Queued, (await Jobs(mine).GetJobAsync(new GetJobRequest { JobId = jobId }).Within()).State);
+    }
+
+    [TestMethod]
+    public async Task Job_ThatEndedBeforeARestart_IsStillItsTenantsAlone()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var mine = Tenant(coordinator, "a");
+        var data = await UploadAsync(mine, new TestData(batches: 1));
+        var jobId = (await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId;
+        await Jobs(mine).CancelJobAsync(new CancelJobRequest { JobId = jobId }).Within();
+        await coordinator.StopServerAsync();
+        await coordinator.StartServerAsync();
+
+        var theirs = Tenant(coordinator, "b");
+        await Jobs(theirs).GetJobAsync(new GetJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
+        using var watch = Jobs(theirs).WatchJob(new WatchJobRequest { JobId = jobId });
+        await watch.ResponseStream.MoveNext(CancellationToken.None).Fails(StatusCode.NotFound);
+    }
+
+    [TestMethod]
+    public async Task Dataset_OfAnotherTenant_IsNotThereUntilItIsSentToo()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = new TestData(batches: 2);
+        await UploadAsync(mine, data);
+
+        Assert.IsTrue((await Find(mine, data)).Complete);
+        Assert.IsFalse((await Find(theirs, data)).Complete, "That it is there is the other tenant's secret.");
+        await Download(theirs, data.Id, BlobKind.Dataset).Fails(StatusCode.NotFound);
+        var refused = await Jobs(theirs).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Fails(StatusCode.FailedPrecondition);
+        StringAssert.Contains(refused.Status.Detail, "is not in the store");
+        using (var claim = new FlightUpload(theirs, data.Id, 0, data.RowCount))
+        {
+            await claim.BeginAsync(data.Schema); // the id without the data
+            await claim.CompleteAsync().Fails(StatusCode.DataLoss);
+        }
+
+        await UploadAsync(theirs, data);
+
+        Assert.IsTrue((await Find(theirs, data)).Complete);
+        await Jobs(theirs).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within();
+        Assert.IsTrue((await Find(mine, data)).Complete);
+    }
+
+    [TestMethod]
+    public async Task Upload_HalfSentByAnotherTenant_IsNotGoneOnWith()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = new TestData(batches: 2);
+        using var half = new FlightUpload(mine, data.Id, 0, data.RowCount);
+        await half.WriteAsync(data.Batches[0]);
+        await Eventually.UntilAsync(coordinator, () => Find(mine, data), found => found.ReceivedBatches == 1);
+
+        Assert.AreEqual(0, (await Find(theirs, data)).ReceivedBatches);
+    }
+
+    [TestMethod]
+    public async Task Model_OfAnotherTenant_CannotBeDownloaded()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = await UploadAsync(mine, new TestData(batches: 1));
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        var jobId = (await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId;
+        using var watch = new JobWatch(coordinator, jobId);
+        var model = await Specs.UploadAsync(coordinator, "model");
+        await worker.SucceedAsync(await worker.ExpectStartAsync(), model);
+        await watch.ToEndAsync();
+
+        Assert.IsTrue(await Download(mine, model.Id, BlobKind.Artifact).Within());
+        await Download(theirs, model.Id, BlobKind.Artifact).Fails(StatusCode.NotFound);
+        Assert.IsTrue(await Download(Key(coordinator, "ops", Scopes.Admin), model.Id, BlobKind.Artifact).Within());
+    }
+
+    [TestMethod]
+    public async Task Job_BehindAnotherTenants_IsNotToldItsName()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = new TestData(batches: 1);
+        await UploadAsync(mine, data);
+        await UploadAsync(theirs, data);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => s.Resources = new ResourceSpec { MinRanks = 1, MaxRanks = 1 }) }).Within();
+        await worker.ExpectStartAsync();
+        await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => (s.Name, s.Resources.MinRanks) = ("secret merger", 2)) }).Within();
+
+        var jobId = (await Jobs(theirs).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId;
+
+        using var watch = new JobWatch(coordinator, jobId);
+        Assert.AreEqual("waits behind another tenant's job, which came first", (await watch.UntilAsync(JobState.Queued, "behind")).State.Reason);
+    }
+
+    private static CallInvoker Tenant(TestCoordinator coordinator, string tenant) => Key(coordinator, tenant, Scopes.Submit);
+
+    private static CallInvoker Key(TestCoordinator coordinator, string tenant, Scopes scopes) =>
+        coordinator.ConnectByKey(CoordinatorAdministration.CreateKey(coordinator.DataFolder, tenant, tenant, scopes)).Invoker;
+
+    private static Protocol.Jobs.JobsClient Jobs(CallInvoker tenant) => new(tenant);
+
+    private static async Task<FindDatasetReply> Find(CallInvoker tenant, TestData data) =>
+        await new Protocol.Datasets.DatasetsClient(tenant).FindDatasetAsync(new FindDatasetRequest { DatasetId = data.Id }).Within();
+
+    private static async Task<TestData> UploadAsync(CallInvoker tenant, TestData data)
+    {
+        using var upload = new FlightUpload(tenant, data.Id, 0, data.RowCount);
+        foreach (var batch in data.Batches)
+            await upload.WriteAsync(batch);
+        await upload.CompleteAsync();
+        return data;
+    }
+
+    private static async Task<bool> Download(CallInvoker tenant, string id, BlobKind kind)
+    {
+        using var call = new Protocol.Blobs.BlobsClient(tenant).Download(new DownloadRequest { Id = id, Kind = kind });
+        return await call.ResponseStream.MoveNext(CancellationToken.None);
+    }
+
+    private static JobSpec Spec(TestData data, Action<JobSpec>? change = null) => Specs.Valid(change: s =>
+    {
+        (s.Data.DatasetId, s.Data.RowCount) = (data.Id, data.RowCount);
+        change?.Invoke(s);
+    });
+}
