@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo; training beside PyTorch DDP.
-#   bench/run.sh [ROUNDS] [allreduce|train]
+#   bench/run.sh [ROUNDS] [allreduce|train|oversubscribed|memory]
 # Writes bench/results/DATE.md. Every round runs all contenders one after the other, so that a slow minute of the machine
 # hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
@@ -31,7 +31,7 @@ mkdir -p bench/results
 result=bench/results/$(date +%F).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
-  for part in allreduce train; do
+  for part in allreduce train oversubscribed memory; do
     [[ -z $only || $only == "$part" ]] || continue
     printf '\n## %s\n\n' "$part"
     artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"

@@ -12,11 +12,17 @@ namespace MLDistributed.Engine.Bench;
 /// <param name="Vocabulary">Features are tokens, from 0; 0: they are numbers.</param>
 internal sealed record Model(string Name, int[] Sizes, int BatchSize, Func<Module<Tensor, Tensor>>? Module = null, int Vocabulary = 0)
 {
+    /// <summary>Floats of the built-in module: weights and biases.</summary>
+    public long ParameterCount => Sizes.Zip(Sizes.Skip(1), (inputs, outputs) => (inputs + 1L) * outputs).Sum();
+
+    public static Model Named(string name) => All.Single(m => m.Name == name);
+
     public static readonly Model[] All =
     [
         new("mlp", [784, 1024, 1024, 10], 128),
         new("tiny", [64, 128, 10], 32),
         new("cnn", [784, 10], 64, () => new Cnn()),
+        new("deep", [1024, .. Enumerable.Repeat(1024, 24), 10], 8),
         new("transformer", [64, 10], 16, () => new Encoder(), Encoder.Vocabulary),
     ];
 

@@ -6,6 +6,8 @@ return args switch
 {
     ["train", .. var rest] => TrainBench.Run(rest),
     ["allreduce", .. var rest] => AllReduceBench.Run(rest),
+    ["oversubscribed", .. var rest] => OversubscribedBench.Run(rest),
+    ["memory", ..] => MemoryBench.Run(),
     ["train-rank", .. var rest] => TrainRank.Run(rest),
     ["allreduce-rank", .. var rest] => AllReduceRank.Run(rest),
     _ => Usage(),
@@ -17,6 +19,8 @@ static int Usage()
         MLDistributed.Engine.Bench COMMAND        (bench/run.sh runs it all, with the peers)
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
+          oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores
+          memory                         what ranks take of the host's memory, beside the arithmetic
         """);
     return 2;
 }

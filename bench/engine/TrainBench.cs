@@ -12,7 +12,7 @@ internal static class TrainBench
     public static int Run(string[] args)
     {
         var rounds = args is [var first, ..] ? int.Parse(first) : 5;
-        var models = Model.All.Where(m => args.Length < 2 || args.Contains(m.Name)).ToArray();
+        var models = Model.All.Where(m => args.Length < 2 ? m.Name != "deep" : args.Contains(m.Name)).ToArray();
         var peer = Peers.Find();
         Console.WriteLine("| model | contender | samples/s, median | lowest | highest |");
         Console.WriteLine("| --- | --- | --- | --- | --- |");
@@ -20,23 +20,14 @@ internal static class TrainBench
         foreach (var model in models)
         {
             var table = new RoundTable(rounds, peer is null ? s_contenders[..3] : s_contenders);
-            var data = Path.Combine(Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}.arrow");
-            try
+            using var data = new DataFile(model);
+            table.Take(contender => Array.IndexOf(s_contenders, contender) switch
             {
-                TrainRank.WriteData(model, data);
-                table.Take(contender => Array.IndexOf(s_contenders, contender) switch
-                {
-                    0 => Train(model, data, 1, connected: true),
-                    1 => Train(model, data, 2, connected: false),
-                    2 => Train(model, data, 2, connected: true),
-                    var other => peer!.Ddp(model, other),
-                });
-            }
-            finally
-            {
-                File.Delete(data);
-            }
-
+                0 => Train(model, data.Path, 1, connected: true),
+                1 => Train(model, data.Path, 2, connected: false),
+                2 => Train(model, data.Path, 2, connected: true),
+                var other => peer!.Ddp(model, other),
+            });
             table.Print(model.Name, "N0");
             ratios.Add($"| {model.Name} | ours / own unconnected | {table.Ratio("two ranks", "two unconnected")} |");
             ratios.Add($"| {model.Name} | two ranks / one rank | {table.Ratio("two ranks", "one rank")} |");
@@ -54,12 +45,16 @@ internal static class TrainBench
         return 0;
     }
 
-    private static double Train(Model model, string data, int count, bool connected)
+    /// <summary>Samples/s of all ranks together.</summary>
+    public static double Train(Model model, string data, int count, bool connected) =>
+        Start(model, data, count, connected).Sum(line => double.Parse(line.Split(' ')[0]));
+
+    /// <summary>What each rank printed: samples/s (of all, from rank 0; 0 from the others) and bytes of memory.</summary>
+    public static string[] Start(Model model, string data, int count, bool connected)
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
-        var outputs = Ranks.Run(count, rank => connected
+        return Ranks.Run(count, rank => connected
             ? ["train-rank", model.Name, $"{rank}", $"{count}", run, data]
             : ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data]);
-        return connected ? double.Parse(outputs[0]) : outputs.Sum(double.Parse);
     }
 }

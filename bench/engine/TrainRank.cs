@@ -16,7 +16,7 @@ internal static class TrainRank
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.8);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file. Prints samples/s of all ranks.</summary>
+    /// <summary>Arguments: model, rank, world size, segment, data file. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
     public static int Run(string[] args)
     {
         var model = Model.All.Single(m => m.Name == args[0]);
@@ -24,6 +24,7 @@ internal static class TrainRank
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
         var meter = new Meter(model.BatchSize * worldSize, done);
+        using var memory = new MemorySampler();
         Console.WriteLine("ready");
         Console.In.ReadToEnd();
         try
@@ -53,7 +54,7 @@ internal static class TrainRank
             // Rank 0 has.
         }
 
-        Console.WriteLine(meter.SamplesPerSecond);
+        Console.WriteLine($"{meter.SamplesPerSecond} {memory.MedianBytes}");
         return 0;
     }
 
@@ -84,7 +85,9 @@ internal static class TrainRank
         Task = MlTask.Multiclass,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
         Data = new DataSpec { RowCount = RowCount },
-        Optimizer = new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
+        Optimizer = model.Name == "deep"
+            ? new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 1e-3 }
+            : new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
         Schedule = new ScheduleSpec(),
         Epochs = int.MaxValue / 1000,
         GlobalBatchSize = model.BatchSize * worldSize,
