@@ -15,7 +15,7 @@ public static class CoordinatorHost
         await using (server.ConfigureAwait(false))
         {
             if (options.Urls.Count > 0)
-                FirstStart.PrintKeys(server.Services.GetRequiredService<KeyRing>(), Console.Out);
+                PrintFirstStart(server, options);
             var log = new HostLog(server.Services.GetRequiredService<ILoggerFactory>().CreateLogger("MLDistributed.Coordinator"));
             foreach (var address in server.Addresses)
                 log.Listening(address.ToString());
@@ -25,5 +25,17 @@ public static class CoordinatorHost
             using var onStop = server.Stopping.Register(() => stopped.TrySetResult());
             await stopped.Task.ConfigureAwait(false);
         }
+    }
+
+    private static void PrintFirstStart(CoordinatorServer server, CoordinatorOptions options)
+    {
+        var address = FirstStart.Reachable(new Uri(options.Urls[0]), server.Addresses[0].Port);
+        // One that was configured is trusted by others; should it not be, its fingerprint is in the log.
+        var isSelfSigned = address.Scheme == Uri.UriSchemeHttps && options.CertificatePath is null;
+        FirstStart.PrintKeys(
+            server.Services.GetRequiredService<KeyRing>(),
+            address,
+            isSelfSigned ? server.Services.GetRequiredService<Lazy<ServerCertificate>>().Value.Fingerprint : null,
+            Console.Out);
     }
 }

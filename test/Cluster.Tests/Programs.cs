@@ -19,7 +19,11 @@ internal sealed partial class RunningProgram : IDisposable
     public string Output => string.Join('\n', _lines);
 
     /// <summary>Starts the built program of a project, in a temp folder of its own, with a temp folder of its own.</summary>
-    public static RunningProgram Start(string project, string folder, string assembly, params string[] arguments)
+    public static RunningProgram Start(string project, string folder, string assembly, params string[] arguments) =>
+        Start(project, folder, assembly, new Dictionary<string, string>(), arguments);
+
+    /// <summary>The same, with more in its environment.</summary>
+    public static RunningProgram Start(string project, string folder, string assembly, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var process = new Process
         {
@@ -32,6 +36,8 @@ internal sealed partial class RunningProgram : IDisposable
             },
         };
         process.StartInfo.Environment["TMPDIR"] = folder;
+        foreach (var (name, value) in environment)
+            process.StartInfo.Environment[name] = value;
         var program = new RunningProgram(process);
         process.OutputDataReceived += (_, e) => program.Hear(e.Data);
         process.ErrorDataReceived += (_, e) => program.Hear(e.Data);

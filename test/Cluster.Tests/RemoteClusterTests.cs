@@ -14,19 +14,20 @@ public sealed class RemoteClusterTests
     private static RunningProgram? _coordinator;
     private static RunningProgram? _worker;
     private static Uri _address = null!;
-    private static string _apiKey = "";
-    private static string _fingerprint = "";
+    private static Dictionary<string, string> _environment = [];
 
     [ClassInitialize]
     public static async Task Start(TestContext _)
     {
         _folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         _coordinator = Mldist("coordinator", "--data", Path.Combine(_folder, "data"), "--urls", "https://127.0.0.1:0");
-        _address = new Uri(Last(await _coordinator.Line(@"https://127\.0\.0\.1:[1-9]\d*", Limit), "https://"));
-        _apiKey = Value(await _coordinator.Line("(?i)api key.*: ", Limit));
-        var token = Value(await _coordinator.Line("(?i)join token.*: ", Limit));
-        _fingerprint = Value(await _coordinator.Line("(?i)fingerprint.*: ", Limit));
-        _worker = Mldist("worker", "--coordinator", _address.ToString(), "--token", token, "--fingerprint", _fingerprint, "--work", Path.Combine(_folder, "worker"), "--slots", "2");
+        // As a user would: the lines that the first start prints are copied, and work.
+        var worker = (await _coordinator.Line("^ +mldist worker ", Limit)).Trim().Split(' ');
+        _environment = _coordinator.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("export ", StringComparison.Ordinal))
+            .Select(l => l["export ".Length..].Split('=', 2)).ToDictionary(p => p[0], p => p[1]);
+        _address = new Uri(_environment["MLDIST_COORDINATOR"]);
+        _worker = Mldist([.. worker[1..], "--work", Path.Combine(_folder, "worker"), "--slots", "2"]);
+        await _worker.Line("Connected to", Limit);
     }
 
     [ClassCleanup]
@@ -45,7 +46,7 @@ public sealed class RemoteClusterTests
     [TestMethod]
     public void Fit_OnAClusterOverTls_UploadsTrainsAndReturnsTheModel()
     {
-        using var cluster = Connect(_apiKey);
+        using var cluster = Connect(_environment["MLDIST_API_KEY"]);
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
         var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
@@ -78,8 +79,57 @@ public sealed class RemoteClusterTests
         StringAssert.Contains(error.Message, "127.0.0.1:1");
     }
 
+    [TestMethod]
+    public async Task App_WithTheEnvironmentOfTheFirstStart_TrainsThere()
+    {
+        using var sample = RunningProgram.Start("Digits", _folder, "Digits", _environment);
+        Assert.AreEqual(0, await sample.Exit(Limit), sample.Output);
+        StringAssert.Contains(sample.Output, "micro accuracy 0.9");
+        Assert.IsEmpty(ProcessTree.Naming("--lifeline").Where(p => p.CommandLine.Contains(_folder, StringComparison.Ordinal)), "It started a local cluster.");
+
+        var (code, jobs) = await RunAsync("jobs");
+
+        Assert.AreEqual(0, code, jobs);
+        StringAssert.Contains(jobs, "succeeded");
+    }
+
+    [TestMethod]
+    public async Task Mldist_WithTheEnvironmentOfTheFirstStart_ShowsTheCluster()
+    {
+        var (code, workers) = await RunAsync("workers");
+
+        Assert.AreEqual(0, code, workers);
+        StringAssert.Contains(workers, "1 worker,");
+    }
+
+    [TestMethod]
+    [DataRow("MLDIST_FINGERPRINT", null, 1, "is not trusted, expected one that this machine trusts or that has the given fingerprint. Set --fingerprint or MLDIST_FINGERPRINT")]
+    [DataRow("MLDIST_FINGERPRINT", "12:34", 2, "Certificate fingerprint is \"12:34\", expected a SHA-256")]
+    [DataRow("MLDIST_API_KEY", "wrong", 1, "does not accept the key: ")]
+    [DataRow("MLDIST_API_KEY", null, 1, "carries no API key")]
+    [DataRow("MLDIST_COORDINATOR", null, 2, "No coordinator is named, expected --coordinator or MLDIST_COORDINATOR")]
+    [DataRow("MLDIST_COORDINATOR", "coordinator:7443", 2, "Coordinator is \"coordinator:7443\", expected https://host:port")]
+    [DataRow("MLDIST_COORDINATOR", "http://elsewhere:7443", 2, "expected https:// for another machine")]
+    [DataRow("MLDIST_COORDINATOR", "https://127.0.0.1:1", 1, "does not answer: Connection refused.")]
+    public async Task Mldist_WithAWrongEnvironment_SaysWhichVariable(string variable, string? value, int expectedCode, string expected)
+    {
+        var environment = new Dictionary<string, string>(_environment) { [variable] = value ?? "" };
+
+        using var program = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", environment, "jobs");
+
+        Assert.AreEqual(expectedCode, await program.Exit(Limit), program.Output);
+        StringAssert.Contains(program.Output, expected);
+        Assert.HasCount(1, program.Output.Split('\n'), program.Output);
+    }
+
+    private static async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+    {
+        using var program = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", _environment, arguments);
+        return (await program.Exit(Limit), program.Output);
+    }
+
     private static TrainingCluster Connect(string key) =>
-        TrainingCluster.Connect(_address, new TrainingClusterOptions { ApiKey = key, CertificateFingerprint = _fingerprint });
+        TrainingCluster.Connect(_address, new TrainingClusterOptions { ApiKey = key, CertificateFingerprint = _environment["MLDIST_FINGERPRINT"] });
 
     private static void FitUnread(TrainingCluster cluster)
     {
@@ -96,10 +146,6 @@ public sealed class RemoteClusterTests
     }
 
     private static RunningProgram Mldist(params string[] arguments) => RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", arguments);
-
-    private static string Last(string line, string word) => line[line.IndexOf(word, StringComparison.Ordinal)..].Split(' ', '"', ',')[0].TrimEnd('.');
-
-    private static string Value(string line) => line[(line.LastIndexOf(": ", StringComparison.Ordinal) + 2)..].Trim();
 
     private sealed class Row
     {

@@ -7,9 +7,20 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>How a command reaches the coordinator.</summary>
 internal sealed class ClusterOptions
 {
-    private readonly Option<string?> _coordinator = new("--coordinator") { Description = "https://host:port, unix:///path or, on this machine, http://localhost:port. Default: MLDIST_COORDINATOR.", HelpName = "URI" };
-    private readonly Option<string?> _key = new("--api-key") { Description = "Default: MLDIST_API_KEY, which other users of this machine cannot see.", HelpName = "K" };
-    private readonly Option<string?> _fingerprint = new("--fingerprint") { Description = "SHA-256 of the coordinator's certificate, when it is self-signed.", HelpName = "F" };
+    private readonly Option<string?> _coordinator = Coordinator();
+    private readonly Option<string?> _key = new("--api-key") { Description = $"Default: {ClusterVariables.ApiKey}, which other users of this machine cannot see.", HelpName = "K" };
+    private readonly Option<string?> _fingerprint = Fingerprint();
+
+    public static Option<string?> Coordinator() => new("--coordinator") { Description = $"https://host:port, unix:///path or, on this machine, http://localhost:port. Default: {ClusterVariables.Coordinator}.", HelpName = "URI" };
+
+    public static Option<string?> Fingerprint() => new("--fingerprint") { Description = $"SHA-256 of the coordinator's certificate, when it is self-signed. Default: {ClusterVariables.Fingerprint}.", HelpName = "F" };
+
+    /// <summary>The address that an option or the environment names.</summary>
+    public static Uri AddressOf(ParseResult parsed, Option<string?> coordinator) => ParseAddress(
+        parsed.GetValue(coordinator) ?? ClusterVariables.Read(ClusterVariables.Coordinator)
+        ?? throw new CliException($"No coordinator is named, expected --coordinator or {ClusterVariables.Coordinator}, as in \"--coordinator https://host:7443\".", ExitCode.Usage));
+
+    public static string? FingerprintOf(ParseResult parsed, Option<string?> fingerprint) => parsed.GetValue(fingerprint) ?? ClusterVariables.Read(ClusterVariables.Fingerprint);
 
     public void AddTo(Command command)
     {
@@ -20,9 +31,14 @@ internal sealed class ClusterOptions
 
     private ClusterConnection Open(ParseResult parsed)
     {
-        var address = parsed.GetValue(_coordinator) ?? Environment.GetEnvironmentVariable("MLDIST_COORDINATOR")
-            ?? throw new CliException("No coordinator is named, expected --coordinator or MLDIST_COORDINATOR.", ExitCode.Usage);
-        return ClusterConnection.Open(ParseAddress(address), parsed.GetValue(_key) ?? Environment.GetEnvironmentVariable("MLDIST_API_KEY"), parsed.GetValue(_fingerprint));
+        try
+        {
+            return ClusterConnection.Open(AddressOf(parsed, _coordinator), parsed.GetValue(_key) ?? ClusterVariables.Read(ClusterVariables.ApiKey), FingerprintOf(parsed, _fingerprint));
+        }
+        catch (ArgumentException e)
+        {
+            throw new CliException(e.Message, ExitCode.Usage);
+        }
     }
 
     /// <summary>Calls the coordinator; what the connection suffers becomes a sentence that names it.</summary>
@@ -35,17 +51,11 @@ internal sealed class ClusterOptions
         }
         catch (RpcException e)
         {
-            throw new CliException(e.StatusCode switch
-            {
-                StatusCode.Unavailable => $"Coordinator \"{connection.Address}\" does not answer ({e.Status.Detail}), expected a running one. Check --coordinator or MLDIST_COORDINATOR.",
-                StatusCode.Unauthenticated or StatusCode.PermissionDenied => $"Coordinator \"{connection.Address}\" refuses the key ({e.Status.Detail}), expected a valid one. Check --api-key or MLDIST_API_KEY.",
-                StatusCode.Cancelled => "Cancelled.",
-                _ => e.Status.Detail,
-            });
+            throw new CliException(CliErrors.Explain(e, connection.Address));
         }
     }
 
-    public static Uri ParseAddress(string address) =>
+    private static Uri ParseAddress(string address) =>
         Uri.TryCreate(address, UriKind.Absolute, out var uri) && (uri.Scheme is "https" or "http" or "unix")
             ? uri
             : throw new CliException($"Coordinator is \"{address}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.", ExitCode.Usage);

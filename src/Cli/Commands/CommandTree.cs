@@ -1,9 +1,8 @@
 using System.CommandLine;
-using MLDistributed.Worker;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>All commands, and what becomes of their errors: one sentence on standard error and an exit code.</summary>
+/// <summary>All commands; their errors are one sentence on standard error and an exit code.</summary>
 internal static class CommandTree
 {
     public static async Task<int> RunAsync(string[] args)
@@ -26,7 +25,7 @@ internal static class CommandTree
         }
         catch (Exception e)
         {
-            var (message, code) = Explain(e);
+            var (message, code) = CliErrors.Explain(e);
             await Console.Error.WriteLineAsync(message).ConfigureAwait(false);
             return code;
         }
@@ -43,15 +42,6 @@ internal static class CommandTree
         new KeysCommand(),
         new TokensCommand(),
         new Command("rank", "A training process of a worker.") { Hidden = true },
-    };
-
-    private static (string Message, int Code) Explain(Exception e) => e switch
-    {
-        CliException cli => (cli.Message, cli.Code),
-        AgentException agent => (agent.Message, ExitCode.Failure),
-        OperationCanceledException => ("Cancelled.", ExitCode.Failure),
-        ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException => (e.Message, ExitCode.Failure),
-        _ => ($"{e.GetType().Name}: {e.Message} This is a defect of MLDistributed: report it with this line.", ExitCode.Failure),
     };
 }
 

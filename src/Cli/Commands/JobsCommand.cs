@@ -22,8 +22,17 @@ internal sealed class JobsCommand : Command
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = parsed.GetValue(_limit) };
+        var limit = parsed.GetValue(_limit);
+        if (limit < 1)
+            throw new CliException($"--limit is {limit}, expected at least 1.", ExitCode.Usage);
+        var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = limit };
         var reply = await _cluster.CallAsync(parsed, async jobs => await jobs.ListJobsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
+        if (reply.Jobs.Count == 0)
+        {
+            Console.WriteLine(request.ActiveOnly ? "No job waits or runs." : "No jobs yet.");
+            return ExitCode.Success;
+        }
+
         var table = Tables.Create("Job", "Name", "State", "Attempt", "Progress", "Loss", "Submitted", "Reason");
         foreach (var job in reply.Jobs)
         {

@@ -30,5 +30,7 @@ internal static class Words
 
     public static string Of(DeviceKind kind) => kind.ToString().ToLowerInvariant();
 
+    public static string Count(int count, string noun) => count == 1 ? $"1 {noun}" : $"{count} {noun}s";
+
     public static bool IsLast(this JobState state) => state is JobState.Succeeded or JobState.Failed or JobState.Cancelled;
 }

@@ -8,9 +8,9 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>mldist worker</summary>
 internal sealed class WorkerCommand : ServiceCommand
 {
-    private readonly Option<string> _coordinator = new("--coordinator") { Description = "https://host:port, unix:///path or, on this machine, http://localhost:port.", Required = true, HelpName = "URI" };
+    private readonly Option<string?> _coordinator = ClusterOptions.Coordinator();
     private readonly Option<string?> _token = new("--token") { Description = "A join token, for the first start on a work folder: \"mldist tokens create\" makes one.", HelpName = "T" };
-    private readonly Option<string?> _fingerprint = new("--fingerprint") { Description = "SHA-256 of the coordinator's certificate, when it is self-signed.", HelpName = "F" };
+    private readonly Option<string?> _fingerprint = ClusterOptions.Fingerprint();
     private readonly Option<string?> _work = new("--work") { Description = "Folder of the credential, cached datasets and running attempts.", HelpName = "D" };
     private readonly Option<int?> _slots = new("--slots") { Description = "Rank processes on the CPU. Default: one a core.", HelpName = "n" };
     private readonly Option<string> _device = new("--device") { Description = "What to offer. auto: CUDA devices where they can be used, else the CPU.", DefaultValueFactory = _ => "auto" };
@@ -30,13 +30,13 @@ internal sealed class WorkerCommand : ServiceCommand
     {
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         using var log = new ErrorLog();
-        var coordinator = ClusterOptions.ParseAddress(parsed.GetRequiredValue(_coordinator));
+        var coordinator = ClusterOptions.AddressOf(parsed, _coordinator);
         await AgentHost.RunAsync(
             new AgentOptions
             {
                 Coordinator = coordinator,
                 Token = parsed.GetValue(_token),
-                Fingerprint = parsed.GetValue(_fingerprint),
+                Fingerprint = ClusterOptions.FingerprintOf(parsed, _fingerprint),
                 WorkFolder = parsed.GetValue(_work) ?? new AgentOptions { Coordinator = coordinator }.WorkFolder,
                 Slots = parsed.GetValue(_slots),
                 Device = parsed.GetValue(_device) switch { "cpu" => DeviceKind.Cpu, "cuda" => DeviceKind.Cuda, _ => DeviceKind.Any },

@@ -39,12 +39,13 @@ internal sealed class WorkersCommand : Command
             foreach (var device in worker.Devices)
             {
                 var memory = device.MemoryBytes > 0 ? $"{Gibibytes(device.MemoryUsedBytes)} of {Gibibytes(device.MemoryBytes)} GiB" : "";
-                table.AddRow(Tables.Cells(worker.Id, worker.Host, worker.Status, $"{device.Slot}", $"{Words.Of(device.Kind)}:{device.Index}", device.Name, memory, $"{device.Utilization * 100:F0} %"));
+                table.AddRow(Tables.Cells(worker.Id, worker.Host, worker.Status, $"{device.Slot}", $"{Words.Of(device.Kind)}:{device.Index}", device.Name, memory, device.Fault.Length > 0 ? device.Fault : $"{device.Utilization * 100:F0} %"));
             }
         }
 
-        AnsiConsole.Write(table);
-        AnsiConsole.WriteLine($"{cluster.Workers.Count} workers, {cluster.RunningJobs} jobs running, {cluster.QueuedJobs} queued; coordinator {cluster.Version}.");
+        if (table.Rows.Count > 0)
+            AnsiConsole.Write(table);
+        AnsiConsole.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {cluster.Version}.");
         return ExitCode.Success;
     }
 

@@ -25,6 +25,7 @@ internal static class Composition
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = StopWithin);
         builder.Services.AddRoutingCore();
         AddLogs(builder.Logging, options);
+        builder.Services.AddSingleton(certificate);
         AddServices(builder.Services, options, data);
 
         var app = builder.Build();

@@ -29,7 +29,7 @@ internal sealed class CoordinatorServer : IAsyncDisposable
     public static async Task<CoordinatorServer> StartAsync(CoordinatorOptions options, CancellationToken cancellation)
     {
         if (options.Validate() is { Count: > 0 } errors)
-            throw new ArgumentException(string.Join('\n', errors), nameof(options));
+            throw new ArgumentException(string.Join(Environment.NewLine, errors));
         var data = DataFolder.Open(options.DataFolder);
         CoordinatorServer? server = null;
         try

@@ -1,4 +1,3 @@
-using System.Security.Authentication;
 using Grpc.Core;
 using MLDistributed.Protocol;
 
@@ -10,58 +9,39 @@ internal static class ClusterErrors
     /// <summary>Whether the same call may succeed when it is made again: the connection broke or the coordinator restarts.</summary>
     public static bool IsTransient(RpcException e) => e.StatusCode switch
     {
-        StatusCode.Unavailable => !IsTls(e),
+        StatusCode.Unavailable => !ConnectionFailure.IsUntrustedCertificate(e),
         StatusCode.DeadlineExceeded or StatusCode.Aborted or StatusCode.Cancelled => true,
-        StatusCode.Internal or StatusCode.Unknown => e.Status.DebugException is IOException or HttpRequestException && !IsTls(e),
+        StatusCode.Internal or StatusCode.Unknown => e.Status.DebugException is IOException or HttpRequestException && !ConnectionFailure.IsUntrustedCertificate(e),
         _ => false,
     };
 
     public static Exception Translate(RpcException e, Uri address) => e.StatusCode switch
     {
         StatusCode.Unauthenticated => new ClusterException(
-            $"Coordinator {address} does not accept the API key: {Detail(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterEnvironment.ApiKey}.", e),
+            $"Coordinator {address} does not accept the API key: {ConnectionFailure.Describe(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterVariables.ApiKey}.", e),
         StatusCode.PermissionDenied => new ClusterException(
-            $"Coordinator {address} does not allow this: {Detail(e)}", e),
-        StatusCode.FailedPrecondition => new ClusterException($"Coordinator {address} refuses the call: {Detail(e)}", e),
+            $"Coordinator {address} does not allow this: {ConnectionFailure.Describe(e)}", e),
+        StatusCode.FailedPrecondition => new ClusterException($"Coordinator {address} refuses the call: {ConnectionFailure.Describe(e)}", e),
         StatusCode.Unimplemented => new ClusterException(
-            $"The server at {address} is no coordinator, or one of another release: {Detail(e)} Check the address and that both are of one release.", e),
-        StatusCode.InvalidArgument => new ArgumentException($"Coordinator {address} does not accept this: {Detail(e)}", e),
-        _ when IsTls(e) => new ClusterException(
+            $"The server at {address} is no coordinator, or one of another release: {ConnectionFailure.Describe(e)} Check the address and that both are of one release.", e),
+        StatusCode.InvalidArgument => new ArgumentException($"Coordinator {address} does not accept this: {ConnectionFailure.Describe(e)}", e),
+        _ when ConnectionFailure.IsUntrustedCertificate(e) => new ClusterException(
             $"The certificate of coordinator {address} is not trusted here, expected one that this machine trusts or that has the given fingerprint. " +
-            $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)} to the fingerprint that the coordinator prints when it starts.", e),
-        _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {Detail(e)} Look at the coordinator's log.", e),
+            $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)}, or {ClusterVariables.Fingerprint}, to the fingerprint that the coordinator prints when it starts.", e),
+        _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };
 
     public static ClusterException OtherProtocol(Uri address, string said, Exception? inner = null) => new(
         $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
 
     public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
-        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{(address.Scheme == "unix" && !File.Exists(address.LocalPath) ? "There is no such socket." : Detail(last))}\" " +
-        $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterEnvironment.Coordinator} unset and no cluster given, Fit trains on this machine.",
+        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\" " +
+        $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterVariables.Coordinator} unset and no cluster given, Fit trains on this machine.",
         last);
 
     public static ClusterException JobLost(Uri address, string jobId, TimeSpan spent, RpcException? last) => new(
-        $"Coordinator {address} was lost for {spent.TotalSeconds:0} s while job {jobId} ran{(last is null ? "." : $": {Detail(last)}")} " +
+        $"Coordinator {address} was lost for {spent.TotalSeconds:0} s while job {jobId} ran{(last is null ? "." : $": {ConnectionFailure.Describe(last)}")} " +
         $"The job may still run: `mldist watch {jobId}` shows it once the coordinator is back.",
         last)
     { JobId = jobId };
-
-    /// <summary>What the server said, or else what broke the connection, as a sentence.</summary>
-    public static string Detail(RpcException e)
-    {
-        var text = e.Status.Detail;
-        for (var inner = e.Status.DebugException; inner is not null; inner = inner.InnerException)
-            if (inner.InnerException is null && e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Unknown)
-                text = inner.Message;
-        text = text.Trim();
-        return text.Length == 0 ? $"{e.StatusCode}." : text[^1] is '.' or '!' or '?' ? text : text + ".";
-    }
-
-    private static bool IsTls(RpcException e)
-    {
-        for (var inner = e.Status.DebugException; inner is not null; inner = inner.InnerException)
-            if (inner is AuthenticationException)
-                return true;
-        return false;
-    }
 }

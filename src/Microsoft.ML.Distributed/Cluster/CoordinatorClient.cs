@@ -30,7 +30,7 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
         }
         catch (ClusterException e) when (e.InnerException is RpcException { StatusCode: StatusCode.FailedPrecondition } refusal)
         {
-            throw ClusterErrors.OtherProtocol(Address, ClusterErrors.Detail(refusal), refusal);
+            throw ClusterErrors.OtherProtocol(Address, ConnectionFailure.Describe(refusal), refusal);
         }
     }
 

@@ -76,9 +76,20 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         return new TrainingCluster(local.Connection, new TrainingClusterOptions(), local);
     }
 
-    /// <summary>The cluster that MLDIST_COORDINATOR and MLDIST_API_KEY name; null when they name none.</summary>
-    internal static TrainingCluster? FromEnvironment() =>
-        ClusterEnvironment.Read(Environment.GetEnvironmentVariable) is { } named ? Connect(named.Address, named.Key) : null;
+    /// <summary>The cluster that MLDIST_COORDINATOR, MLDIST_API_KEY and MLDIST_FINGERPRINT name; null when they name none.</summary>
+    internal static TrainingCluster? FromEnvironment(Func<string, string?>? variable = null)
+    {
+        if (ClusterEnvironment.Read(variable ?? ClusterVariables.Read) is not { } named)
+            return null;
+        try
+        {
+            return Connect(named.Address, named.Options);
+        }
+        catch (ArgumentException e)
+        {
+            throw new ClusterException($"{e.Message} It comes from one of {string.Join(", ", ClusterVariables.All)}: correct it, or unset them to train on this machine.", e);
+        }
+    }
 
     /// <summary>Looks at the cluster: its workers, their devices and its jobs. A local cluster is waited for.</summary>
     /// <exception cref="ClusterException">The coordinator cannot be reached or refuses the key.</exception>

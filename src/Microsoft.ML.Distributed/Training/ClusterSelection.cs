@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -24,7 +25,7 @@ internal static class ClusterSelection
     // One connection for all fits of the process, as long as the variables stay the same.
     private static TrainingCluster? FromEnvironment()
     {
-        var named = $"{Environment.GetEnvironmentVariable("MLDIST_COORDINATOR")}\n{Environment.GetEnvironmentVariable("MLDIST_API_KEY")}";
+        var named = string.Join('\n', ClusterVariables.All.Select(ClusterVariables.Read));
         lock (s_gate)
         {
             if (s_fromEnvironment is { } known && known.Named == named)

@@ -11,7 +11,7 @@ public static class TrainingClusterExtensions
     /// <param name="ml">The context.</param>
     /// <param name="cluster">The cluster; it stays the caller's to dispose.</param>
     /// <returns>The context.</returns>
-    /// <remarks>Without a call, MLDIST_COORDINATOR and MLDIST_API_KEY decide; without those, a local cluster is started once a process.</remarks>
+    /// <remarks>Without a call, MLDIST_COORDINATOR, MLDIST_API_KEY and MLDIST_FINGERPRINT decide; without those, a local cluster is started once a process.</remarks>
     /// <example><code>
     /// using var cluster = TrainingCluster.Connect(new Uri("https://coordinator:7443"), apiKey: key);
     /// var ml = new MLContext(seed: 1).UseCluster(cluster);

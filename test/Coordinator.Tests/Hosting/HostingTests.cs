@@ -171,13 +171,21 @@ public sealed class HostingTests
         using var first = new StringWriter();
         using var second = new StringWriter();
 
-        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), first);
-        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), second);
+        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), new Uri("https://here:7443"), "AB12", first);
+        FirstStart.PrintKeys(coordinator.Get<KeyRing>(), new Uri("https://here:7443"), "AB12", second);
 
-        StringAssert.Contains(first.ToString(), "mlk_");
-        StringAssert.Contains(first.ToString(), "mlj_");
+        foreach (var line in new[] { "export MLDIST_COORDINATOR=https://here:7443", "export MLDIST_API_KEY=mlk_", "export MLDIST_FINGERPRINT=AB12", "mldist worker --coordinator https://here:7443 --fingerprint AB12 --token mlj_" })
+            StringAssert.Contains(first.ToString(), line);
         Assert.AreEqual("", second.ToString());
     }
+
+    [TestMethod]
+    [DataRow("https://0.0.0.0:0", null)]
+    [DataRow("https://[::]:0", null)]
+    [DataRow("https://trainer.example:0", "trainer.example")]
+    [DataRow("https://127.0.0.1:0", "127.0.0.1")]
+    public void FirstStart_NamesAnAddressThatOthersCanUse(string configured, string? host) =>
+        Assert.AreEqual($"https://{(host ?? Environment.MachineName).ToLowerInvariant()}:7443/", FirstStart.Reachable(new Uri(configured), 7443).ToString());
 
     [TestMethod]
     public void Options_Wrong_AreToldAllAtOnce()

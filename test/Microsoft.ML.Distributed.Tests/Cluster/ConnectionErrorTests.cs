@@ -64,7 +64,7 @@ public sealed class ConnectionErrorTests
         var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
 
         Assert.Contains("Coordinator unix:///nowhere/c.sock does not answer", e.Message);
-        Assert.Contains("There is no such socket.", e.Message);
+        Assert.Contains("\"/nowhere/c.sock\" does not exist", e.Message);
     }
 
     [TestMethod]
@@ -110,14 +110,22 @@ public sealed class ConnectionErrorTests
     }
 
     [TestMethod]
-    public void Read_Environment_GivesAddressAndKey()
+    public void Read_Environment_GivesAddressKeyAndFingerprint()
     {
         Assert.IsNull(ClusterEnvironment.Read(_ => null));
-        Assert.AreEqual(
-            (new Uri("https://c:7443"), "key"),
-            ClusterEnvironment.Read(name => name == ClusterEnvironment.Coordinator ? " https://c:7443 " : "key"));
+        var (address, options) = ClusterEnvironment.Read(name => name == ClusterVariables.Coordinator ? "https://c:7443" : "of " + name)!.Value;
+        Assert.AreEqual((new Uri("https://c:7443"), "of MLDIST_API_KEY", "of MLDIST_FINGERPRINT"), (address, options.ApiKey, options.CertificateFingerprint));
         var e = Assert.ThrowsExactly<ClusterException>(() => ClusterEnvironment.Read(_ => "c:7443"));
         Assert.Contains("MLDIST_COORDINATOR is \"c:7443\", expected https://host:port", e.Message);
+    }
+
+    [TestMethod]
+    public void FromEnvironment_WrongValue_NamesTheVariables()
+    {
+        var e = Assert.ThrowsExactly<ClusterException>(() => TrainingCluster.FromEnvironment(name => name == ClusterVariables.Coordinator ? "https://c:7443" : "short"));
+
+        Assert.Contains("fingerprint is \"short\"", e.Message);
+        Assert.Contains("MLDIST_COORDINATOR, MLDIST_API_KEY, MLDIST_FINGERPRINT", e.Message);
     }
 
     private static async Task<ClusterException> RefusedAsync(Script script, string? key)

@@ -48,7 +48,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
                 cancellation.ThrowIfCancellationRequested();
                 if (!MayGoOn(e))
                     throw ClusterErrors.Translate(e, coordinator.Address);
-                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {ClusterErrors.Detail(e)} It goes on from what arrived." });
+                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {ConnectionFailure.Describe(e)} It goes on from what arrived." });
                 if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
                 {
                     throw ClusterErrors.IsTransient(e)

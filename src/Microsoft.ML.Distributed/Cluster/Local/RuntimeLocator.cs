@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -34,7 +35,7 @@ internal sealed class RuntimeLocator
             ?? TryPathVariable()
             ?? throw new ClusterException(
                 $"The runtime \"mldist\" that trains on this machine was not found. Tried: {string.Join("; ", tried)}. " +
-                $"Install it and set {ClusterEnvironment.Runtime} to its folder, or name a cluster: {ClusterEnvironment.Coordinator}, or ml.UseCluster(TrainingCluster.Connect(...)).");
+                $"Install it and set {ClusterEnvironment.Runtime} to its folder, or name a cluster: {ClusterVariables.Coordinator}, or ml.UseCluster(TrainingCluster.Connect(...)).");
 
         RuntimeCommand? Try(string place, string? path)
         {

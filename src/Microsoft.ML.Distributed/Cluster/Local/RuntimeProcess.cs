@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -8,7 +9,7 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal sealed class RuntimeProcess : IDisposable
 {
-    private static readonly string[] s_notInherited = ["URLS", "HTTP_PORTS", "HTTPS_PORTS", "MLDIST_COORDINATOR", "MLDIST_API_KEY", "DOTNET_STARTUP_HOOKS", "DOTNET_MODIFIABLE_ASSEMBLIES", "DOTNET_ENVIRONMENT"];
+    private static readonly string[] s_notInherited = ["URLS", "HTTP_PORTS", "HTTPS_PORTS", .. ClusterVariables.All, "DOTNET_STARTUP_HOOKS", "DOTNET_MODIFIABLE_ASSEMBLIES", "DOTNET_ENVIRONMENT"];
     private readonly Process _process;
     private readonly TaskCompletionSource<int> _exited = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
