@@ -46,6 +46,9 @@ public interface ICollective : IDisposable
     /// <summary>Returns when all ranks have come. What a rank wrote before is seen by all after.</summary>
     void Barrier();
 
+    /// <summary><see cref="Barrier()"/> with a time limit of its own.</summary>
+    void Barrier(TimeSpan timeout);
+
     /// <summary>Makes every operation of every rank fail from now on, those that wait included (within 100 ms). From any thread; idempotent.</summary>
     void Abort();
 }

@@ -62,7 +62,10 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     public void Broadcast(Span<double> values, int root) => BroadcastOf(values, root);
 
     /// <inheritdoc/>
-    public void Barrier() => _segment.Barrier.Wait(_segment.Options.Timeout);
+    public void Barrier() => Barrier(_segment.Options.Timeout);
+
+    /// <inheritdoc/>
+    public void Barrier(TimeSpan timeout) => _segment.Barrier.Wait(timeout);
 
     /// <inheritdoc/>
     public void Abort() => _segment.Abort();

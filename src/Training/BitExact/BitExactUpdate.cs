@@ -48,6 +48,8 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
 
     public Shard Slice { get; }
 
+    public Action<long>? GradientsReady => null;
+
     public void Add(int part, StepPart sums)
     {
         var scratch = _segment.Scratch(_segment.Rank)[(2 * (part - _split.First))..];
@@ -127,6 +129,8 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         _collective.Barrier();
         return all;
     }
+
+    public void Dispose() { }
 
     public void EndGather() => _collective.Barrier();
 

@@ -82,7 +82,7 @@ internal static unsafe class Checkpoint
         {
             if (!reader.Has(Parameter + tensor.Name) || !reader.Shape(Parameter + tensor.Name).SequenceEqual(tensor.Shape))
                 throw Mismatch(path, $"no parameter \"{tensor.Name}\" of shape [{string.Join(", ", tensor.Shape)}]");
-            if (state.IsFirst)
+            if (state.IsFirstOfMemory)
                 reader.Read(Parameter + tensor.Name, 0, new Span<float>(state.Parameters + tensor.Start, checked((int)tensor.Length)));
         }
 

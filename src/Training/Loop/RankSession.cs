@@ -31,10 +31,11 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
             if (validation is not null)
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
-            var collective = new SharedMemoryCollective(SharedSegment.Join(Segment(source.Layout.ParameterLength), stop));
-            using (collective)
+            var segment = SharedSegment.Join(Segment(source.Layout.ParameterLength), stop);
+            using var memory = new SharedMemoryCollective(segment);
+            var collective = environment.Transport?.Invoke(start) ?? memory;
             using (stop.Register(collective.Abort))
-                return Train(source, collective, training, validation, stop);
+                return Train(source, collective, segment, training, validation, stop);
         }
         catch (Exception e)
         {
@@ -44,15 +45,15 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private RankResult Train(IModuleSource source, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation, CancellationToken stop)
+    private RankResult Train(IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, CancellationToken stop)
     {
         try
         {
             Directory.CreateDirectory(start.OutputFolder);
             // Before the module's own memory is replaced by what all ranks share.
-            if (start.Rank == 0)
-                source.Initialize(collective.Segment.Parameters);
-            using var state = new RankState(start, source, collective, training, validation);
+            if (segment.Rank == 0)
+                source.Initialize(segment.Parameters);
+            using var state = new RankState(start, source, collective, segment, training, validation);
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -70,7 +71,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     {
         var position = start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state) : new TrainingPosition();
         // Rank 0 may have read gigabytes meanwhile.
-        state.Collective.Segment.Barrier.Wait(environment.StartTimeout);
+        state.Collective.Barrier(environment.StartTimeout);
         state.Tensors.PullParameters();
         return position;
     }
@@ -138,9 +139,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private SegmentOptions Segment(long length) => new()
     {
-        Path = start.SegmentPath,
-        Rank = start.Rank,
-        WorldSize = start.WorldSize,
+        Path = environment.Transport is null ? start.SegmentPath : $"{start.SegmentPath}-{start.Rank}",
+        Rank = environment.Transport is null ? start.Rank : 0,
+        WorldSize = environment.Transport is null ? start.WorldSize : 1,
         Length = length,
         GradientBuffers = GradientBuffers(Spec, start.WorldSize),
         RunId = start.AttemptId,

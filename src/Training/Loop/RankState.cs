@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.BitExact;
@@ -17,19 +18,22 @@ internal sealed unsafe class RankState : IDisposable
     private readonly BatchFeed _trainingFeed;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, SharedMemoryCollective collective, DatasetFile training, DatasetFile? validation)
+    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation)
     {
         (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
         var spec = start.Spec;
         Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
         StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
-        Parameters = collective.Segment.Parameters;
-        Tensors = DeviceTensors.Create(start, collective.Segment, Layout.ParameterLength);
+        Parameters = segment.Parameters;
+        IsFirstOfMemory = segment.Rank == 0;
+        Tensors = DeviceTensors.Create(start, segment, Layout.ParameterLength);
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
-        Strategy = spec.BitExact is null ? new SharedUpdate(collective, Layout, spec) : new BitExactUpdate(collective, Layout, spec);
-        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective);
+        Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
+            : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec)
+            : new BitExactUpdate(shared, Layout, spec);
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Strategy.GradientsReady);
         _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);
     }
@@ -40,9 +44,12 @@ internal sealed unsafe class RankState : IDisposable
 
     public bool IsFirst => Start.Rank == 0;
 
+    /// <summary>Whether this rank fills the parameters' memory: the first of those that share it.</summary>
+    public bool IsFirstOfMemory { get; }
+
     public FlatLayout Layout { get; }
 
-    public SharedMemoryCollective Collective { get; }
+    public ICollective Collective { get; }
 
     public RowOrder Order { get; }
 
@@ -87,6 +94,7 @@ internal sealed unsafe class RankState : IDisposable
         if (_validationFeed != _trainingFeed)
             _validationFeed.Dispose();
         _trainingFeed.Dispose();
+        Strategy.Dispose();
         Model.Dispose();
         Tensors.Dispose();
     }

@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Models;
@@ -23,6 +24,9 @@ internal sealed record TrainingEnvironment
 
     /// <summary>Hears of every row that this rank takes into a step, the step counted from 1.</summary>
     public Action<long, long>? RowTaken { get; init; }
+
+    /// <summary>What joins ranks that share no memory; null: they share this host's.</summary>
+    public Func<RankStart, ICollective>? Transport { get; init; }
 
     /// <summary>What a job trains.</summary>
     public Func<JobSpec, IModuleSource> Module { get; init; } = spec => new MlpSource(spec.Module.Mlp, spec.Seed);

@@ -34,5 +34,6 @@ internal interface IModuleSource
     /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
     /// <param name="maxRows">The most rows of a training batch on this rank.</param>
     /// <param name="collective">Joins what needs the whole batch.</param>
-    ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective);
+    /// <param name="gradientsReady">Called in backward: the flat gradients from here to the end are final. Null: nobody asks. May be called never.</param>
+    ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady);
 }

@@ -19,6 +19,7 @@ internal sealed unsafe class Mlp : ITrainedModule
     private readonly Tensor[] _normBiases;
     private readonly SyncBatchNorm[] _batchNorms;
     private readonly Tensor[] _masks;
+    private readonly Action[] _signals;
     private readonly FlatLayout _layout;
     private readonly List<Tensor> _kept = [];
 
@@ -29,7 +30,8 @@ internal sealed unsafe class Mlp : ITrainedModule
     /// <param name="parameters">Flat, on the device to compute on.</param>
     /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
     /// <param name="collective">Joins the batch statistics.</param>
-    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective)
+    /// <param name="gradientsReady">Called in backward: the flat gradients from here to the end are final.</param>
+    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective, Action<long>? gradientsReady = null)
     {
         (_spec, _layout, _seed) = (spec, layout, seed);
         Buffers = new float[layout.BufferLength];
@@ -50,6 +52,9 @@ internal sealed unsafe class Mlp : ITrainedModule
                     Weight = views[$"norms.{i}.weight"].Gradient,
                     Bias = views[$"norms.{i}.bias"].Gradient,
                 })];
+            // With batch normalisation the graph is cut, and gradients of norms come after backward.
+            _signals = gradientsReady is null || _batchNorms.Length > 0 ? [] : [.. Enumerable.Range(0, spec.HiddenSizes.Count + 1)
+                .Select(i => layout.Parameters.First(p => p.Name == $"layers.{i}.weight").Start).Select(start => (Action)(() => gradientsReady(start)))];
             _masks = spec.Dropout == 0 ? [] : [.. spec.HiddenSizes.Select(size => Keep(empty([maxRows, size], ScalarType.Float32)))];
 
             Tensor[] Values(string kind, string name) => [.. Enumerable.Range(0, spec.HiddenSizes.Count + 1)
@@ -66,7 +71,7 @@ internal sealed unsafe class Mlp : ITrainedModule
         var x = batch.Features;
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
-            x = functional.linear(x, _weights[i], _biases[i]);
+            x = functional.linear(Signal(x, i), _weights[i], _biases[i]);
             if (_batchNorms.Length > 0)
                 x = _batchNorms[i].Forward(x, _normWeights[i], _normBiases[i], batch.GlobalRows);
             else if (_normWeights.Length > 0)
@@ -76,7 +81,7 @@ internal sealed unsafe class Mlp : ITrainedModule
                 x = Drop(x, batch.Rows, step, i);
         }
 
-        return functional.linear(x, _weights[^1], _biases[^1]);
+        return functional.linear(Signal(x, _spec.HiddenSizes.Count), _weights[^1], _biases[^1]);
     }
 
     public void Backward(Tensor loss, int globalRows)
@@ -105,6 +110,8 @@ internal sealed unsafe class Mlp : ITrainedModule
     }
 
     public void Dispose() => _kept.ForEach(t => t.Dispose());
+
+    private Tensor Signal(Tensor x, int layer) => layer > 0 && _signals.Length > 0 ? GradientSignal.On(x, _signals[layer]) : x;
 
     private Tensor Keep(Tensor tensor)
     {

@@ -11,6 +11,6 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed) : IModuleSource
 
     public void Initialize(float* parameters) => Initialization.Fill(Layout, spec, seed, parameters);
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective) =>
-        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, collective);
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
+        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, collective, gradientsReady);
 }

@@ -60,7 +60,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             TorchMemory.Wrap(parameters + place.Start, place.Length).copy_(parameter.view(-1));
     }
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective)
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady)
     {
         var kept = new List<Tensor>();
         using var scope = NewDisposeScope();

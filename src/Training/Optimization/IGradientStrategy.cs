@@ -13,7 +13,7 @@ internal readonly record struct StepTotals(double Loss, double WeightSum, int Fi
 /// How ranks join their gradients and update the parameters. Over shared memory one pass does both; over a network an
 /// all-reduce or reduce-scatter comes first.
 /// </summary>
-internal interface IGradientStrategy
+internal interface IGradientStrategy : IDisposable
 {
     /// <summary>Steps that have been taken, those before a resume included.</summary>
     long StepsTaken { get; set; }
@@ -23,6 +23,9 @@ internal interface IGradientStrategy
 
     /// <summary>Where this rank's slice is.</summary>
     Collectives.Shard Slice { get; }
+
+    /// <summary>Hears during backward that the flat gradients from a place to the end are final; null: does not ask.</summary>
+    Action<long>? GradientsReady { get; }
 
     /// <summary>Takes what backward of a part has left in flat memory. Each part of this rank once a step, in order.</summary>
     void Add(int part, StepPart sums);

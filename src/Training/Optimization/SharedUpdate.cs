@@ -39,6 +39,8 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     public Shard Slice { get; }
 
+    public Action<long>? GradientsReady => null;
+
     public void Add(int part, StepPart sums)
     {
         var mine = _segment.Scratch(_segment.Rank);
@@ -86,6 +88,8 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _collective.Barrier();
         return all;
     }
+
+    public void Dispose() { }
 
     public void EndGather()
     {

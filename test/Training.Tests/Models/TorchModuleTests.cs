@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Training;
 using MLDistributed.Training.Models;
 using TorchSharp;
@@ -99,6 +100,6 @@ public sealed class TorchModuleTests
 
         public void Initialize(float* parameters) => values.Initialize(parameters);
 
-        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, MLDistributed.Collectives.ICollective collective) => module.Create(parameters, gradients, maxRows, collective);
+        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) => module.Create(parameters, gradients, maxRows, collective, gradientsReady);
     }
 }

@@ -1,0 +1,192 @@
+using System.Numerics.Tensors;
+using System.Runtime.ExceptionServices;
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+
+namespace MLDistributed.Training.Optimization;
+
+/// <summary>
+/// Ranks that share no memory: gradients are all-reduced in buckets, last layers first, on a thread of their own while
+/// backward computes the others (Li et al. 2020, "PyTorch Distributed"). Every rank then makes the same update to the
+/// whole of its own parameters.
+/// </summary>
+internal sealed unsafe class OverlappedUpdate : IGradientStrategy
+{
+    // 1 MiB: long enough for a network's bandwidth, short enough to start early.
+    private const long BucketLength = 1 << 18;
+
+    // A block's gradients, parameters and moments stay in the first-level cache.
+    private const int BlockLength = 2048;
+
+    private readonly ICollective _transport;
+    private readonly SharedSegment _memory;
+    private readonly BatchSplit _split;
+    private readonly IReadOnlyList<FlatTensor> _tensors;
+    private readonly double _clipNorm;
+    private readonly int _bucketCount;
+    // Loss and weight of each rank, in a place of its own: the sum keeps who had a loss that is not finite.
+    private readonly double[] _totals;
+    private readonly SemaphoreSlim _ready = new(0);
+    private readonly SemaphoreSlim _joined = new(0);
+    private readonly Thread _thread;
+    private Exception? _failure;
+    private volatile bool _disposed;
+    private int _sent;
+    private int _partsAdded;
+
+    public OverlappedUpdate(ICollective transport, SharedSegment memory, FlatLayout layout, JobSpec spec, BatchSplit split)
+    {
+        (_transport, _memory, _split) = (transport, memory, split);
+        Slice = new Shard(0, layout.ParameterLength);
+        Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
+        (_tensors, _clipNorm) = (layout.Parameters, spec.GradientClipNorm);
+        _bucketCount = (int)((Slice.Count + BucketLength - 1) / BucketLength);
+        _totals = new double[2 * transport.WorldSize];
+        GradientsReady = Ready;
+        _thread = new Thread(Join) { IsBackground = true, Name = "gradients" };
+        _thread.Start();
+    }
+
+    public long StepsTaken { get; set; }
+
+    public FlatOptimizer Optimizer { get; }
+
+    public Shard Slice { get; }
+
+    public Action<long>? GradientsReady { get; }
+
+    private float* Gradients => _memory.Gradients(_memory.Rank);
+
+    public void Add(int part, StepPart sums)
+    {
+        if (_partsAdded++ == 0)
+            Array.Clear(_totals);
+        _totals[2 * _transport.Rank] += sums.LossSum;
+        _totals[2 * _transport.Rank + 1] += sums.WeightSum;
+    }
+
+    public StepTotals Step(double learningRate)
+    {
+        Send(_bucketCount + 1);
+        _joined.Wait();
+        if (_failure is { } failure)
+            ExceptionDispatchInfo.Throw(failure);
+        (_sent, _partsAdded) = (0, 0);
+        var totals = Totals();
+        if (totals.FirstNonFiniteRank < 0 && !Update(totals.WeightSum > 0 ? 1 / totals.WeightSum : 0, learningRate))
+            totals = totals with { Loss = double.NaN, FirstNonFiniteRank = 0 };
+        SharedUpdate.Clear(Gradients, Slice.Count);
+        return totals;
+    }
+
+    /// <summary>Every rank has the whole state.</summary>
+    public float* BeginGather(float[] slice)
+    {
+        slice.CopyTo(new Span<float>(Gradients, slice.Length));
+        return Gradients;
+    }
+
+    public void EndGather() => SharedUpdate.Clear(Gradients, Slice.Count);
+
+    public void Dispose()
+    {
+        // A step that will not be finished: the thread may wait for other ranks.
+        if (_sent > 0)
+            _transport.Abort();
+        _disposed = true;
+        _ready.Release();
+        _thread.Join();
+        _ready.Dispose();
+        _joined.Dispose();
+    }
+
+    // Called by backward. Gradients of earlier parts wait for those of the last.
+    private void Ready(long from)
+    {
+        if (_partsAdded == _split.Count - 1)
+            Send((int)((Slice.Count - from) / BucketLength));
+    }
+
+    private void Send(int buckets)
+    {
+        if (buckets <= _sent)
+            return;
+        _ready.Release(buckets - _sent);
+        _sent = buckets;
+    }
+
+    // Buckets from the end on, and after them the totals.
+    private void Join()
+    {
+        try
+        {
+            while (true)
+            {
+                for (var bucket = 1; bucket <= _bucketCount; bucket++)
+                {
+                    _ready.Wait();
+                    if (_disposed)
+                        return;
+                    var start = Math.Max(0, Slice.Count - bucket * BucketLength);
+                    var end = Slice.Count - (bucket - 1) * BucketLength;
+                    _transport.AllReduce(new Span<float>(Gradients + start, (int)(end - start)));
+                }
+
+                _ready.Wait();
+                if (_disposed)
+                    return;
+                _transport.AllReduce(_totals);
+                _joined.Release();
+            }
+        }
+        catch (Exception e)
+        {
+            _failure = e;
+            _joined.Release();
+        }
+    }
+
+    /// <returns>False when the gradients are not finite: nothing was updated.</returns>
+    private bool Update(double scale, double learningRate)
+    {
+        if (_clipNorm > 0)
+        {
+            var squares = 0.0;
+            for (var start = 0L; start < Slice.Count; start += BlockLength)
+                squares += TensorPrimitives.SumOfSquares(new ReadOnlySpan<float>(Gradients + start, (int)Math.Min(BlockLength, Slice.Count - start)));
+            var norm = Math.Sqrt(squares) * scale;
+            if (!double.IsFinite(norm))
+                return false;
+            scale *= Math.Min(1, _clipNorm / (norm + 1e-6));
+        }
+
+        Optimizer.Begin(learningRate, ++StepsTaken);
+        foreach (var tensor in _tensors)
+        {
+            for (var start = tensor.Start; start < tensor.Start + tensor.Length; start += BlockLength)
+            {
+                var block = new Span<float>(Gradients + start, (int)Math.Min(BlockLength, tensor.Start + tensor.Length - start));
+                TensorPrimitives.Multiply(block, (float)scale, block);
+                Optimizer.Update(_memory.Parameters + start, Gradients + start, start, block.Length, tensor.Decays);
+            }
+        }
+
+        return true;
+    }
+
+    private StepTotals Totals()
+    {
+        var (loss, weight, nonFinite) = (0.0, 0.0, -1);
+        for (var rank = 0; rank < _transport.WorldSize; rank++)
+        {
+            if (!double.IsFinite(_totals[2 * rank]) && nonFinite < 0)
+                nonFinite = rank;
+            (loss, weight) = (loss + _totals[2 * rank], weight + _totals[2 * rank + 1]);
+        }
+
+        return new StepTotals(weight > 0 ? loss / weight : loss, weight, nonFinite);
+    }
+}
