@@ -1,4 +1,3 @@
-using System.Data.Common;
 using Grpc.Core;
 using MLDistributed.Protocol;
 using MLDistributed.Worker;
@@ -12,8 +11,7 @@ internal static class CliErrors
     {
         CliException cli => (cli.Message, cli.Code),
         AgentException agent => (agent.Message, ExitCode.Failure),
-        OperationCanceledException => ("Cancelled.", ExitCode.Interrupted),
-        DbException database => ($"The coordinator's database cannot be used ({database.Message}), expected a healthy one on a disk with free space. Free space or put a copy back in the --data folder.", ExitCode.Failure),
+        OperationCanceledException => ("Interrupted.", ExitCode.Interrupted),
         ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException => (e.Message, ExitCode.Failure),
         _ => ($"{e.GetType().Name}: {e.Message} This is a defect of MLDistributed: report it with this line.", ExitCode.Failure),
     };

@@ -49,6 +49,10 @@ internal sealed class ClusterOptions
         {
             return await call(new Jobs.JobsClient(connection.Invoker)).ConfigureAwait(false);
         }
+        catch (RpcException e) when (e.StatusCode == StatusCode.Cancelled)
+        {
+            throw new OperationCanceledException(e.Message, e);
+        }
         catch (RpcException e)
         {
             throw new CliException(CliErrors.Explain(e, connection.Address));

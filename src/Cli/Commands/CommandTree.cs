@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -10,7 +11,7 @@ internal static class CommandTree
         var parsed = Create().Parse(args);
         if (parsed.Errors.Count > 0)
         {
-            await Console.Error.WriteLineAsync($"{string.Join(" ", parsed.Errors.Select(e => e.Message))} See \"mldist {parsed.CommandResult.Command.Name} --help\".".Replace("mldist mldist", "mldist", StringComparison.Ordinal)).ConfigureAwait(false);
+            await Console.Error.WriteLineAsync($"{string.Join(" ", parsed.Errors.Select(e => e.Message))} See \"mldist {PathOf(parsed.CommandResult)}--help\".").ConfigureAwait(false);
             return ExitCode.Usage;
         }
 
@@ -30,6 +31,13 @@ internal static class CommandTree
             return code;
         }
     }
+
+    // "keys create ": without the root, which bears the name of whatever program this is.
+    private static string PathOf(SymbolResult? result) => result switch
+    {
+        CommandResult { Command: not RootCommand } command => $"{PathOf(command.Parent)}{command.Command.Name} ",
+        _ => "",
+    };
 
     private static RootCommand Create() => new("Trains ML.NET's neural networks on many cores, GPUs and machines.")
     {

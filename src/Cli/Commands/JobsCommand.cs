@@ -1,7 +1,5 @@
 using System.CommandLine;
-using Google.Protobuf.WellKnownTypes;
 using MLDistributed.Protocol;
-using Spectre.Console;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -33,17 +31,20 @@ internal sealed class JobsCommand : Command
             return ExitCode.Success;
         }
 
-        var table = Tables.Create("Job", "Name", "State", "Attempt", "Progress", "Loss", "Submitted", "Reason");
+        var table = new ListTable("Job", "State", "Done", "Loss", "Submitted", "Name", "Why");
         foreach (var job in reply.Jobs)
         {
-            var progress = job.Progress is { TotalSteps: > 0 } p ? $"{100.0 * p.Step / p.TotalSteps:F0} %" : "";
-            var loss = job.Progress is { } last ? $"{last.Loss:G4}" : "";
-            table.AddRow(Tables.Cells(job.Id, job.Name, Words.Of(job.State), $"{job.Attempt}", progress, loss, Time(job.Submitted), job.Reason));
+            table.Add(
+                Terminal.Id(job.Id),
+                $"{Words.Of(job.State)}{(job.Attempt > 1 ? $", attempt {job.Attempt}" : "")}",
+                job.Progress is { TotalSteps: > 0 } p ? $"{100 * p.Step / p.TotalSteps} %" : "",
+                job.Progress is { } last ? $"{last.Loss:G4}" : "",
+                job.Submitted is null ? "" : Words.Of(job.Submitted.ToDateTimeOffset(), TimeProvider.System.GetUtcNow()),
+                job.Name,
+                job.Reason);
         }
 
-        AnsiConsole.Write(table);
+        table.Write();
         return ExitCode.Success;
     }
-
-    private static string Time(Timestamp? time) => time is null ? "" : $"{time.ToDateTimeOffset().ToLocalTime():yyyy-MM-dd HH:mm:ss}";
 }

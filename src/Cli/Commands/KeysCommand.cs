@@ -1,6 +1,5 @@
 using System.CommandLine;
 using MLDistributed.Coordinator;
-using Spectre.Console;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -37,10 +36,10 @@ internal sealed class KeysCommand : Command
 
     private int List(ParseResult parsed)
     {
-        var table = Tables.Create("Id", "Name", "Tenant", "Scopes", "Created", "Revoked");
+        var table = new ListTable("Id", "Tenant", "Scopes", "Created", "Revoked", "Name");
         foreach (var key in CoordinatorAdministration.ListKeys(parsed.GetRequiredValue(_data)))
-            table.AddRow(Tables.Cells(key.Id, key.Name, key.Tenant, key.Scopes.ToString().ToLowerInvariant(), $"{key.Created.ToLocalTime():yyyy-MM-dd HH:mm}", key.Revoked is { } revoked ? $"{revoked.ToLocalTime():yyyy-MM-dd HH:mm}" : ""));
-        AnsiConsole.Write(table);
+            table.Add(key.Id, key.Tenant, key.Scopes.ToString().ToLowerInvariant(), $"{key.Created.ToLocalTime():yyyy-MM-dd HH:mm}", key.Revoked is { } revoked ? $"{revoked.ToLocalTime():yyyy-MM-dd HH:mm}" : "", key.Name);
+        table.Write();
         return ExitCode.Success;
     }
 

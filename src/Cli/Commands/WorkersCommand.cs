@@ -1,7 +1,6 @@
 using System.CommandLine;
 using MLDistributed.Coordinator;
 using MLDistributed.Protocol;
-using Spectre.Console;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -33,19 +32,21 @@ internal sealed class WorkersCommand : Command
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
         var cluster = await _cluster.CallAsync(parsed, async jobs => await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation)).ConfigureAwait(false);
-        var table = Tables.Create("Worker", "Host", "Status", "Slot", "Device", "Name", "Memory", "Load");
+        var table = new ListTable("Worker", "Host", "Status", "Device", "Load", "Memory", "Name");
         foreach (var worker in cluster.Workers)
         {
+            if (worker.Devices.Count == 0)
+                table.Add(Terminal.Id(worker.Id), worker.Host, worker.Status, "", "", "", "offers no device");
             foreach (var device in worker.Devices)
             {
                 var memory = device.MemoryBytes > 0 ? $"{Gibibytes(device.MemoryUsedBytes)} of {Gibibytes(device.MemoryBytes)} GiB" : "";
-                table.AddRow(Tables.Cells(worker.Id, worker.Host, worker.Status, $"{device.Slot}", $"{Words.Of(device.Kind)}:{device.Index}", device.Name, memory, device.Fault.Length > 0 ? device.Fault : $"{device.Utilization * 100:F0} %"));
+                var name = device.Fault.Length > 0 ? $"{device.Name}: cannot be used: {device.Fault}" : device.Name;
+                table.Add(Terminal.Id(worker.Id), worker.Host, worker.Status, $"{Words.Of(device.Kind)}:{device.Index}", $"{device.Utilization * 100:F0} %", memory, name);
             }
         }
 
-        if (table.Rows.Count > 0)
-            AnsiConsole.Write(table);
-        AnsiConsole.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {cluster.Version}.");
+        table.Write();
+        Console.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {cluster.Version}.");
         return ExitCode.Success;
     }
 

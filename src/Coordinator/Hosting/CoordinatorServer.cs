@@ -42,13 +42,15 @@ internal sealed class CoordinatorServer : IAsyncDisposable
                 Listening.RestrictSocket(options.SocketPath);
             return server;
         }
-        catch
+        catch (Exception e)
         {
             // An address in use, mostly: what had started before it must end.
             if (server is not null)
                 await server.DisposeAsync().ConfigureAwait(false);
             data.Dispose();
-            throw;
+            if (server is null || e is not (IOException or System.Net.Sockets.SocketException))
+                throw;
+            throw new IOException($"The coordinator cannot listen on {string.Join(" and ", options.Urls.Append(options.SocketPath).OfType<string>().Select(u => $"\"{u}\""))} ({e.Message.TrimEnd('.')}), expected addresses of this machine that are free. Stop what listens there, or choose others.", e);
         }
     }
 

@@ -3,7 +3,8 @@ using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator;
 
-/// <summary>Manages keys and join tokens in a coordinator's data folder, whether the coordinator runs or not.</summary>
+/// <summary>Manages keys and join tokens in a coordinator's data folder, whether the coordinator runs or not; it has run once.</summary>
+/// <remarks>All methods throw a <see cref="DirectoryNotFoundException"/> where there is no coordinator's database.</remarks>
 public static class CoordinatorAdministration
 {
     /// <summary>Makes an API key and returns it; it is stored as a hash only and cannot be shown again.</summary>
@@ -31,7 +32,7 @@ public static class CoordinatorAdministration
 
     /// <summary>Takes a worker's credential away: the worker is disconnected within seconds, and its ranks are stopped.</summary>
     /// <param name="dataFolder">The coordinator's data folder.</param>
-    /// <param name="workerId">The worker's id, as "mldist workers" shows it.</param>
+    /// <param name="workerId">The worker's id, or its first digits, as "mldist workers" shows it.</param>
     /// <returns>Whether there was such a worker that was not revoked before.</returns>
     public static bool RevokeWorker(string dataFolder, string workerId) => Open(dataFolder).RevokeWorker(workerId);
 
@@ -43,8 +44,11 @@ public static class CoordinatorAdministration
 
     private static KeyRing Open(string dataFolder)
     {
-        DataFolder.Create(Path.GetFullPath(dataFolder));
-        return new KeyRing(ClusterDatabase.Open(Path.GetFullPath(dataFolder)), TimeProvider.System);
+        var path = Path.GetFullPath(dataFolder);
+        // A folder that was mistyped must not become a coordinator's.
+        return ClusterDatabase.Exists(path)
+            ? new KeyRing(ClusterDatabase.Open(path), TimeProvider.System)
+            : throw new DirectoryNotFoundException($"Data folder \"{path}\" has no coordinator's database, expected the --data of a coordinator that was started before. Correct the path, or start the coordinator first.");
     }
 }
 

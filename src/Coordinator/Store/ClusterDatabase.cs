@@ -23,11 +23,14 @@ internal sealed class ClusterDatabase
     /// <summary>Whether this opening made it.</summary>
     public bool IsNew { get; private set; }
 
+    /// <summary>Whether a coordinator has run on this folder.</summary>
+    public static bool Exists(string dataFolder) => File.Exists(PathIn(dataFolder));
+
     /// <summary>Opens the database, and makes it when it is missing.</summary>
     /// <exception cref="InvalidOperationException">It is of another release, damaged, or cannot be written.</exception>
     public static ClusterDatabase Open(string dataFolder)
     {
-        var path = System.IO.Path.Combine(dataFolder, "coordinator.db");
+        var path = PathIn(dataFolder);
         try
         {
             return OpenFile(path);
@@ -52,6 +55,8 @@ internal sealed class ClusterDatabase
                 $"Database \"{database.Path}\" has schema version {version}, expected {SchemaVersion}. Run the release that wrote it, or give the coordinator an empty data folder.");
         return database;
     }
+
+    private static string PathIn(string dataFolder) => System.IO.Path.Combine(dataFolder, "coordinator.db");
 
     public ClusterDbContext NewContext() => new(_options);
 

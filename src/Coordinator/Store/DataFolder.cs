@@ -20,11 +20,19 @@ internal sealed class DataFolder : IDisposable
     public string Datasets => System.IO.Path.Combine(Path, "datasets");
     public string Incoming => System.IO.Path.Combine(Path, "incoming");
 
-    /// <exception cref="IOException">Another coordinator holds the folder.</exception>
+    /// <exception cref="IOException">Another coordinator holds the folder, or it cannot be made.</exception>
     public static DataFolder Open(string path)
     {
         path = System.IO.Path.GetFullPath(path);
-        Create(path);
+        try
+        {
+            Create(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"Data folder \"{path}\" cannot be made ({e.Message.TrimEnd('.')}), expected a folder that this user can write. Choose another with --data.", e);
+        }
+
         return new DataFolder(path);
     }
 

@@ -1,0 +1,119 @@
+using MLDistributed.Cli;
+using MLDistributed.Cli.Commands;
+
+namespace Cli.Tests;
+
+/// <summary>What people type, and what they are told: one line on standard error and an exit code.</summary>
+[TestClass]
+public sealed class CommandLineTests
+{
+    private readonly string _folder = Path.Combine(Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N"));
+
+    [TestCleanup]
+    public void Clean()
+    {
+        if (Directory.Exists(_folder))
+            Directory.Delete(_folder, recursive: true);
+    }
+
+    [TestMethod]
+    [DataRow("", "Required command was not provided. See \"mldist --help\".")]
+    [DataRow("frobnicate", "See \"mldist --help\".")]
+    [DataRow("watch", "See \"mldist watch --help\".")]
+    [DataRow("keys create --data x", "See \"mldist keys create --help\".")]
+    [DataRow("jobs --limit x", "See \"mldist jobs --help\".")]
+    [DataRow("jobs --limit 0 --coordinator unix:///nowhere/c", "--limit is 0, expected at least 1.")]
+    [DataRow("jobs --coordinator nowhere", "Coordinator is \"nowhere\", expected https://host:port")]
+    [DataRow("workers --coordinator http://elsewhere:80", "expected https:// for another machine")]
+    [DataRow("workers --coordinator https://here --fingerprint 12", "Certificate fingerprint is \"12\", expected a SHA-256")]
+    [DataRow("coordinator --data x", "nowhere to listen, expected --socket or --urls")]
+    [DataRow("coordinator --data x --urls https://localhost:0 --heartbeat-timeout -1", "--heartbeat-timeout is -1, expected seconds above 0")]
+    [DataRow("worker --coordinator nowhere", "Coordinator is \"nowhere\", expected https://host:port")]
+    [DataRow("tokens create --data x --valid-hours 0", "--valid-hours is 0, expected")]
+    public async Task Mldist_WrongUsage_IsToldInASentenceAndExitsWithTwo(string line, string expected)
+    {
+        var (code, _, error) = await RunAsync(line.Split(' ', StringSplitOptions.RemoveEmptyEntries));
+
+        StringAssert.Contains(error, expected);
+        Assert.AreEqual(ExitCode.Usage, code, error);
+    }
+
+    [TestMethod]
+    [DataRow("keys list")]
+    [DataRow("keys create --name me")]
+    [DataRow("keys revoke abc")]
+    [DataRow("tokens create")]
+    [DataRow("workers revoke abcdefgh")]
+    public async Task Administration_OfAMistypedFolder_DoesNotMakeIt(string line)
+    {
+        var (code, _, error) = await RunAsync([.. line.Split(' '), "--data", _folder]);
+
+        Assert.AreEqual(ExitCode.Failure, code, error);
+        StringAssert.Contains(error, $"Data folder \"{_folder}\" has no coordinator's database");
+        Assert.IsFalse(Directory.Exists(_folder));
+    }
+
+    [TestMethod]
+    public async Task Coordinator_FolderThatCannotBeMade_IsNamed()
+    {
+        await File.WriteAllTextAsync(_folder, "");
+
+        var (code, _, error) = await RunAsync("coordinator", "--data", Path.Combine(_folder, "data"), "--urls", "https://localhost:0");
+
+        File.Delete(_folder);
+        Assert.AreEqual(ExitCode.Failure, code, error);
+        StringAssert.StartsWith(error, $"Data folder \"{Path.Combine(_folder, "data")}\" cannot be made (");
+    }
+
+    [TestMethod]
+    public async Task Coordinator_AddressInUse_IsNamedWithoutAStackTrace()
+    {
+        using var taken = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+        taken.Start();
+        var url = $"http://{taken.LocalEndpoint}";
+
+        var (code, _, error) = await RunAsync("coordinator", "--data", _folder, "--urls", url);
+
+        Assert.AreEqual(ExitCode.Failure, code, error);
+        StringAssert.StartsWith(error, $"The coordinator cannot listen on \"{url}\" (");
+        Assert.DoesNotContain("   at ", error);
+    }
+
+    [TestMethod]
+    [DataRow("--help")]
+    [DataRow("coordinator --help")]
+    [DataRow("worker --help")]
+    [DataRow("jobs --help")]
+    [DataRow("watch --help")]
+    [DataRow("cancel --help")]
+    [DataRow("workers --help")]
+    [DataRow("keys create --help")]
+    [DataRow("tokens create --help")]
+    public async Task Help_OfEveryCommand_IsPrinted(string line)
+    {
+        var (code, output, error) = await RunAsync(line.Split(' '));
+
+        Assert.AreEqual((0, ""), (code, error));
+        StringAssert.Contains(output, "Usage:");
+        Assert.DoesNotContain("\n  rank", output, "The rank process is no command for people.");
+    }
+
+    private static async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
+    {
+        var (output, error) = (Console.Out, Console.Error);
+        using var capturedOutput = new StringWriter();
+        using var capturedError = new StringWriter();
+        Console.SetOut(capturedOutput);
+        Console.SetError(capturedError);
+        try
+        {
+            var code = await CommandTree.RunAsync(arguments).WaitAsync(TimeSpan.FromSeconds(30));
+            return (code, capturedOutput.ToString(), capturedError.ToString());
+        }
+        finally
+        {
+            Console.SetOut(output);
+            Console.SetError(error);
+        }
+    }
+}
