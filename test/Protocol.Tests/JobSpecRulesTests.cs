@@ -9,6 +9,9 @@ public sealed class JobSpecRulesTests
     [
         (s => s.Epochs = 0, "Epochs is 0"),
         (s => s.GlobalBatchSize = -5, "BatchSize is -5"),
+        (s => s.MaxMicroBatchSize = -1, "MaxMicroBatchSize is -1"),
+        (s => (s.MaxMicroBatchSize, s.Module.Mlp.Normalization) = (8, LayerNormalization.Batch), "MaxMicroBatchSize is 8 beside Normalization Batch"),
+        (s => (s.MaxMicroBatchSize, s.BitExact) = (8, new BitExactSpec { MicroBatches = 8 }), "MaxMicroBatchSize is 8 beside Reproducibility.BitExact"),
         (s => s.MaxAttempts = 0, "MaxAttempts is 0"),
         (s => s.GradientClipNorm = double.NaN, "GradientClipNorm is NaN"),
         (s => s.LabelSmoothing = 1, "LabelSmoothing is 1"),

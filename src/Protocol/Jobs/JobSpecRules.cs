@@ -15,6 +15,7 @@ public static class JobSpecRules
         var errors = new List<string>();
         AtLeast("Epochs", spec.Epochs, 1);
         AtLeast("BatchSize", spec.GlobalBatchSize, 1);
+        AtLeast("MaxMicroBatchSize", spec.MaxMicroBatchSize, 0);
         AtLeast("MaxAttempts", spec.MaxAttempts, 1);
         NotNegative("GradientClipNorm", spec.GradientClipNorm);
         Fraction("LabelSmoothing", spec.LabelSmoothing);
@@ -30,8 +31,10 @@ public static class JobSpecRules
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == spec.Module?.Mlp?.OutputSize, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected one for each of the {spec.Module?.Mlp?.OutputSize} classes.");
         Check(spec.ClassWeights.All(w => w >= 0 && float.IsFinite(w)) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), "ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0.");
+        Check(spec.MaxMicroBatchSize == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
         if (spec.BitExact is { } exact)
         {
+            Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
             Check(spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");

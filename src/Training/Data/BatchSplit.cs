@@ -8,8 +8,13 @@ namespace MLDistributed.Training.Data;
 /// <param name="Total">Parts of a global batch, over all ranks.</param>
 internal readonly record struct BatchSplit(int First, int Count, int Total)
 {
-    /// <summary>One part a rank.</summary>
-    public static BatchSplit OverRanks(int rank, int worldSize) => new(rank, 1, worldSize);
+    /// <summary>As few parts a rank as have no more rows than the limit, the same number on each; 0: no limit.</summary>
+    public static BatchSplit OverRanks(int globalRows, int maxRows, int rank, int worldSize)
+    {
+        var rows = (int)Shard.Of(globalRows, 0, worldSize).Count;
+        var parts = maxRows == 0 ? 1 : (rows + maxRows - 1) / maxRows;
+        return new BatchSplit(rank * parts, parts, worldSize * parts);
+    }
 
     /// <summary>A number of parts that does not depend on the number of ranks.</summary>
     public static BatchSplit OfParts(int parts, int rank, int worldSize)

@@ -28,7 +28,7 @@ internal sealed unsafe class RankState : IDisposable
         Parameters = segment.Parameters;
         IsFirstOfMemory = segment.Rank == 0;
         Tensors = DeviceTensors.Create(start, segment, Layout.ParameterLength);
-        Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(start.Rank, start.WorldSize);
+        Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(spec.GlobalBatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
         Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
             : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec)

@@ -20,6 +20,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private readonly SharedSegment _segment;
     private readonly double _clipNorm;
     private readonly (Shard Part, bool Decays)[] _parts;
+    private StepPart _sums;
 
     public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec)
     {
@@ -41,16 +42,14 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     public Action<long>? GradientsReady => null;
 
-    public void Add(int part, StepPart sums)
-    {
-        var mine = _segment.Scratch(_segment.Rank);
-        mine[(int)ScratchIndex.LossSum] = sums.LossSum;
-        mine[(int)ScratchIndex.WeightSum] = sums.WeightSum;
-    }
+    // Backward has added the part's gradients to those before it.
+    public void Add(int part, StepPart sums) => _sums = new StepPart(_sums.LossSum + sums.LossSum, _sums.WeightSum + sums.WeightSum);
 
     public StepTotals Step(double learningRate)
     {
         var mine = _segment.Scratch(_segment.Rank);
+        (mine[(int)ScratchIndex.LossSum], mine[(int)ScratchIndex.WeightSum]) = (_sums.LossSum, _sums.WeightSum);
+        _sums = default;
         _collective.Barrier();
         var weight = SumScratch(ScratchIndex.WeightSum, out _);
         var loss = weight > 0 ? SumScratch(ScratchIndex.LossSum, out var nonFinite) / weight : SumScratch(ScratchIndex.LossSum, out nonFinite);

@@ -112,6 +112,14 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
+    public void Fit_MaxMicroBatchSize_ReachesTheJob()
+    {
+        _ml.Transforms.Conversion.MapValueToKey("Key", "Kind")
+            .Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", MaxMicroBatchSize = 6 })).Fit(_data);
+        Assert.AreEqual(6, _backend.Jobs.Single().MaxMicroBatchSize);
+    }
+
+    [TestMethod]
     public void Fit_Options_ReachTheJob()
     {
         var options = new DistributedMulticlassTrainer.Options

@@ -83,7 +83,7 @@ public sealed class OrderTests
             var expected = Enumerable.Range(start, Math.Min(20, 103 - start)).Select(i => order.TrainingRow(1, i)).ToArray();
             for (var rank = 0; rank < world; rank++)
             {
-                var split = BatchSplit.OverRanks(rank, world);
+                var split = BatchSplit.OverRanks(spec.GlobalBatchSize, 0, rank, world);
                 using var feed = new BatchFeed(file, spec, split.MaxRows(spec.GlobalBatchSize), torch.CPU);
                 using var scope = torch.NewDisposeScope();
                 var batch = feed.Load(i => order.TrainingRow(1, i), start, split.Rows(rank, expected.Length), expected.Length);

@@ -25,6 +25,11 @@ public sealed class OverlapTests
             s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 1e-3, WeightDecay = 0.01 };
         },
         ["batch norm"] = s => s.Module.Mlp.Normalization = LayerNormalization.Batch,
+        ["accumulated"] = s =>
+        {
+            s.Module.Mlp.HiddenSizes.Add([400, 500, 400]);
+            s.MaxMicroBatchSize = 7;
+        },
         ["one bucket"] = _ => { },
     };
 

@@ -23,6 +23,7 @@ public sealed class WorldSizeTests
             s.ClassWeights.Add([1f, 2f, 0.5f]);
         },
         ["weights, validation"] = s => s.Data.ValidationFraction = 0.2,
+        ["accumulated gradients, dropout"] = s => (s.MaxMicroBatchSize, s.Module.Mlp.Dropout) = (5, 0.2),
         ["linear model"] = s => s.Module.Mlp.HiddenSizes.Clear(),
     };
 
@@ -46,6 +47,25 @@ public sealed class WorldSizeTests
             for (var step = 0; step < Math.Min(200, one.Losses.Length); step++)
                 Assert.AreEqual(one.Losses[step], run.Losses[step], 1e-4 * Math.Abs(one.Losses[step]), $"{world} ranks, step {step}");
             CollectionAssert.AreEqual(Enumerable.Range(1, one.Losses.Length).Select(i => (long)i).ToArray(), run.Recorders[0].Losses.Select(l => l.Step).ToArray());
+        }
+    }
+
+    [TestMethod]
+    public void Train_AnyMicroBatchSize_IsTheSame()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+        var spec = Cluster.Spec(s => (s.Module.Mlp.Dropout, s.Data.ValidationFraction) = (0.2, 0.1));
+        var whole = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        foreach (var rows in (int[])[1, 3, 16, 1000])
+        {
+            spec.MaxMicroBatchSize = rows;
+            var taken = new System.Collections.Concurrent.ConcurrentBag<long>();
+            var run = Cluster.Train(spec, 2, folder["data"], configure: r => r.Value with { RowTaken = (_, row) => taken.Add(row) }).ShouldSucceed();
+            for (var step = 0; step < whole.Losses.Length; step++)
+                Assert.AreEqual(whole.Losses[step], run.Losses[step], 1e-4 * whole.Losses[step], $"{rows} rows at once, step {step + 1}");
+            Assert.AreEqual(whole.Result.ValidationLoss, run.Result.ValidationLoss, 1e-4 * whole.Result.ValidationLoss);
+            Assert.IsTrue(taken.GroupBy(r => r).All(g => g.Count() == spec.Epochs), "A row was not taken once an epoch.");
         }
     }
 

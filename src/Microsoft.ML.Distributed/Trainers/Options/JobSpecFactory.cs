@@ -35,6 +35,7 @@ internal static class JobSpecFactory
             Schedule = options.Schedule?.ToSpec(),
             Epochs = options.Epochs,
             GlobalBatchSize = options.BatchSize ?? AutomaticOptions.SmallestBatch,
+            MaxMicroBatchSize = options.MaxMicroBatchSize,
             Seed = seed,
             GradientClipNorm = options.GradientClipNorm,
             EarlyStopping = options.EarlyStopping?.ToSpec(),

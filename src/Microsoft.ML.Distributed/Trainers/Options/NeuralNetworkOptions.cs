@@ -53,6 +53,10 @@ public abstract class NeuralNetworkOptions
     /// <value>null: about a fortieth of the rows, a power of two from 32 to 256.</value>
     public int? BatchSize { get; set; }
 
+    /// <summary>The most rows that a rank computes at once, for models whose activations do not fit its memory: it adds up the gradients of its part of a step over as many as it takes. Changes memory and time, not the model. Not beside batch normalisation.</summary>
+    /// <value>0: all its rows of a step at once.</value>
+    public int MaxMicroBatchSize { get; set; }
+
     /// <summary>How gradients change the weights.</summary>
     /// <value><see cref="AdamWOptimizer"/></value>
     public NetworkOptimizer Optimizer { get; set; } = new AdamWOptimizer();
