@@ -44,6 +44,9 @@ internal struct RankSlot
     /// <summary>Broadcast: the root. Sums: where in the gradients the values lie. Otherwise -1.</summary>
     [FieldOffset(24)] public long Place;
 
+    /// <summary>The first of <see cref="SharedSegment.SignalCount"/> words for whoever uses the segment.</summary>
+    [FieldOffset(64)] public long Signals;
+
     public readonly unsafe bool IsSameOperation(RankSlot* other) =>
         Operation == other->Operation && ElementType == other->ElementType && Length == other->Length && Place == other->Place;
 }

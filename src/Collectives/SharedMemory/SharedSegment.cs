@@ -17,6 +17,9 @@ public sealed unsafe class SharedSegment : IDisposable
     /// <summary>Doubles in each rank's scratch.</summary>
     public const int ScratchLength = 64;
 
+    /// <summary>Words that each rank has for <see cref="Signal"/>.</summary>
+    public const int SignalCount = 8;
+
     private const int Alignment = 4096;
 
     private readonly Lock _unmapping = new();
@@ -68,6 +71,14 @@ public sealed unsafe class SharedSegment : IDisposable
 
     /// <summary>The few doubles that one rank writes and all read.</summary>
     public Span<double> Scratch(int rank) => new(_scratch + (long)ScratchLength * rank, ScratchLength);
+
+    /// <summary>Whether a rank has aborted.</summary>
+    public bool IsAborted => Volatile.Read(ref _header->Aborted) != 0;
+
+    /// <summary>A word that one rank writes and all read, 0 at first; written and read as a whole (<see cref="Volatile"/>).</summary>
+    /// <param name="rank">Whose.</param>
+    /// <param name="index">From 0 to <see cref="SignalCount"/> - 1.</param>
+    public ref long Signal(int rank, int index) => ref (&_slots[rank].Signals)[index];
 
     /// <summary>Where the ranks meet.</summary>
     public SharedBarrier Barrier { get; }

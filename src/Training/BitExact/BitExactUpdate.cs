@@ -38,7 +38,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         _split = BatchSplit.OfParts(_parts, collective.Rank, collective.WorldSize);
         _tree = new SumTree(_parts, collective.Rank, collective.WorldSize);
         _stack = new float[_tree.Depth * BlockLength];
-        Slice = SliceOf(layout.ParameterLength, collective.Rank, collective.WorldSize);
+        Slice = SliceOf(collective.Rank);
         Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
     }
 
@@ -121,24 +121,13 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         return new StepTotals(loss, weight, -1);
     }
 
-    public float* BeginGather(float[] slice)
-    {
-        // Slots are free between steps.
-        var all = _segment.Gradients(0, Slot(0));
-        slice.CopyTo(new Span<float>(all + Slice.Start, slice.Length));
-        _collective.Barrier();
-        return all;
-    }
-
     public void Dispose() { }
 
-    public void EndGather() => _collective.Barrier();
-
-    private static Shard SliceOf(long length, int rank, int worldSize)
+    public Shard SliceOf(int rank)
     {
-        var blocks = Shard.Of((length + BlockLength - 1) / BlockLength, rank, worldSize);
-        var start = Math.Min(blocks.Start * BlockLength, length);
-        return new Shard(start, Math.Min(blocks.End * BlockLength, length) - start);
+        var blocks = Shard.Of((_segment.Length + BlockLength - 1) / BlockLength, rank, _segment.WorldSize);
+        var start = Math.Min(blocks.Start * BlockLength, _segment.Length);
+        return new Shard(start, Math.Min(blocks.End * BlockLength, _segment.Length) - start);
     }
 
     private static int Slot(int slot) => Work + 1 + slot;
@@ -176,7 +165,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         nonFiniteRank = -1;
         for (var rank = 0; rank < _segment.WorldSize; rank++)
         {
-            var slice = SliceOf(_segment.Length, rank, _segment.WorldSize);
+            var slice = SliceOf(rank);
             for (var start = slice.Start; start < slice.End; start += BlockLength)
                 squares += *NormAt(rank, start);
             if (nonFiniteRank < 0 && !double.IsFinite(squares))

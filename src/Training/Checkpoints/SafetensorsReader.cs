@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
@@ -59,6 +60,21 @@ internal sealed class SafetensorsReader : IDisposable
         if (start < 0 || start + into.Length > length)
             throw Invalid($"has {length} elements in \"{name}\", not {start + into.Length}");
         ReadAll(MemoryMarshal.AsBytes(into), at + start * sizeof(float));
+    }
+
+    /// <summary>The checksum (XXH3, 64 bits) of some bytes of the file.</summary>
+    public ulong Checksum(long start, long length)
+    {
+        var hash = new XxHash3();
+        var chunk = new byte[(int)Math.Min(length, 1 << 20)];
+        for (var done = 0L; done < length; done += chunk.Length)
+        {
+            var part = chunk.AsSpan(0, (int)Math.Min(chunk.Length, length - done));
+            ReadAll(part, start + done);
+            hash.Append(part);
+        }
+
+        return hash.GetCurrentHashAsUInt64();
     }
 
     public float[] Read(string name)

@@ -28,12 +28,21 @@ internal sealed class TrainingPosition
     /// <summary>Seconds of training in earlier attempts and this one.</summary>
     public double Seconds { get; set; }
 
+    /// <summary>Of the epoch that is not done: the loss so far, weighted.</summary>
+    public double LossSum { get; set; }
+
+    /// <summary>Of the epoch that is not done: the weight of its rows so far.</summary>
+    public double WeightSum { get; set; }
+
+    /// <summary>Of the epoch that is not done: the seconds of earlier attempts.</summary>
+    public double EpochSeconds { get; set; }
+
     /// <summary>All epochs so far.</summary>
     public List<EpochEnded> History { get; } = [];
 
     public IReadOnlyDictionary<string, string> ToMetadata() => new Dictionary<string, string>
     {
-        ["format"] = Checkpoint.Format,
+        ["format"] = CheckpointLayout.Format,
         ["epoch"] = Text(Epoch),
         ["step"] = Text(Step),
         ["best_epoch"] = Text(BestEpoch),
@@ -41,6 +50,9 @@ internal sealed class TrainingPosition
         ["patience_loss"] = Text(PatienceLoss),
         ["epochs_without_improvement"] = Text(EpochsWithoutImprovement),
         ["seconds"] = Text(Seconds),
+        ["loss_sum"] = Text(LossSum),
+        ["weight_sum"] = Text(WeightSum),
+        ["epoch_seconds"] = Text(EpochSeconds),
         ["history"] = Convert.ToBase64String(new JobResult { History = { History } }.ToByteArray()),
     };
 
@@ -55,6 +67,9 @@ internal sealed class TrainingPosition
             PatienceLoss = Number("patience_loss"),
             EpochsWithoutImprovement = (int)Number("epochs_without_improvement"),
             Seconds = Number("seconds"),
+            LossSum = Number("loss_sum"),
+            WeightSum = Number("weight_sum"),
+            EpochSeconds = Number("epoch_seconds"),
         };
         position.History.AddRange(JobResult.Parser.ParseFrom(Convert.FromBase64String(metadata["history"])).History);
         return position;

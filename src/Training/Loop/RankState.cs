@@ -26,6 +26,7 @@ internal sealed unsafe class RankState : IDisposable
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
         StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
         Parameters = segment.Parameters;
+        Segment = segment;
         IsFirstOfMemory = segment.Rank == 0;
         Tensors = DeviceTensors.Create(start, segment, Layout.ParameterLength);
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(spec.GlobalBatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
@@ -46,6 +47,9 @@ internal sealed unsafe class RankState : IDisposable
 
     /// <summary>Whether this rank fills the parameters' memory: the first of those that share it.</summary>
     public bool IsFirstOfMemory { get; }
+
+    /// <summary>Shared by the ranks of a host; a rank's own where ranks meet over a transport.</summary>
+    public SharedSegment Segment { get; }
 
     public FlatLayout Layout { get; }
 

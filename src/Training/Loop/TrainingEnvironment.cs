@@ -22,6 +22,9 @@ internal sealed record TrainingEnvironment
     /// <summary>Threads of libtorch in this process; null: what OMP_NUM_THREADS says, or this rank's part of the cores.</summary>
     public int? ThreadCount { get; init; }
 
+    /// <summary>Whether training stands still while a checkpoint is written, so that tests know which there are.</summary>
+    public bool WaitForCheckpoints { get; init; }
+
     /// <summary>Hears of every row that this rank takes into a step, the step counted from 1.</summary>
     public Action<long, long>? RowTaken { get; init; }
 

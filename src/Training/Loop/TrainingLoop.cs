@@ -16,30 +16,38 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
 
     public void Run()
     {
+        using var checkpoints = new CheckpointWriter(state, reporter, _progress, environment);
         using var pause = new CollectionPause();
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
         {
             var started = environment.Time.GetTimestamp();
+            var earlier = position.EpochSeconds;
             var epoch = position.Epoch;
-            var (lossSum, weightSum) = (0.0, 0.0);
             var rowAt = RowsOf(epoch);
-            for (var step = 0L; step < state.StepsPerEpoch; step++)
+            // Not from 0 in an epoch that a checkpoint has cut.
+            for (var step = position.Step - epoch * state.StepsPerEpoch; step < state.StepsPerEpoch; step++)
             {
                 stop.ThrowIfCancellationRequested();
                 var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
+                var point = new TrainingPoint(position.Step + 1, IsEndOfEpoch: false);
+                checkpoints.Plan(point, isWanted: false);
                 var totals = Step(rowAt, step, rate);
                 ThrowIfNotFinite(totals, rate, position.Step + 1);
-                (lossSum, weightSum) = (lossSum + totals.Loss * totals.WeightSum, weightSum + totals.WeightSum);
+                position.LossSum += totals.Loss * totals.WeightSum;
+                position.WeightSum += totals.WeightSum;
+                position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
                 position.Step++;
+                checkpoints.Follow(point, position);
                 _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
                 pause.BetweenSteps();
             }
 
-            EndEpoch(weightSum > 0 ? lossSum / weightSum : 0, state.ValidationCount > 0 ? Validate() : null, started);
-            if (_spec.Checkpoint?.IntervalEpochs > 0 && position.Epoch % _spec.Checkpoint.IntervalEpochs == 0 && position.Epoch < _spec.Epochs && !IsOutOfPatience)
-                WriteCheckpoint();
+            var validationLoss = state.ValidationCount > 0 ? Validate() : (double?)null;
+            position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
+            EndEpoch(validationLoss, checkpoints);
         }
 
+        checkpoints.Complete();
         _progress?.Flush();
     }
 
@@ -96,8 +104,9 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         return weight > 0 ? loss / weight : 0;
     }
 
-    private void EndEpoch(double trainingLoss, double? validationLoss, long started)
+    private void EndEpoch(double? validationLoss, CheckpointWriter checkpoints)
     {
+        var trainingLoss = position.WeightSum > 0 ? position.LossSum / position.WeightSum : 0;
         var isBest = validationLoss is null || validationLoss < position.BestLoss || position.History.Count == 0;
         if (validationLoss is { } loss)
         {
@@ -110,39 +119,22 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 state.Best = state.CopyWeights();
         }
 
-        var seconds = environment.Time.GetElapsedTime(started).TotalSeconds;
-        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = seconds };
+        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds };
         if (validationLoss is { } value)
             ended.ValidationLoss = value;
         position.BestEpoch = isBest ? position.Epoch : position.BestEpoch;
-        position.Seconds += seconds;
+        position.Seconds += position.EpochSeconds;
+        (position.LossSum, position.WeightSum, position.EpochSeconds) = (0, 0, 0);
         position.History.Add(ended);
         position.Epoch++;
+        var point = new TrainingPoint(position.Step, IsEndOfEpoch: true);
+        if (position.Epoch < _spec.Epochs && !IsOutOfPatience)
+            checkpoints.Plan(point, isWanted: _spec.Checkpoint?.IntervalEpochs > 0 && position.Epoch % _spec.Checkpoint.IntervalEpochs == 0);
         // All have read the parameters before the next step changes them.
         state.Collective.Barrier();
+        checkpoints.Follow(point, position);
         if (state.IsFirst)
             reporter.Epoch(ended);
-    }
-
-    private void WriteCheckpoint()
-    {
-        var path = Path.Combine(state.Start.OutputFolder, $"checkpoint-{position.Epoch:D6}.safetensors");
-        var failure = Checkpoint.Write(path, state, position);
-        if (failure is not null)
-        {
-            reporter.Log(new LogLine
-            {
-                Level = LogLevel.Warning,
-                Message = $"Checkpoint of epoch {position.Epoch} (step {position.Step}) could not be written ({failure.Message}), expected room for {Checkpoint.Bytes(state) / 1048576.0:N1} MiB in the worker's folder. " +
-                    "Training goes on; after a failure it would start from the checkpoint before. Free some space.",
-            });
-        }
-        else if (state.IsFirst)
-        {
-            // What is before the checkpoint is never trained again, so its losses must be out.
-            _progress!.Flush();
-            reporter.Checkpoint(path, position.Epoch, position.Step);
-        }
     }
 
     private void ThrowIfNotFinite(StepTotals totals, double rate, long step)

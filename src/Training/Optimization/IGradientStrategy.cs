@@ -21,8 +21,11 @@ internal interface IGradientStrategy : IDisposable
     /// <summary>This rank's state of the optimizer: its slice.</summary>
     FlatOptimizer Optimizer { get; }
 
-    /// <summary>Where this rank's slice is.</summary>
+    /// <summary>Where this rank's slice is: it alone updates these parameters.</summary>
     Collectives.Shard Slice { get; }
+
+    /// <summary>Where a rank's slice is.</summary>
+    Collectives.Shard SliceOf(int rank);
 
     /// <summary>Hears during backward that the flat gradients from a place to the end are final; null: does not ask.</summary>
     Action<long>? GradientsReady { get; }
@@ -32,10 +35,4 @@ internal interface IGradientStrategy : IDisposable
 
     /// <summary>Joins what all ranks have added, updates the parameters of all ranks, and zeroes the gradients.</summary>
     StepTotals Step(double learningRate);
-
-    /// <summary>Puts the slices of all ranks together on rank 0, in memory valid until <see cref="EndGather"/>. All ranks call it.</summary>
-    unsafe float* BeginGather(float[] slice);
-
-    /// <summary>Ends <see cref="BeginGather"/>. All ranks call it.</summary>
-    void EndGather();
 }

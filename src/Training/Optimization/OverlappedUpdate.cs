@@ -82,14 +82,8 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
         return totals;
     }
 
-    /// <summary>Every rank has the whole state.</summary>
-    public float* BeginGather(float[] slice)
-    {
-        slice.CopyTo(new Span<float>(Gradients, slice.Length));
-        return Gradients;
-    }
-
-    public void EndGather() => SharedUpdate.Clear(Gradients, Slice.Count);
+    /// <summary>Every rank has the whole.</summary>
+    public Shard SliceOf(int rank) => Slice;
 
     public void Dispose()
     {

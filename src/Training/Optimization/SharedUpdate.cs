@@ -27,7 +27,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _collective = collective;
         _segment = collective.Segment;
         _clipNorm = spec.GradientClipNorm;
-        Slice = Shard.Of(layout.ParameterLength, collective.Rank, collective.WorldSize);
+        Slice = SliceOf(collective.Rank);
         Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
         _parts = [.. layout.Parameters.Select(p => (Part: Overlap(p.Start, p.Length), p.Decays)).Where(p => p.Part.Count > 0)];
     }
@@ -39,6 +39,8 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     public FlatOptimizer Optimizer { get; }
 
     public Shard Slice { get; }
+
+    public Shard SliceOf(int rank) => Shard.Of(_segment.Length, rank, _segment.WorldSize);
 
     public Action<long>? GradientsReady => null;
 
@@ -79,24 +81,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         return new StepTotals(loss, weight, -1);
     }
 
-    public float* BeginGather(float[] slice)
-    {
-        // The gradients of rank 0 are all zero between steps: room for one slice of each rank.
-        var all = _segment.Gradients(0);
-        slice.CopyTo(new Span<float>(all + Slice.Start, slice.Length));
-        _collective.Barrier();
-        return all;
-    }
-
     public void Dispose() { }
-
-    public void EndGather()
-    {
-        _collective.Barrier();
-        if (_segment.Rank == 0)
-            Clear(_segment.Gradients(0), _segment.Length);
-        _collective.Barrier();
-    }
 
     /// <summary>Zeroes floats of any number.</summary>
     internal static void Clear(float* values, long length)

@@ -150,6 +150,7 @@ public sealed class TrainerTests : IDisposable
             MaxAttempts = 5,
             OnDisconnect = DisconnectBehavior.Finish,
             CheckpointIntervalEpochs = 2,
+            CheckpointInterval = TimeSpan.FromMinutes(2),
             Name = "mine",
         };
         _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options)).Fit(_data);
@@ -174,7 +175,7 @@ public sealed class TrainerTests : IDisposable
             Priority = 9,
             MaxAttempts = 5,
             DisconnectPolicy = DisconnectPolicy.Finish,
-            Checkpoint = new CheckpointSpec { IntervalEpochs = 2 },
+            Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120 },
             BitExact = new BitExactSpec { MicroBatches = 8 },
         };
         Assert.AreEqual(expected, job);

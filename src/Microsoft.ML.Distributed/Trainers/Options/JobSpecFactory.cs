@@ -43,7 +43,7 @@ internal static class JobSpecFactory
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,
             DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
-            Checkpoint = new CheckpointSpec { IntervalEpochs = options.CheckpointIntervalEpochs },
+            Checkpoint = new CheckpointSpec { IntervalEpochs = options.CheckpointIntervalEpochs, IntervalSeconds = options.CheckpointInterval.TotalSeconds },
         };
         if (options.Reproducibility == Reproducibility.BitExact)
         {
@@ -70,6 +70,7 @@ internal static class JobSpecFactory
         Check(options.HiddenLayers is not null, "HiddenLayers is null, expected sizes, or an empty list for a linear model.");
         Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");
+        Check(options.CheckpointInterval >= TimeSpan.Zero, $"CheckpointInterval is {options.CheckpointInterval}, expected zero (at the end of epochs only) or more.");
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);

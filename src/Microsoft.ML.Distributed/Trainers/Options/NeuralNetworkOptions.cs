@@ -128,6 +128,10 @@ public abstract class NeuralNetworkOptions
     /// <value>1</value>
     public int CheckpointIntervalEpochs { get; set; } = 1;
 
+    /// <summary>The time after which a checkpoint is written within an epoch too; training goes on meanwhile. Zero: at the end of epochs only.</summary>
+    /// <value>30 seconds. No effect when <see cref="CheckpointIntervalEpochs"/> is 0.</value>
+    public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(30);
+
     /// <summary>The job's name, for people; it need not be unique.</summary>
     /// <value>null: the trainer's name.</value>
     public string? Name { get; set; }

@@ -1,0 +1,59 @@
+using MLDistributed.Collectives;
+using MLDistributed.Training.Loop;
+
+namespace MLDistributed.Training.Checkpoints;
+
+/// <summary>
+/// Where everything lies in a checkpoint file, so that every rank can write its own slices: parameters, each state of the
+/// optimizer, running statistics, and the best weights so far. The file knows nothing of ranks.
+/// </summary>
+internal sealed class CheckpointLayout
+{
+    public const string Format = "mldist-checkpoint/2";
+    public const string Parameter = "parameters.";
+    public const string Buffer = "buffers.";
+    public const string Optimizer = "optimizer.";
+    public const string BestParameters = "best.parameters";
+    public const string BestBuffers = "best.buffers";
+
+    // The header comes last, when the checksums are known, and its length depends on them: room for it is kept.
+    private const int HeaderBytes = 16 << 10;
+    private const int HeaderBytesATensor = 512;
+    private const int HeaderBytesAnEpoch = 128;
+    private const int HeaderBytesARank = 512;
+
+    private readonly RankState _state;
+
+    public CheckpointLayout(RankState state, int epochs)
+    {
+        _state = state;
+        var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + state.Strategy.Optimizer.State.Count + 2;
+        HeaderSize = checked(HeaderBytes + tensors * HeaderBytesATensor + epochs * HeaderBytesAnEpoch + state.Segment.WorldSize * HeaderBytesARank);
+    }
+
+    public int HeaderSize { get; }
+
+    private long Length => _state.Layout.ParameterLength;
+
+    /// <summary>Where the running statistics begin; the best weights follow.</summary>
+    public long Buffers => PartAt(1 + _state.Strategy.Optimizer.State.Count, default);
+
+    /// <summary>Where a slice of the parameters (part 0) or of a state of the optimizer (parts from 1) begins.</summary>
+    public long PartAt(int part, Shard slice) => HeaderSize + (part * Length + slice.Start) * sizeof(float);
+
+    /// <summary>All tensors in their order; the best weights when this rank has some.</summary>
+    public IReadOnlyList<(string Name, long[] Shape)> Tensors()
+    {
+        var tensors = new List<(string, long[])>();
+        tensors.AddRange(_state.Layout.Parameters.Select(p => (Parameter + p.Name, p.Shape)));
+        tensors.AddRange(_state.Strategy.Optimizer.State.Select(s => (Optimizer + s.Name, new[] { Length })));
+        tensors.AddRange(_state.Layout.Buffers.Select(b => (Buffer + b.Name, b.Shape)));
+        if (_state.Best is { } best)
+        {
+            tensors.Add((BestParameters, [best.Parameters.LongLength]));
+            tensors.Add((BestBuffers, [best.Buffers.LongLength]));
+        }
+
+        return tensors;
+    }
+}

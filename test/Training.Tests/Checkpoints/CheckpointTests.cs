@@ -1,0 +1,125 @@
+using System.Diagnostics;
+using MLDistributed.Protocol;
+using MLDistributed.Training;
+using MLDistributed.Training.Checkpoints;
+using Training.Tests.Loop;
+
+namespace Training.Tests.Checkpoints;
+
+[TestClass]
+public sealed class CheckpointTests
+{
+    [TestMethod, DataRow(1, 3), DataRow(4, 2)]
+    public void Resume_WithinAnEpoch_GoesOnWithTheNextStep(int first, int second)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 300);
+        var spec = Spec(s =>
+        {
+            s.Module.Mlp.Normalization = LayerNormalization.Batch;
+            s.Data.ValidationFraction = 0.2;
+            s.Checkpoint.IntervalSeconds = 1e-9;
+        });
+        var whole = Cluster.Train(spec, first, folder["data"]).ShouldSucceed();
+        Assert.HasCount(24 + 2, whole.Recorders[0].Checkpoints);
+        foreach (var step in new[] { 3, 8, 13 })
+        {
+            File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints.First(c => c.Step == step).Content);
+            var rest = Cluster.Train(spec, second, folder["data"], folder["checkpoint"]).ShouldSucceed();
+            CollectionAssert.AreEqual(Enumerable.Range(step + 1, 24 - step).Select(i => (long)i).ToArray(), rest.Recorders[0].Losses.Select(l => l.Step).ToArray());
+            for (var i = 0; i < rest.Losses.Length; i++)
+                Assert.AreEqual(whole.Losses[step + i], rest.Losses[i], 1e-4 * Math.Abs(whole.Losses[step + i]), $"step {step + i + 1}");
+            for (var epoch = 0; epoch < 3; epoch++)
+                Assert.AreEqual(whole.Result.History[epoch].TrainingLoss, rest.Result.History[epoch].TrainingLoss, 1e-4, $"epoch {epoch}");
+        }
+    }
+
+    [TestMethod]
+    public void Checkpoint_AfterSomeTime_ComesWithinAnEpoch()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 300);
+        var run = Cluster.Train(Spec(s => s.Checkpoint.IntervalSeconds = 3600), 2, folder["data"]).ShouldSucceed();
+        CollectionAssert.AreEqual(new long[] { 10, 20 }, run.Recorders[0].Checkpoints.Select(c => c.Step).ToArray());
+        var never = Cluster.Train(Spec(s => s.Checkpoint = new CheckpointSpec { IntervalSeconds = 1e-9 }), 2, folder["data"]).ShouldSucceed();
+        Assert.IsEmpty(never.Recorders[0].Checkpoints);
+    }
+
+    [TestMethod, DataRow(1), DataRow(3)]
+    public void Read_DamagedAnywhere_IsInvalid(int world)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 64);
+        var spec = Spec(s =>
+        {
+            s.Module.Mlp.Normalization = LayerNormalization.Batch;
+            s.Data.ValidationFraction = 0.2;
+        });
+        var content = Cluster.Train(spec, world, folder["data"]).ShouldSucceed().Recorders[0].Checkpoints[0].Content;
+        var dataStart = 8 + (int)BitConverter.ToInt64(content);
+        var random = new Random(world);
+        for (var trial = 0; trial < 10; trial++)
+        {
+            var damaged = content.ToArray();
+            // The first and the last byte of the data, and some between.
+            damaged[trial switch { 0 => dataStart, 1 => damaged.Length - 1, _ => random.Next(dataStart, damaged.Length) }] ^= 1;
+            File.WriteAllBytes(folder["checkpoint"], damaged);
+            var failures = Cluster.Train(spec, 2, folder["data"], folder["checkpoint"]).Failures.Cast<TrainingException>().ToArray();
+            Assert.AreEqual(FailureKind.Invalid, failures[0].Failure.Kind);
+            StringAssert.Contains(failures[0].Message, "it is damaged. Resume with the job that wrote it, or start it from the beginning.");
+        }
+    }
+
+    [TestMethod]
+    public void Checkpoint_AnyNumberOfRanks_WritesTheSameData()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 300);
+        var spec = Spec(s => s.BitExact = new BitExactSpec { MicroBatches = 8 });
+        var expected = Data(1);
+        foreach (var world in new[] { 2, 5 })
+            CollectionAssert.AreEqual(expected, Data(world));
+
+        float[] Data(int world)
+        {
+            File.WriteAllBytes(folder["checkpoint"], Cluster.Train(spec, world, folder["data"]).ShouldSucceed().Recorders[0].Checkpoints[1].Content);
+            using var reader = new SafetensorsReader(folder["checkpoint"]);
+            return [.. reader.Names.SelectMany(reader.Read)];
+        }
+    }
+
+    [TestMethod]
+    public void Checkpoint_DiskThatHangs_TrainingGoesOn()
+    {
+        if (!OperatingSystem.IsLinux())
+            Assert.Inconclusive("Needs mkfifo: a file whose opening waits for a reader.");
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+        var output = "";
+        var run = Cluster.Train(Spec(), 1, folder["data"], prepareOutput: path =>
+        {
+            output = Path.Combine(path, "checkpoint-00000004.safetensors.part");
+            using var mkfifo = Process.Start("mkfifo", [output]);
+            Assert.IsTrue(mkfifo.WaitForExit(Cluster.Bound));
+        }, configure: e => e.Value with { WaitForCheckpoints = false }, onStarted: (rank, recorder) =>
+        {
+            if (rank == 0)
+                recorder.OnEpoch = r => EndHang(r.Epochs.Count);
+        }).ShouldSucceed();
+        Assert.HasCount(3, run.Result.History);
+        StringAssert.Contains(run.Recorders[0].Logs.Single().Message, "Checkpoint of step 4 (epoch 1) could not be written (");
+
+        // All three epochs have come with the first one's checkpoint stuck: now it goes on, to a pipe that nobody reads.
+        void EndHang(int epoch)
+        {
+            if (epoch == 3)
+                new FileStream(output, FileMode.Open, FileAccess.Read).Dispose();
+        }
+    }
+
+    private static JobSpec Spec(Action<JobSpec>? change = null) => Cluster.Spec(s =>
+    {
+        s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };
+        change?.Invoke(s);
+    });
+}
