@@ -11,6 +11,8 @@ namespace Microsoft.ML.Distributed;
 public sealed class ConsoleProgress : IProgress<TrainingProgress>
 {
     private const int BarWidth = 20;
+    private const int NarrowBarWidth = 10;
+    private const int WideWindow = 100;
     private const string EraseLine = "\r\e[K";
     private static readonly TimeSpan s_interval = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan s_plainInterval = TimeSpan.FromSeconds(1);
@@ -65,13 +67,14 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
             (_drawn, _drawnState) = (_time.GetTimestamp(), value.State);
             if (_isPlain)
             {
-                _writer.WriteLine(Line(value));
+                _writer.WriteLine(Line(value, int.MaxValue));
                 return;
             }
 
             _isLineOpen = true;
-            var line = Line(value);
-            _writer.Write(EraseLine + line[..Math.Min(line.Length, Math.Max(_width() - 1, 1))]);
+            var room = Math.Max(_width() - 1, 1);
+            var line = Line(value, room);
+            _writer.Write(EraseLine + line[..Math.Min(line.Length, room)]);
         }
     }
 
@@ -91,31 +94,46 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
         }
     }
 
-    private string Line(TrainingProgress p)
+    private string Line(TrainingProgress p, int room)
     {
         var line = new StringBuilder();
         if (p.State != TrainingState.Running)
         {
             line.Append(p.State.ToString().ToLowerInvariant());
             if (p.State == TrainingState.Uploading)
-                line.Append(' ').Append(Bar(p.Fraction));
+                line.Append(' ').Append(Bar(p.Fraction, room));
             return p.Message.Length > 0 ? line.Append(": ").Append(p.Message).ToString() : line.ToString();
         }
 
-        line.Append(Invariant($"epoch {p.Epoch}/{p.Epochs} {Bar(p.Fraction)} {Math.Floor(p.Fraction * 100):0}%"));
+        line.Append(Invariant($"epoch {p.Epoch}/{p.Epochs} {Bar(p.Fraction, room)} {Math.Floor(p.Fraction * 100):0}%"));
         if (double.IsFinite(p.Loss))
             line.Append(Invariant($" loss {p.Loss:0.0000}"));
         if (p.ValidationLoss is { } validation)
             line.Append(Invariant($" (validation {validation:0.0000})"));
-        var dot = _isUnicode ? " · " : ", ";
-        if (p.RowsPerSecond > 0)
-            line.Append(dot).Append(Invariant($"{p.RowsPerSecond:N0} rows/s"));
-        if (p.WorldSize > 0)
-            line.Append(dot).Append(p.WorldSize == 1 ? "1 rank" : Invariant($"{p.WorldSize} ranks"));
-        if (Left(p) is { } left)
-            line.Append(dot).Append(Duration(left)).Append(" left");
+        foreach (var part in Fitting([RowsPerSecond(p), Ranks(p), TimeLeft(p)], room - line.Length))
+            line.Append(part);
         return line.ToString();
     }
+
+    // In a narrow window the number of ranks goes first, which never changes; the time that is left stays longest.
+    private static string[] Fitting(string[] parts, int room)
+    {
+        foreach (var least in (int[])[1, 0, 2])
+        {
+            if (parts.Sum(p => p.Length) > room)
+                parts[least] = "";
+        }
+
+        return parts;
+    }
+
+    private string RowsPerSecond(TrainingProgress p) => p.RowsPerSecond > 0 ? Dot + Invariant($"{p.RowsPerSecond:N0} rows/s") : "";
+
+    private string Ranks(TrainingProgress p) => p.WorldSize > 0 ? Dot + (p.WorldSize == 1 ? "1 rank" : Invariant($"{p.WorldSize} ranks")) : "";
+
+    private string TimeLeft(TrainingProgress p) => Left(p) is { } left ? $"{Dot}{Duration(left)} left" : "";
+
+    private string Dot => _isUnicode ? " · " : ", ";
 
     private string Summary(TrainingProgress p)
     {
@@ -127,13 +145,14 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
         return p.ValidationLoss is { } loss ? text + Invariant($", validation loss {loss:0.0000}") : text;
     }
 
-    private string Bar(double fraction)
+    private string Bar(double fraction, int room)
     {
+        var width = room < WideWindow ? NarrowBarWidth : BarWidth;
         // Half cells: ╸ is the left half of ━.
-        var halves = (int)Math.Round(Math.Clamp(fraction, 0, 1) * BarWidth * 2);
+        var halves = (int)Math.Round(Math.Clamp(fraction, 0, 1) * width * 2);
         return _isUnicode
-            ? (new string('━', halves / 2) + (halves % 2 == 1 ? "╸" : "")).PadRight(BarWidth)
-            : "[" + new string('#', halves / 2).PadRight(BarWidth, '-') + "]";
+            ? (new string('━', halves / 2) + (halves % 2 == 1 ? "╸" : "")).PadRight(width)
+            : "[" + new string('#', halves / 2).PadRight(width, '-') + "]";
     }
 
     private TimeSpan? Left(TrainingProgress p)

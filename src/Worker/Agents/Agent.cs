@@ -48,6 +48,8 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     /// <summary>Ends all attempts, because the agent leaves. On the mailbox.</summary>
     public async Task AbandonAsync()
     {
+        // First, or the coordinator places the next attempts here, where they are lost.
+        services.Outbox.Post(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { services.Devices.Select(d => new Device(d) { Fault = "its worker leaves" }) } } });
         foreach (var attempt in _attempts.Keys)
             ReportFailure(attempt, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
         await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);

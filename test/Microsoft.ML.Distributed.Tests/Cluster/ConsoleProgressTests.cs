@@ -45,6 +45,23 @@ public sealed class ConsoleProgressTests
     }
 
     [TestMethod]
+    [DataRow(80, null, "epoch 12/30 ━━━━       40% loss 0.0312 · 85,300 rows/s · 2 ranks · 3.0 s left")]
+    [DataRow(80, 0.5, "epoch 12/30 ━━━━       40% loss 0.0312 (validation 0.5000) · 3.0 s left")]
+    [DataRow(60, null, "epoch 12/30 ━━━━       40% loss 0.0312 · 3.0 s left")]
+    [DataRow(40, null, "epoch 12/30 ━━━━       40% loss 0.0312")]
+    public void Report_NarrowWindow_LeavesOutWhatTellsLeast(int width, double? validation, string expected)
+    {
+        var (progress, output) = Make(width);
+        progress.Report(Running(0, seconds: 1));
+        output.GetStringBuilder().Clear();
+        _clock.Advance(1);
+
+        progress.Report(Running(0.4, seconds: 3, validation));
+
+        Assert.AreEqual("\r\e[K" + expected, output.ToString());
+    }
+
+    [TestMethod]
     public void Report_NarrowWindow_NeverWraps()
     {
         var (progress, output) = Make(width: 30);
@@ -94,13 +111,14 @@ public sealed class ConsoleProgressTests
         return (new ConsoleProgress(output, _clock, () => width), output);
     }
 
-    private static TrainingProgress Running(double fraction, double seconds) => new()
+    private static TrainingProgress Running(double fraction, double seconds, double? validation = null) => new()
     {
         JobId = "j",
         State = TrainingState.Running,
         Epoch = 12,
         Epochs = 30,
         Loss = 0.0312,
+        ValidationLoss = validation,
         RowsPerSecond = 85_300,
         WorldSize = 2,
         Fraction = fraction,

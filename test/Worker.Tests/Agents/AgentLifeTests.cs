@@ -45,6 +45,8 @@ public sealed class AgentLifeTests
         await fixture.StartedAsync("r1");
         await fixture.StopAgentAsync();
 
+        var first = await fixture.Coordinator.HearAsync(m => m.AttemptEnded is not null || m.Heartbeat?.Devices.All(d => d.Fault == "its worker leaves") == true ? m : null);
+        Assert.IsNotNull(first.Heartbeat, "The next attempt would be placed on a worker that leaves.");
         Assert.AreEqual(FailureKind.WorkerLost, (await fixture.EndOfAsync("r1")).Failure.Kind);
         Assert.IsEmpty(fixture.RankProcesses());
         Assert.IsFalse(File.Exists("/dev/shm/mldist-r1"));
