@@ -47,6 +47,6 @@ for project in test/*.Tests; do
 done
 
 # What was skipped, and why.
-grep -ho 'Assert.Inconclusive failed[^<]*' "$results"/*.trx 2>/dev/null | sort | uniq -c | sed 's/^/skipped: /'
+grep -ho 'Assert.Inconclusive[^<]*' "$results"/*.trx 2>/dev/null | sort | uniq -c | sed 's/^/skipped: /'
 echo "$passed passed, $failed failed, $skipped skipped"
 [[ $failed -eq 0 && $passed -gt 0 ]]
