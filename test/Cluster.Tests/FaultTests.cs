@@ -84,7 +84,7 @@ public sealed class FaultTests
         return model.Transform(split.TestSet).GetColumn<uint>("PredictedLabel").ToArray();
     }
 
-    private static void Kill(string role)
+    internal static void Kill(string role)
     {
         if (!OperatingSystem.IsLinux())
             Assert.Inconclusive("Looks at /proc, which only Linux has.");

@@ -1,0 +1,65 @@
+using System.Security.Cryptography;
+using Microsoft.ML;
+using Microsoft.ML.Distributed;
+using MLDistributed.Bench;
+
+namespace Cluster.Tests;
+
+/// <summary>Reproducibility.BitExact with real rank processes.</summary>
+[TestClass]
+public sealed class BitExactTests
+{
+    [TestMethod]
+    public void Fit_OnOneToFourRanks_GivesTheSameBits()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.Digits(ml);
+        Assert.HasCount(1, new[] { 1, 2, 3, 4 }.Select(ranks => Fit(ml, data, Options(ranks, epochs: 3))).Distinct().ToArray());
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public void Fit_RanksKilledThreeTimes_GivesTheSameBits()
+    {
+        using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 3 });
+        var ml = new MLContext(1);
+        ml.UseCluster(cluster);
+        var data = DataSets.Digits(ml);
+        const int epochs = 40;
+        var undisturbed = Fit(ml, data, Options(2, epochs));
+
+        var options = Options(3, epochs);
+        options.MaxAttempts = 9;
+        // Within epochs too: a kill costs a few steps.
+        options.CheckpointInterval = TimeSpan.FromMilliseconds(20);
+        var random = new Random(1);
+        var kills = new Queue<double>(new[] { random.NextDouble(), random.NextDouble(), random.NextDouble() }.Order().Select(x => 0.1 + 0.8 * x));
+        options.Progress = new Listener(p =>
+        {
+            if (p.Fraction < 1 && kills.TryPeek(out var next) && p.Fraction >= next)
+            {
+                kills.Dequeue();
+                FaultTests.Kill("rank");
+            }
+        });
+        Assert.AreEqual(undisturbed, Fit(ml, data, options));
+        Assert.IsEmpty(kills);
+    }
+
+    private static DistributedMulticlassTrainer.Options Options(int ranks, int epochs) => new()
+    {
+        MinRanks = ranks,
+        MaxRanks = ranks,
+        Seed = 7,
+        Epochs = epochs,
+        Dropout = 0.1,
+        GradientClipNorm = 1,
+        Reproducibility = Reproducibility.BitExact,
+    };
+
+    private static string Fit(MLContext ml, IDataView data, DistributedMulticlassTrainer.Options options)
+    {
+        using var onnx = new MemoryStream();
+        ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).Fit(data).Model.SaveOnnx(onnx);
+        return Convert.ToHexString(SHA256.HashData(onnx.ToArray()));
+    }
+}
