@@ -20,6 +20,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float[] _mean;
     private readonly float[] _scale;
     private readonly float[] _classWeights;
+    private readonly int _maxRows;
     private readonly Tensor _features;
     private readonly Tensor _labels;
     private readonly Tensor? _weights;
@@ -30,7 +31,7 @@ internal sealed unsafe class BatchFeed : IDisposable
 
     public BatchFeed(DatasetFile file, JobSpec spec, int maxRows, Device device)
     {
-        (_file, _spec, _device) = (file, spec, device);
+        (_file, _spec, _maxRows, _device) = (file, spec, maxRows, device);
         _mean = [.. spec.Data.Features?.Mean ?? []];
         _scale = [.. spec.Data.Features?.Scale ?? []];
         _classWeights = ClassWeights(spec);
@@ -74,7 +75,7 @@ internal sealed unsafe class BatchFeed : IDisposable
 
         Tensor View(Tensor all)
         {
-            var view = all.narrow(0, 0, mine.Count);
+            var view = mine.Count == _maxRows ? all : all.narrow(0, 0, mine.Count);
             return _device.type == DeviceType.CPU ? view : view.to(_device);
         }
     }
@@ -107,6 +108,12 @@ internal sealed unsafe class BatchFeed : IDisposable
         var i = 0;
         if (_mean.Length == 0)
         {
+            for (; i <= size - Vector<float>.Count; i += Vector<float>.Count)
+            {
+                var x = Vector.Load(from + i);
+                Vector.ConditionalSelect(Vector.Equals(x, x), x, Vector<float>.Zero).Store(to + i);
+            }
+
             for (; i < size; i++)
                 to[i] = float.IsNaN(from[i]) ? 0 : from[i];
             return;
