@@ -36,6 +36,18 @@ public sealed class CleanUpTests
         StringAssert.Contains(sample.Output, "Cancelled.");
     }, TimeSpan.FromSeconds(5));
 
+    [TestMethod]
+    public Task Sample_WhoseTerminalCloses_LeavesNothing() => LeavesNothing(async sample =>
+    {
+        await sample.Line("training|epoch", Limit);
+        // The hang-up reaches every process of the terminal's group, and ends the app.
+        foreach (var (id, _) in ProcessTree.Naming(sample.Folder))
+            using (var child = Process.Start("/bin/kill", ["-HUP", $"{id}"]))
+                await child.WaitForExitAsync();
+        sample.Program.Signal("HUP");
+        await sample.Exit(Limit);
+    }, TimeSpan.FromSeconds(5));
+
     private static async Task LeavesNothing(Func<Sample, Task> act, TimeSpan limit)
     {
         if (!OperatingSystem.IsLinux())

@@ -4,12 +4,14 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Cli.Hosting;
 
 /// <summary>
-/// When a service leaves: at SIGTERM; at Ctrl-C, but with a lifeline when standard input ends instead. The lifeline is
+/// When a service leaves: at SIGTERM; at Ctrl-C and when its terminal closes, but with a lifeline when standard input ends instead. The lifeline is
 /// held by the app that started the service: it ends however the app ends, by SIGKILL too.
 /// </summary>
 internal sealed partial class Lifespan : IDisposable
 {
+    private const int Hangup = 1;
     private const int Interrupt = 2;
+    private const int Quit = 3;
     private static readonly IntPtr Ignore = 1;
 
     private readonly CancellationTokenSource _stop = new();
@@ -19,15 +21,20 @@ internal sealed partial class Lifespan : IDisposable
     /// <param name="runDirectory">A folder to hold until the end; the last of its holders removes it. Null: none.</param>
     public Lifespan(bool lifeline, string? runDirectory)
     {
-        // First, for Ctrl-C in the app's terminal reaches the whole process group, and the app decides what it means.
-        // Ignored in the system itself: the coordinator's web host would leave at it whatever a handler here says.
+        // First, for what happens to the app's terminal reaches the whole process group, and the app decides what it means.
+        // Ignored in the system itself: the coordinator's web host would leave at it whatever a handler here says, and
+        // ranks inherit it.
         if (lifeline && !OperatingSystem.IsWindows())
-            signal(Interrupt, Ignore);
+        {
+            foreach (var ofTheTerminal in (int[])[Hangup, Interrupt, Quit])
+                signal(ofTheTerminal, Ignore);
+        }
+
         _signals.Add(PosixSignalRegistration.Create(PosixSignal.SIGTERM, Leave));
         if (lifeline)
             _signals.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true));
         else
-            _signals.Add(PosixSignalRegistration.Create(PosixSignal.SIGINT, Leave));
+            _signals.AddRange([PosixSignalRegistration.Create(PosixSignal.SIGINT, Leave), PosixSignalRegistration.Create(PosixSignal.SIGHUP, Leave)]);
         _runDirectory = runDirectory is null ? null : Open(runDirectory);
         if (lifeline)
             _ = LeaveAtEndOfInputAsync();
