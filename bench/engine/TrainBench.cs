@@ -54,7 +54,7 @@ internal static class TrainBench
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
         return Ranks.Run(count, rank => connected
-            ? ["train-rank", model.Name, $"{rank}", $"{count}", run, data]
-            : ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data]);
+            ? ["train-rank", model.Name, $"{rank}", $"{count}", run, data, count == 1 ? "alone" : "beside"]
+            : ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, "beside"]);
     }
 }

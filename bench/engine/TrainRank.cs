@@ -16,11 +16,12 @@ internal static class TrainRank
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.8);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
+    /// <summary>Arguments: model, rank, world size, segment, data file, "alone" or "beside" others. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
     public static int Run(string[] args)
     {
         var model = Model.All.Single(m => m.Name == args[0]);
         var (rank, worldSize) = (int.Parse(args[1]), int.Parse(args[2]));
+        var isAlone = args[5] == "alone";
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
         var meter = new Meter(model.BatchSize * worldSize, done);
@@ -40,7 +41,8 @@ internal static class TrainRank
                 DatasetPath = args[4],
                 OutputFolder = Path.GetTempPath(),
             };
-            var environment = new TrainingEnvironment();
+            // Not for the ceiling either: two single ranks beside each other have no core to spare, though each thinks so.
+            var environment = new TrainingEnvironment { Prefetch = isAlone ? null : false };
             if (model.Module is { } module)
                 environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
             new RankSession(start, meter, environment).Run(done.Token);

@@ -47,16 +47,16 @@ internal sealed unsafe class BatchFeed : IDisposable
     }
 
     /// <summary>Loads some rows of a global batch.</summary>
-    /// <param name="rowAt">An order of rows.</param>
-    /// <param name="start">The global batch's first position in it.</param>
-    /// <param name="mine">Which positions of the global batch.</param>
-    /// <param name="globalRows">Rows of the global batch.</param>
-    public Batch Load(Func<long, long> rowAt, long start, Shard mine, int globalRows)
+    public Batch Load(BatchRequest request) => View(request, Fill(request));
+
+    /// <summary>Gathers the rows; from any thread.</summary>
+    /// <returns>The sum of their weights.</returns>
+    public double Fill(BatchRequest request)
     {
         var weightSum = 0.0;
-        for (var i = 0; i < mine.Count; i++)
+        for (var i = 0; i < request.Rows.Count; i++)
         {
-            var row = rowAt(start + mine.Start + i);
+            var row = request.RowAt(request.Start + request.Rows.Start + i);
             Standardize(_file.Features(row), _featureMemory + i * (long)_file.FeatureSize);
             var label = _file.Label(row);
             var weight = _file.Weight(row);
@@ -71,11 +71,17 @@ internal sealed unsafe class BatchFeed : IDisposable
             weightSum += weight;
         }
 
-        return new Batch(View(_features), View(_labels), _weights is null ? null : View(_weights), weightSum, globalRows, mine);
+        return weightSum;
+    }
 
-        Tensor View(Tensor all)
+    /// <summary>What was gathered, as tensors on the device.</summary>
+    public Batch View(BatchRequest request, double weightSum)
+    {
+        return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows);
+
+        Tensor Part(Tensor all)
         {
-            var view = mine.Count == _maxRows ? all : all.narrow(0, 0, mine.Count);
+            var view = request.Rows.Count == _maxRows ? all : all.narrow(0, 0, request.Rows.Count);
             return _device.type == DeviceType.CPU ? view : view.to(_device);
         }
     }

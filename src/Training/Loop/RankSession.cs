@@ -53,7 +53,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // Before the module's own memory is replaced by what all ranks share.
             if (segment.Rank == 0)
                 source.Initialize(segment.Parameters);
-            using var state = new RankState(start, source, collective, segment, training, validation);
+            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? HasSpareCore());
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -159,6 +159,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         if (file.RowCount == 0 || (expectedRows > 0 && file.RowCount != expectedRows))
             throw new FormatException($"Dataset \"{path}\" has {file.RowCount} rows, expected {Math.Max(expectedRows, 1)}. Encode and send it again.");
     }
+
+    // For the thread that gathers batches. While a GPU computes, the rank's own core has nothing to do.
+    private bool HasSpareCore() => start.Device == DeviceKind.Cuda || Environment.ProcessorCount > start.WorldSize * torch.get_num_threads();
 
     // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.
     private static int ThreadCount(int worldSize) =>

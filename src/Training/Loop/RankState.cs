@@ -16,9 +16,10 @@ internal sealed unsafe class RankState : IDisposable
 {
     private readonly DatasetFile? _validation;
     private readonly BatchFeed _trainingFeed;
+    private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation)
+    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, bool prefetch)
     {
         (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
         var spec = start.Spec;
@@ -36,6 +37,7 @@ internal sealed unsafe class RankState : IDisposable
             : new BitExactUpdate(shared, Layout, spec);
         Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Strategy.GradientsReady);
         _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
+        _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, maxRows, Tensors.Parameters.device)) : null;
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);
     }
 
@@ -80,15 +82,21 @@ internal sealed unsafe class RankState : IDisposable
     public int GlobalRows(long step) => (int)Math.Min(Spec.GlobalBatchSize, Order.TrainingCount - step * Spec.GlobalBatchSize);
 
     /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>
-    public Batch LoadTraining(Func<long, long> rowAt, long step, int part) =>
-        _trainingFeed.Load(rowAt, step * Spec.GlobalBatchSize, Split.Rows(part, GlobalRows(step)), GlobalRows(step));
+    public Batch LoadTraining(Func<long, long> rowAt, long step, int part)
+    {
+        var isLastPart = part + 1 == Split.First + Split.Count;
+        return _prefetched is null ? _trainingFeed.Load(Request(step, part))
+            : _prefetched.Load(Request(step, part), !isLastPart ? Request(step, part + 1) : step + 1 < StepsPerEpoch ? Request(step + 1, Split.First) : null);
+
+        BatchRequest Request(long s, int p) => new(rowAt, s * Spec.GlobalBatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s));
+    }
 
     /// <summary>Loads a part of the validation rows from a position on.</summary>
     public Batch LoadValidation(long start, int part)
     {
         Func<long, long> rowAt = _validation is null ? Order.ValidationRow : index => index;
         var globalRows = (int)Math.Min(Spec.GlobalBatchSize, ValidationCount - start);
-        return _validationFeed.Load(rowAt, start, Split.Rows(part, globalRows), globalRows);
+        return _validationFeed.Load(new BatchRequest(rowAt, start, Split.Rows(part, globalRows), globalRows));
     }
 
     public ModelWeights CopyWeights() => ModelWeights.Copy(Parameters, Layout.ParameterLength, Model.Buffers);
@@ -98,6 +106,7 @@ internal sealed unsafe class RankState : IDisposable
         if (_validationFeed != _trainingFeed)
             _validationFeed.Dispose();
         _trainingFeed.Dispose();
+        _prefetched?.Dispose();
         Strategy.Dispose();
         Model.Dispose();
         Tensors.Dispose();

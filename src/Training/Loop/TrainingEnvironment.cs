@@ -28,6 +28,9 @@ internal sealed record TrainingEnvironment
     /// <summary>Hears of every row that this rank takes into a step, the step counted from 1.</summary>
     public Action<long, long>? RowTaken { get; init; }
 
+    /// <summary>Whether the next batch is gathered beside the step; null: where there is a GPU, or a core for it.</summary>
+    public bool? Prefetch { get; init; }
+
     /// <summary>What joins ranks that share no memory; null: they share this host's.</summary>
     public Func<RankStart, ICollective>? Transport { get; init; }
 

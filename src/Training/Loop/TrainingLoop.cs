@@ -76,7 +76,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         : index =>
         {
             var row = state.Order.TrainingRow(epoch, index);
-            taken(position.Step + 1, row);
+            taken(epoch * state.StepsPerEpoch + index / _spec.GlobalBatchSize + 1, row);
             return row;
         };
 

@@ -86,7 +86,7 @@ public sealed class OrderTests
                 var split = BatchSplit.OverRanks(spec.GlobalBatchSize, 0, rank, world);
                 using var feed = new BatchFeed(file, spec, split.MaxRows(spec.GlobalBatchSize), torch.CPU);
                 using var scope = torch.NewDisposeScope();
-                var batch = feed.Load(i => order.TrainingRow(1, i), start, split.Rows(rank, expected.Length), expected.Length);
+                var batch = feed.Load(new BatchRequest(i => order.TrainingRow(1, i), start, split.Rows(rank, expected.Length), expected.Length));
                 Assert.AreEqual(Shard.Of(expected.Length, rank, world), batch.Rows);
                 if (batch.Rows.Count == 0)
                     continue;

@@ -69,6 +69,28 @@ public sealed class WorldSizeTests
         }
     }
 
+    [TestMethod, DataRow(0), DataRow(5)]
+    public void Train_PrefetchedBatches_AreTheSame(int microBatch)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100, i => 0.5f + i % 4);
+        var spec = Cluster.Spec(s => (s.Data.ValidationFraction, s.MaxMicroBatchSize) = (0.1, microBatch));
+        var (inTurn, beside) = (Train(false), Train(true));
+        CollectionAssert.AreEqual(inTurn.Losses, beside.Losses);
+        CollectionAssert.AreEqual(inTurn.AllWeights(), beside.AllWeights());
+
+        Run Train(bool prefetch) => Cluster.Train(spec, 2, folder["data"], configure: r => r.Value with { Prefetch = prefetch }).ShouldSucceed();
+    }
+
+    [TestMethod]
+    public void Train_PrefetchedBatchWithABadLabel_FailsWithIt()
+    {
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 5, 100, i => [i, 0, 0, 0, 0], i => i == 77 ? 9 : i % 3);
+        var run = Cluster.Train(Cluster.Spec(), 2, folder["data"], configure: r => r.Value with { Prefetch = true });
+        Assert.IsTrue(run.Failures.Any(f => f!.Message.Contains("Label of row 77 is 9, expected a class from 0 to 2", StringComparison.Ordinal)));
+    }
+
     [TestMethod]
     public void Train_FewerRowsThanRanks_IsTheSame()
     {
