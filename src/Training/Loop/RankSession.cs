@@ -14,6 +14,8 @@ namespace MLDistributed.Training.Loop;
 /// <summary>One rank's part of one attempt, from the rendezvous to the files.</summary>
 internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter, TrainingEnvironment environment)
 {
+    private const int SmallBatchBytes = 128 << 10;
+
     private JobSpec Spec => start.Spec;
 
     /// <summary>Trains. Every failure stops the other ranks too, and leaves as a <see cref="TrainingException"/>.</summary>
@@ -53,7 +55,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // Before the module's own memory is replaced by what all ranks share.
             if (segment.Rank == 0)
                 source.Initialize(segment.Parameters);
-            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? HasSpareCore());
+            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? Prefetches(training));
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -160,8 +162,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             throw new FormatException($"Dataset \"{path}\" has {file.RowCount} rows, expected {Math.Max(expectedRows, 1)}. Encode and send it again.");
     }
 
-    // For the thread that gathers batches. While a GPU computes, the rank's own core has nothing to do.
-    private bool HasSpareCore() => start.Device == DeviceKind.Cuda || Environment.ProcessorCount > start.WorldSize * torch.get_num_threads();
+    // While a GPU computes, the rank's own core has nothing to do. A small batch is gathered sooner than a thread is woken.
+    private bool Prefetches(DatasetFile training) =>
+        (start.Device == DeviceKind.Cuda || Environment.ProcessorCount > start.WorldSize * torch.get_num_threads()) &&
+        (long)Spec.GlobalBatchSize / start.WorldSize * training.FeatureSize * sizeof(float) >= SmallBatchBytes;
 
     // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.
     private static int ThreadCount(int worldSize) =>
