@@ -14,7 +14,12 @@ internal static class Failures
             CollectiveException or FormatException or IOException or UnauthorizedAccessException => (FailureKind.Invalid, false),
             _ => (FailureKind.Training, false),
         };
-        var message = kind == FailureKind.Training ? $"Training failed on rank {rank}: {exception.GetType().Name}: {exception.Message}" : exception.Message;
+        var message = exception switch
+        {
+            _ when kind == FailureKind.Training => $"Training failed on rank {rank}: {exception.GetType().Name}: {exception.Message}",
+            IOException or UnauthorizedAccessException => $"Rank {rank} cannot read or write its files ({exception.Message.TrimEnd('.')}), expected room and access in the worker's folder. Free space there, or start the worker with --work on a larger disk.",
+            _ => exception.Message,
+        };
         return new TrainingException(new JobFailure { Kind = kind, Rank = rank, Message = message }, isBystander, exception);
     }
 }

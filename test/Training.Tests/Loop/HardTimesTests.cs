@@ -34,6 +34,21 @@ public sealed class HardTimesTests
     }
 
     [TestMethod]
+    public void Finish_WeightsCannotBeWritten_NamesFileAndRemedy()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+
+        var run = Cluster.Train(Cluster.Spec(), 1, folder["data"], prepareOutput: output => Directory.CreateDirectory(Path.Combine(output, ArtifactName.Weights + ".part")));
+
+        var failure = ((TrainingException)run.Failures[0]!).Failure;
+        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        StringAssert.StartsWith(failure.Message, "Rank 0 cannot read or write its files (");
+        StringAssert.Contains(failure.Message, ArtifactName.Weights);
+        StringAssert.Contains(failure.Message, "Free space there");
+    }
+
+    [TestMethod]
     public void Start_RankThatIsLongerThanAStepMayBe_IsWaitedFor()
     {
         using var folder = new TempFolder();
