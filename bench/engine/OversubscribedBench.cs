@@ -16,7 +16,7 @@ internal static class OversubscribedBench
         {
             var table = new RoundTable(rounds, contenders);
             using var data = new DataFile(model);
-            table.Take(contender => TrainBench.Train(model, data.Path, s_worldSizes[Array.IndexOf(contenders, contender)], connected: true));
+            table.Take(contender => TrainBench.Train(model, data.Path, s_worldSizes[Array.IndexOf(contenders, contender)]));
             table.Print(model.Name, "N0");
             ratios.AddRange(contenders.Skip(1).Select(c => $"| {model.Name} | {c} / 2 ranks | {table.Ratio(c, contenders[0])} |"));
         }

@@ -14,9 +14,9 @@ internal sealed class Peers(string folder)
         return folder is null ? null : new Peers(folder);
     }
 
-    /// <summary>Samples/s of PyTorch: 3, one process; 4, two that do not talk; 5, DistributedDataParallel over Gloo.</summary>
-    public double Ddp(Model model, int contender) => double.Parse(Ranks.Run(
-        Python, [Path.Combine(folder, "ddp.py"), model.Name, contender == 3 ? "1" : "2", $"{model.BatchSize}", .. contender == 4 ? (string[])["--unconnected"] : []])[^1]);
+    /// <summary>Samples/s of PyTorch: DistributedDataParallel over Gloo, or processes that do not talk.</summary>
+    public double Ddp(Model model, int processes, bool connected = true) => double.Parse(Ranks.Run(
+        Python, [Path.Combine(folder, "ddp.py"), model.Name, $"{processes}", $"{model.BatchSize}", .. connected ? (string[])[] : ["--unconnected"]])[^1]);
 
     /// <summary>Mean and median in microseconds.</summary>
     public string AllReduce(string contender, int bytes, string seconds) => contender switch

@@ -9,6 +9,22 @@ using MLDistributed.Training.Models;
 
 namespace MLDistributed.Engine.Bench;
 
+/// <summary>How a job is run.</summary>
+internal enum RunMode
+{
+    /// <summary>As the product runs it.</summary>
+    Connected,
+
+    /// <summary>Single ranks that do not talk, side by side.</summary>
+    Unconnected,
+
+    /// <summary>One rank with two threads and twice the rows.</summary>
+    TwoThreads,
+
+    /// <summary>The same bits on any number of ranks.</summary>
+    BitExact,
+}
+
 /// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
 internal static class TrainRank
 {
@@ -16,15 +32,16 @@ internal static class TrainRank
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.8);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file, "alone" or "beside" others. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
+    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
     public static int Run(string[] args)
     {
         var model = Model.All.Single(m => m.Name == args[0]);
         var (rank, worldSize) = (int.Parse(args[1]), int.Parse(args[2]));
-        var isAlone = args[5] == "alone";
+        var mode = Enum.Parse<RunMode>(args[5]);
+        var rows = model.BatchSize * (mode == RunMode.TwoThreads ? 2 : worldSize);
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
-        var meter = new Meter(model.BatchSize * worldSize, done);
+        var meter = new Meter(rows, done);
         using var memory = new MemorySampler();
         Console.WriteLine("ready");
         Console.In.ReadToEnd();
@@ -33,7 +50,7 @@ internal static class TrainRank
             var start = new RankStart
             {
                 AttemptId = args[3],
-                Spec = Spec(model, worldSize),
+                Spec = Spec(model, rows, mode),
                 Rank = rank,
                 WorldSize = worldSize,
                 Device = DeviceKind.Cpu,
@@ -41,8 +58,8 @@ internal static class TrainRank
                 DatasetPath = args[4],
                 OutputFolder = Path.GetTempPath(),
             };
-            // Not for the ceiling either: two single ranks beside each other have no core to spare, though each thinks so.
-            var environment = new TrainingEnvironment { Prefetch = isAlone ? null : false };
+            // Two single ranks beside each other have no core to spare, though each thinks so.
+            var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, ThreadCount = mode == RunMode.TwoThreads ? 2 : 1 };
             if (model.Module is { } module)
                 environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
             new RankSession(start, meter, environment).Run(done.Token);
@@ -82,7 +99,7 @@ internal static class TrainRank
         writer.WriteEnd();
     }
 
-    private static JobSpec Spec(Model model, int worldSize) => new()
+    private static JobSpec Spec(Model model, int globalBatchSize, RunMode mode) => new()
     {
         Task = MlTask.Multiclass,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
@@ -92,7 +109,8 @@ internal static class TrainRank
             : new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
         Schedule = new ScheduleSpec(),
         Epochs = int.MaxValue / 1000,
-        GlobalBatchSize = model.BatchSize * worldSize,
+        GlobalBatchSize = globalBatchSize,
+        BitExact = mode == RunMode.BitExact ? new BitExactSpec { MicroBatches = 8 } : null,
         Seed = 1,
     };
 
