@@ -96,15 +96,15 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
 
     private string Line(TrainingProgress p, int room)
     {
-        var line = new StringBuilder();
         if (p.State != TrainingState.Running)
         {
-            line.Append(p.State.ToString().ToLowerInvariant());
-            if (p.State == TrainingState.Uploading)
-                line.Append(' ').Append(Bar(p.Fraction, room));
-            return p.Message.Length > 0 ? line.Append(": ").Append(p.Message).ToString() : line.ToString();
+            var state = p.State.ToString().ToLowerInvariant();
+            return p.Message.Length == 0 ? state
+                : p.State is TrainingState.Uploading or TrainingState.Encoding && p.Fraction > 0 ? $"{state} {Bar(p.Fraction, room)} {p.Message}"
+                : $"{state}: {p.Message}";
         }
 
+        var line = new StringBuilder();
         line.Append(Invariant($"epoch {p.Epoch}/{p.Epochs} {Bar(p.Fraction, room)} {Math.Floor(p.Fraction * 100):0}%"));
         if (double.IsFinite(p.Loss))
             line.Append(Invariant($" loss {p.Loss:0.0000}"));
@@ -163,7 +163,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
     }
 
     private static string Duration(TimeSpan time) =>
-        time.TotalSeconds < 10 ? Invariant($"{time.TotalSeconds:0.0} s")
+        time.TotalSeconds < 9.95 ? Invariant($"{time.TotalSeconds:0.0} s")
         : time.TotalSeconds < 100 ? Invariant($"{time.TotalSeconds:0} s")
         : time.TotalMinutes < 100 ? Invariant($"{time.TotalMinutes:0} min")
         : Invariant($"{time.TotalHours:0.0} h");

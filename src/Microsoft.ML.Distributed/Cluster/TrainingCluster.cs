@@ -127,7 +127,6 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
 
     TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
     {
-        progress ??= ConsoleProgress.IfInteractive();
         try
         {
             ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
@@ -135,7 +134,6 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         }
         finally
         {
-            (progress as ConsoleProgress)?.End();
             File.Delete(training.Path);
             if (validation is not null)
                 File.Delete(validation.Path);
@@ -164,6 +162,8 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
             _local.Told += trainingLog.Write;
         try
         {
+            if (_local is { Ready.IsCompleted: false })
+                progress?.Report(new TrainingProgress { JobId = "", State = TrainingState.Queued, Message = "the local cluster starts" });
             await ReadyAsync(either.Token).ConfigureAwait(false);
             if (_local is not null && LocalCapacity.IsAsked(spec.Resources))
                 await _local.RequireCapacityAsync(spec.Resources, either.Token).ConfigureAwait(false);

@@ -3,7 +3,7 @@ namespace Microsoft.ML.Distributed;
 /// <summary>How far a job is. Reported a few times a second while <c>Fit</c> runs.</summary>
 public sealed class TrainingProgress
 {
-    /// <summary>The job's id on the cluster; empty while data is sent.</summary>
+    /// <summary>The job's id on the cluster; empty while data is read and sent.</summary>
     public required string JobId { get; init; }
 
     /// <summary>What the job does now.</summary>
@@ -43,13 +43,13 @@ public sealed class TrainingProgress
     /// <summary>Ranks that train; 0 before they run.</summary>
     public int WorldSize { get; init; }
 
-    /// <summary>Why the job is in this state, in a sentence; how much is sent, while data is sent.</summary>
+    /// <summary>Why the job is in this state, in a sentence; how much is done, while data is read and sent.</summary>
     public string Message { get; init; } = "";
 
     /// <summary>Time since the job was submitted.</summary>
     public TimeSpan Elapsed { get; init; }
 
-    /// <summary>The part that is done, 0 to 1: of the data while it is sent, of the steps afterwards.</summary>
+    /// <summary>The part that is done, 0 to 1: of the data while it is sent, and while it is read when its source knows the number of rows; of the steps afterwards.</summary>
     public double Fraction { get; init; }
 }
 
@@ -61,6 +61,9 @@ public readonly record struct StepLoss(long Step, double Loss);
 /// <summary>What a job does.</summary>
 public enum TrainingState
 {
+    /// <summary>Its rows are being read.</summary>
+    Encoding,
+
     /// <summary>Its data is being sent.</summary>
     Uploading,
 

@@ -15,9 +15,10 @@ internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics 
 /// Writes the training columns of a data view to an Arrow IPC file, in one pass and with buffers for one batch: the heap
 /// stays as it is however many rows come.
 /// </summary>
-internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time)
+internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time, IProgress<TrainingProgress>? progress = null)
 {
-    private static readonly TimeSpan s_reportInterval = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_logInterval = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan s_progressInterval = TimeSpan.FromMilliseconds(200);
 
     /// <summary>Encodes the rows in the cursor's order.</summary>
     /// <param name="data">Data whose columns were checked.</param>
@@ -55,7 +56,7 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         var labels = new LabelStatistics(columns.Task, columns.Label, classCount);
         VBuffer<float> row = default;
         var (labelValue, weightValue, totalWeight) = (0f, 1f, 0.0);
-        var reported = time.GetTimestamp();
+        var (reported, logged) = (time.GetTimestamp(), time.GetTimestamp());
         for (var index = 0L; cursor.MoveNext(); index++)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -69,11 +70,14 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
                 totalWeight += CheckWeight(weightValue, index);
             }
 
-            if (batch.Add(in row, labelValue, weightValue) && time.GetElapsedTime(reported) >= s_reportInterval)
-            {
-                channel.Info(MessageSensitivity.None, $"Encoded {index + 1:N0} rows.");
-                reported = time.GetTimestamp();
-            }
+            if (!batch.Add(in row, labelValue, weightValue) || time.GetElapsedTime(reported) < s_progressInterval)
+                continue;
+            reported = time.GetTimestamp();
+            Report(index + 1, data.GetRowCount());
+            if (time.GetElapsedTime(logged) < s_logInterval)
+                continue;
+            logged = reported;
+            channel.Info(MessageSensitivity.None, $"Encoded {index + 1:N0} rows.");
         }
 
         cancellation.ThrowIfCancellationRequested();
@@ -82,6 +86,14 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features as dataset {id}.");
         return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null)), batch.Statistics!, labels);
     }
+
+    private void Report(long rows, long? total) => progress?.Report(new TrainingProgress
+    {
+        JobId = "",
+        State = TrainingState.Encoding,
+        Fraction = total > 0 ? Math.Min(1, (double)rows / total.Value) : 0,
+        Message = total > 0 ? $"{rows:N0} of {total:N0} rows read" : $"{rows:N0} rows read",
+    });
 
     private void CheckFeatures(in VBuffer<float> row, DataViewSchema.Column column, long index)
     {

@@ -9,10 +9,11 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
     public TrainedNetwork Execute(IDataView data)
     {
         string? validationPath = null;
+        var progress = options.Progress ?? ConsoleProgress.IfInteractive();
         var trainingPath = backend.NewDatasetFile();
         try
         {
-            var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System);
+            var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress);
             var training = encoder.Encode(data, trainingPath, isTraining: true, options.CancellationToken);
             var validation = options.ValidationSet is { } set
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(), isTraining: false, options.CancellationToken).Dataset
@@ -20,12 +21,13 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             Describe(training, validation);
             if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)
                 throw new InvalidDataException($"Training data has 1 row, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
-            var job = backend.Train(spec, training.Dataset, validation, options.Progress, Log, options.CancellationToken);
+            var job = backend.Train(spec, training.Dataset, validation, progress, Log, options.CancellationToken);
             channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {job.Result.Epochs} epochs on {job.Result.WorldSize} ranks in {job.Result.TrainingSeconds:0.0} s, loss {job.Result.TrainingLoss:0.0000}.");
             return new TrainedNetwork(job.Onnx, spec, job.Result, job.JobId);
         }
         finally
         {
+            (progress as ConsoleProgress)?.End();
             // A local cluster has moved them into its store; then there is nothing to delete.
             File.Delete(trainingPath);
             if (validationPath is not null)

@@ -21,6 +21,18 @@ public sealed class ConsoleProgressTests
     }
 
     [TestMethod]
+    [DataRow(0.5, "encoding ━━━━━      5 of 10 rows read")]
+    [DataRow(0, "encoding: 5 of 10 rows read")]
+    public void Report_Encoding_DrawsABarWhereTheNumberOfRowsIsKnown(double fraction, string expected)
+    {
+        var (progress, output) = Make(width: 80);
+
+        progress.Report(new TrainingProgress { JobId = "", State = TrainingState.Encoding, Fraction = fraction, Message = "5 of 10 rows read" });
+
+        Assert.AreEqual("\r\e[K" + expected, output.ToString());
+    }
+
+    [TestMethod]
     public void Report_OddHalf_DrawsHalfACell()
     {
         var (progress, output) = Make();

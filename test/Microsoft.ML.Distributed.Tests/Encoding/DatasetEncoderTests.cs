@@ -164,6 +164,34 @@ public sealed class DatasetEncoderTests : IDisposable
         Assert.IsFalse(Path.Exists(_path));
     }
 
+    [TestMethod]
+    public void Encode_LongData_TellsHowFarItIs()
+    {
+        var told = new List<TrainingProgress>();
+        using var channel = ((IChannelProvider)_ml).Start("test");
+        var encoder = new DatasetEncoder(Regression, 4, 1, channel, new SlowClock(), new Listener(told));
+
+        encoder.Encode(_ml.Data.LoadFromEnumerable(SyntheticData.Examples(150_000)), _path, isTraining: true, CancellationToken.None);
+
+        CollectionAssert.AreEqual(new[] { "65,536 of 150,000 rows read", "131,072 of 150,000 rows read" }, told.Select(p => p.Message).ToArray());
+        Assert.IsTrue(told.All(p => p.State == TrainingState.Encoding));
+        Assert.AreEqual(65_536 / 150_000.0, told[0].Fraction);
+    }
+
+    private sealed class SlowClock : TimeProvider
+    {
+        private long _ticks;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => _ticks += TimeSpan.TicksPerSecond;
+    }
+
+    private sealed class Listener(List<TrainingProgress> told) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => told.Add(value);
+    }
+
     private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1)
     {
         using var channel = ((IChannelProvider)_ml).Start("test");
