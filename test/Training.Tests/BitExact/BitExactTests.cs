@@ -9,6 +9,8 @@ namespace Training.Tests.BitExact;
 [TestClass]
 public sealed class BitExactTests
 {
+    private const int Trials = 15;
+
     private static readonly Dictionary<string, Action<JobSpec>> s_cases = new()
     {
         ["sgd"] = _ => { },
@@ -69,6 +71,38 @@ public sealed class BitExactTests
         Assert.AreEqual(Hash(whole), Hash(run));
         CollectionAssert.AreEqual(whole.Result.History.Select(e => e.TrainingLoss).ToArray(), run.Result.History.Select(e => e.TrainingLoss).ToArray());
         lineage.ShouldBePermutations(spec.Epochs, spec.Data.ValidationFraction > 0 ? 264 : 330, (whole.Result.Steps + spec.Epochs - 1) / spec.Epochs);
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public void Train_RanksLostAtAnyMoment_GivesTheSameBitsAndEveryRowOnce()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 330);
+        var spec = Spec(s_cases.Values.Last());
+        var whole = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        // A checkpoint is always under way, and training does not wait for it: the loss comes anywhere in it.
+        spec.Checkpoint.IntervalSeconds = 1e-9;
+        var random = new Random(5);
+        for (var trial = 0; trial < Trials; trial++)
+        {
+            var (lineage, resume, losses) = (new Lineage(), (string?)null, 0);
+            while (true)
+            {
+                var world = random.Next(1, 7);
+                var run = lineage.Train(spec, world, folder["data"], resume, random.Next(world), lineage.Step + random.Next(1, 40), waitForCheckpoints: false);
+                if (run.Results[0] is not null)
+                {
+                    Assert.AreEqual(Hash(whole), Hash(run.ShouldSucceed()));
+                    break;
+                }
+
+                Assert.Contains(f => f is TrainingException { IsBystander: false }, run.Failures);
+                resume = lineage.Checkpoint(run, folder, resume);
+                Assert.IsLessThan(1000, ++losses);
+            }
+
+            lineage.ShouldBePermutations(spec.Epochs, 264, 9);
+        }
     }
 
     [TestMethod, DataRow(1, 5), DataRow(8, 3)]

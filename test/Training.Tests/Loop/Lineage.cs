@@ -13,11 +13,12 @@ internal sealed class Lineage
     public long Step { get; private set; }
 
     /// <summary>Trains an attempt, up to a failure when there is to be one.</summary>
-    public Run Train(JobSpec spec, int world, string data, string? resume, int failingRank = -1, long failingStep = 0)
+    public Run Train(JobSpec spec, int world, string data, string? resume, int failingRank = -1, long failingStep = 0, bool waitForCheckpoints = true)
     {
         _attempt = [];
         var run = Cluster.Train(spec, world, data, resume, configure: e => e.Value with
         {
+            WaitForCheckpoints = waitForCheckpoints,
             RowTaken = (step, row) =>
             {
                 _attempt.Enqueue((step, row));
