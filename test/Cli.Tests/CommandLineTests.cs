@@ -39,6 +39,16 @@ public sealed class CommandLineTests
     }
 
     [TestMethod]
+    [DataRow("--name")]
+    [DataRow("--tenant")]
+    public async Task KeysCreate_WithoutAName_NamesTheOption(string option)
+    {
+        var (code, _, error) = await RunAsync(["keys", "create", "--data", _folder, .. option == "--name" ? [] : (string[])["--name", "me"], option, " "]);
+
+        Assert.AreEqual((ExitCode.Usage, $"{option} is \" \", expected a name."), (code, error.Trim()));
+    }
+
+    [TestMethod]
     [DataRow("keys list")]
     [DataRow("keys create --name me")]
     [DataRow("keys revoke abc")]

@@ -29,6 +29,12 @@ internal sealed class KeysCommand : Command
 
     private int Create(ParseResult parsed)
     {
+        foreach (var option in (Option<string>[])[_name, _tenant])
+        {
+            if (string.IsNullOrWhiteSpace(parsed.GetValue(option)))
+                throw new CliException($"{option.Name} is \"{parsed.GetValue(option)}\", expected a name.", ExitCode.Usage);
+        }
+
         var scopes = parsed.GetRequiredValue(_scopes).Aggregate(Scopes.None, (all, name) => all | Enum.Parse<Scopes>(name, ignoreCase: true));
         Console.WriteLine(CoordinatorAdministration.CreateKey(parsed.GetRequiredValue(_data), parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_tenant), scopes));
         return ExitCode.Success;

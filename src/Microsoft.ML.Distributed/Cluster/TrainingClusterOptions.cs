@@ -23,9 +23,12 @@ public sealed class TrainingClusterOptions
 
     internal void Validate()
     {
+        var errors = new List<string>();
         if (ConnectTimeout <= TimeSpan.Zero)
-            throw new ArgumentException($"ConnectTimeout is {ConnectTimeout}, expected more than zero.", nameof(ConnectTimeout));
+            errors.Add($"ConnectTimeout is {ConnectTimeout}, expected more than zero.");
         if (ReconnectTimeout < TimeSpan.Zero)
-            throw new ArgumentException($"ReconnectTimeout is {ReconnectTimeout}, expected zero or more.", nameof(ReconnectTimeout));
+            errors.Add($"ReconnectTimeout is {ReconnectTimeout}, expected zero or more.");
+        if (errors.Count > 0)
+            throw new ArgumentException(string.Join(" ", errors));
     }
 }

@@ -33,6 +33,14 @@ public sealed class ConnectionErrorTests
     }
 
     [TestMethod]
+    public void Connect_WrongTimes_AreToldAtOnce()
+    {
+        var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri("https://host"), new TrainingClusterOptions { ConnectTimeout = TimeSpan.Zero, ReconnectTimeout = TimeSpan.FromSeconds(-1) }));
+
+        Assert.AreEqual("ConnectTimeout is 00:00:00, expected more than zero. ReconnectTimeout is -00:00:01, expected zero or more.", e.Message);
+    }
+
+    [TestMethod]
     public void Connect_MalformedKey_IsRefusedWithoutShowingIt()
     {
         var e = Assert.ThrowsExactly<ArgumentException>(() => TrainingCluster.Connect(new Uri("https://host"), apiKey: "sec ret"));
