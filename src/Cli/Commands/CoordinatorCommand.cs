@@ -13,12 +13,13 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<string?> _certificate = new("--certificate") { Description = "PFX or PEM certificate for https. Default: a self-signed one, whose fingerprint is printed.", HelpName = "f" };
     private readonly Option<string?> _key = new("--certificate-key") { Description = "Key of a PEM certificate, when in a file of its own.", HelpName = "f" };
     private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };
+    private readonly Option<double> _grace = new("--disconnect-grace") { Description = "A job that is to end with its app is cancelled when nobody watched it for so many seconds.", HelpName = "s", DefaultValueFactory = _ => 30 };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -32,6 +33,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
         var timeout = parsed.GetValue(_timeout);
         if (timeout is not (> 0 and < 86400))
             throw new CliException($"--heartbeat-timeout is {timeout}, expected seconds above 0, as 5.", ExitCode.Usage);
+        var grace = parsed.GetValue(_grace);
+        if (grace is not (> 0 and < 86400))
+            throw new CliException($"--disconnect-grace is {grace}, expected seconds above 0, as 30.", ExitCode.Usage);
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         await CoordinatorHost.RunAsync(
             new CoordinatorOptions
@@ -42,6 +46,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CertificatePath = parsed.GetValue(_certificate),
                 CertificateKeyPath = parsed.GetValue(_key),
                 HeartbeatTimeout = TimeSpan.FromSeconds(timeout),
+                DisconnectGrace = TimeSpan.FromSeconds(grace),
             },
             lifespan.Stop).ConfigureAwait(false);
         return ExitCode.Success;

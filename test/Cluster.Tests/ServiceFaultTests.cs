@@ -1,0 +1,170 @@
+using System.Diagnostics;
+using Microsoft.ML;
+using Microsoft.ML.Distributed;
+using MLDistributed.Bench;
+using MLDistributed.Protocol;
+
+namespace Cluster.Tests;
+
+/// <summary>Workers, ranks and apps that are killed or silent while a job trains, all as processes of their own.</summary>
+[TestClass]
+public sealed class ServiceFaultTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhenAWorkerIsKilled_GoesOnOnAnother()
+    {
+        OnLinuxOnly();
+        await using var cluster = await RealCluster.StartAsync(workers: 2);
+
+        var heard = Train(cluster, epochs: 100, onSecondEpoch: host => cluster.Workers[Index(host)].Signal("KILL"));
+
+        StringAssert.Matches(heard, new(@"Worker ""w[01]"" was silent for [0-9.]+ s, expected a sign of life within 2 s\. Attempt 2 of", default, Limit));
+        CollectionAssert.AreEquivalent(new[] { 0, 2 }, new[] { cluster.RanksOf(0).Count, cluster.RanksOf(1).Count }, "The killed worker's ranks must leave with it.");
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhenItsWorkerIsSilentForAWhile_RunsOnceMoreThere()
+    {
+        OnLinuxOnly();
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        Task? woken = null;
+
+        var heard = Train(cluster, epochs: 100, onSecondEpoch: _ =>
+        {
+            cluster.Workers[0].Signal("STOP");
+            woken = WakeWhenLostAsync(cluster);
+        });
+
+        await woken!;
+        StringAssert.Contains(heard, "Worker \"w0\" was silent for ");
+        StringAssert.Contains(heard, "Attempt 2 of");
+        Assert.HasCount(2, cluster.RanksOf(0));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhenARankIsStopped_NoticesAndRecovers()
+    {
+        OnLinuxOnly();
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+
+        var heard = Train(cluster, epochs: 100, onSecondEpoch: _ => Signal(cluster.RanksOf(0)[0], "STOP"));
+
+        StringAssert.Contains(heard, "on \"w0\" did not answer for 10 s and was killed");
+        StringAssert.Contains(heard, "Attempt 2 of");
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task App_Killed_ItsJobIsCancelledAfterTheGrace()
+    {
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        using var app = cluster.StartApp("cancel", epochs: 100_000);
+        await app.Line("epoch 2", Limit);
+
+        app.Signal("KILL");
+
+        var job = await cluster.EndOfJobAsync();
+        Assert.AreEqual(JobState.Cancelled, job.State, job.Reason);
+        StringAssert.Contains(job.Reason, "its submitter was gone for 2 s");
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task App_Killed_ItsDetachedJobFinishes()
+    {
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        using var app = cluster.StartApp("finish", epochs: 100);
+        await app.Line("epoch 2", Limit);
+
+        app.Signal("KILL");
+
+        var job = await cluster.EndOfJobAsync();
+        Assert.AreEqual(JobState.Succeeded, job.State, job.Reason);
+        Assert.IsTrue(job.Result.Artifacts.ContainsKey(ArtifactName.Onnx));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhereRanksCannotLoadLibtorch_FailsWithTheReason()
+    {
+        OnLinuxOnly();
+        using var runtime = await BrokenRuntime.CreateAsync();
+        using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 1, Device = LocalDevice.Cpu, RuntimePath = runtime.Folder });
+        var ml = new MLContext(1);
+        ml.UseCluster(cluster);
+
+        var fit = Task.Run(() => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(epochs: 1).Fit(DataSets.Digits(ml)));
+
+        var error = await Assert.ThrowsExactlyAsync<TrainingFailedException>(() => fit.WaitAsync(Limit));
+        StringAssert.Contains(error.Message, "The rank process cannot start");
+        StringAssert.Contains(error.Message, "libtorch");
+    }
+
+    /// <summary>Fits on a cluster and returns what the app heard.</summary>
+    private static string Train(RealCluster cluster, int epochs, Action<string> onSecondEpoch)
+    {
+        using var connection = cluster.Connect();
+        var ml = new MLContext(1);
+        ml.UseCluster(connection);
+        var heard = new List<string>();
+        ml.Log += (_, e) => heard.Add(e.Message);
+        var act = onSecondEpoch;
+        ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+        {
+            Epochs = epochs,
+            MinRanks = 2,
+            MaxRanks = 2,
+            Progress = new Listener(p =>
+            {
+                if (p.Epoch >= 2)
+                    Interlocked.Exchange(ref act, null)?.Invoke(heard.Last(m => m.Contains("runs on \"", StringComparison.Ordinal)).Split('"')[1]);
+            }),
+        }).Fit(DataSets.Digits(ml));
+        return string.Join('\n', heard);
+    }
+
+    private static async Task WakeWhenLostAsync(RealCluster cluster)
+    {
+        await cluster.Coordinator.Line("Worker \"w0\" is lost", Limit);
+        cluster.Workers[0].Signal("CONT");
+    }
+
+    private static int Index(string host) => host[^1] - '0';
+
+    private static void Signal(int process, string name)
+    {
+        using var kill = Process.Start("/bin/kill", [$"-{name}", $"{process}"]);
+        kill.WaitForExit(TimeSpan.FromSeconds(10));
+    }
+
+    private static void OnLinuxOnly()
+    {
+        if (!OperatingSystem.IsLinux())
+            Assert.Inconclusive("Looks at /proc, which only Linux has.");
+    }
+
+    private sealed class Listener(Action<TrainingProgress> hear) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => hear(value);
+    }
+
+    /// <summary>The built runtime with a libtorch that is none.</summary>
+    private sealed class BrokenRuntime : IDisposable
+    {
+        public required string Folder { get; init; }
+
+        public static async Task<BrokenRuntime> CreateAsync()
+        {
+            var built = Path.GetDirectoryName(RunningProgram.PathOf("MLDistributed.Cli", "mldist"))!;
+            // Beside the built one, whose files it links to: libtorch is large.
+            var folder = Path.Combine(Path.GetDirectoryName(built)!, "broken-" + Guid.NewGuid().ToString("N"));
+            using (var copy = Process.Start("cp", ["-al", built, folder]))
+                await copy.WaitForExitAsync();
+            var library = Path.Combine(folder, "libtorch_cpu.so");
+            File.Delete(library);
+            await File.WriteAllTextAsync(library, "not a library");
+            return new BrokenRuntime { Folder = folder };
+        }
+
+        public void Dispose() => Directory.Delete(Folder, recursive: true);
+    }
+}
