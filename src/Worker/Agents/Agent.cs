@@ -77,7 +77,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            ReportFailure(start.AttemptId, FailureKind.WorkerLost, $"Work folder \"{work.Path}\" of worker \"{services.Host}\" cannot be written ({e.Message}), expected room and the right to write.");
+            ReportFailure(start.AttemptId, FailureKind.WorkerLost, $"Worker \"{services.Host}\" cannot run the attempt: {DiskSpace.Explain("Its folder", work.Path, e)}");
         }
     }
 

@@ -28,6 +28,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private volatile Session? _session;
     private bool _welcomed;
     private bool _forgotCredential;
+    private WorkerIdentity? _joined;
 
     /// <summary>For calls beside the stream. Another one after every outage: take it anew for each try.</summary>
     public CallInvoker Invoker => _connection.Invoker;
@@ -142,14 +143,16 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
 
     private async Task<WorkerIdentity> IdentifyAsync(CancellationToken cancellation)
     {
-        var identity = WorkerIdentity.Load(identityPath);
+        // A token admits once: what it brought counts also where it could not be saved.
+        var identity = _joined ?? WorkerIdentity.Load(identityPath);
         if (options.Coordinator.Scheme == "unix")
             identity ??= new WorkerIdentity(Guid.NewGuid().ToString("N"), null);
         else if (identity?.Credential is null)
-            identity = await JoinAsync(cancellation).ConfigureAwait(false);
-        else
+            identity = _joined = await JoinAsync(cancellation).ConfigureAwait(false);
+        else if (_joined is null)
             return identity;
         identity.Save(identityPath);
+        _joined = null;
         return identity;
     }
 

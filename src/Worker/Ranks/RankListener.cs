@@ -6,10 +6,13 @@ namespace MLDistributed.Worker.Ranks;
 /// <summary>The agent's socket, to which its rank processes connect. Who does not know a process's token is hung up on.</summary>
 internal sealed class RankListener : IDisposable
 {
+    private static readonly TimeSpan AcceptPause = TimeSpan.FromMilliseconds(200);
+    private readonly TimeProvider _time;
     private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
 
-    public RankListener(string path)
+    public RankListener(string path, TimeProvider time)
     {
+        _time = time;
         File.Delete(path);
         _socket.Bind(new UnixDomainSocketEndPoint(path));
         if (!OperatingSystem.IsWindows())
@@ -28,9 +31,15 @@ internal sealed class RankListener : IDisposable
             {
                 peer = await _socket.AcceptAsync().ConfigureAwait(false);
             }
-            catch (Exception e) when (e is SocketException or ObjectDisposedException)
+            catch (Exception e) when (e is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted or SocketError.Interrupted })
             {
                 return;
+            }
+            catch (SocketException)
+            {
+                // Out of file descriptors, mostly: that passes, and a listener that gave up would starve every later process.
+                await Task.Delay(AcceptPause, _time).ConfigureAwait(false);
+                continue;
             }
 
             _ = GreetAsync(peer, onReady);

@@ -46,7 +46,7 @@ internal sealed class RankPool
         _pingInterval = pingInterval;
         _time = time;
         _log = log;
-        _listener = new RankListener(socketPath);
+        _listener = new RankListener(socketPath, time);
         _slots = [.. Enumerable.Range(0, slots).Select(i => new Slot(i))];
         _ = _listener.AcceptAsync(GreetAsync);
     }

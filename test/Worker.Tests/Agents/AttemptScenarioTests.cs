@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using Grpc.Core;
 using MLDistributed.Protocol;
 using Worker.Tests.Fakes;
 
@@ -127,6 +128,36 @@ public sealed class AttemptScenarioTests
         var log = await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log);
         Assert.AreEqual("resumed from checkpoint", log.Message);
         Assert.AreEqual("rank 0", log.Source);
+    }
+
+    [TestMethod]
+    public async Task Checkpoint_RefusedByAFullStore_IsTheAppsToKnowAndTrainingGoesOn()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.Coordinator.UploadRefusal = new Status(StatusCode.ResourceExhausted, "the disk is full");
+        await fixture.StartAttemptAsync("full-1", "checkpoint wait", ranks: 1);
+
+        var log = await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log);
+
+        Assert.AreEqual(LogLevel.Warning, log.Level);
+        StringAssert.Contains(log.Message, "The checkpoint of step 10 was not stored");
+        StringAssert.Contains(log.Message, "the disk is full");
+        fixture.StopAttempt("full-1");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("full-1")).OutcomeCase);
+    }
+
+    [TestMethod]
+    [DataRow(StatusCode.ResourceExhausted, "the disk is full")]
+    [DataRow(StatusCode.Unknown, "Exception was thrown by handler.")]
+    public async Task Result_RefusedByTheStore_FailsWithItsWordsAndIsNotTriedForEver(StatusCode code, string words)
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.Coordinator.UploadRefusal = new Status(code, words);
+        await fixture.StartAttemptAsync($"refused-{code}", "progress", ranks: 1);
+
+        var failure = (await fixture.EndOfAsync($"refused-{code}")).Failure;
+
+        StringAssert.Contains(failure.Message, $"The results on \"testhost\" could not be stored: Upload of \"model.onnx\" is refused by the coordinator: {words}");
     }
 
     [TestMethod]

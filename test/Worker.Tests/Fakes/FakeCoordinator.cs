@@ -37,6 +37,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>What the stream is refused with; null: it is welcome.</summary>
     public Status? Refusal { get; set; }
 
+    /// <summary>What uploads are answered with; null: they are taken.</summary>
+    public Status? UploadRefusal { get; set; }
+
     public string SharedStore { get; set; } = "";
 
     public ConcurrentDictionary<string, byte[]> Datasets { get; } = new(StringComparer.Ordinal);
@@ -171,6 +174,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         public override async Task<UploadReply> Upload(IAsyncStreamReader<Chunk> requestStream, ServerCallContext context)
         {
+            if (owner.UploadRefusal is { } refusal)
+                throw new RpcException(refusal);
             var content = new MemoryStream();
             while (await requestStream.MoveNext(context.CancellationToken))
                 content.Write(requestStream.Current.Data.Span);
