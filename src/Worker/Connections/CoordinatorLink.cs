@@ -27,7 +27,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private volatile ClusterConnection _connection = Open(options, null);
     private volatile Session? _session;
     private bool _welcomed;
-    private bool _forgotCredential;
+    private string? _credentialRefusal;
     private WorkerIdentity? _joined;
 
     /// <summary>For calls beside the stream. Another one after every outage: take it anew for each try.</summary>
@@ -81,10 +81,11 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     // A token given beside a credential that is refused (of another coordinator, or revoked) is used instead of it, once.
     private bool ForgetCredential(Exception e)
     {
-        if (e is not RpcException { StatusCode: StatusCode.Unauthenticated } || options.Token is null || _forgotCredential || !File.Exists(identityPath))
+        if (e is not RpcException { Status: { StatusCode: StatusCode.Unauthenticated } status } || options.Token is null || _credentialRefusal is not null || !File.Exists(identityPath))
             return false;
         File.Delete(identityPath);
-        return _forgotCredential = true;
+        _credentialRefusal = status.Detail;
+        return true;
     }
 
     // A failure that another try cannot mend. After the welcome these codes speak of the session, not of the worker.
@@ -97,13 +98,16 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
             return null;
         return status.StatusCode switch
         {
-            StatusCode.Unauthenticated or StatusCode.PermissionDenied => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail.TrimEnd('.')}), expected a valid token or credential. {NewToken}", e),
+            StatusCode.Unauthenticated or StatusCode.PermissionDenied => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({Words(status)}), expected a valid token or credential. {NewToken}", e),
             StatusCode.FailedPrecondition => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker ({status.Detail}), expected protocol version {ProtocolVersion.Current} on both sides. Use the same version of mldist.", e),
             StatusCode.InvalidArgument => new AgentException($"Coordinator \"{options.Coordinator}\" refuses this worker: {status.Detail}", e),
             StatusCode.Unimplemented => new AgentException($"\"{options.Coordinator}\" does not know workers ({status.Detail}), expected the address of a coordinator.", e),
             _ => null,
         };
     }
+
+    // Why the credential was refused comes first: it is the reason that the token was tried at all.
+    private string Words(Status status) => string.Join("; ", new[] { _credentialRefusal, status.Detail }.OfType<string>().Select(w => w.TrimEnd('.')));
 
     private async Task ConnectAsync(CancellationToken cancellation)
     {

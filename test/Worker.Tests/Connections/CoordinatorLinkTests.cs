@@ -109,4 +109,18 @@ public sealed class CoordinatorLinkTests
         Assert.AreEqual("w1", (await fixture.Coordinator.HearAsync(m => m.Hello)).WorkerId);
         CollectionAssert.AreEqual(new[] { "t2" }, fixture.Coordinator.Joins);
     }
+
+    [TestMethod]
+    public async Task Join_CredentialAndTokenRefused_TellsBothReasons()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        Directory.CreateDirectory(fixture.WorkFolder);
+        await File.WriteAllTextAsync(Path.Combine(fixture.WorkFolder, "credential.json"), """{"WorkerId":"w0","Credential":"revoked"}""");
+        fixture.Coordinator.JoinRefusal = new Status(StatusCode.Unauthenticated, "The join token was used already");
+        fixture.StartAgent(slots: 1, token: "t3");
+
+        var exception = await Assert.ThrowsExactlyAsync<AgentException>(() => fixture.Agent.WaitAsync(Patience));
+
+        StringAssert.Contains(exception.Message, "refuses this worker (not this credential; The join token was used already), expected");
+    }
 }

@@ -37,6 +37,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>What the stream is refused with; null: it is welcome.</summary>
     public Status? Refusal { get; set; }
 
+    /// <summary>What joins are refused with; null: they are welcome.</summary>
+    public Status? JoinRefusal { get; set; }
+
     /// <summary>What uploads are answered with; null: they are taken.</summary>
     public Status? UploadRefusal { get; set; }
 
@@ -112,6 +115,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         public override Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
         {
             owner.Joins.Enqueue(request.Token);
+            if (owner.JoinRefusal is { } refusal)
+                throw new RpcException(refusal);
             return Task.FromResult(new JoinReply { WorkerId = "w1", Credential = owner.Credential });
         }
 
