@@ -38,7 +38,7 @@ public sealed class BitExactTests
             if (p.Fraction < 1 && kills.TryPeek(out var next) && p.Fraction >= next)
             {
                 kills.Dequeue();
-                FaultTests.Kill("rank");
+                FaultTests.Kill(cluster, "rank");
             }
         });
         Assert.AreEqual(undisturbed, Fit(ml, data, options));

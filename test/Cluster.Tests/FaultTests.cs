@@ -13,19 +13,24 @@ public sealed class FaultTests
     [TestMethod]
     public void Fit_WhenARankIsKilled_RecoversAndReturnsTheSameModel()
     {
-        var undisturbed = Train(onFirstEpoch: null, out _);
-        var disturbed = Train(onFirstEpoch: () => Kill("rank"), out var messages);
+        var (curve, told) = (new List<StepLoss>(), new List<StepLoss>());
+        var undisturbed = Train(onFirstEpoch: null, out _, curve);
+        var disturbed = Train(onFirstEpoch: cluster => Kill(cluster, "rank"), out var messages, told);
 
         Assert.IsTrue(messages.Any(m => m.Contains("SIGKILL", StringComparison.Ordinal)), string.Join('\n', messages));
         var differing = undisturbed.Zip(disturbed).Count(pair => pair.First != pair.Second);
         Assert.IsLessThanOrEqualTo(2, differing);
+        // Steps since the checkpoint were told twice; none is missing, and the repeated ones are the same.
+        CollectionAssert.AreEqual(curve.Select(l => l.Step).ToArray(), told.Select(l => l.Step).Distinct().Order().ToArray());
+        foreach (var loss in told)
+            Assert.AreEqual(curve[(int)loss.Step - 1].Loss, loss.Loss, 1e-4 * Math.Abs(loss.Loss), $"step {loss.Step}");
     }
 
     [TestMethod]
     public void Fit_WhenTheCoordinatorIsKilled_RecoversAndReturnsTheSameModel()
     {
         var undisturbed = Train(onFirstEpoch: null, out _);
-        var disturbed = Train(onFirstEpoch: () => Kill("coordinator"), out _);
+        var disturbed = Train(onFirstEpoch: cluster => Kill(cluster, "coordinator"), out _);
 
         var differing = undisturbed.Zip(disturbed).Count(pair => pair.First != pair.Second);
         Assert.IsLessThanOrEqualTo(2, differing);
@@ -60,7 +65,7 @@ public sealed class FaultTests
         ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(epochs: 1).Fit(data);
     }
 
-    private static uint[] Train(Action? onFirstEpoch, out List<string> messages)
+    private static uint[] Train(Action<TrainingCluster>? onFirstEpoch, out List<string> messages, List<StepLoss>? losses = null)
     {
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
         var ml = new MLContext(1);
@@ -77,39 +82,22 @@ public sealed class FaultTests
             Epochs = 60,
             Progress = new Listener(p =>
             {
+                losses?.AddRange(p.RecentLosses);
                 if (p.Epoch >= 2)
-                    Interlocked.Exchange(ref act, null)?.Invoke();
+                    Interlocked.Exchange(ref act, null)?.Invoke(cluster);
             }),
         }).Fit(split.TrainSet);
         return model.Transform(split.TestSet).GetColumn<uint>("PredictedLabel").ToArray();
     }
 
-    internal static void Kill(string role)
+    /// <summary>Kills a process of this cluster, which other tests' clusters have too.</summary>
+    internal static void Kill(TrainingCluster cluster, string role)
     {
         if (!OperatingSystem.IsLinux())
             Assert.Inconclusive("Looks at /proc, which only Linux has.");
-        var ours = Descendants(Environment.ProcessId).ToHashSet();
-        var (id, _) = ProcessTree.Naming($"mldist {role}").Concat(ProcessTree.Naming($"mldist.dll {role}")).First(p => ours.Contains(p.Id));
+        var (id, _) = ProcessTree.Naming(cluster.Local!.RunFolder)
+            .First(p => p.CommandLine.Contains($"mldist {role}", StringComparison.Ordinal) || p.CommandLine.Contains($"mldist.dll {role}", StringComparison.Ordinal));
         using var process = Process.GetProcessById(id);
         process.Kill();
-    }
-
-    private static IEnumerable<int> Descendants(int parent) => Directory.EnumerateDirectories("/proc")
-        .Select(f => int.TryParse(Path.GetFileName(f), out var id) ? id : 0)
-        .Where(id => id > 0 && ParentOf(id) == parent)
-        .SelectMany(id => Descendants(id).Prepend(id));
-
-    private static int ParentOf(int id)
-    {
-        try
-        {
-            // pid (comm) state ppid: the name may hold spaces, so count from its closing bracket.
-            var stat = File.ReadAllText($"/proc/{id}/stat");
-            return int.Parse(stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1]);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return 0;
-        }
     }
 }
