@@ -39,7 +39,7 @@ internal static class Scheduler
         if (open.Count == 0)
             return SchedulingDecision.Wait(job, $"waits behind {(ahead!.Tenant == job.Tenant ? $"job \"{ahead.Name}\"" : "another tenant's job")}, {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}");
         var most = open.MaxBy(p => p.Free.Count)!;
-        return SchedulingDecision.Wait(job, $"waits for {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"");
+        return SchedulingDecision.Wait(job, $"waits for {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}");
     }
 
     // A job that takes all it can get (max 0) is better off on an idle worker than on the rest of a busy one.
@@ -84,6 +84,7 @@ internal static class Scheduler
         public List<int> Free => free;
         public int Total => total;
         public IReadOnlyList<string> Faults => faults;
+        public int Held { get; } = worker.Slots.Count(s => s.Kind == kind && s.IsHeld);
         public PendingJob? ReservedFor { get; set; }
 
         public static IEnumerable<Pool> Of(WorkerCapacity worker) => worker.Slots.GroupBy(s => s.Kind)

@@ -23,7 +23,8 @@ internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<Work
 /// <param name="Kind">Which kind of device.</param>
 /// <param name="IsFree">Whether no attempt holds it.</param>
 /// <param name="Fault">Why no rank can run on it; empty: one can.</param>
-internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "");
+/// <param name="IsHeld">Whether the attempt that has it was given up, and its worker has not said yet that it ended.</param>
+internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "", bool IsHeld = false);
 
 /// <summary>What becomes of a job now, and why in one sentence. <paramref name="WorkerId"/> null: it waits, or it fails.</summary>
 internal sealed record SchedulingDecision(string JobId, string Reason, string? WorkerId, IReadOnlyList<int> Slots)

@@ -24,7 +24,8 @@ internal sealed class WorkerEntry
     public WorkerCapacity ToCapacity()
     {
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault))]);
+        var held = Attempts.Values.Where(a => a.GivenUpFor is not null || a.IsForeign).SelectMany(a => a.Slots).ToHashSet();
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault, held.Contains(d.Slot)))]);
     }
 
     public WorkerSnapshot ToSnapshot() => new()

@@ -71,7 +71,7 @@ public sealed class GivenUpAttemptTests
         using var watch = new JobWatch(coordinator, jobId);
 
         Assert.AreEqual(start.AttemptId, (await back.ExpectStopAsync()).AttemptId);
-        await watch.UntilAsync(JobState.Recovering, "0 are free on \"host-w1\"");
+        await watch.UntilAsync(JobState.Recovering, "0 are free on \"host-w1\", 2 held until the worker confirms that attempts which were given up have ended");
         await back.StoppedAsync(start.AttemptId);
         Assert.AreEqual(2, (await back.ExpectStartAsync()).Attempt);
     }
