@@ -23,6 +23,12 @@ public sealed class BitExactTests
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 3 });
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
+        List<string> messages = [];
+        ml.Log += (_, e) =>
+        {
+            if (e.Message.Contains("recovering: ", StringComparison.Ordinal) && e.Message.Contains("SIGKILL", StringComparison.Ordinal))
+                messages.Add(e.Message);
+        };
         var data = DataSets.Digits(ml);
         const int epochs = 40;
         var undisturbed = Fit(ml, data, Options(2, epochs));
@@ -43,6 +49,8 @@ public sealed class BitExactTests
         });
         Assert.AreEqual(undisturbed, Fit(ml, data, options));
         Assert.IsEmpty(kills);
+        // Two kills within one report make one recovery.
+        Assert.IsNotEmpty(messages);
     }
 
     private static DistributedMulticlassTrainer.Options Options(int ranks, int epochs) => new()
