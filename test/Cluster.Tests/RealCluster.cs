@@ -30,16 +30,29 @@ internal sealed class RealCluster : IAsyncDisposable
         var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         var coordinator = RunningProgram.Start("MLDistributed.Cli", folder, "mldist",
             "coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", "2", "--disconnect-grace", "2");
-        var cluster = new RealCluster(folder)
+        RealCluster? cluster = null;
+        try
         {
-            Coordinator = coordinator,
-            ApiKey = (await coordinator.Line("export MLDIST_API_KEY=", Limit)).Split('=')[^1],
-            Address = new Uri((await coordinator.Line("export MLDIST_COORDINATOR=", Limit)).Split('=')[^1]),
-        };
-        for (var i = 0; i < workers; i++)
-            cluster.StartWorker(i);
-        await cluster.UntilAsync(async () => (await cluster.Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Count(w => w.Status == "ready") == workers);
-        return cluster;
+            cluster = new RealCluster(folder)
+            {
+                Coordinator = coordinator,
+                ApiKey = (await coordinator.Line("export MLDIST_API_KEY=", Limit)).Split('=')[^1],
+                Address = new Uri((await coordinator.Line("export MLDIST_COORDINATOR=", Limit)).Split('=')[^1]),
+            };
+            for (var i = 0; i < workers; i++)
+                cluster.StartWorker(i);
+            await cluster.UntilAsync(async () => (await cluster.Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Count(w => w.Status == "ready") == workers);
+            return cluster;
+        }
+        catch
+        {
+            // A test that fails here must not leave processes either.
+            if (cluster is not null)
+                await cluster.DisposeAsync();
+            else
+                coordinator.Dispose();
+            throw;
+        }
     }
 
     public TrainingCluster Connect() => TrainingCluster.Connect(Address, ApiKey);
