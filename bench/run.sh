@@ -31,7 +31,7 @@ mkdir -p bench/results
 result=bench/results/$(date +%F).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
-  for part in allreduce train oversubscribed memory; do
+  for part in train allreduce memory oversubscribed; do
     [[ -z $only || $only == "$part" ]] || continue
     printf '\n## %s\n\n' "$part"
     artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"

@@ -25,6 +25,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         {
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
+            Denormals.Flush();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var source = environment.Module(Spec);
             MemoryNeeds.Of(Spec, source.Layout, start.WorldSize).Check(environment.MemoryBytes);

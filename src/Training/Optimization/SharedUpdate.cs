@@ -61,23 +61,24 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         var scale = weight > 0 ? 1 / weight : 0;
         if (_clipNorm > 0)
         {
-            ForEachBlock((float)scale, reduce: true, update: false, out var squares);
-            mine[(int)ScratchIndex.SquaredNorm] = squares;
+            mine[(int)ScratchIndex.SquaredNorm] = ReduceInPlace((float)scale);
             _collective.Barrier();
             var norm = Math.Sqrt(SumScratch(ScratchIndex.SquaredNorm, out nonFinite));
             if (nonFinite >= 0)
                 return new StepTotals(double.NaN, weight, nonFinite);
             Optimizer.Begin(learningRate, ++StepsTaken);
-            ForEachBlock((float)Math.Min(1, _clipNorm / (norm + 1e-6)), reduce: false, update: true, out _);
+            Update((float)Math.Min(1, _clipNorm / (norm + 1e-6)), _segment.Rank, 1);
         }
         else
         {
             Optimizer.Begin(learningRate, ++StepsTaken);
-            ForEachBlock((float)scale, reduce: true, update: true, out _);
+            Update((float)scale, 0, _segment.WorldSize);
         }
 
         _collective.Barrier();
-        Clear(_segment.Gradients(_segment.Rank), _segment.Length);
+        // The slice itself was cleared with the update, while it was in the cache.
+        Clear(_segment.Gradients(_segment.Rank), Slice.Start);
+        Clear(_segment.Gradients(_segment.Rank) + Slice.End, _segment.Length - Slice.End);
         return new StepTotals(loss, weight, -1);
     }
 
@@ -90,39 +91,55 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
             new Span<float>(values + start, (int)Math.Min(int.MaxValue, length - start)).Clear();
     }
 
-    private void ForEachBlock(float scale, bool reduce, bool update, out double squares)
+    // Sums the slice of all gradients into this rank's own, which nobody else reads there; returns the sum of squares.
+    private double ReduceInPlace(float scale)
     {
-        squares = 0;
-        foreach (var (part, decays) in _parts)
+        var squares = 0.0;
+        Span<float> total = stackalloc float[BlockLength];
+        for (var start = Slice.Start; start < Slice.End; start += BlockLength)
         {
-            for (var start = part.Start; start < part.End; start += BlockLength)
+            var sum = new Span<float>(_segment.Gradients(_segment.Rank) + start, (int)Math.Min(BlockLength, Slice.End - start));
+            Sum(start, 0, _segment.WorldSize, scale, total[..sum.Length]);
+            total[..sum.Length].CopyTo(sum);
+            squares += TensorPrimitives.SumOfSquares<float>(sum);
+        }
+
+        return squares;
+    }
+
+    // Updates the slice by the scaled sum of some ranks' gradients, and clears it in this rank's own.
+    private void Update(float scale, int firstRank, int rankCount)
+    {
+        Span<float> total = stackalloc float[BlockLength];
+        fixed (float* gradients = total)
+        {
+            foreach (var (part, decays) in _parts)
             {
-                var count = (int)Math.Min(BlockLength, part.End - start);
-                var sum = new Span<float>(_segment.Gradients(_segment.Rank) + start, count);
-                if (reduce)
-                    Reduce(start, sum);
-                if (scale != 1)
-                    TensorPrimitives.Multiply(sum, scale, sum);
-                if (update)
-                    Optimizer.Update(_segment.Parameters + start, _segment.Gradients(_segment.Rank) + start, start - Slice.Start, count, decays);
-                else
-                    squares += TensorPrimitives.SumOfSquares<float>(sum);
+                for (var start = part.Start; start < part.End; start += BlockLength)
+                {
+                    var count = (int)Math.Min(BlockLength, part.End - start);
+                    Sum(start, firstRank, rankCount, scale, total[..count]);
+                    Clear(_segment.Gradients(_segment.Rank) + start, count);
+                    Optimizer.Update(_segment.Parameters + start, gradients, start - Slice.Start, count, decays);
+                }
             }
         }
     }
 
-    // Into this rank's own gradients, which nobody else reads in this slice. Rank order, not own first: the same sums for any slicing.
-    private void Reduce(long start, Span<float> sum)
+    // In rank order, not own first: the same sums for any slicing.
+    private void Sum(long start, int firstRank, int rankCount, float scale, Span<float> total)
     {
-        if (_segment.WorldSize == 1)
+        var length = total.Length;
+        if (rankCount == 1)
+        {
+            TensorPrimitives.Multiply(Of(firstRank), scale, total);
             return;
-        Span<float> total = stackalloc float[BlockLength];
-        var length = sum.Length;
-        total = total[..length];
-        TensorPrimitives.Add(Of(0), Of(1), total);
-        for (var rank = 2; rank < _segment.WorldSize; rank++)
-            TensorPrimitives.Add(total, Of(rank), total);
-        total.CopyTo(sum);
+        }
+
+        // Fused, as most jobs of a desk have two ranks: (a + b) * scale.
+        TensorPrimitives.AddMultiply(Of(firstRank), Of(firstRank + 1), rankCount == 2 ? scale : 1, total);
+        for (var rank = firstRank + 2; rank < firstRank + rankCount; rank++)
+            TensorPrimitives.AddMultiply(total, Of(rank), rank == firstRank + rankCount - 1 ? scale : 1, total);
 
         ReadOnlySpan<float> Of(int rank) => new(_segment.Gradients(rank) + start, length);
     }
