@@ -28,7 +28,8 @@ internal sealed class DeviceTensors : IDisposable
 
     public Tensor Gradients { get; }
 
-    private bool IsMirrored { get; }
+    /// <summary>Whether these are copies on a device, and not the shared memory itself.</summary>
+    public bool IsMirrored { get; }
 
     /// <exception cref="TrainingException">The device is not there.</exception>
     public static unsafe DeviceTensors Create(RankStart start, SharedSegment segment, long length)
@@ -51,7 +52,7 @@ internal sealed class DeviceTensors : IDisposable
             TorchMemory.Wrap(segment.Gradients(segment.Rank), length).DetachFromDisposeScope(), device);
     }
 
-    /// <summary>After backward: gradients to where the ranks meet.</summary>
+    /// <summary>After backward of a step's last part: gradients to where the ranks meet.</summary>
     public void PushGradients()
     {
         if (!IsMirrored)

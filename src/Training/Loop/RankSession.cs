@@ -36,7 +36,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
             var segment = SharedSegment.Join(Segment(source.Layout.ParameterLength), stop);
             using var memory = new SharedMemoryCollective(segment);
-            var collective = environment.Transport?.Invoke(start) ?? memory;
+            using var transport = environment.Transport?.Invoke(start);
+            var collective = transport ?? memory;
             using (stop.Register(collective.Abort))
                 return Train(source, collective, segment, training, validation, stop);
         }

@@ -35,7 +35,8 @@ internal sealed unsafe class RankState : IDisposable
         Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
             : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec)
             : new BitExactUpdate(shared, Layout, spec);
-        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Strategy.GradientsReady);
+        // Gradients of a device are where the ranks meet after the last backward only.
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
         _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
         _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, maxRows, Tensors.Parameters.device)) : null;
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);

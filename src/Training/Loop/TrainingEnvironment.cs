@@ -31,7 +31,7 @@ internal sealed record TrainingEnvironment
     /// <summary>Whether the next batch is gathered beside the step; null: where there is a GPU, or a core for it.</summary>
     public bool? Prefetch { get; init; }
 
-    /// <summary>What joins ranks that share no memory; null: they share this host's.</summary>
+    /// <summary>Makes what joins ranks that share no memory, disposed with the attempt; null: they share this host's.</summary>
     public Func<RankStart, ICollective>? Transport { get; init; }
 
     /// <summary>What a job trains.</summary>

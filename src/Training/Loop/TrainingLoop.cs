@@ -62,10 +62,10 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
             var outputs = state.Model.Forward(batch, position.Step);
             var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
             state.Model.Backward(loss, batch.GlobalRows);
-            state.Tensors.PushGradients();
             state.Strategy.Add(part, new StepPart(Number(loss), batch.WeightSum));
         }
 
+        state.Tensors.PushGradients();
         var totals = state.Strategy.Step(rate);
         state.Tensors.PullParameters();
         return totals;

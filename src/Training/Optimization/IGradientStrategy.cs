@@ -30,7 +30,7 @@ internal interface IGradientStrategy : IDisposable
     /// <summary>Hears during backward that the flat gradients from a place to the end are final; null: does not ask.</summary>
     Action<long>? GradientsReady { get; }
 
-    /// <summary>Takes what backward of a part has left in flat memory. Each part of this rank once a step, in order.</summary>
+    /// <summary>Takes what backward of a part has left in flat memory (a GPU's gradients come there before <see cref="Step"/>). Each part of this rank once a step, in order.</summary>
     void Add(int part, StepPart sums);
 
     /// <summary>Joins what all ranks have added, updates the parameters of all ranks, and zeroes the gradients.</summary>
