@@ -77,11 +77,11 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     public StepTotals Step(double learningRate)
     {
         _collective.Barrier();
-        var (loss, weight, nonFinite) = Totals();
-        if (nonFinite >= 0)
-            return new StepTotals(loss, weight, nonFinite);
+        var totals = Totals();
+        if (totals.FirstNonFiniteRank >= 0)
+            return totals;
 
-        var scale = weight > 0 ? (float)(1 / weight) : 0;
+        var scale = (float)totals.GradientScale;
         if (_clipNorm > 0)
         {
             for (var start = Slice.Start; start < Slice.End; start += BlockLength)
@@ -92,10 +92,10 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
             }
 
             _collective.Barrier();
-            var norm = Norm(out nonFinite);
+            var norm = Norm(out var nonFinite);
             if (nonFinite >= 0)
-                return new StepTotals(double.NaN, weight, nonFinite);
-            var clip = (float)Math.Min(1, _clipNorm / (norm + 1e-6));
+                return totals with { Loss = double.NaN, FirstNonFiniteRank = nonFinite };
+            var clip = (float)GradientClip.Scale(_clipNorm, norm);
             Optimizer.Begin(learningRate, ++StepsTaken);
             for (var start = Slice.Start; start < Slice.End; start += BlockLength)
             {
@@ -118,7 +118,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
                 *NormAt(_segment.Rank, start) = 0;
         }
 
-        return new StepTotals(loss, weight, -1);
+        return totals;
     }
 
     public void Dispose() { }
@@ -140,22 +140,18 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     private double* NormAt(int rank, long start) => (double*)(_segment.Gradients(rank, Work) + start);
 
     // Every part's loss and weight, in the order of parts.
-    private (double Loss, double Weight, int NonFiniteRank) Totals()
+    private StepTotals Totals()
     {
-        var (loss, weight, nonFinite) = (0.0, 0.0, -1);
+        var sum = new StepSum();
         for (var rank = 0; rank < _segment.WorldSize; rank++)
         {
             var scratch = _segment.Scratch(rank);
             var count = BatchSplit.OfParts(_parts, rank, _segment.WorldSize).Count;
             for (var i = 0; i < count; i++)
-            {
-                if (nonFinite < 0 && !(double.IsFinite(scratch[2 * i]) && double.IsFinite(scratch[2 * i + 1])))
-                    nonFinite = rank;
-                (loss, weight) = (loss + scratch[2 * i], weight + scratch[2 * i + 1]);
-            }
+                sum.Add(rank, scratch[2 * i], scratch[2 * i + 1]);
         }
 
-        return (weight > 0 ? loss / weight : loss, weight, nonFinite);
+        return sum.Totals;
     }
 
     // Every block's squares, in the order of blocks.

@@ -188,7 +188,6 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
                 at += bytes;
             }
         }
-
     }
 
     private long Get(int rank, Word word) => Volatile.Read(ref state.Segment.Signal(rank, (int)word));

@@ -7,7 +7,35 @@ internal readonly record struct StepPart(double LossSum, double WeightSum);
 /// <param name="Loss">The mean over the global batch.</param>
 /// <param name="WeightSum">Of the global batch.</param>
 /// <param name="FirstNonFiniteRank">The first rank whose part was NaN or infinite; -1: none. Then nothing was updated.</param>
-internal readonly record struct StepTotals(double Loss, double WeightSum, int FirstNonFiniteRank);
+internal readonly record struct StepTotals(double Loss, double WeightSum, int FirstNonFiniteRank)
+{
+    /// <summary>What makes the sum of gradients their mean.</summary>
+    public double GradientScale => WeightSum > 0 ? 1 / WeightSum : 0;
+}
+
+/// <summary>Adds up the parts of a step, in the order in which they come.</summary>
+internal struct StepSum()
+{
+    private double _loss;
+    private double _weight;
+    private int _firstNonFiniteRank = -1;
+
+    public readonly StepTotals Totals => new(_weight > 0 ? _loss / _weight : _loss, _weight, _firstNonFiniteRank);
+
+    public void Add(int rank, double lossSum, double weightSum)
+    {
+        if (_firstNonFiniteRank < 0 && !(double.IsFinite(lossSum) && double.IsFinite(weightSum)))
+            _firstNonFiniteRank = rank;
+        _loss += lossSum;
+        _weight += weightSum;
+    }
+}
+
+/// <summary>Clipping by the gradient's global norm, as torch.nn.utils.clip_grad_norm_.</summary>
+internal static class GradientClip
+{
+    public static double Scale(double maxNorm, double norm) => Math.Min(1, maxNorm / (norm + 1e-6));
+}
 
 /// <summary>
 /// How ranks join their gradients and update the parameters. Over shared memory one pass does both; over a network an

@@ -76,7 +76,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
             ExceptionDispatchInfo.Throw(failure);
         (_sent, _partsAdded) = (0, 0);
         var totals = Totals();
-        if (totals.FirstNonFiniteRank < 0 && !Update(totals.WeightSum > 0 ? 1 / totals.WeightSum : 0, learningRate))
+        if (totals.FirstNonFiniteRank < 0 && !Update(totals.GradientScale, learningRate))
             totals = totals with { Loss = double.NaN, FirstNonFiniteRank = 0 };
         SharedUpdate.Clear(Gradients, Slice.Count);
         return totals;
@@ -154,7 +154,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
             var norm = Math.Sqrt(squares) * scale;
             if (!double.IsFinite(norm))
                 return false;
-            scale *= Math.Min(1, _clipNorm / (norm + 1e-6));
+            scale *= GradientClip.Scale(_clipNorm, norm);
         }
 
         Optimizer.Begin(learningRate, ++StepsTaken);
@@ -173,14 +173,9 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
 
     private StepTotals Totals()
     {
-        var (loss, weight, nonFinite) = (0.0, 0.0, -1);
+        var sum = new StepSum();
         for (var rank = 0; rank < _transport.WorldSize; rank++)
-        {
-            if (!double.IsFinite(_totals[2 * rank]) && nonFinite < 0)
-                nonFinite = rank;
-            (loss, weight) = (loss + _totals[2 * rank], weight + _totals[2 * rank + 1]);
-        }
-
-        return new StepTotals(weight > 0 ? loss / weight : loss, weight, nonFinite);
+            sum.Add(rank, _totals[2 * rank], _totals[2 * rank + 1]);
+        return sum.Totals;
     }
 }

@@ -53,33 +53,32 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         (mine[(int)ScratchIndex.LossSum], mine[(int)ScratchIndex.WeightSum]) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;
         _collective.Barrier();
-        var weight = SumScratch(ScratchIndex.WeightSum, out _);
-        var loss = weight > 0 ? SumScratch(ScratchIndex.LossSum, out var nonFinite) / weight : SumScratch(ScratchIndex.LossSum, out nonFinite);
-        if (nonFinite >= 0)
-            return new StepTotals(loss, weight, nonFinite);
+        var totals = Totals();
+        if (totals.FirstNonFiniteRank >= 0)
+            return totals;
 
-        var scale = weight > 0 ? 1 / weight : 0;
+        var scale = (float)totals.GradientScale;
         if (_clipNorm > 0)
         {
-            mine[(int)ScratchIndex.SquaredNorm] = ReduceInPlace((float)scale);
+            mine[(int)ScratchIndex.SquaredNorm] = ReduceInPlace(scale);
             _collective.Barrier();
-            var norm = Math.Sqrt(SumScratch(ScratchIndex.SquaredNorm, out nonFinite));
+            var norm = Norm(out var nonFinite);
             if (nonFinite >= 0)
-                return new StepTotals(double.NaN, weight, nonFinite);
+                return totals with { Loss = double.NaN, FirstNonFiniteRank = nonFinite };
             Optimizer.Begin(learningRate, ++StepsTaken);
-            Update((float)Math.Min(1, _clipNorm / (norm + 1e-6)), _segment.Rank, 1);
+            Update((float)GradientClip.Scale(_clipNorm, norm), _segment.Rank, 1);
         }
         else
         {
             Optimizer.Begin(learningRate, ++StepsTaken);
-            Update((float)scale, 0, _segment.WorldSize);
+            Update(scale, 0, _segment.WorldSize);
         }
 
         _collective.Barrier();
         // The slice itself was cleared with the update, while it was in the cache.
         Clear(_segment.Gradients(_segment.Rank), Slice.Start);
         Clear(_segment.Gradients(_segment.Rank) + Slice.End, _segment.Length - Slice.End);
-        return new StepTotals(loss, weight, -1);
+        return totals;
     }
 
     public void Dispose() { }
@@ -144,19 +143,26 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         ReadOnlySpan<float> Of(int rank) => new(_segment.Gradients(rank) + start, length);
     }
 
-    private double SumScratch(ScratchIndex index, out int firstNonFinite)
+    private StepTotals Totals()
     {
-        var sum = 0.0;
-        firstNonFinite = -1;
+        var sum = new StepSum();
+        for (var rank = 0; rank < _segment.WorldSize; rank++)
+            sum.Add(rank, _segment.Scratch(rank)[(int)ScratchIndex.LossSum], _segment.Scratch(rank)[(int)ScratchIndex.WeightSum]);
+        return sum.Totals;
+    }
+
+    private double Norm(out int firstNonFiniteRank)
+    {
+        var squares = 0.0;
+        firstNonFiniteRank = -1;
         for (var rank = 0; rank < _segment.WorldSize; rank++)
         {
-            var value = _segment.Scratch(rank)[(int)index];
-            if (!double.IsFinite(value) && firstNonFinite < 0)
-                firstNonFinite = rank;
-            sum += value;
+            squares += _segment.Scratch(rank)[(int)ScratchIndex.SquaredNorm];
+            if (firstNonFiniteRank < 0 && !double.IsFinite(squares))
+                firstNonFiniteRank = rank;
         }
 
-        return sum;
+        return Math.Sqrt(squares);
     }
 
     private Shard Overlap(long start, long length)
