@@ -28,6 +28,8 @@ internal static unsafe class AllReduceRank
             collective.Broadcast(stop, 0);
             if (stop[0] != 0)
                 break;
+            // As gradients are: freshly written by their rank, in its cache where they fit.
+            new Span<float>(values, length).Clear();
             collective.Barrier();
             var started = Stopwatch.GetTimestamp();
             collective.AllReduce(new Span<float>(values, length));

@@ -7,6 +7,7 @@ return args switch
     ["train", .. var rest] => TrainBench.Run(rest),
     ["allreduce", .. var rest] => AllReduceBench.Run(rest),
     ["oversubscribed", .. var rest] => OversubscribedBench.Run(rest),
+    ["profile", .. var rest] => ProfileBench.Run(rest),
     ["memory", ..] => MemoryBench.Run(),
     ["train-rank", .. var rest] => TrainRank.Run(rest),
     ["allreduce-rank", .. var rest] => AllReduceRank.Run(rest),
@@ -20,6 +21,7 @@ static int Usage()
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores
+          profile [ROUNDS] [MODEL..]     where the time of a step goes
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);
     return 2;

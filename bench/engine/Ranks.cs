@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using MLDistributed.Worker.Ranks;
 
 namespace MLDistributed.Engine.Bench;
 
@@ -7,10 +8,14 @@ internal static class Ranks
 {
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);
 
-    /// <summary>Starts this program once a rank; they begin together, when all have said that they are ready.</summary>
-    public static string[] Run(int count, Func<int, string[]> arguments)
+    // Two peers on two cores.
+    private static readonly Dictionary<string, string> s_oneThread = new() { ["OMP_NUM_THREADS"] = "1", ["OPENBLAS_NUM_THREADS"] = "1", ["MKL_NUM_THREADS"] = "1" };
+
+    /// <summary>Starts this program once a rank, in a worker's environment; they begin together, when all have said that they are ready.</summary>
+    public static string[] Run(int count, Func<int, string[]> arguments, int threads = 1)
     {
-        var started = Enumerable.Range(0, count).Select(rank => Start(Environment.ProcessPath!, arguments(rank))).ToArray();
+        var environment = RankEnvironment.Create(Math.Min(count * threads, Environment.ProcessorCount), count);
+        var started = Enumerable.Range(0, count).Select(rank => Start(Environment.ProcessPath!, arguments(rank), environment)).ToArray();
         return Finish(started, process =>
         {
             var line = process.StandardOutput.ReadLine();
@@ -20,7 +25,7 @@ internal static class Ranks
     }
 
     /// <summary>Runs another program, and gives the lines it printed.</summary>
-    public static string[] Run(string program, params string[] arguments) => Finish([Start(program, arguments)], _ => { })[0].Split('\n');
+    public static string[] Run(string program, params string[] arguments) => Finish([Start(program, arguments, s_oneThread)], _ => { })[0].Split('\n');
 
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)
     {
@@ -49,12 +54,11 @@ internal static class Ranks
         }
     }
 
-    private static Process Start(string program, string[] arguments)
+    private static Process Start(string program, string[] arguments, IReadOnlyDictionary<string, string> environment)
     {
         var start = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true };
-        // One thread a rank, ours and the peers': two ranks on two cores.
-        foreach (var name in (string[])["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
-            start.Environment[name] = "1";
+        foreach (var (name, value) in environment)
+            start.Environment[name] = value;
         return Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start.");
     }
 }

@@ -56,11 +56,11 @@ internal static class TrainBench
         Start(model, data, count, mode).Sum(line => double.Parse(line.Split(' ')[0]));
 
     /// <summary>What each rank printed: samples/s (of all, from rank 0; 0 from the others) and bytes of memory.</summary>
-    public static string[] Start(Model model, string data, int count, RunMode mode)
+    public static string[] Start(Model model, string data, int count, RunMode mode, string what = "")
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
         return Ranks.Run(count, rank => mode == RunMode.Unconnected
-            ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}"]
-            : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}"]);
+            ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}", what]
+            : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1);
     }
 }

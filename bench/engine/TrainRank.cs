@@ -32,7 +32,7 @@ internal static class TrainRank
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.8);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>. Prints samples/s of all ranks (rank 0, the others 0) and this rank's memory in bytes.</summary>
+    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>, and "profile" or nothing. Prints samples/s of all ranks (rank 0, the others 0), this rank's memory in bytes, and median and mean microseconds of each <see cref="StepPhase"/>.</summary>
     public static int Run(string[] args)
     {
         var model = Model.All.Single(m => m.Name == args[0]);
@@ -45,24 +45,34 @@ internal static class TrainRank
         using var memory = new MemorySampler();
         Console.WriteLine("ready");
         Console.In.ReadToEnd();
+        var start = new RankStart
+        {
+            AttemptId = args[3],
+            Spec = Spec(model, rows, mode),
+            Rank = rank,
+            WorldSize = worldSize,
+            Device = DeviceKind.Cpu,
+            SegmentPath = args[3],
+            DatasetPath = args[4],
+            OutputFolder = Path.GetTempPath(),
+        };
+        // Two single ranks beside each other have no core to spare, though each thinks so.
+        var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, Profile = args is [.., "profile"] ? new StepProfile() : null };
+        if (model.Module is { } module)
+            environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
+        // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.
+        var training = Task.Factory.StartNew(() => Train(start, meter, environment, done.Token), TaskCreationOptions.LongRunning);
+        training.GetAwaiter().GetResult();
+        var profile = Enum.GetValues<StepPhase>().Select(phase => environment.Profile?.Of(phase) ?? default).Select(time => $" {time.Median} {time.Mean}");
+        Console.WriteLine($"{meter.SamplesPerSecond} {memory.MedianBytes}{string.Concat(profile)}");
+        return 0;
+    }
+
+    private static void Train(RankStart start, Meter meter, TrainingEnvironment environment, CancellationToken done)
+    {
         try
         {
-            var start = new RankStart
-            {
-                AttemptId = args[3],
-                Spec = Spec(model, rows, mode),
-                Rank = rank,
-                WorldSize = worldSize,
-                Device = DeviceKind.Cpu,
-                SegmentPath = args[3],
-                DatasetPath = args[4],
-                OutputFolder = Path.GetTempPath(),
-            };
-            // Two single ranks beside each other have no core to spare, though each thinks so.
-            var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, ThreadCount = mode == RunMode.TwoThreads ? 2 : 1 };
-            if (model.Module is { } module)
-                environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
-            new RankSession(start, meter, environment).Run(done.Token);
+            new RankSession(start, meter, environment).Run(done);
         }
         catch (OperationCanceledException)
         {
@@ -72,9 +82,6 @@ internal static class TrainRank
         {
             // Rank 0 has.
         }
-
-        Console.WriteLine($"{meter.SamplesPerSecond} {memory.MedianBytes}");
-        return 0;
     }
 
     /// <summary>Random rows, as ddp.py makes them.</summary>

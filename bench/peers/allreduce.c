@@ -1,6 +1,7 @@
 /* All-reduce of two processes in plain C: microseconds, mean and median, and those of a memcpy.
  *     cc -O3 -march=native -o allreduce allreduce.c && ./allreduce BYTES SECONDS
- * The values of both lie in memory that both map; each sums its half and writes it back to both. Spinning barrier. */
+ * The values of both lie in memory that both map; each sums its half and writes it back to both. Spinning barrier.
+ * Every contender writes its values anew before each operation: as gradients, they are in the cache of whoever made them. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
 #include <stdio.h>
@@ -79,6 +80,8 @@ int main(int argc, char **argv) {
         if (rank == 0 && (now() > end || n == MOST)) atomic_store(&barrier->stop, 1);
         wait_all(barrier);
         if (atomic_load(&barrier->stop)) break;
+        memset(values[rank], 0, count * sizeof(float)); /* freshly written by their rank, as gradients are */
+        wait_all(barrier);
         double t = now();
         wait_all(barrier);
         for (size_t start = from; start < to; start += BLOCK) {

@@ -26,6 +26,7 @@ def run(rank, count, seconds, rendezvous, results):
         dist.broadcast(stop, 0)
         if stop.item():
             break
+        values.zero_()
         dist.barrier()
         started = time.perf_counter()
         dist.all_reduce(values)

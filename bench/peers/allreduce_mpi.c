@@ -26,6 +26,7 @@ int main(int argc, char **argv) {
         if (rank == 0) stop = MPI_Wtime() > end || n == MOST;
         MPI_Bcast(&stop, 1, MPI_INT, 0, MPI_COMM_WORLD);
         if (stop) break;
+        memset(values, 0, count * sizeof(float));
         MPI_Barrier(MPI_COMM_WORLD);
         double t = MPI_Wtime();
         MPI_Allreduce(MPI_IN_PLACE, values, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);

@@ -35,7 +35,12 @@ public sealed unsafe class SharedBarrier
     /// <summary>Returns when all ranks have come.</summary>
     /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
     /// <exception cref="CollectiveTimeoutException">A rank did not come within <paramref name="timeout"/>; all waits fail from now on.</exception>
-    public void Wait(TimeSpan timeout)
+    public void Wait(TimeSpan timeout) => Await(Arrive(), timeout);
+
+    /// <summary>The first half of <see cref="Wait"/>: says that this rank has come. What it does until <see cref="Await"/> may not need the others.</summary>
+    /// <returns>What to wait for, before this rank arrives again.</returns>
+    /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
+    public int Arrive()
     {
         ThrowIfAborted();
         var phase = Volatile.Read(ref _header->Phase);
@@ -46,11 +51,20 @@ public sealed unsafe class SharedBarrier
             Interlocked.Increment(ref _header->Phase);
             if (Volatile.Read(ref _header->Sleepers) != 0)
                 Futex.WakeAll(&_header->Phase);
-            return;
         }
 
-        if (!Spin(phase))
-            Sleep(phase, timeout);
+        return phase;
+    }
+
+    /// <summary>The second half of <see cref="Wait"/>: returns when all ranks have arrived.</summary>
+    /// <param name="arrival">What <see cref="Arrive"/> returned.</param>
+    /// <param name="timeout">Counted from now.</param>
+    /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
+    /// <exception cref="CollectiveTimeoutException">A rank did not come within <paramref name="timeout"/>; all waits fail from now on.</exception>
+    public void Await(int arrival, TimeSpan timeout)
+    {
+        if (!Spin(arrival))
+            Sleep(arrival, timeout);
     }
 
     /// <summary>Makes every wait of every rank fail from now on.</summary>

@@ -69,13 +69,20 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     /// <inheritdoc/>
     public void Barrier(TimeSpan timeout) => _segment.Barrier.Wait(timeout);
 
+    /// <summary>The first half of <see cref="Barrier()"/>, for what a rank can do without the others meanwhile.</summary>
+    /// <returns>What to give to <see cref="Await"/>, before any other operation.</returns>
+    public int Arrive() => _segment.Barrier.Arrive();
+
+    /// <summary>The second half of <see cref="Barrier()"/>.</summary>
+    public void Await(int arrival) => _segment.Barrier.Await(arrival, _segment.Options.Timeout);
+
     /// <inheritdoc/>
     public void Abort() => _segment.Abort();
 
     /// <inheritdoc/>
     public void Dispose() => _segment.Dispose();
 
-    // In pieces: a rank copies one in, sums its part of it over all ranks, and copies the whole out.
+    // In pieces: a rank copies in what others sum, sums its own part over all ranks, and copies out what others have summed.
     private void AllReduceOf<T>(Span<T> values) where T : unmanaged, INumber<T>
     {
         Announce<T>(Operation.AllReduce, values.Length);
@@ -85,15 +92,23 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         do
         {
             var piece = values.Slice(start, Math.Min(pieceLength, values.Length - start));
-            piece.CopyTo(Staging<T>(Rank));
-            Meet();
             var mine = Shard.Of(piece.Length, Rank, WorldSize);
-            Sum((int)mine.Start, result.Slice((int)mine.Start, (int)mine.Count));
+            var (from, to) = ((int)mine.Start, (int)mine.End);
+            CopyAllBut(from, to, piece, Staging<T>(Rank));
+            Meet();
+            Sum(from, piece[from..to], result[from..to]);
+            result[from..to].CopyTo(piece[from..]);
             Barrier();
-            result[..piece.Length].CopyTo(piece);
+            CopyAllBut(from, to, result[..piece.Length], piece);
             start += piece.Length;
         }
         while (start < values.Length);
+    }
+
+    private static void CopyAllBut<T>(int from, int to, ReadOnlySpan<T> source, Span<T> target)
+    {
+        source[..from].CopyTo(target);
+        source[to..].CopyTo(target[to..]);
     }
 
     // As above, but values are halved for the copies.
@@ -137,20 +152,27 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         Announce<float>(Operation.AllReduce, length, place);
         Meet();
         var mine = Shard.Of(length, Rank, WorldSize);
+        if (WorldSize == 2)
+            PairSum.IntoBoth(_segment.Gradients(0) + place + mine.Start, _segment.Gradients(1) + place + mine.Start, mine.Count);
+        else
+            SumIntoAll(place + mine.Start, mine.Count);
+        Barrier();
+    }
+
+    private void SumIntoAll(long first, long length)
+    {
         Span<float> sum = stackalloc float[BlockLength];
-        for (var start = mine.Start; start < mine.End; start += BlockLength)
+        for (var start = first; start < first + length; start += BlockLength)
         {
-            var block = sum[..(int)Math.Min(BlockLength, mine.End - start)];
-            TensorPrimitives.Add(Of(0, block.Length), Of(Math.Min(1, WorldSize - 1), block.Length), block);
+            var block = sum[..(int)Math.Min(BlockLength, first + length - start)];
+            TensorPrimitives.Add(Of(0, block.Length), Of(1, block.Length), block);
             for (var rank = 2; rank < WorldSize; rank++)
                 TensorPrimitives.Add(block, Of(rank, block.Length), block);
             for (var rank = 0; rank < WorldSize; rank++)
                 block.CopyTo(Of(rank, block.Length));
 
-            Span<float> Of(int rank, int count) => new(_segment.Gradients(rank) + place + start, count);
+            Span<float> Of(int rank, int count) => new(_segment.Gradients(rank) + start, count);
         }
-
-        Barrier();
     }
 
     // Where values lie in this rank's gradients, or -1.
@@ -177,7 +199,7 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             var from = Math.Max(mine.Start, start);
             var to = Math.Min(mine.End, start + length);
             if (from < to)
-                Sum((int)(from - start), shard.Slice((int)(from - mine.Start), (int)(to - from)));
+                Sum((int)(from - start), values.Slice((int)from, (int)(to - from)), shard.Slice((int)(from - mine.Start), (int)(to - from)));
             Barrier();
             start += length;
         }
@@ -233,19 +255,20 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         while (start < values.Length);
     }
 
-    private void Sum<T>(int start, Span<T> into) where T : unmanaged, INumber<T>
+    // In rank order: the same bits whoever sums.
+    private void Sum<T>(int start, ReadOnlySpan<T> own, Span<T> into) where T : unmanaged, INumber<T>
     {
         if (WorldSize == 1)
         {
-            Of(0, into.Length).CopyTo(into);
+            own.CopyTo(into);
             return;
         }
 
-        TensorPrimitives.Add(Of(0, into.Length), Of(1, into.Length), into);
+        TensorPrimitives.Add(Of(0, own), Of(1, own), into);
         for (var rank = 2; rank < WorldSize; rank++)
-            TensorPrimitives.Add(into, Of(rank, into.Length), into);
+            TensorPrimitives.Add(into, Of(rank, own), into);
 
-        ReadOnlySpan<T> Of(int rank, int count) => Staging<T>(rank).Slice(start, count);
+        ReadOnlySpan<T> Of(int rank, ReadOnlySpan<T> own) => rank == Rank ? own : Staging<T>(rank).Slice(start, own.Length);
     }
 
     private Span<T> Staging<T>(int rank) where T : unmanaged => MemoryMarshal.Cast<byte, T>(_segment.Staging(rank));

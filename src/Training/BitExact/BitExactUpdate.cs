@@ -121,6 +121,9 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         return totals;
     }
 
+    // The step itself waits: norms have to be cleared behind its last barrier.
+    public void AwaitParameters() { }
+
     public void Dispose() { }
 
     public Shard SliceOf(int rank)

@@ -57,7 +57,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // Before the module's own memory is replaced by what all ranks share.
             if (segment.Rank == 0)
                 source.Initialize(segment.Parameters);
-            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? Prefetches(training));
+            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? Prefetches(training), environment.Profile);
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();

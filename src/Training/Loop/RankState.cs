@@ -19,7 +19,7 @@ internal sealed unsafe class RankState : IDisposable
     private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, bool prefetch)
+    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, bool prefetch, StepProfile? profile)
     {
         (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
         var spec = start.Spec;
@@ -33,7 +33,7 @@ internal sealed unsafe class RankState : IDisposable
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(spec.GlobalBatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
         Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
-            : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec)
+            : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec, profile)
             : new BitExactUpdate(shared, Layout, spec);
         // Gradients of a device are where the ranks meet after the last backward only.
         Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);

@@ -31,6 +31,9 @@ internal sealed record TrainingEnvironment
     /// <summary>Whether the next batch is gathered beside the step; null: where there is a GPU, or a core for it.</summary>
     public bool? Prefetch { get; init; }
 
+    /// <summary>Is told where the time of steps goes.</summary>
+    public StepProfile? Profile { get; init; }
+
     /// <summary>Makes what joins ranks that share no memory, disposed with the attempt; null: they share this host's.</summary>
     public Func<RankStart, ICollective>? Transport { get; init; }
 

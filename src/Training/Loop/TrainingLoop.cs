@@ -13,6 +13,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
 {
     private readonly JobSpec _spec = state.Spec;
     private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
+    private bool _isPublishing;
 
     public void Run()
     {
@@ -40,8 +41,10 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 checkpoints.Follow(point, position);
                 _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
                 pause.BetweenSteps();
+                environment.Profile?.Lap(StepPhase.Rest);
             }
 
+            AwaitParameters();
             var validationLoss = state.ValidationCount > 0 ? Validate() : (double?)null;
             position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
             EndEpoch(validationLoss, checkpoints);
@@ -59,6 +62,8 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         {
             using var scope = NewDisposeScope();
             var batch = state.LoadTraining(rowAt, step, part);
+            environment.Profile?.Lap(StepPhase.Feed);
+            AwaitParameters();
             var outputs = state.Model.Forward(batch, position.Step);
             var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
             state.Model.Backward(loss, batch.GlobalRows);
@@ -66,9 +71,19 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         }
 
         state.Tensors.PushGradients();
-        var totals = state.Strategy.Step(rate);
+        environment.Profile?.Lap(StepPhase.Compute);
+        _isPublishing = true;
+        return state.Strategy.Step(rate);
+    }
+
+    // As late as can be: progress is told and the next batch gathered while others still update.
+    private void AwaitParameters()
+    {
+        if (!_isPublishing)
+            return;
+        state.Strategy.AwaitParameters();
         state.Tensors.PullParameters();
-        return totals;
+        _isPublishing = false;
     }
 
     private Func<long, long> RowsOf(int epoch) => environment.RowTaken is not { } taken

@@ -61,6 +61,9 @@ internal interface IGradientStrategy : IDisposable
     /// <summary>Takes what backward of a part has left in flat memory (a GPU's gradients come there before <see cref="Step"/>). Each part of this rank once a step, in order.</summary>
     void Add(int part, StepPart sums);
 
-    /// <summary>Joins what all ranks have added, updates the parameters of all ranks, and zeroes the gradients.</summary>
+    /// <summary>Joins what all ranks have added, and updates the parameters. Others may still be at theirs: <see cref="AwaitParameters"/> comes before these are read.</summary>
     StepTotals Step(double learningRate);
+
+    /// <summary>Returns when the parameters of all ranks are updated, and the gradients zero.</summary>
+    void AwaitParameters();
 }

@@ -82,6 +82,9 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
         return totals;
     }
 
+    // Every rank updates its own.
+    public void AwaitParameters() { }
+
     /// <summary>Every rank has the whole.</summary>
     public Shard SliceOf(int rank) => Slice;
 

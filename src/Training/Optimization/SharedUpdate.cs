@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
 
 namespace MLDistributed.Training.Optimization;
@@ -20,10 +21,13 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private readonly SharedSegment _segment;
     private readonly double _clipNorm;
     private readonly (Shard Part, bool Decays)[] _parts;
+    private readonly StepProfile? _profile;
     private StepPart _sums;
+    private int? _published;
 
-    public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec)
+    public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec, StepProfile? profile = null)
     {
+        _profile = profile;
         _collective = collective;
         _segment = collective.Segment;
         _clipNorm = spec.GradientClipNorm;
@@ -53,6 +57,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         (mine[(int)ScratchIndex.LossSum], mine[(int)ScratchIndex.WeightSum]) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;
         _collective.Barrier();
+        _profile?.Lap(StepPhase.AwaitGradients);
         var totals = Totals();
         if (totals.FirstNonFiniteRank >= 0)
             return totals;
@@ -74,11 +79,21 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
             Update(scale, 0, _segment.WorldSize);
         }
 
-        _collective.Barrier();
+        _published = _collective.Arrive();
+        _profile?.Lap(StepPhase.Update);
+        return totals;
+    }
+
+    public void AwaitParameters()
+    {
+        if (_published is not { } arrival)
+            return;
+        _published = null;
+        _collective.Await(arrival);
         // The slice itself was cleared with the update, while it was in the cache.
         Clear(_segment.Gradients(_segment.Rank), Slice.Start);
         Clear(_segment.Gradients(_segment.Rank) + Slice.End, _segment.Length - Slice.End);
-        return totals;
+        _profile?.Lap(StepPhase.AwaitParameters);
     }
 
     public void Dispose() { }

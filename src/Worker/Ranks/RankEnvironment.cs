@@ -22,6 +22,11 @@ internal static class RankEnvironment
             ["DOTNET_TieredPGO"] = "0",   // no instrumented code in between: quicker to warm up
             // A killed process leaves its diagnostics sockets in the temp folder, and ranks end by being killed.
             ["DOTNET_EnableDiagnostics"] = "0",
+            // The C library keeps what a step frees for the next one. By default it gives large blocks back to the system,
+            // and every page of every activation is then mapped and zeroed again: a sixth of a convolutional network's step.
+            ["MALLOC_MMAP_MAX_"] = "0",
+            ["MALLOC_TRIM_THRESHOLD_"] = "1099511627776",
+            ["MALLOC_TOP_PAD_"] = "67108864",
             // So that cuda:i is the device that NVML lists as i.
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
         };
