@@ -33,19 +33,19 @@ internal sealed partial class ClusterController
 
     private void Remember(JobEntry job, CheckpointSaved saved)
     {
-        if (saved.Artifact.Id == job.Checkpoint?.Id || saved.Step < job.CheckpointStep)
+        if (saved.Step < job.Checkpoints.FirstOrDefault()?.Step || job.Checkpoints.Any(c => c.Artifact.Id == saved.Artifact.Id))
             return; // told before
         if (!blobs.Contains(saved.Artifact.Id))
         {
-            jobs.Log(job, Protocol.LogLevel.Warning, $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. The one before stays.");
+            jobs.Log(job, Protocol.LogLevel.Warning, $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. Those before stay.");
             return;
         }
 
-        var earlier = job.Checkpoint;
-        (job.Checkpoint, job.CheckpointStep) = (saved.Artifact, saved.Step);
+        var all = job.Checkpoints.Prepend(new StoredCheckpoint(saved.Artifact, saved.Step)).ToList();
+        var kept = Math.Max(1, job.Spec.Checkpoint?.KeepLast ?? 1);
+        job.Checkpoints = [.. all.Take(kept)];
         jobs.Save(job);
-        if (earlier is not null && earlier.Id != saved.Artifact.Id)
-            DropCheckpoint(job, earlier);
+        DropCheckpoints(job, all.Skip(kept));
     }
 
     private void Ended(WorkerEntry worker, AttemptEnded ended)
@@ -113,14 +113,19 @@ internal sealed partial class ClusterController
             return;
         }
 
-        var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures);
+        var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures, job.Checkpoints);
         job.EarlierFailures.Add(failure);
         _log.AttemptFailed(job.Id, job.Attempt, decision.Reason);
         if (decision.Retry)
         {
+            var unusable = job.Checkpoints.Take(decision.DropsCheckpoint ? 1 : 0).ToList();
+            job.Checkpoints = [.. job.Checkpoints.Skip(unusable.Count)];
+            foreach (var checkpoint in unusable)
+                jobs.Log(job, Protocol.LogLevel.Warning, $"The checkpoint of step {checkpoint.Step} is damaged. Training goes on {StoredCheckpoint.Origin(job.Checkpoints)}.");
             job.Attempt++;
             job.NotBefore = Now + decision.Delay;
             jobs.Transition(job, JobState.Recovering, decision.Reason);
+            DropCheckpoints(job, unusable);
         }
         else
         {

@@ -66,25 +66,29 @@ internal sealed partial class ClusterController
 
     private void End(JobEntry job, JobState state, string reason)
     {
+        var checkpoints = job.Checkpoints;
+        job.Checkpoints = [];
         jobs.Transition(job, state, reason, job.Result?.WorldSize ?? 0);
         _log.Ended(job.Id, state, reason);
         _mustSchedule = true;
-        if (job.Checkpoint is { } checkpoint)
-            DropCheckpoint(job, checkpoint);
+        DropCheckpoints(job, checkpoints);
     }
 
-    private void DropCheckpoint(JobEntry job, Artifact checkpoint)
+    private void DropCheckpoints(JobEntry job, IEnumerable<StoredCheckpoint> checkpoints)
     {
-        var needed = jobs.Active.Any(j => j != job && j.Checkpoint?.Id == checkpoint.Id)
-            || job.Result?.Artifacts.Values.Any(a => a.Id == checkpoint.Id) == true;
-        if (needed)
-            return;
-        // After the commit, so that no database ever names a checkpoint that is gone.
-        journal.Append(context =>
+        foreach (var id in checkpoints.Select(c => c.Artifact.Id))
         {
-            if (context.Blobs.Find(checkpoint.Id) is { } row)
-                context.Blobs.Remove(row);
-        }, () => blobs.Delete(checkpoint.Id));
+            var needed = jobs.Active.Any(j => j != job && j.Checkpoints.Any(c => c.Artifact.Id == id))
+                || job.Result?.Artifacts.Values.Any(a => a.Id == id) == true;
+            if (needed)
+                continue;
+            // After the commit, so that no database ever names a checkpoint that is gone.
+            journal.Append(context =>
+            {
+                if (context.Blobs.Find(id) is { } row)
+                    context.Blobs.Remove(row);
+            }, () => blobs.Delete(id));
+        }
     }
 
     private static void SendStop(AttemptEntry attempt, string reason) =>

@@ -120,7 +120,7 @@ internal sealed partial class ClusterController(
                 Attempt = job.Attempt,
                 Spec = job.Spec,
                 Slots = { decision.Slots },
-                ResumeFrom = job.Checkpoint,
+                ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
             },
         });
     }

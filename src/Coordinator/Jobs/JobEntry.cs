@@ -25,9 +25,8 @@ internal sealed class JobEntry
     public JobFailure? Failure { get; set; }
     public Progress? Progress { get; set; }
 
-    /// <summary>What the next attempt starts from.</summary>
-    public Artifact? Checkpoint { get; set; }
-    public long CheckpointStep { get; set; }
+    /// <summary>Newest first: the next attempt goes on from the first, and from the one behind it when that is damaged.</summary>
+    public IReadOnlyList<StoredCheckpoint> Checkpoints { get; set; } = [];
 
     /// <summary>The last epoch that an attempt told: workers repeat themselves after an outage.</summary>
     public (int Attempt, int Epoch) LastEpoch { get; set; } = (0, -1);
@@ -91,9 +90,7 @@ internal sealed class JobEntry
         Spec = Spec.ToByteArray(),
         Result = Result?.ToByteArray(),
         Failure = Failure?.ToByteArray(),
-        CheckpointId = Checkpoint?.Id,
-        CheckpointBytes = Checkpoint?.SizeBytes ?? 0,
-        CheckpointStep = CheckpointStep,
+        Checkpoints = StoredCheckpoint.ToText(Checkpoints),
         CancelReason = CancelReason,
     };
 
@@ -112,8 +109,7 @@ internal sealed class JobEntry
         Ended = row.EndedAt,
         Result = row.Result is null ? null : JobResult.Parser.ParseFrom(row.Result),
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
-        Checkpoint = row.CheckpointId is null ? null : new Artifact { Id = row.CheckpointId, SizeBytes = row.CheckpointBytes },
-        CheckpointStep = row.CheckpointStep,
+        Checkpoints = StoredCheckpoint.Parse(row.Checkpoints),
         CancelReason = row.CancelReason,
     };
 }

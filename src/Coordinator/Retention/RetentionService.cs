@@ -104,7 +104,7 @@ internal sealed class RetentionService(
         {
             var data = JobSpec.Parser.ParseFrom(job.Spec).Data;
             var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
-            references.AddRange(results.Append(data.DatasetId).Append(data.ValidationDatasetId).Append(job.CheckpointId ?? "")
+            references.AddRange(results.Append(data.DatasetId).Append(data.ValidationDatasetId).Concat(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id))
                 .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
         }
 

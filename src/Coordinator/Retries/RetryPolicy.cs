@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Retries;
@@ -12,8 +13,14 @@ internal static class RetryPolicy
     /// <param name="attempt">Its number, from 1.</param>
     /// <param name="spec">The job.</param>
     /// <param name="earlier">What ended the attempts before.</param>
-    public static RetryDecision Decide(JobFailure failure, int attempt, JobSpec spec, IReadOnlyList<JobFailure> earlier)
+    /// <param name="checkpoints">What the job has, newest first: the attempt went on from the first.</param>
+    public static RetryDecision Decide(JobFailure failure, int attempt, JobSpec spec, IReadOnlyList<JobFailure> earlier, IReadOnlyList<StoredCheckpoint> checkpoints)
     {
+        // An attempt that found its checkpoint damaged did not train, and is none of the job's. No endless loop: each costs a checkpoint.
+        var damaged = earlier.Count(e => e.Kind == FailureKind.CheckpointDamaged);
+        var last = spec.MaxAttempts + damaged;
+        if (failure.Kind == FailureKind.CheckpointDamaged && checkpoints.Count > 0)
+            return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} of {last + 1} follows, {StoredCheckpoint.Origin(checkpoints.Skip(1))}.", TimeSpan.Zero) { DropsCheckpoint = true };
         if (failure.Kind is not (FailureKind.Crashed or FailureKind.WorkerLost))
             return RetryDecision.Fail(failure.Message);
         // A crash at step 0 says nothing about the training, and a lost worker nothing about the job.
@@ -22,9 +29,9 @@ internal static class RetryPolicy
             : 0;
         if (same >= SameFailureLimit)
             return RetryDecision.Fail($"{failure.Message} The same happened {same} times at step {failure.Step}.");
-        if (attempt >= spec.MaxAttempts)
-            return RetryDecision.Fail(spec.MaxAttempts == 1 ? failure.Message : $"{failure.Message} That was the last of {spec.MaxAttempts} attempts.");
-        return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} of {spec.MaxAttempts} follows.", Delay(attempt));
+        if (attempt >= last)
+            return RetryDecision.Fail(last == 1 ? failure.Message : $"{failure.Message} That was the last of {last} attempts.");
+        return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} of {last} follows.", Delay(attempt - damaged));
     }
 
     // The first retry comes at once: most crashes are a machine's, not the job's.
@@ -35,5 +42,8 @@ internal static class RetryPolicy
 /// <summary>Whether, why in one sentence, and how long to wait before.</summary>
 internal sealed record RetryDecision(bool Retry, string Reason, TimeSpan Delay)
 {
+    /// <summary>Whether the newest checkpoint is of no use.</summary>
+    public bool DropsCheckpoint { get; init; }
+
     public static RetryDecision Fail(string reason) => new(false, reason, TimeSpan.Zero);
 }

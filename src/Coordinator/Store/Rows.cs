@@ -16,9 +16,9 @@ internal sealed class JobRow
     public required byte[] Spec { get; set; }
     public byte[]? Result { get; set; }
     public byte[]? Failure { get; set; }
-    public string? CheckpointId { get; set; }
-    public long CheckpointBytes { get; set; }
-    public long CheckpointStep { get; set; }
+
+    /// <summary>As <see cref="Jobs.StoredCheckpoint"/> writes them.</summary>
+    public required string Checkpoints { get; set; }
 
     /// <summary>Why it is being, or was, cancelled.</summary>
     public string? CancelReason { get; set; }

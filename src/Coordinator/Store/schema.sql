@@ -70,9 +70,7 @@ CREATE TABLE "Jobs" (
     "Spec" BLOB NOT NULL,
     "Result" BLOB NULL,
     "Failure" BLOB NULL,
-    "CheckpointId" TEXT NULL,
-    "CheckpointBytes" INTEGER NOT NULL,
-    "CheckpointStep" INTEGER NOT NULL,
+    "Checkpoints" TEXT NOT NULL,
     "CancelReason" TEXT NULL
 );
 

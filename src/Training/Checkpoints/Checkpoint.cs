@@ -11,8 +11,21 @@ internal static unsafe class Checkpoint
     public const string Checksums = "checksums";
 
     /// <summary>Reads a checkpoint: rank 0 the parameters, every rank its slice of the optimizer state. The caller lets the ranks meet afterwards.</summary>
-    /// <exception cref="FormatException">The file is not this job's checkpoint, or it is damaged.</exception>
+    /// <exception cref="DamagedCheckpointException">The file is not this job's checkpoint, or it is damaged.</exception>
     public static TrainingPosition Read(string path, RankState state)
+    {
+        try
+        {
+            return ReadFile(path, state);
+        }
+        catch (Exception e) when (e is not (DamagedCheckpointException or OutOfMemoryException))
+        {
+            // A damaged header has many ways to fail.
+            throw new DamagedCheckpointException($"Checkpoint \"{path}\" cannot be read ({e.Message.TrimEnd('.')}), expected a whole one of this job.", e);
+        }
+    }
+
+    private static TrainingPosition ReadFile(string path, RankState state)
     {
         using var reader = new SafetensorsReader(path);
         if (reader.Metadata.GetValueOrDefault("format") != CheckpointLayout.Format)
@@ -59,6 +72,5 @@ internal static unsafe class Checkpoint
         static long Number(string text) => long.Parse(text, CultureInfo.InvariantCulture);
     }
 
-    private static FormatException Mismatch(string path, string what) =>
-        new($"Checkpoint \"{path}\" has {what}. Resume with the job that wrote it, or start it from the beginning.");
+    private static DamagedCheckpointException Mismatch(string path, string what) => new($"Checkpoint \"{path}\" has {what}.");
 }

@@ -1,5 +1,6 @@
 using MLDistributed.Collectives;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Checkpoints;
 
 namespace MLDistributed.Training.Loop;
 
@@ -11,6 +12,7 @@ internal static class Failures
         var (kind, isBystander) = exception switch
         {
             CollectiveAbortedException or CollectiveTimeoutException => (FailureKind.Crashed, true),
+            DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
             CollectiveException or FormatException or IOException or UnauthorizedAccessException => (FailureKind.Invalid, false),
             _ => (FailureKind.Training, false),
         };

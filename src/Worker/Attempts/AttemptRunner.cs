@@ -176,19 +176,21 @@ internal sealed class AttemptRunner : IRankObserver
         // Off the mailbox before anything touches a disk.
         await Task.Yield();
         AttemptInput outcome;
+        var refusal = FailureKind.Invalid;
         try
         {
             Directory.CreateDirectory(_files.OutputFolder);
             _datasetPath = await AcquireAsync(_start.Spec.Data.DatasetId, sharedStore).ConfigureAwait(false);
             if (_start.Spec.Data.ValidationDatasetId.Length > 0)
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
+            refusal = FailureKind.CheckpointDamaged;
             if (_start.ResumeFrom is { } checkpoint)
                 await FetchCheckpointAsync(checkpoint).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
         }
         catch (TransferException e)
         {
-            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.Invalid, e.Message));
+            outcome = new AttemptInput.FilesFailed(Failure(refusal, e.Message));
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -220,7 +222,7 @@ internal sealed class AttemptRunner : IRankObserver
         await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, OnFetched, _ended.Token).ConfigureAwait(false);
         var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
         if (found != checkpoint.Id)
-            throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id. Submit the job again to start from the beginning.");
+            throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id.");
     }
 
     private async Task UploadAsync(AttemptAction.Upload upload)

@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Retries;
 
 namespace MLDistributed.Coordinator.Tests.Retries;
@@ -16,7 +17,7 @@ public sealed class RetryPolicyTests
     [DataRow(FailureKind.Unspecified, 1, 3, false, "It broke.")]
     public void Failure_OfAKind_IsRetriedOrNot(FailureKind kind, int attempt, int maxAttempts, bool retry, string reason)
     {
-        var decision = RetryPolicy.Decide(Failure(kind, step: 5), attempt, Spec(maxAttempts), []);
+        var decision = RetryPolicy.Decide(Failure(kind, step: 5), attempt, Spec(maxAttempts), [], []);
 
         Assert.AreEqual((retry, reason), (decision.Retry, decision.Reason));
     }
@@ -29,7 +30,7 @@ public sealed class RetryPolicyTests
     {
         JobFailure[] earlier = [Failure(FailureKind.Crashed, 5), Failure(FailureKind.WorkerLost, 5), Failure(FailureKind.Crashed, 5)];
 
-        var decision = RetryPolicy.Decide(Failure(FailureKind.Crashed, step, exitCode), 4, Spec(10), earlier);
+        var decision = RetryPolicy.Decide(Failure(FailureKind.Crashed, step, exitCode), 4, Spec(10), earlier, []);
 
         Assert.AreEqual(retry, decision.Retry);
         if (!retry)
@@ -41,7 +42,7 @@ public sealed class RetryPolicyTests
     {
         JobFailure[] earlier = [.. Enumerable.Repeat(Failure(FailureKind.WorkerLost, 0), 5)];
 
-        Assert.IsTrue(RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), 6, Spec(10), earlier).Retry);
+        Assert.IsTrue(RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), 6, Spec(10), earlier, []).Retry);
     }
 
     [TestMethod]
@@ -51,7 +52,32 @@ public sealed class RetryPolicyTests
     [DataRow(4, 4.0)]
     [DataRow(50, 30.0)]
     public void Delay_GrowsWithTheAttempts(int attempt, double seconds) =>
-        Assert.AreEqual(TimeSpan.FromSeconds(seconds), RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), attempt, Spec(100), []).Delay);
+        Assert.AreEqual(TimeSpan.FromSeconds(seconds), RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), attempt, Spec(100), [], []).Delay);
+
+    [TestMethod]
+    [DataRow("20 10", true, "It broke. Attempt 3 of 3 follows, from the checkpoint of step 10.")]
+    [DataRow("20", true, "It broke. Attempt 3 of 3 follows, from the beginning.")]
+    [DataRow("", false, "It broke.")]
+    public void Checkpoint_Damaged_CostsItselfAndNoAttempt(string steps, bool retry, string reason)
+    {
+        StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(new Artifact(), int.Parse(s, System.Globalization.CultureInfo.InvariantCulture)))];
+
+        var decision = RetryPolicy.Decide(Failure(FailureKind.CheckpointDamaged, 0), 2, Spec(2), [Failure(FailureKind.Crashed, 25)], checkpoints);
+
+        Assert.AreEqual((retry, retry, reason, TimeSpan.Zero), (decision.Retry, decision.DropsCheckpoint, decision.Reason, decision.Delay));
+    }
+
+    [TestMethod]
+    [DataRow(3, true, "It broke. Attempt 4 of 4 follows.")]
+    [DataRow(4, false, "It broke. That was the last of 4 attempts.")]
+    public void Failure_AfterDamagedCheckpoints_CountsWithoutThem(int attempt, bool retry, string reason)
+    {
+        JobFailure[] earlier = [Failure(FailureKind.Crashed, 25), Failure(FailureKind.CheckpointDamaged, 0)];
+
+        var decision = RetryPolicy.Decide(Failure(FailureKind.Crashed, 7), attempt, Spec(3), earlier, [new StoredCheckpoint(new Artifact(), 5)]);
+
+        Assert.AreEqual((retry, false, reason), (decision.Retry, decision.DropsCheckpoint, decision.Reason));
+    }
 
     private static JobSpec Spec(int maxAttempts) => new() { MaxAttempts = maxAttempts };
 

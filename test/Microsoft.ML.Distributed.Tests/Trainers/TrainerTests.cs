@@ -151,6 +151,7 @@ public sealed class TrainerTests : IDisposable
             OnDisconnect = DisconnectBehavior.Finish,
             CheckpointIntervalEpochs = 2,
             CheckpointInterval = TimeSpan.FromMinutes(2),
+            CheckpointsKept = 3,
             Name = "mine",
         };
         _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options)).Fit(_data);
@@ -175,7 +176,7 @@ public sealed class TrainerTests : IDisposable
             Priority = 9,
             MaxAttempts = 5,
             DisconnectPolicy = DisconnectPolicy.Finish,
-            Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120 },
+            Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120, KeepLast = 3 },
             BitExact = new BitExactSpec { MicroBatches = 8 },
         };
         Assert.AreEqual(expected, job);

@@ -46,7 +46,7 @@ public sealed class CheckpointTests
     }
 
     [TestMethod, DataRow(1), DataRow(3)]
-    public void Read_DamagedAnywhere_IsInvalid(int world)
+    public void Read_DamagedAnywhere_IsTold(int world)
     {
         using var folder = new TempFolder();
         Datasets.WriteClouds(folder["data"], 64);
@@ -65,8 +65,28 @@ public sealed class CheckpointTests
             damaged[trial switch { 0 => dataStart, 1 => damaged.Length - 1, _ => random.Next(dataStart, damaged.Length) }] ^= 1;
             File.WriteAllBytes(folder["checkpoint"], damaged);
             var failures = Cluster.Train(spec, 2, folder["data"], folder["checkpoint"]).Failures.Cast<TrainingException>().ToArray();
-            Assert.AreEqual(FailureKind.Invalid, failures[0].Failure.Kind);
-            StringAssert.Contains(failures[0].Message, "it is damaged. Resume with the job that wrote it, or start it from the beginning.");
+            Assert.AreEqual(FailureKind.CheckpointDamaged, failures[0].Failure.Kind);
+            Assert.IsFalse(failures[0].IsBystander);
+            StringAssert.Contains(failures[0].Message, "it is damaged.");
+        }
+    }
+
+    [TestMethod, DataRow("header"), DataRow("cut off"), DataRow("empty"), DataRow("missing")]
+    public void Read_NotACheckpoint_IsTold(string damage)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 64);
+        var content = Cluster.Train(Spec(), 1, folder["data"]).ShouldSucceed().Recorders[0].Checkpoints[0].Content;
+        if (damage == "header")
+            content.AsSpan(8, 2000).Fill((byte)'{');
+        if (damage != "missing")
+            File.WriteAllBytes(folder["checkpoint"], damage switch { "cut off" => content[..^1], "empty" => [], _ => content });
+        var failures = Cluster.Train(Spec(), 2, folder["data"], folder["checkpoint"]).Failures.Cast<TrainingException>().Where(f => !f.IsBystander).ToArray();
+        Assert.IsNotEmpty(failures);
+        foreach (var failure in failures)
+        {
+            Assert.AreEqual(FailureKind.CheckpointDamaged, failure.Failure.Kind);
+            StringAssert.Contains(failure.Message, "cannot be read (");
         }
     }
 

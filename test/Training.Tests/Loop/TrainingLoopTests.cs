@@ -52,7 +52,7 @@ public sealed class TrainingLoopTests
     }
 
     [TestMethod]
-    public void Resume_FromAnotherJobsCheckpoint_IsInvalid()
+    public void Resume_FromAnotherJobsCheckpoint_IsRefused()
     {
         using var folder = new TempFolder();
         Datasets.WriteClouds(folder["data"], 64);
@@ -61,7 +61,7 @@ public sealed class TrainingLoopTests
         spec.Module.Mlp.HiddenSizes[0] = 17;
         var run = Cluster.Train(spec, 2, folder["data"], folder["checkpoint"]);
         var failures = run.Failures.Cast<TrainingException>().ToArray();
-        Assert.Contains(f => f.Failure.Kind == FailureKind.Invalid && f.Message.Contains("layers.0.weight", StringComparison.Ordinal), failures);
+        Assert.Contains(f => f.Failure.Kind == FailureKind.CheckpointDamaged && f.Message.Contains("layers.0.weight", StringComparison.Ordinal), failures);
     }
 
     [TestMethod, DataRow(1), DataRow(2), DataRow(3)]

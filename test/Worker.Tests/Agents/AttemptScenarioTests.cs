@@ -161,15 +161,18 @@ public sealed class AttemptScenarioTests
     }
 
     [TestMethod]
-    public async Task Checkpoint_WithOtherContent_FailsAsInvalid()
+    [DataRow(true, DisplayName = "other content")]
+    [DataRow(false, DisplayName = "gone")]
+    public async Task Checkpoint_WithOtherContentOrGone_FailsAsDamaged(bool isThere)
     {
         await using var fixture = await AgentFixture.StartAsync(slots: 1);
         var id = Convert.ToHexStringLower(SHA256.HashData("one"u8));
-        fixture.Coordinator.Artifacts[id] = "another"u8.ToArray();
+        if (isThere)
+            fixture.Coordinator.Artifacts[id] = "another"u8.ToArray();
         await fixture.StartAttemptAsync("h1", "progress", ranks: 1, resumeFrom: new Artifact { Id = id });
         var failure = (await fixture.EndOfAsync("h1")).Failure;
 
-        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        Assert.AreEqual(FailureKind.CheckpointDamaged, failure.Kind);
         StringAssert.Contains(failure.Message, id);
     }
 

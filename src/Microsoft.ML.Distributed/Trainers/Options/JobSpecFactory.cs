@@ -43,7 +43,12 @@ internal static class JobSpecFactory
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,
             DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
-            Checkpoint = new CheckpointSpec { IntervalEpochs = options.CheckpointIntervalEpochs, IntervalSeconds = options.CheckpointInterval.TotalSeconds },
+            Checkpoint = new CheckpointSpec
+            {
+                IntervalEpochs = options.CheckpointIntervalEpochs,
+                IntervalSeconds = options.CheckpointInterval.TotalSeconds,
+                KeepLast = options.CheckpointsKept,
+            },
         };
         if (options.Reproducibility == Reproducibility.BitExact)
         {
@@ -71,6 +76,7 @@ internal static class JobSpecFactory
         Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");
         Check(options.CheckpointInterval >= TimeSpan.Zero, $"CheckpointInterval is {options.CheckpointInterval}, expected zero (at the end of epochs only) or more.");
+        Check(options.CheckpointsKept >= 1, $"CheckpointsKept is {options.CheckpointsKept}, expected at least 1. For none at all set CheckpointIntervalEpochs to 0.");
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);

@@ -132,6 +132,10 @@ public abstract class NeuralNetworkOptions
     /// <value>30 seconds. No effect when <see cref="CheckpointIntervalEpochs"/> is 0.</value>
     public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>How many of a job's checkpoints are stored, at least 1. Should the newest turn out damaged, the job goes on from the one before. Each holds the best weights so far, so these are never lost with an older one.</summary>
+    /// <value>2. All are removed when the job ends.</value>
+    public int CheckpointsKept { get; set; } = 2;
+
     /// <summary>The job's name, for people; it need not be unique.</summary>
     /// <value>null: the trainer's name.</value>
     public string? Name { get; set; }

@@ -1,0 +1,20 @@
+using System.Globalization;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Jobs;
+
+/// <summary>A job's checkpoint in the store.</summary>
+internal sealed record StoredCheckpoint(Artifact Artifact, long Step)
+{
+    /// <summary>The lists are short and read as a whole: a column holds one, "step:bytes:id step:bytes:id".</summary>
+    public static string ToText(IEnumerable<StoredCheckpoint> checkpoints) =>
+        string.Join(' ', checkpoints.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Step}:{c.Artifact.SizeBytes}:{c.Artifact.Id}")));
+
+    public static IReadOnlyList<StoredCheckpoint> Parse(string text) =>
+        [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(c => c.Split(':')).Select(parts => new StoredCheckpoint(new Artifact { Id = parts[2], SizeBytes = Number(parts[1]) }, Number(parts[0])))];
+
+    /// <summary>Where an attempt with these begins, in words.</summary>
+    public static string Origin(IEnumerable<StoredCheckpoint> checkpoints) => checkpoints.FirstOrDefault() is { } newest ? $"from the checkpoint of step {newest.Step}" : "from the beginning";
+
+    private static long Number(string text) => long.Parse(text, CultureInfo.InvariantCulture);
+}
