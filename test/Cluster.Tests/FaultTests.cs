@@ -80,6 +80,8 @@ public sealed class FaultTests
             MinRanks = 2,
             MaxRanks = 2,
             Epochs = 60,
+            // Within epochs, since those are too short for a checkpoint at the end of each.
+            CheckpointInterval = TimeSpan.FromMilliseconds(20),
             Progress = new Listener(p =>
             {
                 losses?.AddRange(p.RecentLosses);

@@ -32,13 +32,17 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
     private enum Word { Planned, Open, Written, FirstChecksum }
 
     /// <summary>Rank 0 decides whether the coming point, at the end of a step or of an epoch, is one for a checkpoint. Before the ranks meet there.</summary>
+    /// <param name="point">Where the ranks meet next.</param>
+    /// <param name="isWanted">Whether it is the end of an epoch that the job asks for.</param>
     public void Plan(TrainingPoint point, bool isWanted)
     {
         if (!state.IsFirst)
             return;
         CollectFinished(wait: environment.WaitForCheckpoints);
-        var isDue = !point.IsEndOfEpoch && _spec is { IntervalEpochs: > 0, IntervalSeconds: > 0 } && environment.Time.GetElapsedTime(_lastTime).TotalSeconds >= _spec.IntervalSeconds;
-        _isPending |= isWanted || isDue;
+        var elapsed = environment.Time.GetElapsedTime(_lastTime).TotalSeconds;
+        var isDue = !point.IsEndOfEpoch && _spec is { IntervalEpochs: > 0, IntervalSeconds: > 0 } && elapsed >= _spec.IntervalSeconds;
+        // One that comes too soon is left out, not put off: short epochs must not spend their time on checkpoints.
+        _isPending |= (isWanted && elapsed >= _spec.MinIntervalSeconds) || isDue;
         if (_isPending && _thread is null)
             Set(Word.Planned, point.Code);
     }

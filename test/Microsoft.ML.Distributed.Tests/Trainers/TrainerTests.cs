@@ -176,7 +176,7 @@ public sealed class TrainerTests : IDisposable
             Priority = 9,
             MaxAttempts = 5,
             DisconnectPolicy = DisconnectPolicy.Finish,
-            Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120, KeepLast = 3 },
+            Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120, KeepLast = 3, MinIntervalSeconds = 2 },
             BitExact = new BitExactSpec { MicroBatches = 8 },
         };
         Assert.AreEqual(expected, job);

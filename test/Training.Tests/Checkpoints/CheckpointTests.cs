@@ -45,6 +45,18 @@ public sealed class CheckpointTests
         Assert.IsEmpty(never.Recorders[0].Checkpoints);
     }
 
+    [TestMethod, DataRow(1, 2.0, "4 7"), DataRow(3, 2.0, "4 7"), DataRow(1, 0.0, "1 2 3 4 5 6 7 8 9"), DataRow(1, 60.0, "")]
+    public void Checkpoint_AtTheEndOfShortEpochs_IsLeftOutUntilItsTime(int world, double minSeconds, string epochs)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 32);
+        var time = new HandClock();
+        var run = Cluster.Train(Spec(s => (s.Epochs, s.Checkpoint.MinIntervalSeconds) = (10, minSeconds)), world, folder["data"],
+            configure: e => e.Value with { Time = time },
+            onStarted: (rank, recorder) => recorder.OnEpoch = _ => time.Advance(TimeSpan.FromSeconds(0.7))).ShouldSucceed();
+        Assert.AreEqual(epochs, string.Join(' ', run.Recorders[0].Checkpoints.Select(c => c.Epoch)));
+    }
+
     [TestMethod, DataRow(1), DataRow(3)]
     public void Read_DamagedAnywhere_IsTold(int world)
     {
@@ -135,6 +147,18 @@ public sealed class CheckpointTests
             if (epoch == 3)
                 new FileStream(output, FileMode.Open, FileAccess.Read).Dispose();
         }
+    }
+
+    /// <summary>Moves when it is told to.</summary>
+    private sealed class HandClock : TimeProvider
+    {
+        private long _ticks;
+
+        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
+
+        public override long GetTimestamp() => Interlocked.Read(ref _ticks);
+
+        public void Advance(TimeSpan by) => Interlocked.Add(ref _ticks, by.Ticks);
     }
 
     private static JobSpec Spec(Action<JobSpec>? change = null) => Cluster.Spec(s =>

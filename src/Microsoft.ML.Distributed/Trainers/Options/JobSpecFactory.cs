@@ -8,6 +8,9 @@ internal static class JobSpecFactory
     // More parts share out over more ranks and cost more passes over the gradients: 8 leave a batch of 32 four rows each.
     private const int MicroBatches = 8;
 
+    // To train so much again costs less than checkpoints after epochs of a tenth of a second.
+    private const double CheckpointMinSeconds = 2;
+
     /// <summary>Everything that is known before data is read; the dataset's id and statistics come later.</summary>
     public static JobSpec Create(NeuralNetworkOptions options, MlTask task, int featureCount, int outputCount, ulong seed, string name)
     {
@@ -48,6 +51,7 @@ internal static class JobSpecFactory
                 IntervalEpochs = options.CheckpointIntervalEpochs,
                 IntervalSeconds = options.CheckpointInterval.TotalSeconds,
                 KeepLast = options.CheckpointsKept,
+                MinIntervalSeconds = CheckpointMinSeconds,
             },
         };
         if (options.Reproducibility == Reproducibility.BitExact)

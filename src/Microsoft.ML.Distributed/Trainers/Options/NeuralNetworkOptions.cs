@@ -124,7 +124,7 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="DisconnectBehavior.Cancel"/></value>
     public DisconnectBehavior OnDisconnect { get; set; } = DisconnectBehavior.Cancel;
 
-    /// <summary>Epochs between two checkpoints, from which a job goes on after a failure. 0: none.</summary>
+    /// <summary>Epochs between two checkpoints, from which a job goes on after a failure. Where epochs are short, one that would come within 2 seconds of the last, or of the training's start, is left out. 0: none.</summary>
     /// <value>1</value>
     public int CheckpointIntervalEpochs { get; set; } = 1;
 
