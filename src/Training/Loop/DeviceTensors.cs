@@ -9,7 +9,8 @@ namespace MLDistributed.Training.Loop;
 
 /// <summary>
 /// The flat parameters and gradients as tensors on the rank's device. On a CPU they are the shared memory itself. On a GPU
-/// they are copies: gradients go to shared memory after backward, parameters come back after the update.
+/// they are copies: gradients go to shared memory after backward, parameters come back after the update, both through
+/// page-locked memory where <see cref="PinnedBuffers"/> could make it so.
 /// </summary>
 internal sealed class DeviceTensors : IDisposable
 {

@@ -29,6 +29,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var source = environment.Module(Spec);
             MemoryNeeds.Of(Spec, source.Layout, start.WorldSize).Check(environment.MemoryBytes);
+            CheckTransport();
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
@@ -57,7 +58,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // Before the module's own memory is replaced by what all ranks share.
             if (segment.Rank == 0)
                 source.Initialize(segment.Parameters);
-            using var state = new RankState(start, source, collective, segment, training, validation, environment.Prefetch ?? Prefetches(training), environment.Profile);
+            using var tensors = DeviceTensors.Create(start, segment, source.Layout.ParameterLength);
+            // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
+            using var pinned = PinnedBuffers.Create(start, segment, environment.Cuda, reporter);
+            using var state = new RankState(start, source, collective, segment, tensors, training, validation, environment.Prefetch ?? Prefetches(training), environment.Profile);
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -154,6 +158,15 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     };
 
     internal static int GradientBuffers(JobSpec spec, int worldSize) => spec.BitExact is { } exact ? SumTree.BuffersOf(exact.MicroBatches, worldSize) : 1;
+
+    private void CheckTransport()
+    {
+        if (environment.Transport is not null && Spec.BitExact is { } exact)
+        {
+            throw new FormatException($"Job \"{Spec.Name}\" has Reproducibility.BitExact ({exact.MicroBatches} micro-batches) with ranks that share no memory, expected ranks of one host: " +
+                "the order of a transport's sums is not ours. Use Reproducibility.UpToRounding, or ranks of one host.");
+        }
+    }
 
     private void CheckData(DatasetFile file, long expectedRows, string path)
     {

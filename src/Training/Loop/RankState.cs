@@ -19,7 +19,7 @@ internal sealed unsafe class RankState : IDisposable
     private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, bool prefetch, StepProfile? profile)
+    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DeviceTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch, StepProfile? profile)
     {
         (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
         var spec = start.Spec;
@@ -29,7 +29,7 @@ internal sealed unsafe class RankState : IDisposable
         Parameters = segment.Parameters;
         Segment = segment;
         IsFirstOfMemory = segment.Rank == 0;
-        Tensors = DeviceTensors.Create(start, segment, Layout.ParameterLength);
+        Tensors = tensors;
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(spec.GlobalBatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(spec.GlobalBatchSize);
         Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
@@ -66,6 +66,7 @@ internal sealed unsafe class RankState : IDisposable
 
     public IGradientStrategy Strategy { get; }
 
+    /// <summary>The session's, which disposes them.</summary>
     public DeviceTensors Tensors { get; }
 
     public float* Parameters { get; }
@@ -110,6 +111,5 @@ internal sealed unsafe class RankState : IDisposable
         _prefetched?.Dispose();
         Strategy.Dispose();
         Model.Dispose();
-        Tensors.Dispose();
     }
 }

@@ -2,6 +2,7 @@ using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Native.Cuda;
 
 namespace MLDistributed.Training.Loop;
 
@@ -36,6 +37,9 @@ internal sealed record TrainingEnvironment
 
     /// <summary>Makes what joins ranks that share no memory, disposed with the attempt; null: they share this host's.</summary>
     public Func<RankStart, ICollective>? Transport { get; init; }
+
+    /// <summary>CUDA's runtime; asked for by ranks on a GPU alone.</summary>
+    public Func<ICudaRuntime> Cuda { get; init; } = CudaRuntime.Load;
 
     /// <summary>What a job trains.</summary>
     public Func<JobSpec, IModuleSource> Module { get; init; } = spec => new MlpSource(spec.Module.Mlp, spec.Seed);

@@ -97,6 +97,22 @@ public sealed class OverlapTests
     }
 
     [TestMethod]
+    public void Train_BitExactOverATransport_IsRefusedOnAllRanks()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 32);
+        var run = Cluster.Train(Cluster.Spec(s => s.BitExact = new BitExactSpec { MicroBatches = 8 }), 2, folder["data"],
+            configure: r => r.Value with { Transport = _ => throw new AssertFailedException("The transport was made.") });
+        foreach (var failure in run.Failures.Cast<TrainingException>())
+        {
+            Assert.AreEqual((FailureKind.Invalid, false), (failure.Failure.Kind, failure.IsBystander));
+            StringAssert.StartsWith(failure.Message, "Job \"test\" has Reproducibility.BitExact (8 micro-batches) with ranks that share no memory, expected ranks of one host");
+        }
+
+        Assert.IsTrue(run.Recorders.All(r => r.Losses.Count == 0));
+    }
+
+    [TestMethod]
     public unsafe void Backward_OfALayer_TellsWhenItsGradientsAreFinal()
     {
         RankTraining.Preload();
