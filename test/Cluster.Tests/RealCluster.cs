@@ -22,6 +22,9 @@ internal sealed class RealCluster : IAsyncDisposable
     public List<RunningProgram> Workers { get; } = [];
     public Jobs.JobsClient Jobs => new(_connection.Invoker);
 
+    /// <summary>What the coordinator has stored, oldest first.</summary>
+    public IReadOnlyList<FileInfo> Blobs => [.. new DirectoryInfo(Path.Combine(_folder, "data", "blobs")).EnumerateFiles().Where(f => f.Name[0] != '.').OrderBy(f => f.LastWriteTimeUtc)];
+
     private Uri Socket => new($"unix://{_folder}/c.sock");
 
     /// <param name="workers">Each of two slots; their hosts are "w0", "w1" and so on.</param>

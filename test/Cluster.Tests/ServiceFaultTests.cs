@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Globalization;
+using System.Text.RegularExpressions;
 using Microsoft.ML;
 using Microsoft.ML.Distributed;
 using MLDistributed.Bench;
@@ -53,6 +55,39 @@ public sealed class ServiceFaultTests
 
         StringAssert.Contains(heard, "on \"w0\" did not answer for 10 s and was killed");
         StringAssert.Contains(heard, "Attempt 2 of");
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Job_WhoseNewestCheckpointIsDamaged_GoesOnFromTheOneBefore()
+    {
+        OnLinuxOnly();
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        using var app = cluster.StartApp("cancel", epochs: 1_000_000);
+        Assert.IsTrue(await ProcessTree.Until(() => cluster.Blobs.Count == 2, Limit), app.Output);
+
+        // The next checkpoint begins two seconds after the one that has just been stored: none is on its way.
+        foreach (var rank in cluster.RanksOf(0))
+            Signal(rank, "STOP");
+        FlipLastByte(cluster.Blobs[^1].FullName);
+        foreach (var rank in cluster.RanksOf(0))
+            Signal(rank, "KILL");
+
+        using var limit = new CancellationTokenSource(Limit);
+        var job = (await cluster.Jobs.ListJobsAsync(new ListJobsRequest(), cancellationToken: limit.Token)).Jobs.Single();
+        using var watch = cluster.Jobs.WatchJob(new WatchJobRequest { JobId = job.Id }, cancellationToken: limit.Token);
+        var heard = new List<string>();
+        var first = 0L;
+        while (first == 0 && await watch.ResponseStream.MoveNext(limit.Token))
+        {
+            var e = watch.ResponseStream.Current;
+            heard.Add(e.State?.Reason ?? e.Log?.Message ?? "");
+            first = e.Attempt == 3 ? e.Progress?.Recent.FirstOrDefault()?.Step ?? 0 : 0;
+        }
+
+        var words = heard.Select(h => Regex.Match(h, @"^The checkpoint of step (\d+) is damaged\. Training goes on from the checkpoint of step (\d+)\.$", default, Limit)).Single(m => m.Success);
+        var (damaged, before) = (long.Parse(words.Groups[1].Value, CultureInfo.InvariantCulture), long.Parse(words.Groups[2].Value, CultureInfo.InvariantCulture));
+        Assert.IsLessThan(damaged, before);
+        Assert.AreEqual(before + 1, first, "The third attempt goes on with the step after the checkpoint before.");
     }
 
     [TestMethod, TestCategory("Slow")]
@@ -134,6 +169,15 @@ public sealed class ServiceFaultTests
     {
         using var kill = Process.Start("/bin/kill", [$"-{name}", $"{process}"]);
         kill.WaitForExit(TimeSpan.FromSeconds(10));
+    }
+
+    private static void FlipLastByte(string path)
+    {
+        using var file = new FileStream(path, FileMode.Open, FileAccess.ReadWrite);
+        file.Position = file.Length - 1;
+        var value = file.ReadByte();
+        file.Position--;
+        file.WriteByte((byte)(value ^ 1));
     }
 
     private static void OnLinuxOnly()
