@@ -4,12 +4,16 @@ namespace MLDistributed.Collectives.SharedMemory;
 
 /// <summary>
 /// A barrier in shared memory: one counter, one phase word. The last to come moves the phase on; the others spin for a
-/// moment, since ranks mostly come within microseconds of one another, and then sleep on the phase word.
+/// moment, or yield the core where ranks share it, since ranks mostly come within microseconds of one another, and then
+/// sleep on the phase word.
 /// </summary>
 public sealed unsafe class SharedBarrier
 {
     // A sleep costs 50 to 150 microseconds to end on a virtual machine.
     private const int SpinMicroseconds = 300;
+
+    // With fewer cores than ranks, spinning keeps the awaited rank from running: the core is offered to it instead.
+    private const int YieldMicroseconds = 2000;
 
     // Bounds the damage of a wake-up that is lost (an abort between the check and the sleep).
     private static readonly TimeSpan s_nap = TimeSpan.FromMilliseconds(40);
@@ -20,6 +24,7 @@ public sealed unsafe class SharedBarrier
     private readonly int _worldSize;
     private readonly long _spinTicks;
     private readonly bool _native;
+    private readonly bool _yields;
 
     internal SharedBarrier(SegmentHeader* header, RankSlot* slots, int rank, int worldSize, bool native)
     {
@@ -28,8 +33,8 @@ public sealed unsafe class SharedBarrier
         _rank = rank;
         _worldSize = worldSize;
         _native = native;
-        // With fewer cores than ranks, spinning keeps the awaited rank from running.
-        _spinTicks = worldSize <= Environment.ProcessorCount ? Stopwatch.Frequency * SpinMicroseconds / 1_000_000 : 0;
+        _yields = worldSize > Environment.ProcessorCount;
+        _spinTicks = Stopwatch.Frequency * (_yields ? YieldMicroseconds : SpinMicroseconds) / 1_000_000;
     }
 
     /// <summary>Returns when all ranks have come.</summary>
@@ -79,11 +84,14 @@ public sealed unsafe class SharedBarrier
         var end = Stopwatch.GetTimestamp() + _spinTicks;
         do
         {
-            for (var i = 0; i < 16; i++)
+            for (var i = 0; i < (_yields ? 1 : 16); i++)
             {
                 if (Volatile.Read(ref _header->Phase) != phase)
                     return true;
-                Thread.SpinWait(2);
+                if (_yields)
+                    Thread.Yield();
+                else
+                    Thread.SpinWait(2);
             }
         }
         while (Stopwatch.GetTimestamp() < end);

@@ -16,4 +16,12 @@ public sealed class RankEnvironmentTests
         Assert.AreEqual(threads, environment["MKL_NUM_THREADS"]);
         Assert.AreEqual(passive, environment.ContainsKey("OMP_WAIT_POLICY"));
     }
+
+    [TestMethod]
+    public void Create_Always_HasTheCLibraryKeepWhatAStepFrees()
+    {
+        var environment = RankEnvironment.Create(2, 2);
+        Assert.AreEqual("0", environment["MALLOC_MMAP_MAX_"]);
+        Assert.IsTrue(long.Parse(environment["MALLOC_TRIM_THRESHOLD_"], System.Globalization.CultureInfo.InvariantCulture) > 1L << 36);
+    }
 }
