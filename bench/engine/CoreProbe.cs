@@ -26,7 +26,7 @@ internal static class CoreProbe
         }
     }
 
-    /// <summary>The part of two cores' work that two busy threads did not get done; the best rate seen is a core's.</summary>
+    /// <summary>The part of its work that the slower of two busy threads did not get done, since ranks wait for the slowest; the best rate seen is a core's.</summary>
     private static double Loss()
     {
         var rates = new double[2];
@@ -34,7 +34,7 @@ internal static class CoreProbe
         Array.ForEach(threads, t => t.Start());
         Array.ForEach(threads, t => t.Join());
         s_bestRate = Math.Max(s_bestRate, rates.Max());
-        return 1 - rates.Average() / s_bestRate;
+        return 1 - rates.Min() / s_bestRate;
     }
 
     private static double Spin()

@@ -3,9 +3,15 @@ using MLDistributed.Training.Loop;
 
 namespace MLDistributed.Engine.Bench;
 
-/// <summary>Where the time of a step goes: median and mean of each phase on rank 0, of two ranks that talk and two that do not.</summary>
+/// <summary>
+/// Where the time of a step goes: median and mean of each phase on rank 0, of a rank alone (which gathers its batches
+/// beside the step on the other core), of two that do not talk, and of two that do.
+/// </summary>
 internal static class ProfileBench
 {
+    private static readonly (string Name, int Ranks, RunMode Mode)[] s_contenders =
+        [("one rank", 1, RunMode.Connected), ("two unconnected", 2, RunMode.Unconnected), ("two ranks", 2, RunMode.Connected)];
+
     public static int Run(string[] args)
     {
         var models = Model.All.Where(m => args.Length < 2 ? m.Name != "deep" : args.Contains(m.Name)).ToArray();
@@ -14,11 +20,11 @@ internal static class ProfileBench
         foreach (var model in models)
         {
             using var data = new DataFile(model);
-            foreach (var mode in (RunMode[])[RunMode.Unconnected, RunMode.Connected])
+            foreach (var (name, count, mode) in s_contenders)
             {
-                var ranks = CoreProbe.Measure(() => TrainBench.Start(model, data.Path, 2, mode, "profile")).Point.Select(Numbers).ToArray();
+                var ranks = CoreProbe.Measure(() => TrainBench.Start(model, data.Path, count, mode, "profile")).Point.Select(Numbers).ToArray();
                 var phases = Enum.GetValues<StepPhase>().Select(phase => $"{ranks[0][2 + 2 * (int)phase]:N1} / {ranks[0][3 + 2 * (int)phase]:N1}");
-                Console.WriteLine($"| {model.Name}, {(mode == RunMode.Connected ? "two ranks" : "two unconnected")} | {string.Join(" | ", phases)} | {ranks.Sum(r => r[0]):N0} |");
+                Console.WriteLine($"| {model.Name}, {name} | {string.Join(" | ", phases)} | {ranks.Sum(r => r[0]):N0} |");
             }
         }
 

@@ -24,8 +24,21 @@ internal static class Ranks
         });
     }
 
-    /// <summary>Runs another program, and gives the lines it printed.</summary>
-    public static string[] Run(string program, params string[] arguments) => Finish([Start(program, arguments, s_oneThread)], _ => { })[0].Split('\n');
+    /// <summary>Runs another program, and gives the lines it printed. Once more when it fails: a peer that crashes must not cost the other results.</summary>
+    public static string[] Run(string program, params string[] arguments)
+    {
+        try
+        {
+            return RunOnce();
+        }
+        catch (InvalidOperationException e)
+        {
+            Console.Error.WriteLine($"{e.Message} Once more.");
+            return RunOnce();
+        }
+
+        string[] RunOnce() => Finish([Start(program, arguments, s_oneThread)], _ => { })[0].Split('\n');
+    }
 
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)
     {

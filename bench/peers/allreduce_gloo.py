@@ -33,6 +33,9 @@ def run(rank, count, seconds, rendezvous, results):
         times.append(time.perf_counter() - started)
     if rank == 0:
         results.put((statistics.mean(times) * 1e6, statistics.median(times) * 1e6))
+    # Gloo aborts a process whose peer leaves first.
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def main():
