@@ -17,6 +17,9 @@ internal sealed record Model(string Name, int[] Sizes, int BatchSize, Func<Modul
 
     public static Model Named(string name) => All.Single(m => m.Name == name);
 
+    /// <summary>Those that a command line of [ROUNDS] [MODEL..] names; else all that have a peer.</summary>
+    public static Model[] Chosen(string[] args) => [.. All.Where(m => args.Length < 2 ? m.Name != "deep" : args.Contains(m.Name))];
+
     public static readonly Model[] All =
     [
         new("mlp", [784, 1024, 1024, 10], 128),

@@ -14,7 +14,7 @@ internal static class ProfileBench
 
     public static int Run(string[] args)
     {
-        var models = Model.All.Where(m => args.Length < 2 ? m.Name != "deep" : args.Contains(m.Name)).ToArray();
+        var models = Model.Chosen(args);
         Console.WriteLine($"| median / mean, us | {string.Join(" | ", Enum.GetNames<StepPhase>())} | samples/s |");
         Console.WriteLine($"| --- |{string.Concat(Enum.GetNames<StepPhase>().Select(_ => " --- |"))} --- |");
         foreach (var model in models)

@@ -21,7 +21,7 @@ static int Usage()
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores
-          profile [ROUNDS] [MODEL..]     where the time of a step goes
+          profile [ROUNDS] [MODEL..]     where the time of a step goes, one point each
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);
     return 2;

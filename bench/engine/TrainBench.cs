@@ -12,7 +12,7 @@ internal static class TrainBench
     public static int Run(string[] args)
     {
         var rounds = args is [var first, ..] ? int.Parse(first) : 5;
-        var models = Model.All.Where(m => args.Length < 2 ? m.Name != "deep" : args.Contains(m.Name)).ToArray();
+        var models = Model.Chosen(args);
         var peer = Peers.Find();
         Console.WriteLine("| model | contender | samples/s, median | lowest | highest |");
         Console.WriteLine("| --- | --- | --- | --- | --- |");

@@ -35,7 +35,7 @@ internal static class TrainRank
     /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>, and "profile" or nothing. Prints samples/s of all ranks (rank 0, the others 0), this rank's memory in bytes, and median and mean microseconds of each <see cref="StepPhase"/>.</summary>
     public static int Run(string[] args)
     {
-        var model = Model.All.Single(m => m.Name == args[0]);
+        var model = Model.Named(args[0]);
         var (rank, worldSize) = (int.Parse(args[1]), int.Parse(args[2]));
         var mode = Enum.Parse<RunMode>(args[5]);
         var rows = model.BatchSize * (mode == RunMode.TwoThreads ? 2 : worldSize);

@@ -64,6 +64,6 @@ internal interface IGradientStrategy : IDisposable
     /// <summary>Joins what all ranks have added, and updates the parameters. Others may still be at theirs: <see cref="AwaitParameters"/> comes before these are read.</summary>
     StepTotals Step(double learningRate);
 
-    /// <summary>Returns when the parameters of all ranks are updated, and the gradients zero.</summary>
+    /// <summary>Once after each <see cref="Step"/> that updated: returns when the parameters of all ranks are updated, and the gradients zero.</summary>
     void AwaitParameters();
 }

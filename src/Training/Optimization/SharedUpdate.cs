@@ -23,14 +23,14 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private readonly (Shard Part, bool Decays)[] _parts;
     private readonly StepProfile? _profile;
     private StepPart _sums;
-    private int? _published;
+    private int _arrival;
 
-    public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec, StepProfile? profile = null)
+    public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec, StepProfile? profile)
     {
-        _profile = profile;
         _collective = collective;
         _segment = collective.Segment;
         _clipNorm = spec.GradientClipNorm;
+        _profile = profile;
         Slice = SliceOf(collective.Rank);
         Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
         _parts = [.. layout.Parameters.Select(p => (Part: Overlap(p.Start, p.Length), p.Decays)).Where(p => p.Part.Count > 0)];
@@ -79,17 +79,14 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
             Update(scale, 0, _segment.WorldSize);
         }
 
-        _published = _collective.Arrive();
+        _arrival = _collective.Arrive();
         _profile?.Lap(StepPhase.Update);
         return totals;
     }
 
     public void AwaitParameters()
     {
-        if (_published is not { } arrival)
-            return;
-        _published = null;
-        _collective.Await(arrival);
+        _collective.Await(_arrival);
         // The slice itself was cleared with the update, while it was in the cache.
         Clear(_segment.Gradients(_segment.Rank), Slice.Start);
         Clear(_segment.Gradients(_segment.Rank) + Slice.End, _segment.Length - Slice.End);
