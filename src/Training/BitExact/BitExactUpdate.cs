@@ -207,7 +207,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
                 var from = Math.Max(tensor.Start, start);
                 var count = Math.Min(tensor.Start + tensor.Length, start + gradient.Length) - from;
                 if (count > 0)
-                    Optimizer.Update(_segment.Parameters + from, gradients + (from - start), from - Slice.Start, count, tensor.Decays);
+                    Optimizer.Update(_segment.Parameters + from, gradients + (from - start), from - Slice.Start, (int)count, tensor.Decays);
             }
         }
     }

@@ -38,13 +38,13 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
         _secondCorrection = (float)(1 / Math.Sqrt(1 - Math.Pow(_beta2, step)));
     }
 
-    public override void Update(float* parameters, float* gradients, long start, long count, bool decays)
+    protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
     {
         var shrink = decays && _isDecoupled ? _shrink : 1;
         var penalty = decays && !_isDecoupled ? (float)WeightDecay : 0;
         var (beta1, beta2, epsilon) = ((float)_beta1, (float)_beta2, (float)_epsilon);
         var (rest1, rest2) = ((float)(1 - _beta1), (float)(1 - _beta2));
-        var i = 0L;
+        var i = 0;
         fixed (float* first = _first, second = _second)
         {
             var m = first + start;
@@ -58,7 +58,7 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
                 m1.Store(m + i);
                 v1.Store(v + i);
                 var deviation = Vector.SquareRoot(v1) * All(_secondCorrection) + All(epsilon);
-                (p * All(shrink) - All(_rate) * (m1 / deviation)).Store(parameters + i);
+                (p * All(shrink) - All(_rate) * (m1 / deviation)).Store(gradients + i);
             }
 
             for (; i < count; i++)
@@ -67,7 +67,7 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
                 m[i] = beta1 * m[i] + rest1 * g;
                 v[i] = beta2 * v[i] + rest2 * (g * g);
                 var deviation = MathF.Sqrt(v[i]) * _secondCorrection + epsilon;
-                parameters[i] = parameters[i] * shrink - _rate * (m[i] / deviation);
+                gradients[i] = parameters[i] * shrink - _rate * (m[i] / deviation);
             }
         }
     }

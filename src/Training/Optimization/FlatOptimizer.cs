@@ -29,13 +29,22 @@ internal abstract unsafe class FlatOptimizer(long sliceLength, double weightDeca
     /// <param name="step">From 1.</param>
     public abstract void Begin(double learningRate, long step);
 
-    /// <summary>Updates <paramref name="count"/> parameters.</summary>
+    /// <summary>Updates some parameters. In blocks that stay in the first-level cache.</summary>
     /// <param name="parameters">The first of them.</param>
-    /// <param name="gradients">Theirs.</param>
+    /// <param name="gradients">Theirs; written over.</param>
     /// <param name="start">Where they are in the slice.</param>
     /// <param name="count">How many.</param>
     /// <param name="decays">Whether weight decay applies to them.</param>
-    public abstract void Update(float* parameters, float* gradients, long start, long count, bool decays);
+    public void Update(float* parameters, float* gradients, long start, int count, bool decays)
+    {
+        Compute(parameters, gradients, start, count, decays);
+        // Every rank has read these lines, and a core must own a line to write it. A copy asks for many at once; stores
+        // that alternate with those of the state wait for one after the other, three times as long.
+        new ReadOnlySpan<float>(gradients, count).CopyTo(new Span<float>(parameters, count));
+    }
+
+    /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>.</summary>
+    protected abstract void Compute(float* parameters, float* gradients, long start, int count, bool decays);
 
     protected static Vector<float> All(float value) => new(value);
 }

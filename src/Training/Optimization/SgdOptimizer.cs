@@ -13,11 +13,11 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, long sliceLength, double
 
     public override void Begin(double learningRate, long step) => _rate = (float)learningRate;
 
-    public override void Update(float* parameters, float* gradients, long start, long count, bool decays)
+    protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
     {
         var decay = decays ? (float)WeightDecay : 0;
         var momentum = (float)spec.Momentum;
-        var i = 0L;
+        var i = 0;
         fixed (float* state = _momentum)
         {
             var velocity = state + (spec.Momentum > 0 ? start : 0);
@@ -32,7 +32,7 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, long sliceLength, double
                     g = spec.Nesterov ? g + All(momentum) * v : v;
                 }
 
-                (p - All(_rate) * g).Store(parameters + i);
+                (p - All(_rate) * g).Store(gradients + i);
             }
 
             for (; i < count; i++)
@@ -44,7 +44,7 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, long sliceLength, double
                     g = spec.Nesterov ? g + momentum * v : v;
                 }
 
-                parameters[i] -= _rate * g;
+                gradients[i] = parameters[i] - _rate * g;
             }
         }
     }
