@@ -14,8 +14,8 @@ internal static class Ranks
     /// <summary>Starts this program once a rank, in a worker's environment; they begin together, when all have said that they are ready.</summary>
     public static string[] Run(int count, Func<int, string[]> arguments, int threads = 1)
     {
-        var environment = RankEnvironment.Create(Math.Min(count * threads, Environment.ProcessorCount), count);
-        var started = Enumerable.Range(0, count).Select(rank => Start(Environment.ProcessPath!, arguments(rank), environment)).ToArray();
+        var environment = new RankEnvironment(Math.Min(count * threads, Environment.ProcessorCount), count);
+        var started = Enumerable.Range(0, count).Select(rank => environment.Start(StartInfo(Environment.ProcessPath!, arguments(rank)))).ToArray();
         return Finish(started, process =>
         {
             var line = process.StandardOutput.ReadLine();
@@ -37,7 +37,7 @@ internal static class Ranks
             return RunOnce();
         }
 
-        string[] RunOnce() => Finish([Start(program, arguments, s_oneThread)], _ => { })[0].Split('\n');
+        string[] RunOnce() => Finish([StartPeer(program, arguments)], _ => { })[0].Split('\n');
     }
 
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)
@@ -67,11 +67,13 @@ internal static class Ranks
         }
     }
 
-    private static Process Start(string program, string[] arguments, IReadOnlyDictionary<string, string> environment)
+    private static Process StartPeer(string program, string[] arguments)
     {
-        var start = new ProcessStartInfo(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true };
-        foreach (var (name, value) in environment)
+        var start = StartInfo(program, arguments);
+        foreach (var (name, value) in s_oneThread)
             start.Environment[name] = value;
         return Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start.");
     }
+
+    private static ProcessStartInfo StartInfo(string program, string[] arguments) => new(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true };
 }

@@ -1,18 +1,22 @@
+using System.Diagnostics;
 using System.Globalization;
 
 namespace MLDistributed.Worker.Ranks;
 
-/// <summary>The environment of rank processes.</summary>
-internal static class RankEnvironment
+/// <summary>What rank processes start in.</summary>
+internal sealed class RankEnvironment
 {
+    private readonly bool _sharesCores;
+
     /// <summary>
     /// Each rank gets its share of the cores: two ranks with two threads each on two cores are ten times slower than
     /// with one each, as every parallel region waits for a thread that has no core.
     /// </summary>
-    public static IReadOnlyDictionary<string, string> Create(int cores, int slots)
+    public RankEnvironment(int cores, int slots)
     {
+        _sharesCores = slots > cores;
         var threads = Math.Max(1, cores / slots).ToString(CultureInfo.InvariantCulture);
-        var environment = new Dictionary<string, string>(StringComparer.Ordinal)
+        var variables = new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["OMP_NUM_THREADS"] = threads,
             ["MKL_NUM_THREADS"] = threads,
@@ -30,8 +34,22 @@ internal static class RankEnvironment
             // So that cuda:i is the device that NVML lists as i.
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
         };
-        if (slots > cores)
-            environment["OMP_WAIT_POLICY"] = "passive";
-        return environment;
+        if (_sharesCores)
+            variables["OMP_WAIT_POLICY"] = "passive";
+        Variables = variables;
+    }
+
+    public IReadOnlyDictionary<string, string> Variables { get; }
+
+    /// <summary>
+    /// Starts a rank. Those that share cores have libtorch at the same addresses: a core that changes to another rank keeps
+    /// what it knows of the code's branches. With random addresses it learns them anew, at each barrier, which takes as
+    /// long as the step of a small model.
+    /// </summary>
+    public Process Start(ProcessStartInfo start)
+    {
+        foreach (var (name, value) in Variables)
+            start.Environment[name] = value;
+        return _sharesCores ? AddressSpace.WithoutRandomization(() => Process.Start(start)!) : Process.Start(start)!;
     }
 }

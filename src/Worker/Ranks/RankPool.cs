@@ -26,7 +26,7 @@ internal sealed class RankPool
 
     private readonly RankCommandLine _commandLine;
     private readonly string _socketPath;
-    private readonly IReadOnlyDictionary<string, string> _environment;
+    private readonly RankEnvironment _environment;
     private readonly Mailbox _mailbox;
     private readonly TimeProvider _time;
     private readonly AgentLog _log;
@@ -41,7 +41,7 @@ internal sealed class RankPool
     {
         _commandLine = commandLine;
         _socketPath = socketPath;
-        _environment = RankEnvironment.Create(cores, slots);
+        _environment = new RankEnvironment(cores, slots);
         _mailbox = mailbox;
         _pingInterval = pingInterval;
         _time = time;

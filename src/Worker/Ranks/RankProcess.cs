@@ -45,7 +45,7 @@ internal sealed class RankProcess
     public Task<RankExit> Exit { get; }
 
     /// <param name="onError">Hears each line on standard error, on any thread.</param>
-    public static RankProcess Start(RankCommandLine commandLine, string socketPath, int slot, IReadOnlyDictionary<string, string> environment, Action<RankProcess, string> onError, TimeProvider time)
+    public static RankProcess Start(RankCommandLine commandLine, string socketPath, int slot, RankEnvironment environment, Action<RankProcess, string> onError, TimeProvider time)
     {
         var token = Convert.ToHexStringLower(System.Security.Cryptography.RandomNumberGenerator.GetBytes(16));
         var start = new ProcessStartInfo(commandLine.Program)
@@ -57,10 +57,8 @@ internal sealed class RankProcess
         };
         foreach (var argument in (string[])[.. commandLine.Arguments, "--socket", socketPath, "--slot", slot.ToString(CultureInfo.InvariantCulture)])
             start.ArgumentList.Add(argument);
-        foreach (var (name, value) in environment)
-            start.Environment[name] = value;
         start.Environment[RankHost.TokenVariable] = token;
-        var process = Run(start);
+        var process = Run(start, environment);
         process.StandardInput.Close();
         return new RankProcess(process, slot, token, onError, time);
     }
@@ -107,11 +105,11 @@ internal sealed class RankProcess
         }
     }
 
-    private static Process Run(ProcessStartInfo start)
+    private static Process Run(ProcessStartInfo start, RankEnvironment environment)
     {
         try
         {
-            return Process.Start(start)!;
+            return environment.Start(start);
         }
         catch (System.ComponentModel.Win32Exception e)
         {

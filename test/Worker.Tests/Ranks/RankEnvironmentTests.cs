@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using MLDistributed.Worker.Ranks;
 
 namespace Worker.Tests.Ranks;
@@ -9,19 +11,40 @@ public sealed class RankEnvironmentTests
     [DataRow(8, 2, "4", false)]
     [DataRow(2, 2, "1", false)]
     [DataRow(2, 4, "1", true)]
-    public void Create_CoresAndSlots_SharesTheCores(int cores, int slots, string threads, bool passive)
+    public void Variables_CoresAndSlots_SharesTheCores(int cores, int slots, string threads, bool passive)
     {
-        var environment = RankEnvironment.Create(cores, slots);
+        var environment = new RankEnvironment(cores, slots).Variables;
         Assert.AreEqual(threads, environment["OMP_NUM_THREADS"]);
         Assert.AreEqual(threads, environment["MKL_NUM_THREADS"]);
         Assert.AreEqual(passive, environment.ContainsKey("OMP_WAIT_POLICY"));
     }
 
     [TestMethod]
-    public void Create_Always_HasTheCLibraryKeepWhatAStepFrees()
+    public void Variables_Always_HaveTheCLibraryKeepWhatAStepFrees()
     {
-        var environment = RankEnvironment.Create(2, 2);
+        var environment = new RankEnvironment(2, 2).Variables;
         Assert.AreEqual("0", environment["MALLOC_MMAP_MAX_"]);
-        Assert.IsTrue(long.Parse(environment["MALLOC_TRIM_THRESHOLD_"], System.Globalization.CultureInfo.InvariantCulture) > 1L << 36);
+        Assert.IsTrue(long.Parse(environment["MALLOC_TRIM_THRESHOLD_"], CultureInfo.InvariantCulture) > 1L << 36);
     }
+
+    [TestMethod]
+    public void Start_MoreSlotsThanCores_PutsCodeAtTheSameAddresses()
+    {
+        using var probe = new RankEnvironment(2, 4).Start(Cat());
+        if (Personality(probe) == 0)
+            Assert.Inconclusive("The system, perhaps a container's filter, does not let processes ask for addresses that are not random.");
+        using var again = Process.Start(Cat())!;
+        Assert.AreEqual(0, Personality(again), "the worker's own later processes");
+    }
+
+    [TestMethod]
+    public void Start_ACoreForEachSlot_LeavesAddressesRandom()
+    {
+        using var process = new RankEnvironment(2, 2).Start(Cat());
+        Assert.AreEqual(0, Personality(process));
+    }
+
+    private static ProcessStartInfo Cat() => new("cat", "/proc/self/personality") { RedirectStandardOutput = true };
+
+    private static int Personality(Process process) => int.Parse(process.StandardOutput.ReadToEnd(), NumberStyles.HexNumber, CultureInfo.InvariantCulture) & 0x40000;
 }
