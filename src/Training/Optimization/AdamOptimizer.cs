@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Optimization;
@@ -38,6 +39,7 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
         _secondCorrection = (float)(1 / Math.Sqrt(1 - Math.Pow(_beta2, step)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
     protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
     {
         var shrink = decays && _isDecoupled ? _shrink : 1;

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Optimization;
@@ -13,6 +14,7 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, long sliceLength, double
 
     public override void Begin(double learningRate, long step) => _rate = (float)learningRate;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
     protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
     {
         var decay = decays ? (float)WeightDecay : 0;
