@@ -12,16 +12,22 @@ internal static class Ranks
     private static readonly Dictionary<string, string> s_oneThread = new() { ["OMP_NUM_THREADS"] = "1", ["OPENBLAS_NUM_THREADS"] = "1", ["MKL_NUM_THREADS"] = "1" };
 
     /// <summary>Starts this program once a rank, in a worker's environment; they begin together, when all have said that they are ready.</summary>
-    public static string[] Run(int count, Func<int, string[]> arguments, int threads = 1)
+    public static string[] Run(int count, Func<int, string[]> arguments, int threads = 1, bool randomAddresses = false)
     {
         var environment = new RankEnvironment(Math.Min(count * threads, Environment.ProcessorCount), count);
-        var started = Enumerable.Range(0, count).Select(rank => environment.Start(StartInfo(Environment.ProcessPath!, arguments(rank)))).ToArray();
+        var started = Enumerable.Range(0, count).Select(rank => Start(rank)).ToArray();
         return Finish(started, process =>
         {
             var line = process.StandardOutput.ReadLine();
             if (line != "ready")
                 throw new InvalidOperationException($"Rank said \"{line}\", expected \"ready\".");
         });
+
+        Process Start(int rank)
+        {
+            var start = StartInfo(Environment.ProcessPath!, arguments(rank));
+            return randomAddresses ? StartIn(start, environment.Variables) : environment.Start(start);
+        }
     }
 
     /// <summary>Runs another program, and gives the lines it printed. Once more when it fails: a peer that crashes must not cost the other results.</summary>
@@ -37,7 +43,7 @@ internal static class Ranks
             return RunOnce();
         }
 
-        string[] RunOnce() => Finish([StartPeer(program, arguments)], _ => { })[0].Split('\n');
+        string[] RunOnce() => Finish([StartIn(StartInfo(program, arguments), s_oneThread)], _ => { })[0].Split('\n');
     }
 
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)
@@ -67,12 +73,11 @@ internal static class Ranks
         }
     }
 
-    private static Process StartPeer(string program, string[] arguments)
+    private static Process StartIn(ProcessStartInfo start, IReadOnlyDictionary<string, string> variables)
     {
-        var start = StartInfo(program, arguments);
-        foreach (var (name, value) in s_oneThread)
+        foreach (var (name, value) in variables)
             start.Environment[name] = value;
-        return Process.Start(start) ?? throw new InvalidOperationException($"{program} did not start.");
+        return Process.Start(start) ?? throw new InvalidOperationException($"{start.FileName} did not start.");
     }
 
     private static ProcessStartInfo StartInfo(string program, string[] arguments) => new(program, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true };

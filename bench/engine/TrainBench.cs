@@ -61,6 +61,6 @@ internal static class TrainBench
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
         return Ranks.Run(count, rank => mode == RunMode.Unconnected
             ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}", what]
-            : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1);
+            : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1, randomAddresses: mode == RunMode.RandomAddresses);
     }
 }

@@ -23,6 +23,9 @@ internal enum RunMode
 
     /// <summary>The same bits on any number of ranks.</summary>
     BitExact,
+
+    /// <summary>Connected, and code at random addresses where the product would not have that.</summary>
+    RandomAddresses,
 }
 
 /// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
