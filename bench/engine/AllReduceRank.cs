@@ -9,11 +9,14 @@ internal static unsafe class AllReduceRank
 {
     private const int MaxCount = 1_000_000;
 
-    /// <summary>Arguments: bytes, seconds, rank, segment, "copied" or "in-place". Rank 0 prints mean and median in microseconds.</summary>
+    // Until then the runtime may run code that it has not optimised yet.
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>Arguments: bytes, seconds after the warm-up, rank, segment, "copied" or "in-place". Rank 0 prints mean and median in microseconds.</summary>
     public static int Run(string[] args)
     {
         var length = int.Parse(args[0]) / sizeof(float);
-        var (seconds, rank, inPlace) = (double.Parse(args[1]), int.Parse(args[2]), args[4] == "in-place");
+        var (end, rank, inPlace) = (s_warmUp + TimeSpan.FromSeconds(double.Parse(args[1])), int.Parse(args[2]), args[4] == "in-place");
         Console.WriteLine("ready");
         Console.In.ReadToEnd();
         using var collective = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = args[3], Rank = rank, WorldSize = 2, Length = inPlace ? length : 0 }));
@@ -23,7 +26,7 @@ internal static unsafe class AllReduceRank
         var stop = new double[1];
         for (var watch = Stopwatch.StartNew(); ;)
         {
-            if (rank == 0 && times.Count > 0 && (watch.Elapsed.TotalSeconds > seconds || times.Count == MaxCount))
+            if (rank == 0 && times.Count > 0 && (watch.Elapsed > end || times.Count == MaxCount))
                 stop[0] = 1;
             collective.Broadcast(stop, 0);
             if (stop[0] != 0)
@@ -33,7 +36,8 @@ internal static unsafe class AllReduceRank
             collective.Barrier();
             var started = Stopwatch.GetTimestamp();
             collective.AllReduce(new Span<float>(values, length));
-            times.Add(Stopwatch.GetElapsedTime(started).TotalMicroseconds);
+            if (watch.Elapsed > s_warmUp)
+                times.Add(Stopwatch.GetElapsedTime(started).TotalMicroseconds);
         }
 
         if (rank == 0)
