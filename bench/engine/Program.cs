@@ -20,7 +20,7 @@ static int Usage()
         MLDistributed.Engine.Bench COMMAND        (bench/run.sh runs it all, with the peers)
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
-          oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores
+          oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores, and of 8 at random addresses
           profile [ROUNDS] [MODEL..]     where the time of a step goes, one point each
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);
