@@ -11,10 +11,14 @@ namespace MLDistributed.Training.Models;
 /// <summary>The multi-layer perceptron.</summary>
 internal sealed unsafe class Mlp : ITrainedModule
 {
+    // A mebibyte. What smaller gradients take is not worth the cut.
+    private const long LargeWeight = 1 << 18;
+
     private readonly MlpSpec _spec;
     private readonly ulong _seed;
     private readonly Tensor[] _weights;
     private readonly Tensor[] _biases;
+    private readonly LargeLinear?[] _large;
     private readonly Tensor[] _normWeights;
     private readonly Tensor[] _normBiases;
     private readonly SyncBatchNorm[] _batchNorms;
@@ -44,6 +48,7 @@ internal sealed unsafe class Mlp : ITrainedModule
                 value.grad = gradient;
             _weights = Values("layers", "weight");
             _biases = Values("layers", "bias");
+            _large = [.. _weights.Zip(_biases, (weight, bias) => weight.numel() < LargeWeight ? null : new LargeLinear(weight, bias))];
             _normWeights = Values("norms", "weight");
             _normBiases = Values("norms", "bias");
             _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
@@ -71,7 +76,7 @@ internal sealed unsafe class Mlp : ITrainedModule
         var x = batch.Features;
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
-            x = functional.linear(Signal(x, i), _weights[i], _biases[i]);
+            x = Linear(Signal(x, i), i);
             if (_batchNorms.Length > 0)
                 x = _batchNorms[i].Forward(x, _normWeights[i], _normBiases[i], batch.GlobalRows);
             else if (_normWeights.Length > 0)
@@ -81,14 +86,18 @@ internal sealed unsafe class Mlp : ITrainedModule
                 x = Drop(x, batch.Rows, step, i);
         }
 
-        return functional.linear(Signal(x, _spec.HiddenSizes.Count), _weights[^1], _biases[^1]);
+        return Linear(Signal(x, _spec.HiddenSizes.Count), _spec.HiddenSizes.Count);
     }
 
     public void Backward(Tensor loss, int globalRows)
     {
         loss.backward();
-        for (var i = _batchNorms.Length - 1; i >= 0; i--)
-            _batchNorms[i].Backward(_normWeights[i], globalRows);
+        for (var i = _large.Length - 1; i >= 0; i--)
+        {
+            if (i < _batchNorms.Length)
+                _batchNorms[i].Backward(_normWeights[i], globalRows);
+            _large[i]?.Backward();
+        }
     }
 
     // No dropout, running statistics.
@@ -112,6 +121,8 @@ internal sealed unsafe class Mlp : ITrainedModule
     public void Dispose() => _kept.ForEach(t => t.Dispose());
 
     private Tensor Signal(Tensor x, int layer) => layer > 0 && _signals.Length > 0 ? GradientSignal.On(x, _signals[layer]) : x;
+
+    private Tensor Linear(Tensor x, int layer) => _large[layer]?.Forward(x) ?? functional.linear(x, _weights[layer], _biases[layer]);
 
     private Tensor Keep(Tensor tensor)
     {

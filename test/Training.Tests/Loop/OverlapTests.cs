@@ -112,11 +112,10 @@ public sealed class OverlapTests
         Assert.IsTrue(run.Recorders.All(r => r.Losses.Count == 0));
     }
 
-    [TestMethod]
-    public unsafe void Backward_OfALayer_TellsWhenItsGradientsAreFinal()
+    [TestMethod, DataRow(8, 7, 5), DataRow(512, 513, 514, DisplayName = "large layers")]
+    public unsafe void Backward_OfALayer_TellsWhenItsGradientsAreFinal(int first, int second, int third)
     {
-        RankTraining.Preload();
-        var spec = new MlpSpec { InputSize = 6, OutputSize = 3, HiddenSizes = { 8, 7, 5 } };
+        var spec = new MlpSpec { InputSize = 6, OutputSize = 3, HiddenSizes = { first, second, third } };
         var layout = FlatLayout.Of(spec);
         using var scope = NewDisposeScope();
         var (parameters, gradients) = (randn(layout.ParameterLength), zeros(layout.ParameterLength));

@@ -24,6 +24,12 @@ public sealed class WorldSizeTests
         },
         ["weights, validation"] = s => s.Data.ValidationFraction = 0.2,
         ["accumulated gradients, dropout"] = s => (s.MaxMicroBatchSize, s.Module.Mlp.Dropout) = (5, 0.2),
+        ["large layers, batch norm"] = s =>
+        {
+            s.Module.Mlp.HiddenSizes.Clear();
+            s.Module.Mlp.HiddenSizes.Add([512, 512]);
+            s.Module.Mlp.Normalization = LayerNormalization.Batch;
+        },
         ["linear model"] = s => s.Module.Mlp.HiddenSizes.Clear(),
     };
 
