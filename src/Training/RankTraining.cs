@@ -8,9 +8,14 @@ namespace MLDistributed.Training;
 /// <summary>One rank's part of one attempt of a job.</summary>
 public static class RankTraining
 {
+    /// <summary>Set to 1 in the environment of ranks that share cores; <see cref="Preload"/> looks.</summary>
+    public const string SharesCoresVariable = "MLDIST_SHARES_CORES";
+
     /// <summary>Loads libtorch, so that the first job does not wait for it.</summary>
     public static void Preload()
     {
+        if (Environment.GetEnvironmentVariable(SharesCoresVariable) == "1" && NativeLoading.FindFile() is { } file)
+            HugeCode.Prepare(Path.Combine(Path.GetDirectoryName(file)!, "libtorch_cpu.so"));
         NativeLoading.EnsureLoaded();
         torch.InitializeDeviceType(DeviceType.CPU);
     }

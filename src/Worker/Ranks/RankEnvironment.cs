@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using MLDistributed.Training;
 
 namespace MLDistributed.Worker.Ranks;
 
@@ -35,7 +36,11 @@ internal sealed class RankEnvironment
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
         };
         if (_sharesCores)
+        {
             variables["OMP_WAIT_POLICY"] = "passive";
+            variables[RankTraining.SharesCoresVariable] = "1";
+        }
+
         Variables = variables;
     }
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using MLDistributed.Training;
 using MLDistributed.Worker.Ranks;
 
 namespace Worker.Tests.Ranks;
@@ -11,12 +12,13 @@ public sealed class RankEnvironmentTests
     [DataRow(8, 2, "4", false)]
     [DataRow(2, 2, "1", false)]
     [DataRow(2, 4, "1", true)]
-    public void Variables_CoresAndSlots_SharesTheCores(int cores, int slots, string threads, bool passive)
+    public void Variables_CoresAndSlots_SharesTheCores(int cores, int slots, string threads, bool shares)
     {
         var environment = new RankEnvironment(cores, slots).Variables;
         Assert.AreEqual(threads, environment["OMP_NUM_THREADS"]);
         Assert.AreEqual(threads, environment["MKL_NUM_THREADS"]);
-        Assert.AreEqual(passive, environment.ContainsKey("OMP_WAIT_POLICY"));
+        Assert.AreEqual(shares, environment.ContainsKey("OMP_WAIT_POLICY"));
+        Assert.AreEqual(shares, environment.ContainsKey(RankTraining.SharesCoresVariable));
     }
 
     [TestMethod]
