@@ -33,10 +33,13 @@ internal sealed class LargeLinear(Tensor weight, Tensor bias)
     /// <summary>Adds to the gradients of weight and bias, and goes on backward from the input of the last <see cref="Forward"/>.</summary>
     public void Backward()
     {
+        // Both gradients are as large as an activation: freed here, not at the end of the step.
+        using var scope = NewDisposeScope();
         Tensor? inputGradient = null;
         using (no_grad())
         {
             var gradient = _output!.grad!;
+            _output.grad = null;
             weight.grad!.addmm_(gradient.t(), _input!, 1, 1);
             bias.grad!.add_(gradient.sum(s_rowAxis));
             if (_input!.requires_grad)
