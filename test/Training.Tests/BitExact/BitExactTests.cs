@@ -14,6 +14,11 @@ public sealed class BitExactTests
     private static readonly Dictionary<string, Action<JobSpec>> s_cases = new()
     {
         ["sgd"] = _ => { },
+        ["large layers, of which one begins in the middle of a cache line"] = s =>
+        {
+            s.Module.Mlp.HiddenSizes.Clear();
+            s.Module.Mlp.HiddenSizes.Add([514, 513]);
+        },
         ["adamw, clipping, dropout, layer norm, gelu, cosine, smoothing, weights, validation"] = s =>
         {
             s.Module.Mlp.Dropout = 0.2;
