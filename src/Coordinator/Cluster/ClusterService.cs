@@ -12,6 +12,7 @@ internal sealed class ClusterService(
     private const double TicksPerTimeout = 10;
     private readonly ServiceLog _log = new(logger);
     private ITimer? _ticks;
+    private Task _warmUp = Task.CompletedTask;
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
@@ -27,7 +28,7 @@ internal sealed class ClusterService(
         _ = StopWhenJournalFailsAsync();
         // Loads and compiles EF's ways while the first worker starts, not while the first job waits.
         journal.Append(context => context.Starts.Update(new StartRow { Id = start, Time = now }));
-        _ = Task.Run(() => archive.FindRequestAsync("", "", CancellationToken.None), CancellationToken.None);
+        _warmUp = Task.Run(() => archive.FindRequestAsync("", "", CancellationToken.None), CancellationToken.None);
         return Task.CompletedTask;
     }
 
@@ -37,6 +38,8 @@ internal sealed class ClusterService(
             await _ticks.DisposeAsync().ConfigureAwait(false);
         await loop.DisposeAsync().ConfigureAwait(false);
         await journal.DisposeAsync().ConfigureAwait(false);
+        // A coordinator that ends at once, as when its address is taken, would leave a connection open behind it.
+        await _warmUp.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     // A coordinator that cannot write must not go on promising.
