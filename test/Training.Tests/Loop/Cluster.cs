@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training;
@@ -9,6 +10,9 @@ namespace Training.Tests.Loop;
 internal static class Cluster
 {
     public static readonly TimeSpan Bound = TimeSpan.FromSeconds(60);
+
+    /// <summary>The collective of a rank that has no others.</summary>
+    public static SharedMemoryCollective Alone() => new(SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1 }));
 
     public static JobSpec Spec(Action<JobSpec>? change = null)
     {

@@ -119,7 +119,7 @@ public sealed class OverlapTests
         var layout = FlatLayout.Of(spec);
         using var scope = NewDisposeScope();
         var (parameters, gradients) = (randn(layout.ParameterLength), zeros(layout.ParameterLength));
-        using var collective = Alone();
+        using var collective = Cluster.Alone();
         List<(long From, float[] Values)> told = [];
         var memory = (float*)TorchMemory.Data(gradients);
         using var module = new Mlp(spec, layout, 1, 4, parameters, gradients, collective, from => told.Add((from, new Span<float>(memory + from, (int)(layout.ParameterLength - from)).ToArray())));
@@ -163,6 +163,4 @@ public sealed class OverlapTests
             public void Dispose() => inner.Dispose();
         }
     }
-
-    private static SharedMemoryCollective Alone() => new(SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1 }));
 }

@@ -1,8 +1,8 @@
 using MLDistributed.Collectives;
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
+using Training.Tests.Loop;
 using TorchSharp;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -27,7 +27,7 @@ public sealed class LargeLinearTests
         using var scope = NewDisposeScope();
         random.manual_seed(1);
         var (parameters, gradients) = (randn(layout.ParameterLength).div(MathF.Sqrt(hidden)), zeros(layout.ParameterLength));
-        using var collective = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1 }));
+        using var collective = Cluster.Alone();
         using var module = new Mlp(spec, layout, 1, Rows, parameters, gradients, collective);
         var leaf = parameters.clone().requires_grad_();
         for (var pass = 0; pass < 2; pass++)

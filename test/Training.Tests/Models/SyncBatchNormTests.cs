@@ -1,5 +1,5 @@
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Training.Models;
+using Training.Tests.Loop;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -11,12 +11,7 @@ public sealed class SyncBatchNormTests
     [TestMethod]
     public void ForwardAndBackward_OneRank_AreLibtorchs()
     {
-        using var collective = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions
-        {
-            Path = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N")),
-            Rank = 0,
-            WorldSize = 1,
-        }));
+        using var collective = Cluster.Alone();
         using var scope = NewDisposeScope();
         var values = rand(9, 3).mul(3).add(100);
         var (weight, bias) = (tensor([1f, 0.5f, -2f]).requires_grad_(), tensor([0f, 1f, 2f]).requires_grad_());
