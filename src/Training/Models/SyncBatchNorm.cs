@@ -58,6 +58,8 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
     /// <summary>Adds to the gradients of weight and bias, and goes on backward from the input of the last <see cref="Forward"/>.</summary>
     public void Backward(Tensor weight, int globalRows)
     {
+        // Intermediate results are as large as an activation: freed here, not at the end of the step.
+        using var scope = NewDisposeScope();
         Tensor inputGradient;
         using (no_grad())
         {
