@@ -30,6 +30,26 @@ public sealed class CollectionPauseTests
     }
 
     [TestMethod]
+    public void BetweenSteps_SomeMegabytesOfGarbage_AreCollected()
+    {
+        using var pause = new CollectionPause();
+        var before = GC.GetTotalMemory(forceFullCollection: false);
+        for (var step = 0; step < 64; step++)
+        {
+            MakeGarbage();
+            pause.BetweenSteps();
+        }
+
+        Assert.IsLessThan(before + (16 << 20), GC.GetTotalMemory(forceFullCollection: false), "Bytes of managed memory.");
+
+        static void MakeGarbage()
+        {
+            for (var i = 0; i < 1000; i++)
+                GC.KeepAlive(new byte[1000]);
+        }
+    }
+
+    [TestMethod]
     public void Steps_WithoutAPause_AreInterrupted() => Assert.IsGreaterThan(0, CollectionsInside(() => { }, () => { }));
 
     // Other threads allocate 8 MB during each step: half a minute of a real rank's chatter.
