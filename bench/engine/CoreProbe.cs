@@ -10,7 +10,8 @@ internal static class CoreProbe
 {
     private const double AcceptedLoss = 0.08;
     private const int MaxAttempts = 6;
-    private static double s_bestRate;
+    private const int Remembered = 20;
+    private static readonly Queue<double> s_rates = new();
 
     /// <summary>Takes a point, again while the cores were not there before or after it. The last attempt counts as it is.</summary>
     /// <returns>The point, and whether the cores were there.</returns>
@@ -26,15 +27,20 @@ internal static class CoreProbe
         }
     }
 
-    /// <summary>The part of its work that the slower of two busy threads did not get done, since ranks wait for the slowest; the best rate seen is a core's.</summary>
+    /// <summary>
+    /// The part of its work that the slower of two busy threads did not get done, since ranks wait for the slowest. A core's
+    /// rate is the best of the last probes: of all, it would be that of a moment with a faster clock.
+    /// </summary>
     private static double Loss()
     {
         var rates = new double[2];
         var threads = Enumerable.Range(0, rates.Length).Select(i => new Thread(() => rates[i] = Spin())).ToArray();
         Array.ForEach(threads, t => t.Start());
         Array.ForEach(threads, t => t.Join());
-        s_bestRate = Math.Max(s_bestRate, rates.Max());
-        return 1 - rates.Min() / s_bestRate;
+        s_rates.Enqueue(rates.Max());
+        if (s_rates.Count > Remembered)
+            s_rates.Dequeue();
+        return 1 - rates.Min() / s_rates.Max();
     }
 
     private static double Spin()
