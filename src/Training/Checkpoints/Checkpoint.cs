@@ -30,6 +30,7 @@ internal static unsafe class Checkpoint
         using var reader = new SafetensorsReader(path);
         if (reader.Metadata.GetValueOrDefault("format") != CheckpointLayout.Format)
             throw Mismatch(path, $"format \"{reader.Metadata.GetValueOrDefault("format")}\", expected \"{CheckpointLayout.Format}\"");
+        VerifyHeader(path, reader);
         // One rank looks at all: the others only read their slices of the same file.
         if (state.IsFirst)
             Verify(path, reader);
@@ -56,6 +57,15 @@ internal static unsafe class Checkpoint
         var position = TrainingPosition.Parse(reader.Metadata);
         state.Strategy.StepsTaken = position.Step;
         return position;
+    }
+
+    private static void VerifyHeader(string path, SafetensorsReader reader)
+    {
+        var expected = 0UL;
+        reader.Read(CheckpointLayout.Header, 0, new Span<float>(&expected, sizeof(ulong) / sizeof(float)));
+        var found = reader.Checksum(0, reader.DataStart);
+        if (found != expected)
+            throw Mismatch(path, $"a header with checksum {found:x16}, expected {expected:x16}: it is damaged");
     }
 
     private static void Verify(string path, SafetensorsReader reader)

@@ -9,7 +9,10 @@ namespace MLDistributed.Training.Checkpoints;
 /// </summary>
 internal sealed class CheckpointLayout
 {
-    public const string Format = "mldist-checkpoint/2";
+    public const string Format = "mldist-checkpoint/3";
+
+    /// <summary>The first tensor: 8 bytes, the checksum of all before it.</summary>
+    public const string Header = "header";
     public const string Parameter = "parameters.";
     public const string Buffer = "buffers.";
     public const string Optimizer = "optimizer.";
@@ -27,7 +30,7 @@ internal sealed class CheckpointLayout
     public CheckpointLayout(RankState state, int epochs)
     {
         _state = state;
-        var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + state.Strategy.Optimizer.State.Count + 2;
+        var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + state.Strategy.Optimizer.State.Count + 3;
         HeaderSize = checked(HeaderBytes + tensors * HeaderBytesATensor + epochs * HeaderBytesAnEpoch + state.Segment.WorldSize * HeaderBytesARank);
     }
 
@@ -39,12 +42,12 @@ internal sealed class CheckpointLayout
     public long Buffers => PartAt(1 + _state.Strategy.Optimizer.State.Count, default);
 
     /// <summary>Where a slice of the parameters (part 0) or of a state of the optimizer (parts from 1) begins.</summary>
-    public long PartAt(int part, Shard slice) => HeaderSize + (part * Length + slice.Start) * sizeof(float);
+    public long PartAt(int part, Shard slice) => HeaderSize + sizeof(ulong) + (part * Length + slice.Start) * sizeof(float);
 
     /// <summary>All tensors in their order; the best weights when this rank has some.</summary>
     public IReadOnlyList<(string Name, long[] Shape)> Tensors()
     {
-        var tensors = new List<(string, long[])>();
+        var tensors = new List<(string, long[])> { (Header, [sizeof(ulong) / sizeof(float)]) };
         tensors.AddRange(_state.Layout.Parameters.Select(p => (Parameter + p.Name, p.Shape)));
         tensors.AddRange(_state.Strategy.Optimizer.State.Select(s => (Optimizer + s.Name, new[] { Length })));
         tensors.AddRange(_state.Layout.Buffers.Select(b => (Buffer + b.Name, b.Shape)));

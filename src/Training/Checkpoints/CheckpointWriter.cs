@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.IO.Hashing;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
@@ -145,7 +146,8 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
             Try(task, () =>
             {
                 task.Metadata![Checkpoint.Checksums] = string.Join(';', checksums);
-                RandomAccess.Write(file!, SafetensorsHeader.Create(task.Tensors!, task.Metadata, task.Layout.HeaderSize), 0);
+                var header = SafetensorsHeader.Create(task.Tensors!, task.Metadata, task.Layout.HeaderSize);
+                RandomAccess.Write(file!, [header, BitConverter.GetBytes(XxHash3.HashToUInt64(header))], 0);
                 RandomAccess.FlushToDisk(file!);
                 File.Move(task.PartPath, task.Path, overwrite: true);
             });

@@ -11,7 +11,6 @@ internal sealed class SafetensorsReader : IDisposable
     private const long MaxHeaderBytes = 100_000_000;
     private readonly string _path;
     private readonly Microsoft.Win32.SafeHandles.SafeFileHandle _file;
-    private readonly long _dataStart;
     private readonly Dictionary<string, (long[] Shape, long Start, long Length)> _tensors = [];
     private readonly Dictionary<string, string> _metadata = [];
 
@@ -30,8 +29,8 @@ internal sealed class SafetensorsReader : IDisposable
                 throw Invalid($"has a header of {headerLength} bytes in a file of {size}");
             var header = new byte[headerLength];
             ReadAll(header, sizeof(ulong));
-            _dataStart = sizeof(ulong) + header.Length;
-            ReadHeader(header, size - _dataStart);
+            DataStart = sizeof(ulong) + header.Length;
+            ReadHeader(header, size - DataStart);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or OverflowException)
         {
@@ -44,6 +43,9 @@ internal sealed class SafetensorsReader : IDisposable
             throw;
         }
     }
+
+    /// <summary>The bytes before the data.</summary>
+    public long DataStart { get; }
 
     public IReadOnlyDictionary<string, string> Metadata => _metadata;
 
@@ -104,7 +106,7 @@ internal sealed class SafetensorsReader : IDisposable
             var length = shape.Aggregate(1L, (a, b) => checked(a * b));
             if (entry.Value.GetProperty("dtype").GetString() != "F32" || begin < 0 || end > dataLength || end - begin != checked(length * sizeof(float)))
                 throw Invalid($"has a tensor \"{entry.Name}\" that is not float32 or lies outside");
-            _tensors[entry.Name] = (shape, _dataStart + begin, length);
+            _tensors[entry.Name] = (shape, DataStart + begin, length);
         }
     }
 
