@@ -83,6 +83,9 @@ public sealed class SharedMemoryTests : CollectiveContract
     public void Join_LengthsDiffer_IsRefused() => JoinRefused(o => o with { Length = o.Rank == 0 ? 10 : 11 }, "has 10 parameters, expected 11");
 
     [TestMethod]
+    public void Join_StateBuffersDiffer_IsRefused() => JoinRefused(o => o with { StateBuffers = o.Rank == 0 ? 1 : 2 }, "has 1 state buffers, expected 2");
+
+    [TestMethod]
     public void Join_AnotherRunsSegment_IsRefused() => JoinRefused(o => o with { RunId = o.Rank == 0 ? "a" : "b" }, "is another run's, expected that of \"b\"");
 
     [TestMethod]

@@ -41,6 +41,110 @@ public sealed class SplitBarrierTests
         }).ShouldSucceed();
     }
 
+    // As a step does: all meet, the parts are done by whoever runs, all see them done.
+    [TestMethod, DataRow(1), DataRow(2), DataRow(5), DataRow(9)]
+    public void TryTake_ByAllForAll_GivesEachPartToOneOfThem(int world) => Ranks.RunCollective(world, c =>
+    {
+        var collective = (SharedMemoryCollective)c;
+        for (var round = 1; round <= 2000; round++)
+        {
+            var meeting = collective.Arrive();
+            collective.Await(meeting);
+            for (var i = 0; i < 2; i++)
+            {
+                meeting++;
+                for (var part = 0; part < world; part++)
+                {
+                    if (!collective.TryTake((c.Rank + part) % world, meeting))
+                        continue;
+                    // Not atomic: two at one part would be seen.
+                    collective.Segment.Scratch((c.Rank + part) % world)[i]++;
+                    collective.Arrive((c.Rank + part) % world);
+                }
+
+                collective.Await(meeting);
+            }
+
+            for (var part = 0; part < world; part++)
+                Assert.AreEqual((round, round), (collective.Segment.Scratch(part)[0], collective.Segment.Scratch(part)[1]));
+        }
+    }).ShouldSucceed();
+
+    [TestMethod]
+    public void Await_PartsOfARankThatIsAway_AreDoneByOthers()
+    {
+        using var done = new CountdownEvent(2);
+        Ranks.RunCollective(3, c =>
+        {
+            var collective = (SharedMemoryCollective)c;
+            var meeting = collective.Arrive();
+            collective.Await(meeting);
+            if (c.Rank == 2)
+                Assert.IsTrue(done.Wait(Ranks.Bound), "The others waited for rank 2.");
+            for (var i = 0; i < 2; i++)
+            {
+                meeting++;
+                for (var part = 0; part < 3; part++)
+                {
+                    if (collective.TryTake(part, meeting))
+                    {
+                        Assert.AreNotEqual(2, c.Rank, "A part was given twice.");
+                        collective.Arrive(part);
+                    }
+                }
+
+                collective.Await(meeting);
+            }
+
+            if (c.Rank != 2)
+                done.Signal();
+            c.Barrier();
+        }).ShouldSucceed();
+    }
+
+    [TestMethod]
+    public void Await_RankHasTakenAPartAndHangs_TimesOutAndNamesIt()
+    {
+        using var taken = new ManualResetEventSlim();
+        using var done = new ManualResetEventSlim();
+        var failures = Ranks.RunCollective(3, c =>
+        {
+            var collective = (SharedMemoryCollective)c;
+            var meeting = collective.Arrive();
+            collective.Await(meeting++);
+            if (c.Rank == 1)
+            {
+                Assert.IsTrue(collective.TryTake(2, meeting));
+                taken.Set();
+            }
+
+            if (c.Rank != 0)
+            {
+                Assert.IsTrue(done.Wait(Ranks.Bound));
+                return;
+            }
+
+            try
+            {
+                Assert.IsTrue(taken.Wait(Ranks.Bound));
+                Assert.IsFalse(collective.TryTake(2, meeting));
+                foreach (var part in (int[])[0, 1])
+                {
+                    Assert.IsTrue(collective.TryTake(part, meeting));
+                    collective.Arrive(part);
+                }
+
+                collective.Await(meeting);
+            }
+            finally
+            {
+                done.Set();
+            }
+        }, o => o with { Timeout = TimeSpan.FromMilliseconds(300) });
+        Assert.IsInstanceOfType<CollectiveTimeoutException>(failures[0]);
+        StringAssert.Contains(failures[0]!.Message, "for rank 1,");
+    }
+
     [TestMethod]
     public void Await_RankAbortsInsteadOfArriving_Fails()
     {

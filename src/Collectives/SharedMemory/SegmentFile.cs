@@ -99,7 +99,7 @@ internal static class SegmentFile
     }
 
     private static CollectiveException TooSmall(string folder, SegmentOptions options, long needed, long free, Exception? inner = null) => new(
-        $"Shared memory \"{folder}\" has {free / 1048576.0:N1} MiB free, expected {needed / 1048576.0:N1} MiB for {options.Length:N0} parameters and the gradients of {options.WorldSize} ranks. " +
+        $"Shared memory \"{folder}\" has {free / 1048576.0:N1} MiB free, expected {needed / 1048576.0:N1} MiB for {options.Length:N0} parameters, the gradients of {options.WorldSize} ranks and {options.StateBuffers} states of the optimizer. " +
         "Make it larger (mount -o remount,size=..., or docker run --shm-size), or use fewer ranks.", inner);
 
     private static FileStream? TryOpen(string path)
@@ -128,6 +128,7 @@ internal static class SegmentFile
             Check(header.WorldSize == options.WorldSize, $"has {header.WorldSize} ranks, expected {options.WorldSize}");
             Check(header.Length == options.Length, $"has {header.Length} parameters, expected {options.Length}");
             Check(header.GradientBuffers == options.GradientBuffers, $"has {header.GradientBuffers} gradient buffers a rank, expected {options.GradientBuffers}");
+            Check(header.StateBuffers == options.StateBuffers, $"has {header.StateBuffers} state buffers, expected {options.StateBuffers}");
             Check(header.StagingBytes == options.StagingBytes, $"has {header.StagingBytes} staging bytes a rank, expected {options.StagingBytes}");
             Check(stream.Length >= SharedSegment.TotalBytes(options), $"has {stream.Length} bytes, expected {SharedSegment.TotalBytes(options)}");
             return true;

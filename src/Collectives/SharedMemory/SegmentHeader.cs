@@ -8,7 +8,7 @@ internal struct SegmentHeader
 {
     public const int Bytes = 4096;
     public const long ExpectedMagic = 0x3147455344_4c4d; // "MLDSEG1"
-    public const int CurrentVersion = 2;
+    public const int CurrentVersion = 3;
 
     /// <summary>Written last: whoever sees it sees the rest.</summary>
     [FieldOffset(0)] public long Magic;
@@ -18,6 +18,7 @@ internal struct SegmentHeader
     [FieldOffset(24)] public long StagingBytes;
     [FieldOffset(32)] public long Generation;
     [FieldOffset(40)] public int GradientBuffers;
+    [FieldOffset(44)] public int StateBuffers;
 
     [FieldOffset(128)] public int Arrived;
     [FieldOffset(256)] public int Phase;
@@ -43,6 +44,12 @@ internal struct RankSlot
 
     /// <summary>Broadcast: the root. Sums: where in the gradients the values lie. Otherwise -1.</summary>
     [FieldOffset(24)] public long Place;
+
+    /// <summary>The last barrier, counted from 1, before which somebody took on what the rank has to do.</summary>
+    [FieldOffset(32)] public int Taken;
+
+    /// <summary>Who did.</summary>
+    [FieldOffset(36)] public int TakenBy;
 
     /// <summary>The first of <see cref="SharedSegment.SignalCount"/> words for whoever uses the segment.</summary>
     [FieldOffset(64)] public long Signals;

@@ -20,6 +20,10 @@ public sealed record SegmentOptions
     /// <value>1</value>
     public int GradientBuffers { get; init; } = 1;
 
+    /// <summary>How many buffers of <see cref="Length"/> floats all ranks share beside the parameters, such as an optimizer's moments.</summary>
+    /// <value>0</value>
+    public int StateBuffers { get; init; }
+
     /// <summary>What tells this run from others, such as the attempt's id: a file of another run is refused.</summary>
     public string RunId { get; init; } = "";
 

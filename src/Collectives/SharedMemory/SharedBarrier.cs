@@ -43,13 +43,16 @@ public sealed unsafe class SharedBarrier
     public void Wait(TimeSpan timeout) => Await(Arrive(), timeout);
 
     /// <summary>The first half of <see cref="Wait"/>: says that this rank has come. What it does until <see cref="Await"/> may not need the others.</summary>
-    /// <returns>What to wait for, before this rank arrives again.</returns>
+    /// <returns>The meeting to wait for, before this rank arrives again; the next one has the next number.</returns>
     /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
-    public int Arrive()
+    public int Arrive() => Arrive(_rank);
+
+    /// <summary><see cref="Arrive()"/> for a rank, this one or another, whose part this one has taken (<see cref="TryTake"/>) and done.</summary>
+    public int Arrive(int rank)
     {
         ThrowIfAborted();
         var phase = Volatile.Read(ref _header->Phase);
-        Volatile.Write(ref _slots[_rank].Arrivals, phase + 1);
+        Volatile.Write(ref _slots[rank].Arrivals, phase + 1);
         if (Interlocked.Increment(ref _header->Arrived) == _worldSize)
         {
             Volatile.Write(ref _header->Arrived, 0);
@@ -61,15 +64,33 @@ public sealed unsafe class SharedBarrier
         return phase;
     }
 
+    /// <summary>
+    /// Takes on what a rank has to do before the next meeting, unless somebody has: so the ranks that run do the work of
+    /// those that wait for a core. After all ranks have come to the meeting before, whose parts are thus known to be open.
+    /// </summary>
+    /// <param name="rank">Whose part.</param>
+    /// <param name="meeting">Where the part's end is told (<see cref="Arrive(int)"/>); all parts of a meeting must be taken, and none of others.</param>
+    /// <returns>Whether the part is now this rank's to do.</returns>
+    public bool TryTake(int rank, int meeting)
+    {
+        ref var taken = ref _slots[rank].Taken;
+        var before = Volatile.Read(ref taken);
+        // Not != : a rank that was away for long finds parts taken for a later meeting. Numbers wrap around.
+        if (meeting + 1 - before <= 0 || Interlocked.CompareExchange(ref taken, meeting + 1, before) != before)
+            return false;
+        Volatile.Write(ref _slots[rank].TakenBy, _rank);
+        return true;
+    }
+
     /// <summary>The second half of <see cref="Wait"/>: returns when all ranks have arrived.</summary>
-    /// <param name="arrival">What <see cref="Arrive"/> returned.</param>
+    /// <param name="meeting">What <see cref="Arrive()"/> returned, or the number after it, once that meeting is over, where parts are taken.</param>
     /// <param name="timeout">Counted from now.</param>
     /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
     /// <exception cref="CollectiveTimeoutException">A rank did not come within <paramref name="timeout"/>; all waits fail from now on.</exception>
-    public void Await(int arrival, TimeSpan timeout)
+    public void Await(int meeting, TimeSpan timeout)
     {
-        if (!Spin(arrival))
-            Sleep(arrival, timeout);
+        if (!Spin(meeting))
+            Sleep(meeting, timeout);
     }
 
     /// <summary>Makes every wait of every rank fail from now on.</summary>
@@ -79,14 +100,14 @@ public sealed unsafe class SharedBarrier
         Futex.WakeAll(&_header->Phase);
     }
 
-    private bool Spin(int phase)
+    private bool Spin(int meeting)
     {
         var end = Stopwatch.GetTimestamp() + _spinTicks;
         do
         {
             for (var i = 0; i < (_yields ? 1 : 16); i++)
             {
-                if (Volatile.Read(ref _header->Phase) != phase)
+                if (Volatile.Read(ref _header->Phase) != meeting)
                     return true;
                 if (_yields)
                     Thread.Yield();
@@ -98,19 +119,19 @@ public sealed unsafe class SharedBarrier
         return false;
     }
 
-    private void Sleep(int phase, TimeSpan timeout)
+    private void Sleep(int meeting, TimeSpan timeout)
     {
         var started = Stopwatch.GetTimestamp();
         Interlocked.Increment(ref _header->Sleepers);
         try
         {
-            while (Volatile.Read(ref _header->Phase) == phase)
+            while (Volatile.Read(ref _header->Phase) == meeting)
             {
                 ThrowIfAborted();
                 var left = timeout - Stopwatch.GetElapsedTime(started);
                 if (left <= TimeSpan.Zero)
-                    throw TimedOut(phase, timeout);
-                Futex.WaitWhile(&_header->Phase, phase, left < s_nap ? left : s_nap, _native);
+                    throw TimedOut(meeting, timeout);
+                Futex.WaitWhile(&_header->Phase, meeting, left < s_nap ? left : s_nap, _native);
             }
         }
         finally
@@ -126,9 +147,10 @@ public sealed unsafe class SharedBarrier
             throw new CollectiveAbortedException($"Rank {_rank} was stopped because rank {aborted - 1} aborted.");
     }
 
-    private CollectiveTimeoutException TimedOut(int phase, TimeSpan timeout)
+    private CollectiveTimeoutException TimedOut(int meeting, TimeSpan timeout)
     {
-        var missing = Enumerable.Range(0, _worldSize).Where(r => Volatile.Read(ref _slots[r].Arrivals) <= phase).ToArray();
+        var missing = Enumerable.Range(0, _worldSize).Where(r => Volatile.Read(ref _slots[r].Arrivals) - meeting <= 0)
+            .Select(r => Volatile.Read(ref _slots[r].Taken) == meeting + 1 ? Volatile.Read(ref _slots[r].TakenBy) : r).Distinct().ToArray();
         Abort();
         return new CollectiveTimeoutException(
             $"Rank {_rank} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing)}, expected all {_worldSize} ranks. See why they stopped or hang.");

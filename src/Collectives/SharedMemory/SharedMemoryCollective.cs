@@ -73,8 +73,14 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     /// <returns>What to give to <see cref="Await"/>, before any other operation.</returns>
     public int Arrive() => _segment.Barrier.Arrive();
 
+    /// <inheritdoc cref="SharedBarrier.Arrive(int)"/>
+    public void Arrive(int rank) => _segment.Barrier.Arrive(rank);
+
+    /// <inheritdoc cref="SharedBarrier.TryTake"/>
+    public bool TryTake(int rank, int meeting) => _segment.Barrier.TryTake(rank, meeting);
+
     /// <summary>The second half of <see cref="Barrier()"/>.</summary>
-    public void Await(int arrival) => _segment.Barrier.Await(arrival, _segment.Options.Timeout);
+    public void Await(int meeting) => _segment.Barrier.Await(meeting, _segment.Options.Timeout);
 
     /// <inheritdoc/>
     public void Abort() => _segment.Abort();

@@ -6,8 +6,8 @@ using System.Text;
 namespace MLDistributed.Collectives.SharedMemory;
 
 /// <summary>
-/// Memory that all ranks of one host map: parameters (once), gradients (once a rank), a few doubles a rank, and the
-/// barrier. The file exists only until all ranks have mapped it, so a crash leaves nothing behind.
+/// Memory that all ranks of one host map: parameters and an optimizer's state (once), gradients (once a rank), a few
+/// doubles a rank, and the barrier. The file exists only until all ranks have mapped it, so a crash leaves nothing behind.
 /// </summary>
 public sealed unsafe class SharedSegment : IDisposable
 {
@@ -69,6 +69,10 @@ public sealed unsafe class SharedSegment : IDisposable
     /// <param name="buffer">Which of the rank's <see cref="SegmentOptions.GradientBuffers"/>, from 0.</param>
     public float* Gradients(int rank, int buffer = 0) => _floats + _floatStride * (1 + (long)rank * _options.GradientBuffers + buffer);
 
+    /// <summary>What the optimizer keeps of each parameter, 0 at first, the same memory for all ranks.</summary>
+    /// <param name="buffer">Which of the <see cref="SegmentOptions.StateBuffers"/>, from 0.</param>
+    public float* State(int buffer) => Gradients(WorldSize) + _floatStride * buffer;
+
     /// <summary>The few doubles that one rank writes and all read.</summary>
     public Span<double> Scratch(int rank) => new(_scratch + (long)ScratchLength * rank, ScratchLength);
 
@@ -99,6 +103,7 @@ public sealed unsafe class SharedSegment : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(options.Length);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.StagingBytes, 64);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.GradientBuffers, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.StateBuffers);
         if (options.WorldSize is < 1 or > MaxWorldSize)
             throw new CollectiveException($"World size is {options.WorldSize}, expected 1 to {MaxWorldSize} ranks a host.");
         if (options.Rank < 0 || options.Rank >= options.WorldSize)
@@ -149,7 +154,7 @@ public sealed unsafe class SharedSegment : IDisposable
 
     /// <summary>The size of the file.</summary>
     internal static long TotalBytes(SegmentOptions options) =>
-        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + checked(FloatBytes(options.Length) * ((long)options.WorldSize * options.GradientBuffers + 1));
+        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + checked(FloatBytes(options.Length) * (1 + (long)options.WorldSize * options.GradientBuffers + options.StateBuffers));
 
     internal static long Generation(string runId) => BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(runId)));
 
@@ -160,6 +165,7 @@ public sealed unsafe class SharedSegment : IDisposable
         _header->Length = Length;
         _header->StagingBytes = _options.StagingBytes;
         _header->GradientBuffers = _options.GradientBuffers;
+        _header->StateBuffers = _options.StateBuffers;
         _header->Generation = Generation(_options.RunId);
         Volatile.Write(ref _header->Magic, SegmentHeader.ExpectedMagic);
     }

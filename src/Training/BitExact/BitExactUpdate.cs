@@ -26,6 +26,8 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     private readonly BatchSplit _split;
     private readonly double _clipNorm;
     private readonly int _parts;
+    private readonly FlatOptimizer _optimizer;
+    private readonly Shard _slice;
     private readonly float[] _stack;
 
     public BitExactUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec)
@@ -38,15 +40,11 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         _split = BatchSplit.OfParts(_parts, collective.Rank, collective.WorldSize);
         _tree = new SumTree(_parts, collective.Rank, collective.WorldSize);
         _stack = new float[_tree.Depth * BlockLength];
-        Slice = SliceOf(collective.Rank);
-        Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
+        _slice = SliceOf(collective.Rank);
+        _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
     }
 
     public long StepsTaken { get; set; }
-
-    public FlatOptimizer Optimizer { get; }
-
-    public Shard Slice { get; }
 
     public Action<long>? GradientsReady => null;
 
@@ -84,7 +82,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         var scale = (float)totals.GradientScale;
         if (_clipNorm > 0)
         {
-            for (var start = Slice.Start; start < Slice.End; start += BlockLength)
+            for (var start = _slice.Start; start < _slice.End; start += BlockLength)
             {
                 var gradient = Reduce(start, scale);
                 gradient.CopyTo(Mine(Slot(0), start));
@@ -96,8 +94,8 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
             if (nonFinite >= 0)
                 return totals with { Loss = double.NaN, FirstNonFiniteRank = nonFinite };
             var clip = (float)GradientClip.Scale(_clipNorm, norm);
-            Optimizer.Begin(learningRate, ++StepsTaken);
-            for (var start = Slice.Start; start < Slice.End; start += BlockLength)
+            _optimizer.Begin(learningRate, ++StepsTaken);
+            for (var start = _slice.Start; start < _slice.End; start += BlockLength)
             {
                 var gradient = Mine(Slot(0), start);
                 TensorPrimitives.Multiply(gradient, clip, gradient);
@@ -106,15 +104,15 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         }
         else
         {
-            Optimizer.Begin(learningRate, ++StepsTaken);
-            for (var start = Slice.Start; start < Slice.End; start += BlockLength)
+            _optimizer.Begin(learningRate, ++StepsTaken);
+            for (var start = _slice.Start; start < _slice.End; start += BlockLength)
                 Update(start, Reduce(start, scale));
         }
 
         _collective.Barrier();
         if (_clipNorm > 0)
         {
-            for (var start = Slice.Start; start < Slice.End; start += BlockLength)
+            for (var start = _slice.Start; start < _slice.End; start += BlockLength)
                 *NormAt(_segment.Rank, start) = 0;
         }
 
@@ -207,7 +205,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
                 var from = Math.Max(tensor.Start, start);
                 var count = Math.Min(tensor.Start + tensor.Length, start + gradient.Length) - from;
                 if (count > 0)
-                    Optimizer.Update(_segment.Parameters + from, gradients + (from - start), from - Slice.Start, (int)count, tensor.Decays);
+                    _optimizer.Update(from, gradients + (from - start), (int)count, tensor.Decays);
             }
         }
     }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Checkpoints;
 
@@ -45,11 +46,12 @@ internal static unsafe class Checkpoint
 
         foreach (var tensor in state.Layout.Buffers)
             reader.Read(CheckpointLayout.Buffer + tensor.Name, 0, state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
-        foreach (var (name, values) in state.Strategy.Optimizer.State)
+        var slice = state.Strategy.SliceOf(state.Segment.Rank);
+        foreach (var (index, name) in FlatOptimizer.StateNames(state.Spec.Optimizer).Index())
         {
             if (!reader.Has(CheckpointLayout.Optimizer + name))
                 throw Mismatch(path, $"no optimizer state \"{name}\"");
-            reader.Read(CheckpointLayout.Optimizer + name, state.Strategy.Slice.Start, values);
+            reader.Read(CheckpointLayout.Optimizer + name, slice.Start, new Span<float>(state.Segment.State(index) + slice.Start, checked((int)slice.Count)));
         }
 
         if (state.IsFirst && reader.Has(CheckpointLayout.BestParameters))

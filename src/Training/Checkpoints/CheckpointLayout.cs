@@ -1,5 +1,6 @@
 using MLDistributed.Collectives;
 using MLDistributed.Training.Loop;
+using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Checkpoints;
 
@@ -26,11 +27,13 @@ internal sealed class CheckpointLayout
     private const int HeaderBytesARank = 512;
 
     private readonly RankState _state;
+    private readonly IReadOnlyList<string> _optimizerStates;
 
     public CheckpointLayout(RankState state, int epochs)
     {
         _state = state;
-        var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + state.Strategy.Optimizer.State.Count + 3;
+        _optimizerStates = FlatOptimizer.StateNames(state.Spec.Optimizer);
+        var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + _optimizerStates.Count + 3;
         HeaderSize = checked(HeaderBytes + tensors * HeaderBytesATensor + epochs * HeaderBytesAnEpoch + state.Segment.WorldSize * HeaderBytesARank);
     }
 
@@ -39,7 +42,7 @@ internal sealed class CheckpointLayout
     private long Length => _state.Layout.ParameterLength;
 
     /// <summary>Where the running statistics begin; the best weights follow.</summary>
-    public long Buffers => PartAt(1 + _state.Strategy.Optimizer.State.Count, default);
+    public long Buffers => PartAt(1 + _optimizerStates.Count, default);
 
     /// <summary>Where a slice of the parameters (part 0) or of a state of the optimizer (parts from 1) begins.</summary>
     public long PartAt(int part, Shard slice) => HeaderSize + sizeof(ulong) + (part * Length + slice.Start) * sizeof(float);
@@ -49,7 +52,7 @@ internal sealed class CheckpointLayout
     {
         var tensors = new List<(string, long[])> { (Header, [sizeof(ulong) / sizeof(float)]) };
         tensors.AddRange(_state.Layout.Parameters.Select(p => (Parameter + p.Name, p.Shape)));
-        tensors.AddRange(_state.Strategy.Optimizer.State.Select(s => (Optimizer + s.Name, new[] { Length })));
+        tensors.AddRange(_optimizerStates.Select(name => (Optimizer + name, new[] { Length })));
         tensors.AddRange(_state.Layout.Buffers.Select(b => (Buffer + b.Name, b.Shape)));
         if (_state.Best is { } best)
         {

@@ -1,6 +1,8 @@
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
+using MLDistributed.Collectives;
 using MLDistributed.Training.Loop;
+using MLDistributed.Training.Optimization;
 using Microsoft.Win32.SafeHandles;
 
 namespace MLDistributed.Training.Checkpoints;
@@ -13,15 +15,15 @@ internal sealed unsafe class CheckpointShard : IDisposable
 {
     private const int ChunkBytes = 4 << 20;
     private readonly RankState _state;
-    private readonly long _count;
+    private readonly Shard _slice;
     private readonly float* _copy;
 
     public CheckpointShard(RankState state)
     {
         _state = state;
-        _count = state.Strategy.Slice.Count;
-        Parts = 1 + state.Strategy.Optimizer.State.Count;
-        _copy = (float*)NativeMemory.Alloc((nuint)Math.Max(1, _count * Parts), sizeof(float));
+        _slice = state.Strategy.SliceOf(state.Segment.Rank);
+        Parts = 1 + FlatOptimizer.StateNames(state.Spec.Optimizer).Count;
+        _copy = (float*)NativeMemory.Alloc((nuint)Math.Max(1, _slice.Count * Parts), sizeof(float));
     }
 
     /// <summary>Parameters, and each state of the optimizer.</summary>
@@ -30,18 +32,15 @@ internal sealed unsafe class CheckpointShard : IDisposable
     /// <summary>The pause that a checkpoint makes: a copy in memory.</summary>
     public void Copy()
     {
-        Buffer.MemoryCopy(_state.Parameters + _state.Strategy.Slice.Start, _copy, _count * sizeof(float), _count * sizeof(float));
-        for (var i = 1; i < Parts; i++)
-        {
-            var values = _state.Strategy.Optimizer.State[i - 1].Values;
-            values.CopyTo(new Span<float>(_copy + i * _count, values.Length));
-        }
+        var bytes = _slice.Count * sizeof(float);
+        for (var i = 0; i < Parts; i++)
+            Buffer.MemoryCopy((i == 0 ? _state.Parameters : _state.Segment.State(i - 1)) + _slice.Start, _copy + i * _slice.Count, bytes, bytes);
     }
 
     /// <summary>Writes a part to its place.</summary>
     /// <returns>Its checksum.</returns>
     public ulong Write(SafeFileHandle file, CheckpointLayout layout, int part, CancellationToken stop) =>
-        Write(file, layout.PartAt(part, _state.Strategy.Slice), (byte*)(_copy + part * _count), _count * sizeof(float), stop);
+        Write(file, layout.PartAt(part, _slice), (byte*)(_copy + part * _slice.Count), _slice.Count * sizeof(float), stop);
 
     /// <summary>Writes bytes to their place.</summary>
     /// <returns>Their checksum: XXH3, 64 bits.</returns>

@@ -48,11 +48,12 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
             Set(Word.Planned, point.Code);
     }
 
-    /// <summary>Begins the checkpoint if this is the planned point. After the ranks have met there, before this rank changes its slices.</summary>
-    public void Follow(TrainingPoint point, TrainingPosition position)
+    /// <summary>Whether this is the planned point. After the ranks have met there.</summary>
+    public bool IsPlanned(TrainingPoint point) => Get(0, Word.Planned) == point.Code;
+
+    /// <summary>Begins the planned checkpoint. After all slices are updated, before the ranks meet to change them again.</summary>
+    public void Begin(TrainingPoint point, TrainingPosition position)
     {
-        if (Get(0, Word.Planned) != point.Code)
-            return;
         // Of the checkpoint before: it has written all, and only leaves.
         _thread?.Join();
         (_isPending, _lastTime) = (false, environment.Time.GetTimestamp());

@@ -1,12 +1,13 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Loop;
 
 /// <summary>What a job's parameters take of a host's memory: activations and batches, which are small beside them, come on top.</summary>
 /// <param name="ParameterCount">Floats of the module.</param>
 /// <param name="SharedBytes">Parameters once, gradients once a rank.</param>
-/// <param name="StateBytes">The optimizer's state, over all ranks together.</param>
+/// <param name="StateBytes">The optimizer's state, shared too.</param>
 /// <param name="CopyBytes">The weights that rank 0 keeps or writes, their ONNX form, and what a checkpoint takes.</param>
 /// <param name="WorldSize">Ranks.</param>
 internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long StateBytes, long CopyBytes, int WorldSize)
@@ -21,7 +22,7 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
         checked
         {
             var bytes = layout.ParameterLength * sizeof(float);
-            var states = spec.Optimizer.Adamw is not null || spec.Optimizer.Adam is not null ? 2 : spec.Optimizer.Sgd?.Momentum > 0 ? 1 : 0;
+            var states = FlatOptimizer.StateNames(spec.Optimizer).Count;
             return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * RankSession.GradientBuffers(spec, worldSize)), bytes * states, bytes * (2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0)), worldSize);
         }
     }

@@ -7,6 +7,7 @@ using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Optimization;
 using TorchSharp;
 
 namespace MLDistributed.Training.Loop;
@@ -152,6 +153,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         WorldSize = environment.Transport is null ? start.WorldSize : 1,
         Length = length,
         GradientBuffers = GradientBuffers(Spec, start.WorldSize),
+        StateBuffers = FlatOptimizer.StateNames(Spec.Optimizer).Count,
         RunId = start.AttemptId,
         RendezvousTimeout = environment.StartTimeout,
         Timeout = environment.PeerTimeout,

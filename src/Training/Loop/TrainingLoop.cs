@@ -38,7 +38,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 position.WeightSum += totals.WeightSum;
                 position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
                 position.Step++;
-                checkpoints.Follow(point, position);
+                BeginIfPlanned(checkpoints, point);
                 _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
                 pause.BetweenSteps();
                 environment.Profile?.Lap(StepPhase.Rest);
@@ -142,14 +142,24 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         (position.LossSum, position.WeightSum, position.EpochSeconds) = (0, 0, 0);
         position.History.Add(ended);
         position.Epoch++;
-        var point = new TrainingPoint(position.Step, IsEndOfEpoch: true);
-        if (position.Epoch < _spec.Epochs && !IsOutOfPatience)
-            checkpoints.Plan(point, isWanted: _spec.Checkpoint?.IntervalEpochs > 0 && position.Epoch % _spec.Checkpoint.IntervalEpochs == 0);
-        // All have read the parameters before the next step changes them.
-        state.Collective.Barrier();
-        checkpoints.Follow(point, position);
+        if (_spec.Checkpoint?.IntervalEpochs > 0 && position.Epoch < _spec.Epochs && !IsOutOfPatience)
+        {
+            var point = new TrainingPoint(position.Step, IsEndOfEpoch: true);
+            checkpoints.Plan(point, isWanted: position.Epoch % _spec.Checkpoint.IntervalEpochs == 0);
+            state.Collective.Barrier();
+            BeginIfPlanned(checkpoints, point);
+        }
+
         if (state.IsFirst)
             reporter.Epoch(ended);
+    }
+
+    private void BeginIfPlanned(CheckpointWriter checkpoints, TrainingPoint point)
+    {
+        if (!checkpoints.IsPlanned(point))
+            return;
+        AwaitParameters();
+        checkpoints.Begin(point, position);
     }
 
     private void ThrowIfNotFinite(StepTotals totals, double rate, long step)

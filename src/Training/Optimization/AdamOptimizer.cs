@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Optimization;
@@ -14,23 +15,16 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
     private readonly double _beta2;
     private readonly double _epsilon;
     private readonly bool _isDecoupled;
-    private readonly float[] _first;
-    private readonly float[] _second;
     private float _shrink;
     private float _rate;
     private float _secondCorrection;
 
-    public AdamOptimizer(AdamWSpec spec, long sliceLength, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: true, sliceLength, weightDecay) { }
+    public AdamOptimizer(AdamWSpec spec, SharedSegment segment, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: true, segment, weightDecay) { }
 
-    public AdamOptimizer(AdamSpec spec, long sliceLength, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: false, sliceLength, weightDecay) { }
+    public AdamOptimizer(AdamSpec spec, SharedSegment segment, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: false, segment, weightDecay) { }
 
-    private AdamOptimizer(double beta1, double beta2, double epsilon, bool isDecoupled, long sliceLength, double weightDecay) : base(sliceLength, weightDecay)
-    {
+    private AdamOptimizer(double beta1, double beta2, double epsilon, bool isDecoupled, SharedSegment segment, double weightDecay) : base(segment, weightDecay) =>
         (_beta1, _beta2, _epsilon, _isDecoupled) = (beta1, beta2, epsilon, isDecoupled);
-        (_first, _second) = (new float[sliceLength], new float[sliceLength]);
-    }
-
-    public override IReadOnlyList<(string Name, float[] Values)> State => [("first_moment", _first), ("second_moment", _second)];
 
     public override void Begin(double learningRate, long step)
     {
@@ -46,31 +40,28 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
         var penalty = decays && !_isDecoupled ? (float)WeightDecay : 0;
         var (beta1, beta2, epsilon) = ((float)_beta1, (float)_beta2, (float)_epsilon);
         var (rest1, rest2) = ((float)(1 - _beta1), (float)(1 - _beta2));
+        var m = Segment.State(0) + start;
+        var v = Segment.State(1) + start;
         var i = 0;
-        fixed (float* first = _first, second = _second)
+        for (; i <= count - Vector<float>.Count; i += Vector<float>.Count)
         {
-            var m = first + start;
-            var v = second + start;
-            for (; i <= count - Vector<float>.Count; i += Vector<float>.Count)
-            {
-                var p = Vector.Load(parameters + i);
-                var g = Vector.Load(gradients + i) + All(penalty) * p;
-                var m1 = All(beta1) * Vector.Load(m + i) + All(rest1) * g;
-                var v1 = All(beta2) * Vector.Load(v + i) + All(rest2) * (g * g);
-                m1.Store(m + i);
-                v1.Store(v + i);
-                var deviation = Vector.SquareRoot(v1) * All(_secondCorrection) + All(epsilon);
-                (p * All(shrink) - All(_rate) * (m1 / deviation)).Store(gradients + i);
-            }
+            var p = Vector.Load(parameters + i);
+            var g = Vector.Load(gradients + i) + All(penalty) * p;
+            var m1 = All(beta1) * Vector.Load(m + i) + All(rest1) * g;
+            var v1 = All(beta2) * Vector.Load(v + i) + All(rest2) * (g * g);
+            m1.Store(m + i);
+            v1.Store(v + i);
+            var deviation = Vector.SquareRoot(v1) * All(_secondCorrection) + All(epsilon);
+            (p * All(shrink) - All(_rate) * (m1 / deviation)).Store(gradients + i);
+        }
 
-            for (; i < count; i++)
-            {
-                var g = gradients[i] + penalty * parameters[i];
-                m[i] = beta1 * m[i] + rest1 * g;
-                v[i] = beta2 * v[i] + rest2 * (g * g);
-                var deviation = MathF.Sqrt(v[i]) * _secondCorrection + epsilon;
-                gradients[i] = parameters[i] * shrink - _rate * (m[i] / deviation);
-            }
+        for (; i < count; i++)
+        {
+            var g = gradients[i] + penalty * parameters[i];
+            m[i] = beta1 * m[i] + rest1 * g;
+            v[i] = beta2 * v[i] + rest2 * (g * g);
+            var deviation = MathF.Sqrt(v[i]) * _secondCorrection + epsilon;
+            gradients[i] = parameters[i] * shrink - _rate * (m[i] / deviation);
         }
     }
 }

@@ -1,26 +1,34 @@
 using System.Numerics;
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>
-/// An optimizer over one slice of the flat parameters: one pass over memory, element by element, so that the result does
-/// not depend on how the parameters are sliced.
+/// An optimizer over the flat parameters of a segment, any part of them by any rank: one pass over memory, element by
+/// element, so that the result does not depend on how the parameters are sliced. Its state is the segment's.
 /// </summary>
-internal abstract unsafe class FlatOptimizer(long sliceLength, double weightDecay)
+internal abstract unsafe class FlatOptimizer(SharedSegment segment, double weightDecay)
 {
-    /// <summary>The state's names in checkpoints, each as long as the slice.</summary>
-    public abstract IReadOnlyList<(string Name, float[] Values)> State { get; }
-
-    protected long SliceLength { get; } = sliceLength;
+    protected SharedSegment Segment { get; } = segment;
 
     protected double WeightDecay { get; } = weightDecay;
 
-    public static FlatOptimizer Create(OptimizerSpec spec, long sliceLength) => spec.OptimizerCase switch
+    /// <summary>What each state is called in checkpoints: the segment's, in this order.</summary>
+    public static IReadOnlyList<string> StateNames(OptimizerSpec spec) => spec.OptimizerCase switch
     {
-        OptimizerSpec.OptimizerOneofCase.Sgd => new SgdOptimizer(spec.Sgd, sliceLength, spec.WeightDecay),
-        OptimizerSpec.OptimizerOneofCase.Adamw => new AdamOptimizer(spec.Adamw, sliceLength, spec.WeightDecay),
-        OptimizerSpec.OptimizerOneofCase.Adam => new AdamOptimizer(spec.Adam, sliceLength, spec.WeightDecay),
+        OptimizerSpec.OptimizerOneofCase.Sgd => spec.Sgd.Momentum > 0 ? ["momentum"] : [],
+        OptimizerSpec.OptimizerOneofCase.Adamw or OptimizerSpec.OptimizerOneofCase.Adam => ["first_moment", "second_moment"],
+        _ => throw new FormatException("Optimizer is not set, expected SGD, AdamW or Adam."),
+    };
+
+    /// <param name="spec">Which optimizer.</param>
+    /// <param name="segment">With as many states as <see cref="StateNames"/> has.</param>
+    public static FlatOptimizer Create(OptimizerSpec spec, SharedSegment segment) => spec.OptimizerCase switch
+    {
+        OptimizerSpec.OptimizerOneofCase.Sgd => new SgdOptimizer(spec.Sgd, segment, spec.WeightDecay),
+        OptimizerSpec.OptimizerOneofCase.Adamw => new AdamOptimizer(spec.Adamw, segment, spec.WeightDecay),
+        OptimizerSpec.OptimizerOneofCase.Adam => new AdamOptimizer(spec.Adam, segment, spec.WeightDecay),
         _ => throw new FormatException("Optimizer is not set, expected SGD, AdamW or Adam."),
     };
 
@@ -30,20 +38,20 @@ internal abstract unsafe class FlatOptimizer(long sliceLength, double weightDeca
     public abstract void Begin(double learningRate, long step);
 
     /// <summary>Updates some parameters. In blocks that stay in the first-level cache.</summary>
-    /// <param name="parameters">The first of them.</param>
+    /// <param name="start">The first of them.</param>
     /// <param name="gradients">Theirs; written over.</param>
-    /// <param name="start">Where they are in the slice.</param>
     /// <param name="count">How many.</param>
     /// <param name="decays">Whether weight decay applies to them.</param>
-    public void Update(float* parameters, float* gradients, long start, int count, bool decays)
+    public void Update(long start, float* gradients, int count, bool decays)
     {
+        var parameters = Segment.Parameters + start;
         Compute(parameters, gradients, start, count, decays);
         // Every rank has read these lines, and a core must own a line to write it. A copy asks for many at once; stores
         // that alternate with those of the state wait for one after the other, three times as long.
         new ReadOnlySpan<float>(gradients, count).CopyTo(new Span<float>(parameters, count));
     }
 
-    /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>.</summary>
+    /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>, and where the parameters are.</summary>
     protected abstract void Compute(float* parameters, float* gradients, long start, int count, bool decays);
 
     protected static Vector<float> All(float value) => new(value);

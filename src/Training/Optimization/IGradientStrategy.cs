@@ -46,13 +46,7 @@ internal interface IGradientStrategy : IDisposable
     /// <summary>Steps that have been taken, those before a resume included.</summary>
     long StepsTaken { get; set; }
 
-    /// <summary>This rank's state of the optimizer: its slice.</summary>
-    FlatOptimizer Optimizer { get; }
-
-    /// <summary>Where this rank's slice is: it alone updates these parameters.</summary>
-    Collectives.Shard Slice { get; }
-
-    /// <summary>Where a rank's slice is.</summary>
+    /// <summary>Where a rank's slice is: its part of the update, and of a checkpoint.</summary>
     Collectives.Shard SliceOf(int rank);
 
     /// <summary>Hears during backward that the flat gradients from a place to the end are final; null: does not ask.</summary>

@@ -26,6 +26,8 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     private readonly BatchSplit _split;
     private readonly IReadOnlyList<FlatTensor> _tensors;
     private readonly double _clipNorm;
+    private readonly FlatOptimizer _optimizer;
+    private readonly long _length;
     private readonly int _bucketCount;
     // Loss and weight of each rank, in a place of its own: the sum keeps who had a loss that is not finite.
     private readonly double[] _totals;
@@ -40,10 +42,10 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     public OverlappedUpdate(ICollective transport, SharedSegment memory, FlatLayout layout, JobSpec spec, BatchSplit split)
     {
         (_transport, _memory, _split) = (transport, memory, split);
-        Slice = new Shard(0, layout.ParameterLength);
-        Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
+        _length = layout.ParameterLength;
+        _optimizer = FlatOptimizer.Create(spec.Optimizer, memory);
         (_tensors, _clipNorm) = (layout.Parameters, spec.GradientClipNorm);
-        _bucketCount = (int)((Slice.Count + BucketLength - 1) / BucketLength);
+        _bucketCount = (int)((_length + BucketLength - 1) / BucketLength);
         _totals = new double[2 * transport.WorldSize];
         GradientsReady = Ready;
         _thread = new Thread(Join) { IsBackground = true, Name = "gradients" };
@@ -51,10 +53,6 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     }
 
     public long StepsTaken { get; set; }
-
-    public FlatOptimizer Optimizer { get; }
-
-    public Shard Slice { get; }
 
     public Action<long>? GradientsReady { get; }
 
@@ -78,7 +76,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
         var totals = Totals();
         if (totals.FirstNonFiniteRank < 0 && !Update(totals.GradientScale, learningRate))
             totals = totals with { Loss = double.NaN, FirstNonFiniteRank = 0 };
-        SharedUpdate.Clear(Gradients, Slice.Count);
+        SharedUpdate.Clear(Gradients, _length);
         return totals;
     }
 
@@ -86,7 +84,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     public void AwaitParameters() { }
 
     /// <summary>Every rank has the whole.</summary>
-    public Shard SliceOf(int rank) => Slice;
+    public Shard SliceOf(int rank) => new(0, _length);
 
     public void Dispose()
     {
@@ -104,7 +102,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     private void Ready(long from)
     {
         if (_partsAdded == _split.Count - 1)
-            Send((int)((Slice.Count - from) / BucketLength));
+            Send((int)((_length - from) / BucketLength));
     }
 
     private void Send(int buckets)
@@ -127,8 +125,8 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
                     _ready.Wait();
                     if (_disposed)
                         return;
-                    var start = Math.Max(0, Slice.Count - bucket * BucketLength);
-                    var end = Slice.Count - (bucket - 1) * BucketLength;
+                    var start = Math.Max(0, _length - bucket * BucketLength);
+                    var end = _length - (bucket - 1) * BucketLength;
                     _transport.AllReduce(new Span<float>(Gradients + start, (int)(end - start)));
                 }
 
@@ -152,22 +150,22 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
         if (_clipNorm > 0)
         {
             var squares = 0.0;
-            for (var start = 0L; start < Slice.Count; start += BlockLength)
-                squares += TensorPrimitives.SumOfSquares(new ReadOnlySpan<float>(Gradients + start, (int)Math.Min(BlockLength, Slice.Count - start)));
+            for (var start = 0L; start < _length; start += BlockLength)
+                squares += TensorPrimitives.SumOfSquares(new ReadOnlySpan<float>(Gradients + start, (int)Math.Min(BlockLength, _length - start)));
             var norm = Math.Sqrt(squares) * scale;
             if (!double.IsFinite(norm))
                 return false;
             scale *= GradientClip.Scale(_clipNorm, norm);
         }
 
-        Optimizer.Begin(learningRate, ++StepsTaken);
+        _optimizer.Begin(learningRate, ++StepsTaken);
         foreach (var tensor in _tensors)
         {
             for (var start = tensor.Start; start < tensor.Start + tensor.Length; start += BlockLength)
             {
                 var block = new Span<float>(Gradients + start, (int)Math.Min(BlockLength, tensor.Start + tensor.Length - start));
                 TensorPrimitives.Multiply(block, (float)scale, block);
-                Optimizer.Update(_memory.Parameters + start, Gradients + start, start, block.Length, tensor.Decays);
+                _optimizer.Update(start, Gradients + start, block.Length, tensor.Decays);
             }
         }
 

@@ -12,6 +12,10 @@ namespace MLDistributed.Training.Optimization;
 /// gradients in rank order and updates that slice of the one copy of the parameters. Two barriers a step, three when
 /// gradients are clipped.
 /// </summary>
+/// <remarks>
+/// A rank that is done does the slices of those that have not begun: with more ranks than cores, the ones that wait for a
+/// core need it for their next batch only.
+/// </remarks>
 internal sealed unsafe class SharedUpdate : IGradientStrategy
 {
     // A block's gradients, parameters and moments stay in the first-level cache from the sum to the update.
@@ -20,10 +24,11 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private readonly SharedMemoryCollective _collective;
     private readonly SharedSegment _segment;
     private readonly double _clipNorm;
-    private readonly (Shard Part, bool Decays)[] _parts;
+    private readonly FlatOptimizer _optimizer;
+    private readonly Slice[] _slices;
     private readonly StepProfile? _profile;
     private StepPart _sums;
-    private int _arrival;
+    private int _meeting;
 
     public SharedUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec, StepProfile? profile)
     {
@@ -31,18 +36,18 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _segment = collective.Segment;
         _clipNorm = spec.GradientClipNorm;
         _profile = profile;
-        Slice = SliceOf(collective.Rank);
-        Optimizer = FlatOptimizer.Create(spec.Optimizer, Slice.Count);
-        _parts = [.. layout.Parameters.Select(p => (Part: Overlap(p.Start, p.Length), p.Decays)).Where(p => p.Part.Count > 0)];
+        _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
+        // Own first.
+        _slices = [.. Enumerable.Range(0, WorldSize).Select(i => new Slice((Rank + i) % WorldSize, SliceOf((Rank + i) % WorldSize), layout))];
     }
 
-    private enum ScratchIndex { LossSum, WeightSum, SquaredNorm }
+    private enum Told { LossSum, WeightSum, SquaredNorm }
 
     public long StepsTaken { get; set; }
 
-    public FlatOptimizer Optimizer { get; }
+    private int Rank => _segment.Rank;
 
-    public Shard Slice { get; }
+    private int WorldSize => _segment.WorldSize;
 
     public Shard SliceOf(int rank) => Shard.Of(_segment.Length, rank, _segment.WorldSize);
 
@@ -53,10 +58,10 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     public StepTotals Step(double learningRate)
     {
-        var mine = _segment.Scratch(_segment.Rank);
-        (mine[(int)ScratchIndex.LossSum], mine[(int)ScratchIndex.WeightSum]) = (_sums.LossSum, _sums.WeightSum);
+        (By(Rank, Told.LossSum), By(Rank, Told.WeightSum)) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;
-        _collective.Barrier();
+        _meeting = _collective.Arrive();
+        _collective.Await(_meeting);
         _profile?.Lap(StepPhase.AwaitGradients);
         var totals = Totals();
         if (totals.FirstNonFiniteRank >= 0)
@@ -65,31 +70,31 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         var scale = (float)totals.GradientScale;
         if (_clipNorm > 0)
         {
-            mine[(int)ScratchIndex.SquaredNorm] = ReduceInPlace(scale);
-            _collective.Barrier();
+            Share(slice => By(slice.Rank, Told.SquaredNorm) = ReduceInPlace(slice, scale));
+            _collective.Await(_meeting);
             var norm = Norm(out var nonFinite);
             if (nonFinite >= 0)
                 return totals with { Loss = double.NaN, FirstNonFiniteRank = nonFinite };
-            Optimizer.Begin(learningRate, ++StepsTaken);
-            Update((float)GradientClip.Scale(_clipNorm, norm), _segment.Rank, 1);
-        }
-        else
-        {
-            Optimizer.Begin(learningRate, ++StepsTaken);
-            Update(scale, 0, _segment.WorldSize);
+            scale = (float)GradientClip.Scale(_clipNorm, norm);
         }
 
-        _arrival = _collective.Arrive();
+        _optimizer.Begin(learningRate, ++StepsTaken);
+        Share(slice => Update(slice, scale));
         _profile?.Lap(StepPhase.Update);
         return totals;
     }
 
     public void AwaitParameters()
     {
-        _collective.Await(_arrival);
-        // The slice itself was cleared with the update, while it was in the cache.
-        Clear(_segment.Gradients(_segment.Rank), Slice.Start);
-        Clear(_segment.Gradients(_segment.Rank) + Slice.End, _segment.Length - Slice.End);
+        _collective.Await(_meeting);
+        foreach (var slice in _slices)
+        {
+            // Those that this rank updated were cleared then, while they were in the cache.
+            if (!slice.IsClear)
+                Clear(_segment.Gradients(Rank) + slice.Place.Start, slice.Place.Count);
+            slice.IsClear = false;
+        }
+
         _profile?.Lap(StepPhase.AwaitParameters);
     }
 
@@ -102,15 +107,28 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
             new Span<float>(values + start, (int)Math.Min(int.MaxValue, length - start)).Clear();
     }
 
-    // Sums the slice of all gradients into this rank's own, which nobody else reads there; returns the sum of squares.
-    private double ReduceInPlace(float scale)
+    // To the next meeting. What a rank that waits for a core has not begun, one that runs does.
+    private void Share(Action<Slice> work)
+    {
+        _meeting++;
+        foreach (var slice in _slices)
+        {
+            if (!_collective.TryTake(slice.Rank, _meeting))
+                continue;
+            work(slice);
+            _collective.Arrive(slice.Rank);
+        }
+    }
+
+    // Sums a slice of all gradients into its rank's own, which nobody else reads there; returns the sum of squares.
+    private double ReduceInPlace(Slice slice, float scale)
     {
         var squares = 0.0;
         Span<float> total = stackalloc float[BlockLength];
-        for (var start = Slice.Start; start < Slice.End; start += BlockLength)
+        for (var start = slice.Place.Start; start < slice.Place.End; start += BlockLength)
         {
-            var sum = new Span<float>(_segment.Gradients(_segment.Rank) + start, (int)Math.Min(BlockLength, Slice.End - start));
-            Sum(start, 0, _segment.WorldSize, scale, total[..sum.Length]);
+            var sum = new Span<float>(_segment.Gradients(slice.Rank) + start, (int)Math.Min(BlockLength, slice.Place.End - start));
+            Sum(start, 0, WorldSize, scale, total[..sum.Length]);
             total[..sum.Length].CopyTo(sum);
             squares += TensorPrimitives.SumOfSquares<float>(sum);
         }
@@ -118,23 +136,26 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         return squares;
     }
 
-    // Updates the slice by the scaled sum of some ranks' gradients, and clears it in this rank's own.
-    private void Update(float scale, int firstRank, int rankCount)
+    // Updates a slice by the scaled sum of the gradients, and clears it in this rank's own.
+    private void Update(Slice slice, float scale)
     {
+        var (firstRank, rankCount) = _clipNorm > 0 ? (slice.Rank, 1) : (0, WorldSize);
         Span<float> total = stackalloc float[BlockLength];
         fixed (float* gradients = total)
         {
-            foreach (var (part, decays) in _parts)
+            foreach (var (part, decays) in slice.Parts)
             {
                 for (var start = part.Start; start < part.End; start += BlockLength)
                 {
                     var count = (int)Math.Min(BlockLength, part.End - start);
                     Sum(start, firstRank, rankCount, scale, total[..count]);
-                    Clear(_segment.Gradients(_segment.Rank) + start, count);
-                    Optimizer.Update(_segment.Parameters + start, gradients, start - Slice.Start, count, decays);
+                    Clear(_segment.Gradients(Rank) + start, count);
+                    _optimizer.Update(start, gradients, count, decays);
                 }
             }
         }
+
+        slice.IsClear = true;
     }
 
     // In rank order, not own first: the same sums for any slicing.
@@ -158,8 +179,8 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private StepTotals Totals()
     {
         var sum = new StepSum();
-        for (var rank = 0; rank < _segment.WorldSize; rank++)
-            sum.Add(rank, _segment.Scratch(rank)[(int)ScratchIndex.LossSum], _segment.Scratch(rank)[(int)ScratchIndex.WeightSum]);
+        for (var rank = 0; rank < WorldSize; rank++)
+            sum.Add(rank, By(rank, Told.LossSum), By(rank, Told.WeightSum));
         return sum.Totals;
     }
 
@@ -167,9 +188,9 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     {
         var squares = 0.0;
         firstNonFiniteRank = -1;
-        for (var rank = 0; rank < _segment.WorldSize; rank++)
+        for (var rank = 0; rank < WorldSize; rank++)
         {
-            squares += _segment.Scratch(rank)[(int)ScratchIndex.SquaredNorm];
+            squares += By(rank, Told.SquaredNorm);
             if (firstNonFiniteRank < 0 && !double.IsFinite(squares))
                 firstNonFiniteRank = rank;
         }
@@ -177,9 +198,26 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         return Math.Sqrt(squares);
     }
 
-    private Shard Overlap(long start, long length)
+    // Two sets that take turns: a rank may still read those of a step while others tell theirs of the next.
+    private ref double By(int rank, Told what) => ref _segment.Scratch(rank)[(int)(StepsTaken % 2) * 4 + (int)what];
+
+    /// <summary>A rank's slice.</summary>
+    private sealed class Slice(int rank, Shard place, FlatLayout layout)
     {
-        var from = Math.Max(start, Slice.Start);
-        return new Shard(from, Math.Max(0, Math.Min(start + length, Slice.End) - from));
+        public int Rank => rank;
+
+        public Shard Place => place;
+
+        /// <summary>By parameter, as some do not decay.</summary>
+        public (Shard Place, bool Decays)[] Parts { get; } = [.. layout.Parameters.Select(p => (Overlap(place, p.Start, p.Length), p.Decays)).Where(p => p.Item1.Count > 0)];
+
+        /// <summary>Whether this rank's own gradients are zero here.</summary>
+        public bool IsClear { get; set; }
+
+        private static Shard Overlap(Shard place, long start, long length)
+        {
+            var from = Math.Max(start, place.Start);
+            return new Shard(from, Math.Max(0, Math.Min(start + length, place.End) - from));
+        }
     }
 }

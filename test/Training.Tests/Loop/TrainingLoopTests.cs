@@ -64,7 +64,7 @@ public sealed class TrainingLoopTests
         Assert.Contains(f => f.Failure.Kind == FailureKind.CheckpointDamaged && f.Message.Contains("layers.0.weight", StringComparison.Ordinal), failures);
     }
 
-    [TestMethod, DataRow(1), DataRow(2), DataRow(3)]
+    [TestMethod, DataRow(1), DataRow(2), DataRow(3), DataRow(8)]
     public void Train_LossBecomesNaN_NamesStepRankAndRate(int world)
     {
         using var folder = new TempFolder();

@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
@@ -96,24 +97,27 @@ public sealed unsafe class OptimizationTests
 
     private static float[] Steps(OptimizerSpec spec, int[] pieces)
     {
-        var optimizer = FlatOptimizer.Create(spec, Length);
-        var parameters = Enumerable.Range(0, Length).Select(Start).ToArray();
+        using var segment = SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1, Length = Length, StateBuffers = FlatOptimizer.StateNames(spec).Count });
+        var optimizer = FlatOptimizer.Create(spec, segment);
+        var parameters = new Span<float>(segment.Parameters, Length);
+        for (var i = 0; i < Length; i++)
+            parameters[i] = Start(i);
         for (var step = 1; step <= 10; step++)
         {
             var gradients = Enumerable.Range(0, Length).Select(i => Gradient(i, step)).ToArray();
             optimizer.Begin(0.05, step);
-            fixed (float* p = parameters, g = gradients)
+            fixed (float* g = gradients)
             {
                 var start = 0;
                 foreach (var count in pieces)
                 {
-                    optimizer.Update(p + start, g + start, start, count, decays: true);
+                    optimizer.Update(start, g + start, count, decays: true);
                     start += count;
                 }
             }
         }
 
-        return parameters;
+        return parameters.ToArray();
     }
 
     private static float Start(int i) => MathF.Sin(i);
