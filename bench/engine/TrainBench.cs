@@ -3,11 +3,14 @@ namespace MLDistributed.Engine.Bench;
 /// <summary>
 /// Training throughput. Every round takes all contenders one after the other, so that ratios are of the same minute.
 /// "Unconnected" is two single ranks side by side that do not talk: the ceiling of a trainer that updates everything in
-/// every rank.
+/// every rank. "In step" is what they would do if each waited for the other after every step, and talking cost nothing:
+/// what interrupts one costs both.
 /// </summary>
 internal static class TrainBench
 {
-    private static readonly string[] s_contenders = ["one rank", "one rank, two threads, twice the batch", "two unconnected", "two ranks", "two ranks, BitExact", "PyTorch one", "PyTorch unconnected", "PyTorch DDP"];
+    private const string Unconnected = "two unconnected";
+    private const string InStep = "two unconnected, in step (computed)";
+    private static readonly string[] s_contenders = ["one rank", "one rank, two threads, twice the batch", Unconnected, InStep, "two ranks", "two ranks, BitExact", "PyTorch one", "PyTorch unconnected", "PyTorch DDP"];
 
     public static int Run(string[] args)
     {
@@ -19,21 +22,24 @@ internal static class TrainBench
         var ratios = new List<string>();
         foreach (var model in models)
         {
-            var table = new RoundTable(rounds, peer is null ? s_contenders[..5] : s_contenders);
+            var table = new RoundTable(rounds, peer is null ? s_contenders[..6] : s_contenders);
             using var data = new DataFile(model);
+            var inStep = 0.0;
             table.Take(contender => Array.IndexOf(s_contenders, contender) switch
             {
                 0 => Train(model, data.Path, 1),
                 1 => Train(model, data.Path, 1, RunMode.TwoThreads),
-                2 => Train(model, data.Path, 2, RunMode.Unconnected),
-                3 => Train(model, data.Path, 2),
-                4 => Train(model, data.Path, 2, RunMode.BitExact),
-                5 => peer!.Ddp(model, 1),
-                6 => peer!.Ddp(model, 2, connected: false),
+                2 => SideBySide(model, data.Path, out inStep),
+                3 => inStep,
+                4 => Train(model, data.Path, 2),
+                5 => Train(model, data.Path, 2, RunMode.BitExact),
+                6 => peer!.Ddp(model, 1),
+                7 => peer!.Ddp(model, 2, connected: false),
                 _ => peer!.Ddp(model, 2),
             });
             table.Print(model.Name, "N0");
-            ratios.Add($"| {model.Name} | ours / own unconnected | {table.Ratio("two ranks", "two unconnected")} |");
+            ratios.Add($"| {model.Name} | ours / own unconnected | {table.Ratio("two ranks", Unconnected)} |");
+            ratios.Add($"| {model.Name} | ours / own unconnected in step | {table.Ratio("two ranks", InStep)} |");
             ratios.Add($"| {model.Name} | two ranks / one rank | {table.Ratio("two ranks", "one rank")} |");
             ratios.Add($"| {model.Name} | two ranks / one rank, two threads | {table.Ratio("two ranks", "one rank, two threads, twice the batch")} |");
             ratios.Add($"| {model.Name} | BitExact / default | {table.Ratio("two ranks, BitExact", "two ranks")} |");
@@ -53,7 +59,18 @@ internal static class TrainBench
 
     /// <summary>Samples/s of all ranks together.</summary>
     public static double Train(Model model, string data, int count, RunMode mode = RunMode.Connected) =>
-        Start(model, data, count, mode).Sum(line => double.Parse(line.Split(' ')[0]));
+        Start(model, data, count, mode, "steps").Sum(line => double.Parse(line.Split(' ')[0]));
+
+    // Samples/s of two that do not talk, and what it would be if the slower one's time were the step's.
+    private static double SideBySide(Model model, string data, out double inStep)
+    {
+        var ranks = Start(model, data, 2, RunMode.Unconnected, "steps").Select(line => line.Split(' ').Select(double.Parse).ToArray()).ToArray();
+        var steps = ranks[0].Skip(2).Zip(ranks[1].Skip(2)).ToArray();
+        var side = 1 / steps.Average(s => s.First) + 1 / steps.Average(s => s.Second);
+        var both = ranks.Sum(r => r[0]);
+        inStep = both * 2 / steps.Average(s => Math.Max(s.First, s.Second)) / side;
+        return both;
+    }
 
     /// <summary>What each rank printed: samples/s (of all, from rank 0; 0 from the others) and bytes of memory.</summary>
     public static string[] Start(Model model, string data, int count, RunMode mode, string what = "")

@@ -37,7 +37,7 @@ internal static class TrainRank
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2.5);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>, and "profile", "memory" or nothing. Prints samples/s of all ranks (rank 0, the others 0), with "memory" this rank's in bytes (else 0), and median and mean microseconds of each <see cref="StepPhase"/>.</summary>
+    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>, and "profile", "steps", "memory" or nothing. Prints samples/s of all ranks (rank 0, the others 0), with "memory" this rank's in bytes (else 0), and microseconds: median and mean of each <see cref="StepPhase"/>, or with "steps" those of each step.</summary>
     public static int Run(string[] args)
     {
         var model = Model.Named(args[0]);
@@ -63,14 +63,15 @@ internal static class TrainRank
             OutputFolder = Path.GetTempPath(),
         };
         // Two single ranks beside each other have no core to spare, though each thinks so.
-        var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, Profile = args is [.., "profile"] ? new StepProfile() : null };
+        var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, Profile = args is [.., "profile" or "steps"] ? new StepProfile() : null };
         if (model.Module is { } module)
             environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
         // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.
         var training = Task.Factory.StartNew(() => Train(start, meter, environment, done.Token), TaskCreationOptions.LongRunning);
         training.GetAwaiter().GetResult();
-        var profile = Enum.GetValues<StepPhase>().Select(phase => environment.Profile?.Of(phase) ?? default).Select(time => $" {time.Median} {time.Mean}");
-        Console.WriteLine($"{meter.SamplesPerSecond} {memory?.MedianBytes ?? 0}{string.Concat(profile)}");
+        var times = args is [.., "steps"] ? environment.Profile!.Steps().Select(time => $" {time}")
+            : Enum.GetValues<StepPhase>().Select(phase => environment.Profile?.Of(phase) ?? default).Select(time => $" {time.Median} {time.Mean}");
+        Console.WriteLine($"{meter.SamplesPerSecond} {memory?.MedianBytes ?? 0}{string.Concat(times)}");
         return 0;
     }
 

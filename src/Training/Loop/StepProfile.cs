@@ -50,8 +50,16 @@ internal sealed class StepProfile
     /// <summary>Median and mean of a phase over the later half of the steps, in microseconds.</summary>
     public (double Median, double Mean) Of(StepPhase phase)
     {
-        var steps = _microseconds.Count / s_phaseCount;
-        float[] times = [.. Enumerable.Range(steps / 2, steps - steps / 2).Select(step => _microseconds[step * s_phaseCount + (int)phase]).Order()];
+        float[] times = [.. LaterHalf().Select(at => _microseconds[at + (int)phase]).Order()];
         return times.Length == 0 ? default : (times[times.Length / 2], times.Average());
+    }
+
+    /// <summary>How long each of the later half of the steps took, in microseconds.</summary>
+    public float[] Steps() => [.. LaterHalf().Select(at => Enumerable.Range(at, s_phaseCount).Sum(i => _microseconds[i]))];
+
+    private IEnumerable<int> LaterHalf()
+    {
+        var steps = _microseconds.Count / s_phaseCount;
+        return Enumerable.Range(steps / 2, steps - steps / 2).Select(step => step * s_phaseCount);
     }
 }

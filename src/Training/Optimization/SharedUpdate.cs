@@ -41,7 +41,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _slices = [.. Enumerable.Range(0, WorldSize).Select(i => new Slice((Rank + i) % WorldSize, SliceOf((Rank + i) % WorldSize), layout))];
     }
 
-    private enum Told { LossSum, WeightSum, SquaredNorm }
+    private enum Quantity { LossSum, WeightSum, SquaredNorm, Count }
 
     public long StepsTaken { get; set; }
 
@@ -49,7 +49,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     private int WorldSize => _segment.WorldSize;
 
-    public Shard SliceOf(int rank) => Shard.Of(_segment.Length, rank, _segment.WorldSize);
+    public Shard SliceOf(int rank) => Shard.Of(_segment.Length, rank, WorldSize);
 
     public Action<long>? GradientsReady => null;
 
@@ -58,7 +58,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
 
     public StepTotals Step(double learningRate)
     {
-        (By(Rank, Told.LossSum), By(Rank, Told.WeightSum)) = (_sums.LossSum, _sums.WeightSum);
+        (ToldBy(Rank, Quantity.LossSum), ToldBy(Rank, Quantity.WeightSum)) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;
         _meeting = _collective.Arrive();
         _collective.Await(_meeting);
@@ -70,7 +70,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         var scale = (float)totals.GradientScale;
         if (_clipNorm > 0)
         {
-            Share(slice => By(slice.Rank, Told.SquaredNorm) = ReduceInPlace(slice, scale));
+            Share(slice => ToldBy(slice.Rank, Quantity.SquaredNorm) = ReduceInPlace(slice, scale));
             _collective.Await(_meeting);
             var norm = Norm(out var nonFinite);
             if (nonFinite >= 0)
@@ -180,7 +180,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     {
         var sum = new StepSum();
         for (var rank = 0; rank < WorldSize; rank++)
-            sum.Add(rank, By(rank, Told.LossSum), By(rank, Told.WeightSum));
+            sum.Add(rank, ToldBy(rank, Quantity.LossSum), ToldBy(rank, Quantity.WeightSum));
         return sum.Totals;
     }
 
@@ -190,7 +190,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         firstNonFiniteRank = -1;
         for (var rank = 0; rank < WorldSize; rank++)
         {
-            squares += By(rank, Told.SquaredNorm);
+            squares += ToldBy(rank, Quantity.SquaredNorm);
             if (firstNonFiniteRank < 0 && !double.IsFinite(squares))
                 firstNonFiniteRank = rank;
         }
@@ -198,8 +198,8 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         return Math.Sqrt(squares);
     }
 
-    // Two sets that take turns: a rank may still read those of a step while others tell theirs of the next.
-    private ref double By(int rank, Told what) => ref _segment.Scratch(rank)[(int)(StepsTaken % 2) * 4 + (int)what];
+    // Two sets that take turns: a rank may still read a step's while others tell the next one's.
+    private ref double ToldBy(int rank, Quantity quantity) => ref _segment.Scratch(rank)[(int)(StepsTaken % 2) * (int)Quantity.Count + (int)quantity];
 
     /// <summary>A rank's slice.</summary>
     private sealed class Slice(int rank, Shard place, FlatLayout layout)

@@ -19,10 +19,15 @@ public sealed class StepProfileTests
                 Assert.IsTrue(profile.Of(phase) is { Median: >= 0, Mean: > 0 }, $"{phase}");
             // Its means are of the later half of the steps, and compute is most of them.
             var step = Enum.GetValues<StepPhase>().Sum(phase => profile.Of(phase).Mean);
+            Assert.AreEqual(step, profile.Steps().Average(), 1e-3 * step);
             Assert.IsTrue(step * result.Steps / 2 <= result.TrainingSeconds * 1e6, $"{step} us a step of {result.Steps} in {result.TrainingSeconds} s");
         }
     }
 
     [TestMethod]
-    public void Of_NoSteps_IsZero() => Assert.AreEqual((0.0, 0.0), new StepProfile().Of(StepPhase.Compute));
+    public void Of_NoSteps_IsZero()
+    {
+        Assert.AreEqual((0.0, 0.0), new StepProfile().Of(StepPhase.Compute));
+        Assert.IsEmpty(new StepProfile().Steps());
+    }
 }
