@@ -28,10 +28,7 @@ public sealed class CleanUpTests
     {
         await sample.Line("training|epoch", Limit);
         // Ctrl-C reaches every process of the terminal's group.
-        foreach (var (id, _) in ProcessTree.Naming(sample.Folder))
-            using (var child = Process.Start("/bin/kill", ["-INT", $"{id}"]))
-                await child.WaitForExitAsync();
-        sample.Program.Signal("INT");
+        await sample.SignalGroup("INT");
         Assert.AreEqual(130, await sample.Exit(Limit), sample.Output);
         StringAssert.Contains(sample.Output, "Cancelled.");
     }, TimeSpan.FromSeconds(5));
@@ -41,10 +38,7 @@ public sealed class CleanUpTests
     {
         await sample.Line("training|epoch", Limit);
         // The hang-up reaches every process of the terminal's group, and ends the app.
-        foreach (var (id, _) in ProcessTree.Naming(sample.Folder))
-            using (var child = Process.Start("/bin/kill", ["-HUP", $"{id}"]))
-                await child.WaitForExitAsync();
-        sample.Program.Signal("HUP");
+        await sample.SignalGroup("HUP");
         await sample.Exit(Limit);
     }, TimeSpan.FromSeconds(5));
 
@@ -79,5 +73,12 @@ public sealed class CleanUpTests
         public Task<int> Exit(TimeSpan limit) => Program.Exit(limit);
 
         public void Signal(string name) => Program.Signal(name);
+
+        // All at once: a process for each would take as long as the training.
+        public async Task SignalGroup(string name)
+        {
+            using var kill = Process.Start("/bin/kill", [$"-{name}", .. ProcessTree.Naming(Folder).Select(p => $"{p.Id}"), $"{Program.Id}"]);
+            await kill.WaitForExitAsync();
+        }
     }
 }
