@@ -74,7 +74,6 @@ public sealed class CleanUpTests
 
         public void Signal(string name) => Program.Signal(name);
 
-        // All at once: a process for each would take as long as the training.
         public async Task SignalGroup(string name)
         {
             using var kill = Process.Start("/bin/kill", [$"-{name}", .. ProcessTree.Naming(Folder).Select(p => $"{p.Id}"), $"{Program.Id}"]);

@@ -27,7 +27,8 @@ internal sealed partial class RunningProgram : IDisposable
     {
         var process = new Process
         {
-            StartInfo = new ProcessStartInfo(PathOf(project, assembly), arguments)
+            // A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
+            StartInfo = new ProcessStartInfo("/usr/bin/env", ["--default-signal=INT,HUP", PathOf(project, assembly), .. arguments])
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,
