@@ -27,5 +27,5 @@ internal static class MemoryBench
     }
 
     private static double Bytes(Model model, string data, int ranks) =>
-        TrainBench.Start(model, data, ranks, RunMode.Connected, "memory").Sum(line => double.Parse(line.Split(' ')[1]));
+        TrainBench.Start(model, data, ranks, RunMode.Connected, "memory").Sum(rank => rank[1]);
 }

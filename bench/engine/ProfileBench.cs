@@ -1,4 +1,3 @@
-using System.Globalization;
 using MLDistributed.Training.Loop;
 
 namespace MLDistributed.Engine.Bench;
@@ -22,7 +21,7 @@ internal static class ProfileBench
             using var data = new DataFile(model);
             foreach (var (name, count, mode) in s_contenders)
             {
-                var ranks = CoreProbe.Measure(() => TrainBench.Start(model, data.Path, count, mode, "profile")).Point.Select(Numbers).ToArray();
+                var ranks = CoreProbe.Measure(() => TrainBench.Start(model, data.Path, count, mode, "profile")).Point;
                 var phases = Enum.GetValues<StepPhase>().Select(phase => $"{ranks[0][2 + 2 * (int)phase]:N1} / {ranks[0][3 + 2 * (int)phase]:N1}");
                 Console.WriteLine($"| {model.Name}, {name} | {string.Join(" | ", phases)} | {ranks.Sum(r => r[0]):N0} |");
             }
@@ -30,6 +29,4 @@ internal static class ProfileBench
 
         return 0;
     }
-
-    private static double[] Numbers(string line) => [.. line.Split(' ').Select(text => double.Parse(text, CultureInfo.InvariantCulture))];
 }

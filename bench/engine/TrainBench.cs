@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace MLDistributed.Engine.Bench;
 
 /// <summary>
@@ -57,14 +59,14 @@ internal static class TrainBench
         return 0;
     }
 
-    /// <summary>Samples/s of all ranks together.</summary>
+    /// <summary>Samples/s of all ranks together. Timed step by step whoever asks, so that all contenders carry the stopwatch.</summary>
     public static double Train(Model model, string data, int count, RunMode mode = RunMode.Connected) =>
-        Start(model, data, count, mode, "steps").Sum(line => double.Parse(line.Split(' ')[0]));
+        Start(model, data, count, mode, "steps").Sum(rank => rank[0]);
 
     // Samples/s of two that do not talk, and what it would be if the slower one's time were the step's.
     private static double SideBySide(Model model, string data, out double inStep)
     {
-        var ranks = Start(model, data, 2, RunMode.Unconnected, "steps").Select(line => line.Split(' ').Select(double.Parse).ToArray()).ToArray();
+        var ranks = Start(model, data, 2, RunMode.Unconnected, "steps");
         var steps = ranks[0].Skip(2).Zip(ranks[1].Skip(2)).ToArray();
         var side = 1 / steps.Average(s => s.First) + 1 / steps.Average(s => s.Second);
         var both = ranks.Sum(r => r[0]);
@@ -72,12 +74,13 @@ internal static class TrainBench
         return both;
     }
 
-    /// <summary>What each rank printed: samples/s (of all, from rank 0; 0 from the others) and bytes of memory.</summary>
-    public static string[] Start(Model model, string data, int count, RunMode mode, string what = "")
+    /// <summary>What each rank printed (<see cref="TrainRank.Run"/>).</summary>
+    public static double[][] Start(Model model, string data, int count, RunMode mode, string what = "")
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
-        return Ranks.Run(count, rank => mode == RunMode.Unconnected
+        var lines = Ranks.Run(count, rank => mode == RunMode.Unconnected
             ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}", what]
             : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1, randomAddresses: mode == RunMode.RandomAddresses);
+        return [.. lines.Select(line => line.Split(' ').Select(text => double.Parse(text, CultureInfo.InvariantCulture)).ToArray())];
     }
 }

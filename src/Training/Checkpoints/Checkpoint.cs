@@ -46,7 +46,7 @@ internal static unsafe class Checkpoint
 
         foreach (var tensor in state.Layout.Buffers)
             reader.Read(CheckpointLayout.Buffer + tensor.Name, 0, state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
-        var slice = state.Strategy.SliceOf(state.Segment.Rank);
+        var slice = state.Slice;
         foreach (var (index, name) in FlatOptimizer.StateNames(state.Spec.Optimizer).Index())
         {
             if (!reader.Has(CheckpointLayout.Optimizer + name))

@@ -21,7 +21,7 @@ internal sealed unsafe class CheckpointShard : IDisposable
     public CheckpointShard(RankState state)
     {
         _state = state;
-        _slice = state.Strategy.SliceOf(state.Segment.Rank);
+        _slice = state.Slice;
         Parts = 1 + FlatOptimizer.StateNames(state.Spec.Optimizer).Count;
         _copy = (float*)NativeMemory.Alloc((nuint)Math.Max(1, _slice.Count * Parts), sizeof(float));
     }

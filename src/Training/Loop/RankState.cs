@@ -66,6 +66,9 @@ internal sealed unsafe class RankState : IDisposable
 
     public IGradientStrategy Strategy { get; }
 
+    /// <summary>This rank's part of a checkpoint.</summary>
+    public Shard Slice => Strategy.SliceOf(Segment.Rank);
+
     /// <summary>The session's, which disposes them.</summary>
     public DeviceTensors Tensors { get; }
 

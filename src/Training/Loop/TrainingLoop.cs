@@ -146,6 +146,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         {
             var point = new TrainingPoint(position.Step, IsEndOfEpoch: true);
             checkpoints.Plan(point, isWanted: position.Epoch % _spec.Checkpoint.IntervalEpochs == 0);
+            // All see what rank 0 has planned.
             state.Collective.Barrier();
             BeginIfPlanned(checkpoints, point);
         }

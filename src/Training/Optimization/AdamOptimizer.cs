@@ -34,8 +34,9 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
-    protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
+    protected override void Compute(long start, float* gradients, int count, bool decays)
     {
+        var parameters = Segment.Parameters + start;
         var shrink = decays && _isDecoupled ? _shrink : 1;
         var penalty = decays && !_isDecoupled ? (float)WeightDecay : 0;
         var (beta1, beta2, epsilon) = ((float)_beta1, (float)_beta2, (float)_epsilon);

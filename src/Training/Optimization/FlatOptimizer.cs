@@ -19,7 +19,7 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, double weigh
     {
         OptimizerSpec.OptimizerOneofCase.Sgd => spec.Sgd.Momentum > 0 ? ["momentum"] : [],
         OptimizerSpec.OptimizerOneofCase.Adamw or OptimizerSpec.OptimizerOneofCase.Adam => ["first_moment", "second_moment"],
-        _ => throw new FormatException("Optimizer is not set, expected SGD, AdamW or Adam."),
+        _ => throw NotSet(),
     };
 
     /// <param name="spec">Which optimizer.</param>
@@ -29,7 +29,7 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, double weigh
         OptimizerSpec.OptimizerOneofCase.Sgd => new SgdOptimizer(spec.Sgd, segment, spec.WeightDecay),
         OptimizerSpec.OptimizerOneofCase.Adamw => new AdamOptimizer(spec.Adamw, segment, spec.WeightDecay),
         OptimizerSpec.OptimizerOneofCase.Adam => new AdamOptimizer(spec.Adam, segment, spec.WeightDecay),
-        _ => throw new FormatException("Optimizer is not set, expected SGD, AdamW or Adam."),
+        _ => throw NotSet(),
     };
 
     /// <summary>Says which step comes.</summary>
@@ -44,15 +44,16 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, double weigh
     /// <param name="decays">Whether weight decay applies to them.</param>
     public void Update(long start, float* gradients, int count, bool decays)
     {
-        var parameters = Segment.Parameters + start;
-        Compute(parameters, gradients, start, count, decays);
+        Compute(start, gradients, count, decays);
         // Every rank has read these lines, and a core must own a line to write it. A copy asks for many at once; stores
         // that alternate with those of the state wait for one after the other, three times as long.
-        new ReadOnlySpan<float>(gradients, count).CopyTo(new Span<float>(parameters, count));
+        new ReadOnlySpan<float>(gradients, count).CopyTo(new Span<float>(Segment.Parameters + start, count));
     }
 
-    /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>, and where the parameters are.</summary>
-    protected abstract void Compute(float* parameters, float* gradients, long start, int count, bool decays);
+    /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>.</summary>
+    protected abstract void Compute(long start, float* gradients, int count, bool decays);
 
     protected static Vector<float> All(float value) => new(value);
+
+    private static FormatException NotSet() => new("Optimizer is not set, expected SGD, AdamW or Adam.");
 }

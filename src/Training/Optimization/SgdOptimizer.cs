@@ -13,8 +13,9 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, d
     public override void Begin(double learningRate, long step) => _rate = (float)learningRate;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
-    protected override void Compute(float* parameters, float* gradients, long start, int count, bool decays)
+    protected override void Compute(long start, float* gradients, int count, bool decays)
     {
+        var parameters = Segment.Parameters + start;
         var decay = decays ? (float)WeightDecay : 0;
         var momentum = (float)spec.Momentum;
         var velocity = spec.Momentum > 0 ? Segment.State(0) + start : null;

@@ -209,7 +209,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         public Shard Place => place;
 
         /// <summary>By parameter, as some do not decay.</summary>
-        public (Shard Place, bool Decays)[] Parts { get; } = [.. layout.Parameters.Select(p => (Overlap(place, p.Start, p.Length), p.Decays)).Where(p => p.Item1.Count > 0)];
+        public (Shard Place, bool Decays)[] Parts { get; } = [.. layout.Parameters.Select(p => (Place: Overlap(place, p.Start, p.Length), p.Decays)).Where(p => p.Place.Count > 0)];
 
         /// <summary>Whether this rank's own gradients are zero here.</summary>
         public bool IsClear { get; set; }

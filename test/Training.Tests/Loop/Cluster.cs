@@ -11,8 +11,11 @@ internal static class Cluster
 {
     public static readonly TimeSpan Bound = TimeSpan.FromSeconds(60);
 
+    /// <summary>The memory of a rank that has no others.</summary>
+    public static SharedSegment Memory(long length, int stateBuffers = 0) => SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1, Length = length, StateBuffers = stateBuffers });
+
     /// <summary>The collective of a rank that has no others.</summary>
-    public static SharedMemoryCollective Alone() => new(SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1 }));
+    public static SharedMemoryCollective Alone() => new(Memory(0));
 
     public static JobSpec Spec(Action<JobSpec>? change = null)
     {

@@ -1,4 +1,3 @@
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native.Cuda;
@@ -15,7 +14,7 @@ public sealed unsafe class PinnedBuffersTests
     [TestMethod]
     public void Create_OnAGpu_LocksGradientsAndParametersUntilDisposed()
     {
-        using var segment = Segment();
+        using var segment = Cluster.Memory(Length);
         var cuda = new FakeCuda();
         var (gradients, parameters) = ((nint)segment.Gradients(0), (nint)segment.Parameters);
 
@@ -34,7 +33,7 @@ public sealed unsafe class PinnedBuffersTests
     [DataRow(2, 1, "cudaHostRegister of 20,000 bytes gave error 2, \"error of 2\"", DisplayName = "the second")]
     public void Create_WhereItIsRefused_SaysWhyAndLeavesNothingLocked(int refusedCall, int locked, string reason)
     {
-        using var segment = Segment();
+        using var segment = Cluster.Memory(Length);
         var cuda = new FakeCuda { RefusedCall = refusedCall };
 
         Assert.IsNull(PinnedBuffers.Create(OnGpu(3), segment, () => cuda, _reporter));
@@ -52,7 +51,7 @@ public sealed unsafe class PinnedBuffersTests
     {
         if (TorchSharp.torch.cuda.is_available())
             Assert.Inconclusive("A CUDA device is here, and so is the runtime.");
-        using var segment = Segment();
+        using var segment = Cluster.Memory(Length);
 
         Assert.IsNull(PinnedBuffers.Create(OnGpu(0), segment, CudaRuntime.Load, _reporter));
 
@@ -82,8 +81,6 @@ public sealed unsafe class PinnedBuffersTests
     public void IsRuntime_OfAName_KnowsIt(string path, bool isRuntime) => Assert.AreEqual(isRuntime, CudaRuntime.IsRuntime(path));
 
     private static RankStart OnGpu(int index) => new() { Device = DeviceKind.Cuda, DeviceIndex = index };
-
-    private static SharedSegment Segment() => SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1, Length = Length });
 
     private sealed class FakeCuda : ICudaRuntime
     {

@@ -1,11 +1,11 @@
 using Google.Protobuf;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Models;
 using TorchSharp;
+using Training.Tests.Loop;
 using static TorchSharp.torch;
 
 namespace Training.Tests.Models;
@@ -38,7 +38,7 @@ public sealed class OnnxFileTests
         var random = new Random(hidden.Length + 1);
         var parameters = Enumerable.Range(0, (int)layout.ParameterLength).Select(_ => (float)(random.NextDouble() * 2 - 1)).ToArray();
         var flat = tensor(parameters);
-        using var collective = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N")), Rank = 0, WorldSize = 1 }));
+        using var collective = Cluster.Alone();
         using var module = new Mlp(spec.Module.Mlp, layout, 1, 1, flat, zeros_like(flat), collective);
         for (var i = 0; i < module.Buffers.Length; i++)
             module.Buffers[i] = (float)random.NextDouble() + 0.5f;

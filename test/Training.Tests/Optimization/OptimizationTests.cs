@@ -1,8 +1,8 @@
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
 using TorchSharp;
+using Training.Tests.Loop;
 using static TorchSharp.torch;
 
 namespace Training.Tests.Optimization;
@@ -97,7 +97,7 @@ public sealed unsafe class OptimizationTests
 
     private static float[] Steps(OptimizerSpec spec, int[] pieces)
     {
-        using var segment = SharedSegment.Join(new SegmentOptions { Path = Path.Combine(Path.GetTempPath(), $"mldist-test-{Guid.NewGuid():N}"), Rank = 0, WorldSize = 1, Length = Length, StateBuffers = FlatOptimizer.StateNames(spec).Count });
+        using var segment = Cluster.Memory(Length, FlatOptimizer.StateNames(spec).Count);
         var optimizer = FlatOptimizer.Create(spec, segment);
         var parameters = new Span<float>(segment.Parameters, Length);
         for (var i = 0; i < Length; i++)
