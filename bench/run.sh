@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo; training beside PyTorch DDP.
-#   bench/run.sh [ROUNDS] [train|profile|allreduce|memory|oversubscribed]
+#   bench/run.sh [ROUNDS] [train|allreduce|memory|oversubscribed]
 # Writes bench/results/DATE.md. Every round runs all contenders one after the other, so that a slow minute of the machine
 # hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
@@ -31,8 +31,8 @@ if dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
   for candidate in default Haswell SkylakeX Zen; do
     unset OPENBLAS_CORETYPE
     [[ $candidate == default ]] || export OPENBLAS_CORETYPE=$candidate
-    rate=$(OMP_NUM_THREADS=1 /usr/bin/python3 "$work/ddp.py" mlp 1 128 2>/dev/null || echo 0)
-    if ((rate > fastest)); then fastest=$rate kernels=$candidate; fi
+    rate=$(printf '\n\n' | OMP_NUM_THREADS=1 /usr/bin/python3 "$work/ddp.py" mlp 128 0 1 - 2>/dev/null | sed -n '$s/\..*//p' || true)
+    if ((${rate:-0} > fastest)); then fastest=$rate kernels=$candidate; fi
   done
   unset OPENBLAS_CORETYPE
   [[ $kernels == default ]] || export OPENBLAS_CORETYPE=$kernels
@@ -43,7 +43,7 @@ result=bench/results/$(date +%F).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
   [[ -z ${kernels:-} ]] || echo "The peers' OpenBLAS: $kernels kernels."
-  for part in train profile allreduce memory oversubscribed; do
+  for part in train allreduce memory oversubscribed; do
     [[ -z $only || $only == "$part" ]] || continue
     printf '\n## %s\n\n' "$part"
     artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"

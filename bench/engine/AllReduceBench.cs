@@ -19,8 +19,15 @@ internal static class AllReduceBench
         List<string> ratios = [];
         foreach (var size in s_sizes)
         {
-            var table = new RoundTable(rounds, contenders);
-            table.Take(contender => Median(contender is "in place" or "copied" ? Ours(size, contender) : peer!.AllReduce(contender, size, Seconds)));
+            var table = new RoundTable(contenders);
+            for (var i = 0; i < rounds * contenders.Length; i++)
+            {
+                var contender = contenders[i % contenders.Length];
+                table.Take(contender, () => contender is "in place" or "copied" ? Ours(size, contender) : peer!.AllReduce(contender, size, Seconds), Median);
+                Console.Error.Write('.');
+            }
+
+            Console.Error.WriteLine();
             var name = size < 1 << 20 ? $"{size >> 10} KB" : $"{size >> 20} MB";
             Console.WriteLine($"| {name} | {string.Join(" | ", contenders.Select(c => $"{table.Median(c):N1} ({table.Lowest(c):N1} to {table.Highest(c):N1})"))} |");
             if (peer is not null)

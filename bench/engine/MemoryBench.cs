@@ -1,8 +1,10 @@
+using System.Globalization;
+
 namespace MLDistributed.Engine.Bench;
 
 /// <summary>
 /// What ranks take of a host's memory for a module of 24 layers with AdamW: parameters once, gradients once a rank, two
-/// moments divided by the ranks. Measured as the ranks' proportional set size, less that of the same ranks on a tiny module.
+/// moments once. Linux only. Measured as the ranks' proportional set size, less that of the same ranks on a tiny module.
 /// </summary>
 internal static class MemoryBench
 {
@@ -26,6 +28,17 @@ internal static class MemoryBench
         return 0;
     }
 
-    private static double Bytes(Model model, string data, int ranks) =>
-        TrainBench.Start(model, data, ranks, RunMode.Connected, "memory").Sum(rank => rank[1]);
+    private static double Bytes(Model model, string data, int ranks)
+    {
+        using var job = TrainBench.Start(model, data, ranks);
+        return job.ProcessIds.Sum(ProportionalSetSize);
+    }
+
+    // Memory that n processes map counts as an n-th in each. The C library keeps what a step has freed, so that between
+    // two turns there is as much as in the middle of a step.
+    private static double ProportionalSetSize(int process)
+    {
+        var line = File.ReadLines($"/proc/{process}/smaps_rollup").First(l => l.StartsWith("Pss:", StringComparison.Ordinal));
+        return 1024 * double.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture);
+    }
 }

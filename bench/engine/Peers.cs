@@ -14,9 +14,13 @@ internal sealed class Peers(string folder)
         return folder is null ? null : new Peers(folder);
     }
 
-    /// <summary>Samples/s of PyTorch: DistributedDataParallel over Gloo, or processes that do not talk.</summary>
-    public double Ddp(Model model, int processes, bool connected = true) => double.Parse(Ranks.Run(
-        Python, [Path.Combine(folder, "ddp.py"), model.Name, $"{processes}", $"{model.BatchSize}", .. connected ? (string[])[] : ["--unconnected"]])[^1]);
+    /// <summary>A job of PyTorch's: DistributedDataParallel over Gloo, or processes that do not talk. Each leads, and answers with its samples/s.</summary>
+    public Job Ddp(Model model, int processes, bool connected = true)
+    {
+        var rendezvous = Path.Combine(Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
+        return new Job([.. Enumerable.Range(0, processes).Select(rank => Ranks.Start(
+            Python, "-u", Path.Combine(folder, "ddp.py"), model.Name, $"{model.BatchSize}", $"{rank}", connected ? $"{processes}" : "1", rendezvous))], leaders: processes);
+    }
 
     /// <summary>Mean and median in microseconds.</summary>
     public string AllReduce(string contender, int bytes, string seconds) => contender switch

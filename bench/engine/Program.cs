@@ -7,7 +7,6 @@ return args switch
     ["train", .. var rest] => TrainBench.Run(rest),
     ["allreduce", .. var rest] => AllReduceBench.Run(rest),
     ["oversubscribed", .. var rest] => OversubscribedBench.Run(rest),
-    ["profile", .. var rest] => ProfileBench.Run(rest),
     ["memory", ..] => MemoryBench.Run(),
     ["train-rank", .. var rest] => TrainRank.Run(rest),
     ["allreduce-rank", .. var rest] => AllReduceRank.Run(rest),
@@ -18,10 +17,9 @@ static int Usage()
 {
     Console.Error.WriteLine("""
         MLDistributed.Engine.Bench COMMAND        (bench/run.sh runs it all, with the peers)
-          train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk; PyTorch DDP beside them
+          train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk, and where a step's time goes; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores, and of 8 at random addresses
-          profile [ROUNDS] [MODEL..]     where the time of a step goes, one point each
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);
     return 2;

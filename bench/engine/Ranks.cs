@@ -11,26 +11,26 @@ internal static class Ranks
     // Two peers on two cores.
     private static readonly Dictionary<string, string> s_oneThread = new() { ["OMP_NUM_THREADS"] = "1", ["OPENBLAS_NUM_THREADS"] = "1", ["MKL_NUM_THREADS"] = "1" };
 
-    /// <summary>Starts this program once a rank, in a worker's environment; they begin together, when all have said that they are ready.</summary>
-    public static string[] Run(int count, Func<int, string[]> arguments, int threads = 1, bool randomAddresses = false)
+    /// <summary>Starts this program once a rank, in a worker's environment.</summary>
+    public static Process[] Start(int count, Func<int, string[]> arguments, int threads = 1, bool randomAddresses = false)
     {
         var environment = new RankEnvironment(Math.Min(count * threads, Environment.ProcessorCount), count);
-        var started = Enumerable.Range(0, count).Select(rank => Start(rank)).ToArray();
-        return Finish(started, process =>
-        {
-            var line = process.StandardOutput.ReadLine();
-            if (line != "ready")
-                throw new InvalidOperationException($"Rank said \"{line}\", expected \"ready\".");
-        });
-
-        Process Start(int rank)
-        {
-            var start = StartInfo(Environment.ProcessPath!, arguments(rank));
-            return randomAddresses ? StartIn(start, environment.Variables) : environment.Start(start);
-        }
+        return [.. Enumerable.Range(0, count).Select(rank => StartInfo(Environment.ProcessPath!, arguments(rank))).Select(start =>
+            randomAddresses ? StartIn(start, environment.Variables) : environment.Start(start))];
     }
 
-    /// <summary>Runs another program, and gives the lines it printed. Once more when it fails: a peer that crashes must not cost the other results.</summary>
+    /// <summary>Starts a peer with one thread.</summary>
+    public static Process Start(string program, params string[] arguments) => StartIn(StartInfo(program, arguments), s_oneThread);
+
+    /// <summary>Runs this program once a rank; they begin together, when all have said that they are ready.</summary>
+    public static string[] Run(int count, Func<int, string[]> arguments) => Finish(Start(count, arguments), process =>
+    {
+        var line = process.StandardOutput.ReadLine();
+        if (line != "ready")
+            throw new InvalidOperationException($"Rank said \"{line}\", expected \"ready\".");
+    });
+
+    /// <summary>Runs a peer, and gives the lines it printed. Once more when it fails: one that crashes must not cost the other results.</summary>
     public static string[] Run(string program, params string[] arguments)
     {
         try
@@ -43,7 +43,7 @@ internal static class Ranks
             return RunOnce();
         }
 
-        string[] RunOnce() => Finish([StartIn(StartInfo(program, arguments), s_oneThread)], _ => { })[0].Split('\n');
+        string[] RunOnce() => Finish([Start(program, arguments)], _ => { })[0].Split('\n');
     }
 
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)

@@ -1,49 +1,44 @@
 namespace MLDistributed.Engine.Bench;
 
-/// <summary>Rounds of contenders: medians, spread, and ratios within a round.</summary>
-internal sealed class RoundTable(int rounds, string[] contenders)
+/// <summary>What contenders did in rounds: medians, spread, and ratios within a round.</summary>
+internal sealed class RoundTable(IReadOnlyList<string> contenders)
 {
-    private readonly double[][] _values = [.. contenders.Select(_ => new double[rounds])];
+    private readonly Dictionary<string, List<double>> _values = contenders.ToDictionary(c => c, _ => new List<double>());
     private int _unclean;
 
-    /// <summary>Takes every contender once a round.</summary>
-    public void Take(Func<string, double> measure)
+    /// <summary>Takes a contender's point of a round.</summary>
+    public T Take<T>(string contender, Func<T> measure, Func<T, double> value)
     {
-        for (var round = 0; round < rounds; round++)
-        {
-            for (var i = 0; i < contenders.Length; i++)
-            {
-                (_values[i][round], var clean) = CoreProbe.Measure(() => measure(contenders[i]));
-                _unclean += clean ? 0 : 1;
-                Console.Error.Write('.');
-            }
-        }
-
-        Console.Error.WriteLine();
+        var (point, clean) = CoreProbe.Measure(measure);
+        Add(contender, value(point));
+        _unclean += clean ? 0 : 1;
+        return point;
     }
+
+    public void Add(string contender, double value) => _values[contender].Add(value);
 
     public void Print(string name, string format)
     {
-        for (var i = 0; i < contenders.Length; i++)
-            Console.WriteLine($"| {name} | {contenders[i]} | {Median(_values[i]).ToString(format)} | {_values[i].Min().ToString(format)} | {_values[i].Max().ToString(format)} |");
+        foreach (var contender in contenders)
+            Console.WriteLine($"| {name} | {contender} | {Median(contender).ToString(format)} | {Lowest(contender).ToString(format)} | {Highest(contender).ToString(format)} |");
         if (_unclean > 0)
-            Console.WriteLine($"| {name} | ({_unclean} of {rounds * contenders.Length} points while the machine did not give both cores) | | | |");
+            Console.WriteLine($"| {name} | ({_unclean} of {_values.Values.Sum(v => v.Count)} points while the machine did not give both cores) | | | |");
     }
 
-    public double Median(string contender) => Median(_values[Array.IndexOf(contenders, contender)]);
+    public double Median(string contender) => Median(_values[contender]);
 
-    public double Lowest(string contender) => _values[Array.IndexOf(contenders, contender)].Min();
+    public double Lowest(string contender) => _values[contender].Min();
 
-    public double Highest(string contender) => _values[Array.IndexOf(contenders, contender)].Max();
+    public double Highest(string contender) => _values[contender].Max();
 
     public string Ratio(string above, string below)
     {
-        var (a, b) = (_values[Array.IndexOf(contenders, above)], _values[Array.IndexOf(contenders, below)]);
-        double[] ratios = [.. a.Zip(b, (x, y) => x / y)];
-        return $"{Median(ratios):0.00} ({ratios.Min():0.00} to {ratios.Max():0.00})";
+        double[] ratios = [.. _values[above].Zip(_values[below], (x, y) => x / y).Order()];
+        return $"{Median(ratios):0.00} ({ratios[0]:0.00} to {ratios[^1]:0.00})";
     }
 
-    private static double Median(double[] values)
+    /// <summary>The middle of some values.</summary>
+    public static double Median(IEnumerable<double> values)
     {
         double[] sorted = [.. values.Order()];
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;

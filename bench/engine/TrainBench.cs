@@ -1,86 +1,109 @@
-using System.Globalization;
+using MLDistributed.Training.Loop;
 
 namespace MLDistributed.Engine.Bench;
 
 /// <summary>
-/// Training throughput. Every round takes all contenders one after the other, so that ratios are of the same minute.
-/// "Unconnected" is two single ranks side by side that do not talk: the ceiling of a trainer that updates everything in
-/// every rank. "In step" is what they would do if each waited for the other after every step, and talking cost nothing:
-/// what interrupts one costs both.
+/// Training throughput, and where the time of a step goes in the same turns. "Unconnected" is two single ranks side by side
+/// that do not talk: the ceiling of a trainer that updates everything in every rank. "In step" is what they would do if each
+/// waited for the other after every step, and talking cost nothing: what interrupts one costs both.
 /// </summary>
 internal static class TrainBench
 {
+    private const string One = "one rank";
+    private const string TwoThreads = "one rank, two threads, twice the batch";
     private const string Unconnected = "two unconnected";
     private const string InStep = "two unconnected, in step (computed)";
-    private static readonly string[] s_contenders = ["one rank", "one rank, two threads, twice the batch", Unconnected, InStep, "two ranks", "two ranks, BitExact", "PyTorch one", "PyTorch unconnected", "PyTorch DDP"];
+    private const string Two = "two ranks";
+    private const string BitExact = "two ranks, BitExact";
+    private const string TorchOne = "PyTorch one";
+    private const string TorchUnconnected = "PyTorch unconnected";
+    private const string TorchDdp = "PyTorch DDP";
+    private static readonly string[] s_ours = [One, TwoThreads, Unconnected, Two, BitExact];
+    private static readonly string[] s_peers = [TorchOne, TorchUnconnected, TorchDdp];
+    private static readonly string[] s_profiled = [One, Unconnected, Two];
 
     public static int Run(string[] args)
     {
         var rounds = args is [var first, ..] ? int.Parse(first) : 5;
-        var models = Model.Chosen(args);
         var peer = Peers.Find();
+        string[] contenders = peer is null ? s_ours : [.. s_ours, .. s_peers];
         Console.WriteLine("| model | contender | samples/s, median | lowest | highest |");
         Console.WriteLine("| --- | --- | --- | --- | --- |");
-        var ratios = new List<string>();
-        foreach (var model in models)
+        List<string> ratios = [], profiles = [];
+        foreach (var model in Model.Chosen(args))
         {
-            var table = new RoundTable(rounds, peer is null ? s_contenders[..6] : s_contenders);
+            var table = new RoundTable([.. contenders, InStep]);
+            var phases = s_profiled.ToDictionary(c => c, _ => new List<double[]>());
             using var data = new DataFile(model);
-            var inStep = 0.0;
-            table.Take(contender => Array.IndexOf(s_contenders, contender) switch
+            Rounds.Take(rounds, contenders, contender => Start(contender, model, data.Path, peer), (contender, job) =>
             {
-                0 => Train(model, data.Path, 1),
-                1 => Train(model, data.Path, 1, RunMode.TwoThreads),
-                2 => SideBySide(model, data.Path, out inStep),
-                3 => inStep,
-                4 => Train(model, data.Path, 2),
-                5 => Train(model, data.Path, 2, RunMode.BitExact),
-                6 => peer!.Ddp(model, 1),
-                7 => peer!.Ddp(model, 2, connected: false),
-                _ => peer!.Ddp(model, 2),
+                var ranks = table.Take(contender, job.Turn, Speed);
+                if (contender == Unconnected)
+                    table.Add(InStep, InStepSpeed(ranks));
+                if (phases.TryGetValue(contender, out var turns))
+                    turns.Add(TrainRank.Phases(ranks[0]));
             });
             table.Print(model.Name, "N0");
-            ratios.Add($"| {model.Name} | ours / own unconnected | {table.Ratio("two ranks", Unconnected)} |");
-            ratios.Add($"| {model.Name} | ours / own unconnected in step | {table.Ratio("two ranks", InStep)} |");
-            ratios.Add($"| {model.Name} | two ranks / one rank | {table.Ratio("two ranks", "one rank")} |");
-            ratios.Add($"| {model.Name} | two ranks / one rank, two threads | {table.Ratio("two ranks", "one rank, two threads, twice the batch")} |");
-            ratios.Add($"| {model.Name} | BitExact / default | {table.Ratio("two ranks, BitExact", "two ranks")} |");
-            if (peer is not null)
-            {
-                ratios.Add($"| {model.Name} | DDP / its unconnected | {table.Ratio("PyTorch DDP", "PyTorch unconnected")} |");
-                ratios.Add($"| {model.Name} | ours / PyTorch DDP | {table.Ratio("two ranks", "PyTorch DDP")} |");
-            }
+            ratios.AddRange(Ratios(table, peer is not null).Select(ratio => $"| {model.Name} | {ratio} |"));
+            profiles.AddRange(phases.Select(p => $"| {model.Name}, {p.Key} | {Profile(p.Value)} |"));
         }
 
-        Console.WriteLine();
-        Console.WriteLine("| model | ratio within a round | median (lowest to highest) |");
+        Console.WriteLine("\n| model | ratio within a round | median (lowest to highest) |");
         Console.WriteLine("| --- | --- | --- |");
         ratios.ForEach(Console.WriteLine);
+        Console.WriteLine($"\n| median / mean of a turn's steps on its first rank, us, median of the turns | {string.Join(" | ", Enum.GetNames<StepPhase>())} |");
+        Console.WriteLine($"| --- |{string.Concat(Enum.GetNames<StepPhase>().Select(_ => " --- |"))}");
+        profiles.ForEach(Console.WriteLine);
         return 0;
     }
 
-    /// <summary>Samples/s of all ranks together. Timed step by step whoever asks, so that all contenders carry the stopwatch.</summary>
-    public static double Train(Model model, string data, int count, RunMode mode = RunMode.Connected) =>
-        Start(model, data, count, mode, "steps").Sum(rank => rank[0]);
-
-    // Samples/s of two that do not talk, and what it would be if the slower one's time were the step's.
-    private static double SideBySide(Model model, string data, out double inStep)
-    {
-        var ranks = Start(model, data, 2, RunMode.Unconnected, "steps");
-        var steps = ranks[0].Skip(2).Zip(ranks[1].Skip(2)).ToArray();
-        var side = 1 / steps.Average(s => s.First) + 1 / steps.Average(s => s.Second);
-        var both = ranks.Sum(r => r[0]);
-        inStep = both * 2 / steps.Average(s => Math.Max(s.First, s.Second)) / side;
-        return both;
-    }
-
-    /// <summary>What each rank printed (<see cref="TrainRank.Run"/>).</summary>
-    public static double[][] Start(Model model, string data, int count, RunMode mode, string what = "")
+    /// <summary>A job of ours.</summary>
+    public static Job Start(Model model, string data, int count, RunMode mode = RunMode.Connected, string what = "")
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
-        var lines = Ranks.Run(count, rank => mode == RunMode.Unconnected
+        var processes = Ranks.Start(count, rank => mode == RunMode.Unconnected
             ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}", what]
             : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1, randomAddresses: mode == RunMode.RandomAddresses);
-        return [.. lines.Select(line => line.Split(' ').Select(text => double.Parse(text, CultureInfo.InvariantCulture)).ToArray())];
+        return new Job(processes, leaders: mode == RunMode.Unconnected ? count : 1);
     }
+
+    /// <summary>Samples/s of all ranks together.</summary>
+    public static double Speed(double[][] leaders) => leaders.Sum(leader => leader[0]);
+
+    private static Job Start(string contender, Model model, string data, Peers? peer) => contender switch
+    {
+        One => Start(model, data, 1),
+        TwoThreads => Start(model, data, 1, RunMode.TwoThreads),
+        Unconnected => Start(model, data, 2, RunMode.Unconnected),
+        Two => Start(model, data, 2),
+        BitExact => Start(model, data, 2, RunMode.BitExact),
+        TorchOne => peer!.Ddp(model, 1),
+        TorchUnconnected => peer!.Ddp(model, 2, connected: false),
+        _ => peer!.Ddp(model, 2),
+    };
+
+    // What two that do not talk would do if the slower one's time were the step's.
+    private static double InStepSpeed(double[][] ranks)
+    {
+        var steps = TrainRank.Steps(ranks[0]).Zip(TrainRank.Steps(ranks[1])).ToArray();
+        var side = 1 / steps.Average(s => s.First) + 1 / steps.Average(s => s.Second);
+        return Speed(ranks) * 2 / steps.Average(s => Math.Max(s.First, s.Second)) / side;
+    }
+
+    private static IEnumerable<string> Ratios(RoundTable table, bool hasPeers)
+    {
+        yield return $"ours / own unconnected | {table.Ratio(Two, Unconnected)}";
+        yield return $"ours / own unconnected in step | {table.Ratio(Two, InStep)}";
+        yield return $"unconnected in step / unconnected | {table.Ratio(InStep, Unconnected)}";
+        yield return $"two ranks / one rank | {table.Ratio(Two, One)}";
+        yield return $"two ranks / one rank, two threads | {table.Ratio(Two, TwoThreads)}";
+        yield return $"BitExact / default | {table.Ratio(BitExact, Two)}";
+        if (!hasPeers)
+            yield break;
+        yield return $"DDP / its unconnected | {table.Ratio(TorchDdp, TorchUnconnected)}";
+        yield return $"ours / PyTorch DDP | {table.Ratio(Two, TorchDdp)}";
+    }
+
+    private static string Profile(List<double[]> turns) => string.Join(" | ", Enumerable.Range(0, turns[0].Length)
+        .Select(i => RoundTable.Median(turns.Select(turn => turn[i]))).Chunk(2).Select(phase => $"{phase[0]:N1} / {phase[1]:N1}"));
 }

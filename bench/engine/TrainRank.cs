@@ -32,12 +32,20 @@ internal enum RunMode
 internal static class TrainRank
 {
     private const int RowCount = 4096;
+    private static readonly int s_phaseCount = Enum.GetValues<StepPhase>().Length;
 
     // The runtime compiles the hot code anew in the job's first two seconds, on a core that a rank is using.
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2.5);
-    private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(2.5);
 
-    /// <summary>Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>, and "profile", "steps", "memory" or nothing. Prints samples/s of all ranks (rank 0, the others 0), with "memory" this rank's in bytes (else 0), and microseconds: median and mean of each <see cref="StepPhase"/>, or with "steps" those of each step.</summary>
+    // Before what is measured, in which caches fill, and after it, so that nobody has the machine alone towards the end.
+    private static readonly TimeSpan s_margin = TimeSpan.FromSeconds(0.25);
+    private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(1.5);
+
+    /// <summary>
+    /// Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>. Rank 0 trains for a while whenever it
+    /// reads a line, and prints samples/s of all ranks and in microseconds median and mean of each
+    /// <see cref="StepPhase"/> and the time of each step; the others wait for it. It ends with its input.
+    /// </summary>
     public static int Run(string[] args)
     {
         var model = Model.Named(args[0]);
@@ -46,11 +54,8 @@ internal static class TrainRank
         var rows = model.BatchSize * (mode == RunMode.TwoThreads ? 2 : worldSize);
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
-        var meter = new Meter(rows, done);
-        // Looking costs milliseconds of a core that a rank is using: not while its speed is measured.
-        using var memory = args is [.., "memory"] ? new MemorySampler() : null;
-        Console.WriteLine("ready");
-        Console.In.ReadToEnd();
+        var profile = rank == 0 ? new StepProfile() : null;
+        var turns = new Turns(rows, profile, done);
         var start = new RankStart
         {
             AttemptId = args[3],
@@ -62,24 +67,35 @@ internal static class TrainRank
             DatasetPath = args[4],
             OutputFolder = Path.GetTempPath(),
         };
-        // Two single ranks beside each other have no core to spare, though each thinks so.
-        var environment = new TrainingEnvironment { Prefetch = mode == RunMode.Unconnected ? false : null, Profile = args is [.., "profile" or "steps"] ? new StepProfile() : null };
+        var environment = new TrainingEnvironment
+        {
+            // Two single ranks beside each other have no core to spare, though each thinks so.
+            Prefetch = mode == RunMode.Unconnected ? false : null,
+            // Rank 0 is silent while others have their turns.
+            PeerTimeout = TimeSpan.FromMinutes(15),
+            Profile = profile,
+        };
         if (model.Module is { } module)
             environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
+        if (rank == 0)
+            Console.In.ReadLine();
         // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.
-        var training = Task.Factory.StartNew(() => Train(start, meter, environment, done.Token), TaskCreationOptions.LongRunning);
+        var training = Task.Factory.StartNew(() => Train(start, turns, environment, done.Token), TaskCreationOptions.LongRunning);
         training.GetAwaiter().GetResult();
-        var times = args is [.., "steps"] ? environment.Profile!.Steps().Select(time => $" {time}")
-            : Enum.GetValues<StepPhase>().Select(phase => environment.Profile?.Of(phase) ?? default).Select(time => $" {time.Median} {time.Mean}");
-        Console.WriteLine($"{meter.SamplesPerSecond} {memory?.MedianBytes ?? 0}{string.Concat(times)}");
         return 0;
     }
 
-    private static void Train(RankStart start, Meter meter, TrainingEnvironment environment, CancellationToken done)
+    /// <summary>Median and mean of each <see cref="StepPhase"/> of what a rank printed.</summary>
+    public static double[] Phases(double[] printed) => printed[1..(1 + 2 * s_phaseCount)];
+
+    /// <summary>The time of each step of what a rank printed.</summary>
+    public static double[] Steps(double[] printed) => printed[(1 + 2 * s_phaseCount)..];
+
+    private static void Train(RankStart start, Turns turns, TrainingEnvironment environment, CancellationToken done)
     {
         try
         {
-            new RankSession(start, meter, environment).Run(done);
+            new RankSession(start, turns, environment).Run(done);
         }
         catch (OperationCanceledException)
         {
@@ -128,27 +144,45 @@ internal static class TrainRank
         Seed = 1,
     };
 
-    private sealed class Meter(int globalBatchSize, CancellationTokenSource done) : IRankReporter
+    // Takes note of rank 0's progress, and stops it there between turns.
+    private sealed class Turns(int globalBatchSize, StepProfile? profile, CancellationTokenSource done) : IRankReporter
     {
-        private readonly Stopwatch _watch = new();
-        private (TimeSpan At, long Step)? _first;
+        private TimeSpan _margin = s_warmUp;
+        private long _since = Stopwatch.GetTimestamp();
+        private long? _first;
+        private string? _result;
 
-        public double SamplesPerSecond { get; private set; }
-
-        public void Started() => _watch.Start();
+        public void Started() { }
 
         public void Progress(Progress progress)
         {
-            var now = _watch.Elapsed;
+            var elapsed = Stopwatch.GetElapsedTime(_since);
+            if (elapsed < (_first is null || _result is not null ? _margin : s_measured))
+                return;
             if (_first is not { } first)
             {
-                _first = now >= s_warmUp ? (now, progress.Step) : null;
-                return;
+                profile!.Clear();
+                _first = progress.Step;
+            }
+            else if (_result is null)
+            {
+                double[] numbers =
+                [
+                    (progress.Step - first) * globalBatchSize / elapsed.TotalSeconds,
+                    .. Enum.GetValues<StepPhase>().Select(profile!.Of).SelectMany(phase => (double[])[phase.Median, phase.Mean]),
+                    .. profile.Steps(),
+                ];
+                _result = string.Join(' ', numbers);
+            }
+            else
+            {
+                Console.WriteLine(_result);
+                if (Console.In.ReadLine() is null)
+                    done.Cancel();
+                (_margin, _first, _result) = (s_margin, null, null);
             }
 
-            SamplesPerSecond = (progress.Step - first.Step) * globalBatchSize / (now - first.At).TotalSeconds;
-            if (now - first.At >= s_measured)
-                done.Cancel();
+            _since = Stopwatch.GetTimestamp();
         }
 
         public void Epoch(EpochEnded epoch) { }

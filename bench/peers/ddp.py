@@ -1,17 +1,15 @@
-"""PyTorch DistributedDataParallel over Gloo on the models of bench/engine: samples/s of all processes together.
+"""PyTorch DistributedDataParallel over Gloo on the models of bench/engine: one of its processes.
 
-    python3 ddp.py mlp|tiny|cnn|transformer PROCESSES BATCH_PER_PROCESS [--unconnected]
+    python3 ddp.py mlp|tiny|cnn|transformer BATCH RANK PROCESSES RENDEZVOUS_FILE
 
-One thread a process, SGD with momentum 0.9, random data resident in memory, the first fifth of the steps not counted.
+One thread a process, SGD with momentum 0.9, random data resident in memory. Trains for a second or two whenever it reads a
+line, and prints its samples/s.
 """
-import os
 import sys
-import tempfile
 import time
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 ROWS = 4096
@@ -45,45 +43,44 @@ class Encoder(nn.Module):
         return self.head(self.layers(self.tokens(tokens) + self.places(places)).mean(0))
 
 
-# Network, features, whether they are tokens, steps.
+# Network, features, whether they are tokens, steps that are measured.
 MODELS = {
-    "mlp": (lambda: mlp(784, 1024, 1024, 10), 784, False, 200),
-    "tiny": (lambda: mlp(64, 128, 10), 64, False, 4000),
-    "cnn": (cnn, 784, False, 24),
-    "transformer": (Encoder, 64, True, 12),
+    "mlp": (lambda: mlp(784, 1024, 1024, 10), 784, False, 75),
+    "tiny": (lambda: mlp(64, 128, 10), 64, False, 2000),
+    "cnn": (cnn, 784, False, 18),
+    "transformer": (Encoder, 64, True, 8),
 }
 
 
-def run(rank, name, processes, batch, connected, rendezvous, results):
+def main():
     torch.set_num_threads(1)
     torch.manual_seed(1)
+    name, batch, rank, processes, rendezvous = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
     network, inputs, tokens, steps = MODELS[name]
     model = network()
-    if connected:
+    if processes > 1:
         dist.init_process_group("gloo", init_method="file://" + rendezvous, rank=rank, world_size=processes)
         model = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     features = torch.randint(0, VOCABULARY, (ROWS, inputs)) if tokens else torch.randn(ROWS, inputs)
     labels = torch.randint(0, 10, (ROWS,))
     loss_function = nn.CrossEntropyLoss()
-    started = 0.0
-    for step in range(-steps // 4, steps):
-        if step == 0:
-            started = time.perf_counter()
-        at = step * batch % (ROWS - batch)
-        optimizer.zero_grad(set_to_none=False)
-        loss_function(model(features[at:at + batch]), labels[at:at + batch]).backward()
-        optimizer.step()
-    results.put(steps * batch / (time.perf_counter() - started))
 
+    def train(steps):
+        for step in range(steps):
+            at = step * batch % (ROWS - batch)
+            optimizer.zero_grad(set_to_none=False)
+            loss_function(model(features[at:at + batch]), labels[at:at + batch]).backward()
+            optimizer.step()
 
-def main():
-    name, processes, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    connected = "--unconnected" not in sys.argv and processes > 1
-    results = mp.get_context("spawn").SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(run, (name, processes, batch, connected, os.path.join(folder, "rendezvous"), results), nprocs=processes)
-    print(round(sum(results.get() for _ in range(processes))))
+    for _ in iter(sys.stdin.readline, ""):
+        # Before and after what is measured some more, as bench/engine has it.
+        train(steps // 6 + 1)
+        started = time.perf_counter()
+        train(steps)
+        speed = steps * batch / (time.perf_counter() - started)
+        train(steps // 6 + 1)
+        print(speed, flush=True)
 
 
 if __name__ == "__main__":

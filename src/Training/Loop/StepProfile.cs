@@ -33,6 +33,7 @@ internal sealed class StepProfile
     private readonly List<float> _microseconds = [];
     private readonly long[] _current = new long[s_phaseCount];
     private long _last = Stopwatch.GetTimestamp();
+    private bool _isPartial;
 
     /// <summary>The time since the lap before was this phase's.</summary>
     public void Lap(StepPhase phase)
@@ -42,24 +43,26 @@ internal sealed class StepProfile
         _last = now;
         if (phase != StepPhase.Rest)
             return;
-        for (var i = 0; i < s_phaseCount && _microseconds.Count < MaxSteps * s_phaseCount; i++)
+        for (var i = 0; i < s_phaseCount && !_isPartial && _microseconds.Count < MaxSteps * s_phaseCount; i++)
             _microseconds.Add((float)(_current[i] * 1e6 / Stopwatch.Frequency));
         Array.Clear(_current);
+        _isPartial = false;
     }
 
-    /// <summary>Median and mean of a phase over the later half of the steps, in microseconds.</summary>
+    /// <summary>Begins anew with the next step, on the thread of the laps.</summary>
+    public void Clear()
+    {
+        _microseconds.Clear();
+        _isPartial = true;
+    }
+
+    /// <summary>Median and mean of a phase in microseconds; 0 without a step.</summary>
     public (double Median, double Mean) Of(StepPhase phase)
     {
-        float[] times = [.. LaterHalf().Select(at => _microseconds[at + (int)phase]).Order()];
+        float[] times = [.. _microseconds.Where((_, i) => i % s_phaseCount == (int)phase).Order()];
         return times.Length == 0 ? default : (times[times.Length / 2], times.Average());
     }
 
-    /// <summary>How long each of the later half of the steps took, in microseconds.</summary>
-    public float[] Steps() => [.. LaterHalf().Select(at => Enumerable.Range(at, s_phaseCount).Sum(i => _microseconds[i]))];
-
-    private IEnumerable<int> LaterHalf()
-    {
-        var steps = _microseconds.Count / s_phaseCount;
-        return Enumerable.Range(steps / 2, steps - steps / 2).Select(step => step * s_phaseCount);
-    }
+    /// <summary>How long each step took, in microseconds.</summary>
+    public IEnumerable<double> Steps() => _microseconds.Chunk(s_phaseCount).Select(phases => (double)phases.Sum());
 }

@@ -17,10 +17,31 @@ public sealed class StepProfileTests
         {
             foreach (var phase in Enum.GetValues<StepPhase>())
                 Assert.IsTrue(profile.Of(phase) is { Median: >= 0, Mean: > 0 }, $"{phase}");
-            // Its means are of the later half of the steps, and compute is most of them.
             var step = Enum.GetValues<StepPhase>().Sum(phase => profile.Of(phase).Mean);
             Assert.AreEqual(step, profile.Steps().Average(), 1e-3 * step);
-            Assert.IsTrue(step * result.Steps / 2 <= result.TrainingSeconds * 1e6, $"{step} us a step of {result.Steps} in {result.TrainingSeconds} s");
+            Assert.AreEqual(result.Steps, profile.Steps().Count());
+            Assert.IsTrue(step * result.Steps <= result.TrainingSeconds * 1e6, $"{step} us a step of {result.Steps} in {result.TrainingSeconds} s");
+        }
+    }
+
+    [TestMethod]
+    public void Clear_InAStep_LeavesTheStepsThatFollow()
+    {
+        var profile = new StepProfile();
+        Step();
+        profile.Lap(StepPhase.Compute);
+        profile.Clear();
+        profile.Lap(StepPhase.Rest);
+        Assert.IsEmpty(profile.Steps());
+
+        Step();
+
+        Assert.HasCount(1, profile.Steps());
+
+        void Step()
+        {
+            foreach (var phase in Enum.GetValues<StepPhase>())
+                profile.Lap(phase);
         }
     }
 
