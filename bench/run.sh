@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo; training beside PyTorch DDP.
 #   bench/run.sh [ROUNDS] [train|allreduce|memory|oversubscribed]
-# Writes bench/results/DATE.md. Every round runs all contenders one after the other, so that a slow minute of the machine
+# Writes bench/results/DATE-TIME.md. In every round all contenders take turns, so that a slow minute of the machine
 # hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,7 +39,7 @@ if dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
 fi
 
 mkdir -p bench/results
-result=bench/results/$(date +%F).md
+result=bench/results/$(date +%F-%H%M).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
   [[ -z ${kernels:-} ]] || echo "The peers' OpenBLAS: $kernels kernels."
