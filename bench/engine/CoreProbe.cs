@@ -9,7 +9,7 @@ namespace MLDistributed.Engine.Bench;
 internal static class CoreProbe
 {
     private const double AcceptedLoss = 0.08;
-    private const int MaxAttempts = 6;
+    private const int MaxAttempts = 3;
     private const int Remembered = 20;
     private static readonly Queue<double> s_rates = new();
 

@@ -30,7 +30,7 @@ internal static class MemoryBench
 
     private static double Bytes(Model model, string data, int ranks)
     {
-        using var job = TrainBench.Start(model, data, ranks);
+        using var job = TrainBench.Start(model, data, ranks, RunMode.AdamW);
         return job.ProcessIds.Sum(ProportionalSetSize);
     }
 

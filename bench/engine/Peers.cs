@@ -26,6 +26,7 @@ internal sealed class Peers(string folder)
     public string AllReduce(string contender, int bytes, string seconds) => contender switch
     {
         "plain C" => Ranks.Run(Path.Combine(folder, "allreduce"), $"{bytes}", seconds)[^1],
+        "plain C, copied" => Ranks.Run(Path.Combine(folder, "allreduce"), $"{bytes}", seconds, "copied")[^1],
         "memcpy" => Ranks.Run(Path.Combine(folder, "allreduce"), $"{bytes}", seconds, "memcpy")[^1],
         "MPICH" => Ranks.Run("mpiexec", "-n", "2", Path.Combine(folder, "allreduce_mpi"), $"{bytes}", seconds)[^1],
         _ => Ranks.Run(Python, Path.Combine(folder, "allreduce_gloo.py"), $"{bytes}", seconds)[^1],

@@ -4,14 +4,16 @@ namespace MLDistributed.Engine.Bench;
 internal sealed class RoundTable(IReadOnlyList<string> contenders)
 {
     private readonly Dictionary<string, List<double>> _values = contenders.ToDictionary(c => c, _ => new List<double>());
-    private int _unclean;
+
+    /// <summary>How many points were taken while the machine did not give both cores.</summary>
+    public int UncleanCount { get; private set; }
 
     /// <summary>Takes a contender's point of a round.</summary>
     public T Take<T>(string contender, Func<T> measure, Func<T, double> value)
     {
         var (point, clean) = CoreProbe.Measure(measure);
         Add(contender, value(point));
-        _unclean += clean ? 0 : 1;
+        UncleanCount += clean ? 0 : 1;
         return point;
     }
 
@@ -21,8 +23,8 @@ internal sealed class RoundTable(IReadOnlyList<string> contenders)
     {
         foreach (var contender in contenders)
             Console.WriteLine($"| {name} | {contender} | {Median(contender).ToString(format)} | {Lowest(contender).ToString(format)} | {Highest(contender).ToString(format)} |");
-        if (_unclean > 0)
-            Console.WriteLine($"| {name} | ({_unclean} of {_values.Values.Sum(v => v.Count)} points while the machine did not give both cores) | | | |");
+        if (UncleanCount > 0)
+            Console.WriteLine($"| {name} | ({UncleanCount} of {_values.Values.Sum(v => v.Count)} points while the machine did not give both cores) | | | |");
     }
 
     public double Median(string contender) => Median(_values[contender]);

@@ -4,9 +4,9 @@ namespace MLDistributed.Engine.Bench;
 internal static class Rounds
 {
     // One start may have more luck than another with where its memory lies.
-    private const int OfAStart = 5;
+    private const int OfAStart = 3;
 
-    /// <summary>Gives every job its turn in each of the rounds. All are started anew every five.</summary>
+    /// <summary>Gives every job its turn in each of the rounds. All are started anew every three.</summary>
     public static void Take(int count, IReadOnlyList<string> contenders, Func<string, Job> start, Action<string, Job> turn)
     {
         for (var round = 0; round < count; round += OfAStart)

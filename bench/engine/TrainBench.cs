@@ -4,23 +4,27 @@ namespace MLDistributed.Engine.Bench;
 
 /// <summary>
 /// Training throughput, and where the time of a step goes in the same turns. "Unconnected" is two single ranks side by side
-/// that do not talk: the ceiling of a trainer that updates everything in every rank. "In step" is what they would do if each
-/// waited for the other after every step, and talking cost nothing: what interrupts one costs both.
+/// that do not talk: the ceiling of a trainer that updates everything in every rank. "In lock step" they wait for each other
+/// twice a step: what interrupts one costs both, and both want memory at the same moments. No trainer whose ranks share
+/// each update can be faster but by updating less.
 /// </summary>
 internal static class TrainBench
 {
     private const string One = "one rank";
-    private const string TwoThreads = "one rank, two threads, twice the batch";
+    private const string OneTwice = "one rank, twice the batch";
+    private const string TwoThreads = "one rank, twice the batch, two threads";
     private const string Unconnected = "two unconnected";
-    private const string InStep = "two unconnected, in step (computed)";
+    private const string InStep = "two unconnected, in lock step";
     private const string Two = "two ranks";
     private const string BitExact = "two ranks, BitExact";
+    private const string UnconnectedAdamW = "two unconnected, AdamW, clipped";
+    private const string TwoAdamW = "two ranks, AdamW, clipped";
     private const string TorchOne = "PyTorch one";
     private const string TorchUnconnected = "PyTorch unconnected";
     private const string TorchDdp = "PyTorch DDP";
-    private static readonly string[] s_ours = [One, TwoThreads, Unconnected, Two, BitExact];
+    private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InStep, Two, BitExact, UnconnectedAdamW, TwoAdamW];
     private static readonly string[] s_peers = [TorchOne, TorchUnconnected, TorchDdp];
-    private static readonly string[] s_profiled = [One, Unconnected, Two];
+    private static readonly string[] s_profiled = [One, Unconnected, InStep, Two, UnconnectedAdamW, TwoAdamW];
 
     public static int Run(string[] args)
     {
@@ -32,16 +36,14 @@ internal static class TrainBench
         List<string> ratios = [], profiles = [];
         foreach (var model in Model.Chosen(args))
         {
-            var table = new RoundTable([.. contenders, InStep]);
+            var table = new RoundTable(contenders);
             var phases = s_profiled.ToDictionary(c => c, _ => new List<double[]>());
             using var data = new DataFile(model);
             Rounds.Take(rounds, contenders, contender => Start(contender, model, data.Path, peer), (contender, job) =>
             {
                 var ranks = table.Take(contender, job.Turn, Speed);
-                if (contender == Unconnected)
-                    table.Add(InStep, InStepSpeed(ranks));
                 if (phases.TryGetValue(contender, out var turns))
-                    turns.Add(TrainRank.Phases(ranks[0]));
+                    turns.Add(ranks[0][1..]);
             });
             table.Print(model.Name, "N0");
             ratios.AddRange(Ratios(table, peer is not null).Select(ratio => $"| {model.Name} | {ratio} |"));
@@ -58,13 +60,15 @@ internal static class TrainBench
     }
 
     /// <summary>A job of ours.</summary>
-    public static Job Start(Model model, string data, int count, RunMode mode = RunMode.Connected, string what = "")
+    public static Job Start(Model model, string data, int count, RunMode mode = RunMode.Connected)
     {
         var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
-        var processes = Ranks.Start(count, rank => mode == RunMode.Unconnected
-            ? ["train-rank", model.Name, "0", "1", $"{run}-{rank}", data, $"{mode}", what]
-            : ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}", what], threads: mode == RunMode.TwoThreads ? 2 : 1, randomAddresses: mode == RunMode.RandomAddresses);
-        return new Job(processes, leaders: mode == RunMode.Unconnected ? count : 1);
+        var processes = Ranks.Start(
+            count,
+            rank => ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}"],
+            threads: mode.HasFlag(RunMode.TwoThreads) ? 2 : 1,
+            randomAddresses: mode.HasFlag(RunMode.RandomAddresses));
+        return new Job(processes, leaders: Enumerable.Range(0, count).Count(rank => TrainRank.Leads(rank, mode)));
     }
 
     /// <summary>Samples/s of all ranks together.</summary>
@@ -73,30 +77,28 @@ internal static class TrainBench
     private static Job Start(string contender, Model model, string data, Peers? peer) => contender switch
     {
         One => Start(model, data, 1),
-        TwoThreads => Start(model, data, 1, RunMode.TwoThreads),
+        OneTwice => Start(model, data, 1, RunMode.TwiceTheRows),
+        TwoThreads => Start(model, data, 1, RunMode.TwiceTheRows | RunMode.TwoThreads),
         Unconnected => Start(model, data, 2, RunMode.Unconnected),
+        InStep => Start(model, data, 2, RunMode.LockStep),
         Two => Start(model, data, 2),
         BitExact => Start(model, data, 2, RunMode.BitExact),
+        UnconnectedAdamW => Start(model, data, 2, RunMode.Unconnected | RunMode.AdamW),
+        TwoAdamW => Start(model, data, 2, RunMode.AdamW),
         TorchOne => peer!.Ddp(model, 1),
         TorchUnconnected => peer!.Ddp(model, 2, connected: false),
         _ => peer!.Ddp(model, 2),
     };
 
-    // What two that do not talk would do if the slower one's time were the step's.
-    private static double InStepSpeed(double[][] ranks)
-    {
-        var steps = TrainRank.Steps(ranks[0]).Zip(TrainRank.Steps(ranks[1])).ToArray();
-        var side = 1 / steps.Average(s => s.First) + 1 / steps.Average(s => s.Second);
-        return Speed(ranks) * 2 / steps.Average(s => Math.Max(s.First, s.Second)) / side;
-    }
-
     private static IEnumerable<string> Ratios(RoundTable table, bool hasPeers)
     {
         yield return $"ours / own unconnected | {table.Ratio(Two, Unconnected)}";
-        yield return $"ours / own unconnected in step | {table.Ratio(Two, InStep)}";
-        yield return $"unconnected in step / unconnected | {table.Ratio(InStep, Unconnected)}";
+        yield return $"ours / own unconnected in lock step | {table.Ratio(Two, InStep)}";
+        yield return $"unconnected in lock step / unconnected | {table.Ratio(InStep, Unconnected)}";
+        yield return $"ours / own unconnected, AdamW, clipped | {table.Ratio(TwoAdamW, UnconnectedAdamW)}";
         yield return $"two ranks / one rank | {table.Ratio(Two, One)}";
-        yield return $"two ranks / one rank, two threads | {table.Ratio(Two, TwoThreads)}";
+        yield return $"two ranks / one rank, twice the batch | {table.Ratio(Two, OneTwice)}";
+        yield return $"two ranks / one rank, twice the batch, two threads | {table.Ratio(Two, TwoThreads)}";
         yield return $"BitExact / default | {table.Ratio(BitExact, Two)}";
         if (!hasPeers)
             yield break;

@@ -2,6 +2,8 @@ using System.Diagnostics;
 using Apache.Arrow;
 using Apache.Arrow.Ipc;
 using Apache.Arrow.Types;
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training;
 using MLDistributed.Training.Loop;
@@ -10,29 +12,38 @@ using MLDistributed.Training.Models;
 namespace MLDistributed.Engine.Bench;
 
 /// <summary>How a job is run.</summary>
+[Flags]
 internal enum RunMode
 {
-    /// <summary>As the product runs it.</summary>
-    Connected,
+    /// <summary>As the product runs it, with SGD.</summary>
+    Connected = 0,
 
     /// <summary>Single ranks that do not talk, side by side.</summary>
-    Unconnected,
+    Unconnected = 1,
 
-    /// <summary>One rank with two threads and twice the rows.</summary>
-    TwoThreads,
+    /// <summary>As unconnected, but all wait for the slowest twice a step.</summary>
+    LockStep = 2,
+
+    /// <summary>The rows of two ranks on one.</summary>
+    TwiceTheRows = 4,
+
+    /// <summary>Two threads a rank.</summary>
+    TwoThreads = 8,
 
     /// <summary>The same bits on any number of ranks.</summary>
-    BitExact,
+    BitExact = 16,
 
-    /// <summary>Connected, and code at random addresses where the product would not have that.</summary>
-    RandomAddresses,
+    /// <summary>Code at random addresses where the product would not have that.</summary>
+    RandomAddresses = 32,
+
+    /// <summary>With AdamW, and gradients clipped.</summary>
+    AdamW = 64,
 }
 
 /// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
 internal static class TrainRank
 {
     private const int RowCount = 4096;
-    private static readonly int s_phaseCount = Enum.GetValues<StepPhase>().Length;
 
     // The runtime compiles the hot code anew in the job's first two seconds, on a core that a rank is using.
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2.5);
@@ -40,44 +51,49 @@ internal static class TrainRank
     // Before what is measured, in which caches fill, and after it, so that nobody has the machine alone towards the end.
     private static readonly TimeSpan s_margin = TimeSpan.FromSeconds(0.25);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan s_silence = TimeSpan.FromMinutes(15);
 
     /// <summary>
-    /// Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>. Rank 0 trains for a while whenever it
-    /// reads a line, and prints samples/s of all ranks and in microseconds median and mean of each
-    /// <see cref="StepPhase"/> and the time of each step; the others wait for it. It ends with its input.
+    /// Arguments: model, rank, world size, segment, data file, <see cref="RunMode"/>. A leader (<see cref="Leads"/>) trains
+    /// for a while whenever it reads a line, and prints samples/s of those that it leads and in microseconds median and
+    /// mean of each <see cref="StepPhase"/>; the others wait for it.
     /// </summary>
     public static int Run(string[] args)
     {
         var model = Model.Named(args[0]);
-        var (rank, worldSize) = (int.Parse(args[1]), int.Parse(args[2]));
+        var (rank, worldSize, run) = (int.Parse(args[1]), int.Parse(args[2]), args[3]);
         var mode = Enum.Parse<RunMode>(args[5]);
-        var rows = model.BatchSize * (mode == RunMode.TwoThreads ? 2 : worldSize);
+        var isConnected = (mode & (RunMode.Unconnected | RunMode.LockStep)) == 0;
+        var rows = model.BatchSize * (mode.HasFlag(RunMode.TwiceTheRows) ? 2 : isConnected ? worldSize : 1);
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
-        var profile = rank == 0 ? new StepProfile() : null;
-        var turns = new Turns(rows, profile, done);
+        var profile = Leads(rank, mode) ? new StepProfile() : null;
+        var turns = new Turns(mode.HasFlag(RunMode.LockStep) ? worldSize * rows : rows, profile, done);
         var start = new RankStart
         {
-            AttemptId = args[3],
+            AttemptId = run,
             Spec = Spec(model, rows, mode),
-            Rank = rank,
-            WorldSize = worldSize,
+            Rank = isConnected ? rank : 0,
+            WorldSize = isConnected ? worldSize : 1,
             Device = DeviceKind.Cpu,
-            SegmentPath = args[3],
+            SegmentPath = isConnected ? run : $"{run}-{rank}",
             DatasetPath = args[4],
             OutputFolder = Path.GetTempPath(),
         };
         var environment = new TrainingEnvironment
         {
             // Two single ranks beside each other have no core to spare, though each thinks so.
-            Prefetch = mode == RunMode.Unconnected ? false : null,
-            // Rank 0 is silent while others have their turns.
-            PeerTimeout = TimeSpan.FromMinutes(15),
+            Prefetch = isConnected ? null : false,
+            // The leader is silent while others have their turns.
+            PeerTimeout = s_silence,
             Profile = profile,
         };
         if (model.Module is { } module)
             environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
-        if (rank == 0)
+        using var others = mode.HasFlag(RunMode.LockStep) ? new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = run, Rank = rank, WorldSize = worldSize, Timeout = s_silence })) : null;
+        if (others is not null)
+            environment = environment with { Module = MeetingOthers(environment.Module, others) };
+        if (profile is not null)
             Console.In.ReadLine();
         // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.
         var training = Task.Factory.StartNew(() => Train(start, turns, environment, done.Token), TaskCreationOptions.LongRunning);
@@ -85,11 +101,10 @@ internal static class TrainRank
         return 0;
     }
 
-    /// <summary>Median and mean of each <see cref="StepPhase"/> of what a rank printed.</summary>
-    public static double[] Phases(double[] printed) => printed[1..(1 + 2 * s_phaseCount)];
+    /// <summary>Whether a rank is told its turns: each one that depends on no other, else the first.</summary>
+    public static bool Leads(int rank, RunMode mode) => rank == 0 || mode.HasFlag(RunMode.Unconnected);
 
-    /// <summary>The time of each step of what a rank printed.</summary>
-    public static double[] Steps(double[] printed) => printed[(1 + 2 * s_phaseCount)..];
+    private static Func<JobSpec, IModuleSource> MeetingOthers(Func<JobSpec, IModuleSource> module, ICollective others) => spec => new LockStep(module(spec), others);
 
     private static void Train(RankStart start, Turns turns, TrainingEnvironment environment, CancellationToken done)
     {
@@ -134,18 +149,19 @@ internal static class TrainRank
         Task = MlTask.Multiclass,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
         Data = new DataSpec { RowCount = RowCount },
-        Optimizer = model.Name == "deep"
+        Optimizer = mode.HasFlag(RunMode.AdamW)
             ? new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 1e-3 }
             : new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
+        GradientClipNorm = mode.HasFlag(RunMode.AdamW) ? 1 : 0,
         Schedule = new ScheduleSpec(),
         Epochs = int.MaxValue / 1000,
         GlobalBatchSize = globalBatchSize,
-        BitExact = mode == RunMode.BitExact ? new BitExactSpec { MicroBatches = 8 } : null,
+        BitExact = mode.HasFlag(RunMode.BitExact) ? new BitExactSpec { MicroBatches = 8 } : null,
         Seed = 1,
     };
 
-    // Takes note of rank 0's progress, and stops it there between turns.
-    private sealed class Turns(int globalBatchSize, StepProfile? profile, CancellationTokenSource done) : IRankReporter
+    // Takes note of a leader's progress, and stops it there between turns.
+    private sealed class Turns(int rows, StepProfile? profile, CancellationTokenSource done) : IRankReporter
     {
         private TimeSpan _margin = s_warmUp;
         private long _since = Stopwatch.GetTimestamp();
@@ -157,20 +173,19 @@ internal static class TrainRank
         public void Progress(Progress progress)
         {
             var elapsed = Stopwatch.GetElapsedTime(_since);
-            if (elapsed < (_first is null || _result is not null ? _margin : s_measured))
+            if (profile is null || elapsed < (_first is null || _result is not null ? _margin : s_measured))
                 return;
             if (_first is not { } first)
             {
-                profile!.Clear();
+                profile.Clear();
                 _first = progress.Step;
             }
             else if (_result is null)
             {
                 double[] numbers =
                 [
-                    (progress.Step - first) * globalBatchSize / elapsed.TotalSeconds,
-                    .. Enum.GetValues<StepPhase>().Select(profile!.Of).SelectMany(phase => (double[])[phase.Median, phase.Mean]),
-                    .. profile.Steps(),
+                    (progress.Step - first) * rows / elapsed.TotalSeconds,
+                    .. Enum.GetValues<StepPhase>().Select(profile.Of).SelectMany(phase => (double[])[phase.Median, phase.Mean]),
                 ];
                 _result = string.Join(' ', numbers);
             }

@@ -1,6 +1,7 @@
 /* All-reduce of two processes in plain C: microseconds, mean and median, and those of a memcpy.
- *     cc -O3 -march=native -o allreduce allreduce.c && ./allreduce BYTES SECONDS
+ *     cc -O3 -march=native -o allreduce allreduce.c && ./allreduce BYTES SECONDS [copied|memcpy]
  * The values of both lie in memory that both map; each sums its half and writes it back to both. Spinning barrier.
+ * Copied: the values lie elsewhere. Each copies in the half that the other sums, sums its own, and copies the rest out.
  * Every contender writes its values anew before each operation: as gradients, they are in the cache of whoever made them. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
@@ -51,8 +52,13 @@ static void *shared(size_t bytes) {
     return memory;
 }
 
+static void sum_copied(float *restrict own, const float *restrict theirs, float *restrict result, size_t count) {
+    for (size_t i = 0; i < count; i++) own[i] += theirs[i];
+    memcpy(result, own, count * sizeof(float));
+}
+
 int main(int argc, char **argv) {
-    if (argc < 3) { fprintf(stderr, "allreduce BYTES SECONDS [memcpy]\n"); return 2; }
+    if (argc < 3) { fprintf(stderr, "allreduce BYTES SECONDS [copied|memcpy]\n"); return 2; }
     size_t count = strtoull(argv[1], NULL, 10) / sizeof(float);
     double seconds = atof(argv[2]);
     enum { MOST = 1000000 };
@@ -60,7 +66,8 @@ int main(int argc, char **argv) {
     float *values[RANKS];
     for (int r = 0; r < RANKS; r++) values[r] = shared(count * sizeof(float));
     int n = 0;
-    if (argc > 3) {
+    int copied = argc > 3 && strcmp(argv[3], "copied") == 0;
+    if (argc > 3 && !copied) {
         double end = now() + seconds;
         for (double t = now(); t < end && n < MOST; n++) {
             memcpy(values[0], values[1], count * sizeof(float));
@@ -75,20 +82,28 @@ int main(int argc, char **argv) {
     pid_t child = fork();
     int rank = child == 0;
     size_t from = count / RANKS * rank, to = rank ? count : count / RANKS;
+    size_t other = rank ? 0 : to, others = (rank ? from : count - to) * sizeof(float);
+    float *own = copied ? malloc(count * sizeof(float)) : values[rank];
+    if (!own) { perror("malloc"); exit(1); }
     double end = now() + seconds;
     while (1) {
         if (rank == 0 && (now() > end || n == MOST)) atomic_store(&barrier->stop, 1);
         wait_all(barrier);
         if (atomic_load(&barrier->stop)) break;
-        memset(values[rank], 0, count * sizeof(float)); /* freshly written by their rank, as gradients are */
+        memset(own, 0, count * sizeof(float)); /* freshly written by their rank, as gradients are */
         wait_all(barrier);
         double t = now();
+        if (copied) memcpy(values[rank] + other, own + other, others);
         wait_all(barrier);
         for (size_t start = from; start < to; start += BLOCK) {
             size_t stop = start + BLOCK < to ? start + BLOCK : to;
-            for (size_t i = start; i < stop; i++) values[0][i] = values[1][i] = values[0][i] + values[1][i];
+            if (copied)
+                sum_copied(own + start, values[!rank] + start, values[rank] + start, stop - start);
+            else
+                for (size_t i = start; i < stop; i++) values[0][i] = values[1][i] = values[0][i] + values[1][i];
         }
         wait_all(barrier);
+        if (copied) memcpy(own + other, values[!rank] + other, others);
         times[n++] = now() - t;
     }
     if (rank) _exit(0);

@@ -6,7 +6,7 @@ namespace Collectives.Tests;
 public abstract class CollectiveContract
 {
     public static IEnumerable<object[]> WorldsAndLengths =>
-        from world in new[] { 1, 2, 3, 5, 8, 9 } from length in new[] { 0, 1, 2, 7, 1023, 1024, 1025, 50_001 } select new object[] { world, length };
+        from world in Enumerable.Range(1, 9) from length in new[] { 0, 1, 2, 7, 1023, 1024, 1025, 50_001 } select new object[] { world, length };
 
     protected abstract Exception?[] Run(int worldSize, Action<ICollective> body);
 

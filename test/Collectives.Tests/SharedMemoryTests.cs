@@ -1,5 +1,6 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Tests.Shared;
 
 namespace Collectives.Tests;
 
@@ -127,6 +128,17 @@ public sealed class SharedMemoryTests : CollectiveContract
         var refused = Assert.ThrowsExactly<CollectiveException>(() => SharedSegment.Join(options));
         StringAssert.Contains(refused.Message, "MiB free, expected 402,653,");
         Assert.IsFalse(File.Exists(options.Path));
+    }
+
+    [TestMethod]
+    public async Task Join_OnASmallDisk_FitsOrNamesTheSizeAndLeavesNothing()
+    {
+        using var disk = await SmallDisk.MountAsync(megabytes: 4);
+        var options = new SegmentOptions { Path = Path.Combine(disk.Folder, "segment"), Rank = 0, WorldSize = 1, StagingBytes = 4096, Length = 400_000 };
+        SharedSegment.Join(options).Dispose();
+        var refused = Assert.ThrowsExactly<CollectiveException>(() => SharedSegment.Join(options with { Length = 600_000 }));
+        Assert.StartsWith($"Shared memory \"{disk.Folder}\" has 4.0 MiB free, expected 4.6 MiB for 600,000 parameters, the gradients of 1 ranks", refused.Message);
+        Assert.IsEmpty(Directory.GetFiles(disk.Folder));
     }
 
     [TestMethod]

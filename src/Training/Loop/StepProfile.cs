@@ -33,7 +33,9 @@ internal sealed class StepProfile
     private readonly List<float> _microseconds = [];
     private readonly long[] _current = new long[s_phaseCount];
     private long _last = Stopwatch.GetTimestamp();
-    private bool _isPartial;
+
+    // The beginning of the first step is not known.
+    private bool _isPartial = true;
 
     /// <summary>The time since the lap before was this phase's.</summary>
     public void Lap(StepPhase phase)
@@ -62,7 +64,4 @@ internal sealed class StepProfile
         float[] times = [.. _microseconds.Where((_, i) => i % s_phaseCount == (int)phase).Order()];
         return times.Length == 0 ? default : (times[times.Length / 2], times.Average());
     }
-
-    /// <summary>How long each step took, in microseconds.</summary>
-    public IEnumerable<double> Steps() => _microseconds.Chunk(s_phaseCount).Select(phases => (double)phases.Sum());
 }

@@ -45,9 +45,10 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
             }
 
             AwaitParameters();
-            var validationLoss = state.ValidationCount > 0 ? Validate() : (double?)null;
+            var validationLoss = state.ValidationCount > 0 ? Validate(pause) : (double?)null;
             position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
             EndEpoch(validationLoss, checkpoints);
+            pause.BetweenSteps();
         }
 
         checkpoints.Complete();
@@ -95,7 +96,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
             return row;
         };
 
-    private double Validate()
+    private double Validate(CollectionPause pause)
     {
         // Losses and weights by part, so that the order of summation does not depend on who has which part.
         var sums = new double[2 * state.Split.Total];
@@ -110,6 +111,8 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 sums[2 * part] += Number(Losses.Sum(_spec, state.Model.Predict(batch.Features), batch.Labels, batch.Weights));
                 sums[2 * part + 1] += batch.WeightSum;
             }
+
+            pause.BetweenSteps();
         }
 
         state.Collective.AllReduce(sums);

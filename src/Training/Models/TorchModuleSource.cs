@@ -8,7 +8,8 @@ namespace MLDistributed.Training.Models;
 
 /// <summary>
 /// Any TorchSharp module from rows of features to rows of outputs. Parameters that are tied are kept once, frozen ones stay
-/// the module's own. Its random numbers are those of seed, step and rows.
+/// the module's own. One that a step does not use has a gradient of zero there: momentum and weight decay go on, as in
+/// libtorch where gradients are zeroed and not dropped. Its random numbers are those of seed, step and rows.
 /// </summary>
 internal sealed unsafe class TorchModuleSource : IModuleSource
 {

@@ -1,4 +1,8 @@
+using System.Runtime.CompilerServices;
+using MLDistributed.Collectives;
+using MLDistributed.Training.Data;
 using MLDistributed.Training.Loop;
+using MLDistributed.Training.Models;
 using static TorchSharp.torch;
 
 namespace Training.Tests.Loop;
@@ -50,6 +54,20 @@ public sealed class CollectionPauseTests
     }
 
     [TestMethod]
+    public void Train_ThreadsAllocateBeside_NoCollectionComesInsideAStepOrValidation()
+    {
+        using var folder = new TempFolder();
+        // More of each than the memory that the pause has without a collection.
+        Datasets.WriteClouds(folder["data"], 640);
+        Datasets.WriteClouds(folder["validation"], 640, seed: 99);
+        var inside = new StrongBox<int>();
+        var before = GC.CollectionCount(0);
+        Cluster.Train(Cluster.Spec(s => s.Epochs = 5), 1, folder["data"], validationPath: folder["validation"], configure: r => r.Value with { Module = s => new BusySource(new MlpSource(s.Module.Mlp, s.Seed), inside) }).ShouldSucceed();
+        Assert.AreEqual(0, inside.Value);
+        Assert.IsGreaterThan(before, GC.CollectionCount(0), "Nothing was collected at all: too little is allocated to show anything.");
+    }
+
+    [TestMethod]
     public void Steps_WithoutAPause_AreInterrupted() => Assert.IsGreaterThan(0, CollectionsInside(() => { }, () => { }));
 
     // Other threads allocate 8 MB during each step: half a minute of a real rank's chatter.
@@ -83,5 +101,60 @@ public sealed class CollectionPauseTests
         foreach (var thread in threads)
             thread.Join();
         return inside;
+    }
+
+    // Counts the collections between the start of a step, or of a batch's validation, and its end. Another thread
+    // allocates 8 MB meanwhile.
+    private sealed unsafe class BusySource(IModuleSource source, StrongBox<int> inside) : IModuleSource
+    {
+        public FlatLayout Layout => source.Layout;
+
+        public void Initialize(float* parameters) => source.Initialize(parameters);
+
+        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
+            new BusyModule(source.Create(parameters, gradients, maxRows, collective, gradientsReady), inside);
+    }
+
+    private sealed class BusyModule(ITrainedModule module, StrongBox<int> inside) : ITrainedModule
+    {
+        private int _before;
+
+        public float[] Buffers => module.Buffers;
+
+        public Tensor Forward(Batch batch, long step)
+        {
+            _before = GC.CollectionCount(0);
+            var outputs = module.Forward(batch, step);
+            AllocateBeside();
+            return outputs;
+        }
+
+        public void Backward(Tensor loss, int globalRows)
+        {
+            module.Backward(loss, globalRows);
+            inside.Value += GC.CollectionCount(0) - _before;
+        }
+
+        public Tensor Predict(Tensor features)
+        {
+            _before = GC.CollectionCount(0);
+            AllocateBeside();
+            var outputs = module.Predict(features);
+            inside.Value += GC.CollectionCount(0) - _before;
+            return outputs;
+        }
+
+        public void Dispose() => module.Dispose();
+
+        private static void AllocateBeside()
+        {
+            var thread = new Thread(() =>
+            {
+                for (var block = 0; block < ThreadCount * BlocksAStep; block++)
+                    GC.KeepAlive(new byte[1000]);
+            });
+            thread.Start();
+            thread.Join();
+        }
     }
 }

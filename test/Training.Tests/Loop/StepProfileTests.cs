@@ -18,9 +18,7 @@ public sealed class StepProfileTests
             foreach (var phase in Enum.GetValues<StepPhase>())
                 Assert.IsTrue(profile.Of(phase) is { Median: >= 0, Mean: > 0 }, $"{phase}");
             var step = Enum.GetValues<StepPhase>().Sum(phase => profile.Of(phase).Mean);
-            Assert.AreEqual(step, profile.Steps().Average(), 1e-3 * step);
-            Assert.AreEqual(result.Steps, profile.Steps().Count());
-            Assert.IsTrue(step * result.Steps <= result.TrainingSeconds * 1e6, $"{step} us a step of {result.Steps} in {result.TrainingSeconds} s");
+            Assert.IsTrue(step * (result.Steps - 1) <= result.TrainingSeconds * 1e6, $"{step} us a step of {result.Steps} in {result.TrainingSeconds} s");
         }
     }
 
@@ -29,19 +27,22 @@ public sealed class StepProfileTests
     {
         var profile = new StepProfile();
         Step();
+        Step();
+        Assert.IsGreaterThan(0, profile.Of(StepPhase.Compute).Median);
+
         profile.Lap(StepPhase.Compute);
         profile.Clear();
         profile.Lap(StepPhase.Rest);
-        Assert.IsEmpty(profile.Steps());
+        Assert.AreEqual((0.0, 0.0), profile.Of(StepPhase.Compute));
 
         Step();
-
-        Assert.HasCount(1, profile.Steps());
+        Assert.IsGreaterThan(0, profile.Of(StepPhase.Compute).Median);
 
         void Step()
         {
-            foreach (var phase in Enum.GetValues<StepPhase>())
-                profile.Lap(phase);
+            Thread.SpinWait(1000);
+            profile.Lap(StepPhase.Compute);
+            profile.Lap(StepPhase.Rest);
         }
     }
 
@@ -49,6 +50,5 @@ public sealed class StepProfileTests
     public void Of_NoSteps_IsZero()
     {
         Assert.AreEqual((0.0, 0.0), new StepProfile().Of(StepPhase.Compute));
-        Assert.IsEmpty(new StepProfile().Steps());
     }
 }

@@ -102,6 +102,7 @@ public sealed class TrainingLoopTests
             s.Module.Mlp.HiddenSizes.Add([64, 64]);
             s.Optimizer.LearningRate = 0.2;
             s.EarlyStopping = new EarlyStoppingSpec { PatienceEpochs = 3, MinImprovement = 1e-3 };
+            s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };
         });
         var run = Cluster.Train(spec, 2, folder["data"], validationPath: folder["validation"]).ShouldSucceed();
         var history = run.Result.History;
@@ -114,6 +115,11 @@ public sealed class TrainingLoopTests
         var shorter = spec.Clone();
         shorter.Epochs = run.Result.BestEpoch + 1;
         CollectionAssert.AreEqual(Cluster.Train(shorter, 2, folder["data"], validationPath: folder["validation"]).ShouldSucceed().Weights, run.Weights);
+
+        // So has one that goes on from a checkpoint after that epoch, which has other weights itself.
+        var later = run.Recorders[0].Checkpoints.Single(c => c.Epoch == run.Result.BestEpoch + 2);
+        File.WriteAllBytes(folder["checkpoint"], later.Content);
+        CollectionAssert.AreEqual(run.Weights, Cluster.Train(spec, 2, folder["data"], folder["checkpoint"], validationPath: folder["validation"]).ShouldSucceed().Weights);
     }
 
     [TestMethod]
