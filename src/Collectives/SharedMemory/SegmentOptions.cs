@@ -36,8 +36,8 @@ public sealed record SegmentOptions
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(60);
 
     /// <summary>Bytes a rank for the copies that the operations of <see cref="ICollective"/> make; longer values go through in pieces.</summary>
-    /// <value>256 KiB</value>
-    public int StagingBytes { get; init; } = 256 << 10;
+    /// <value>1 MiB</value>
+    public int StagingBytes { get; init; } = 1 << 20;
 
     /// <summary>What the values of a float32 <see cref="ICollective.AllReduce(Span{float})"/> are copied as. Sums are made in float32; sums of gradients in place are not copied.</summary>
     /// <value><see cref="WireType.Float32"/></value>

@@ -102,8 +102,14 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             var (from, to) = ((int)mine.Start, (int)mine.End);
             CopyAllBut(from, to, piece, Staging<T>(Rank));
             Meet();
-            Sum(from, piece[from..to], result[from..to]);
-            result[from..to].CopyTo(piece[from..]);
+            // In blocks: a long sum would pass by the caches, where all ranks look for it.
+            for (var at = from; at < to; at += BlockLength)
+            {
+                var end = Math.Min(at + BlockLength, to);
+                Sum(at, piece[at..end], result[at..end]);
+                result[at..end].CopyTo(piece[at..]);
+            }
+
             Barrier();
             CopyAllBut(from, to, result[..piece.Length], piece);
             start += piece.Length;
