@@ -20,6 +20,7 @@ fi
 dotnet build bench/engine -c Release --nologo -v quiet
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+export TMPDIR=$work   # what a contender leaves goes with it
 if dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
   cp bench/peers/*.py "$work"
   cc -O3 -march=native -o "$work/allreduce" bench/peers/allreduce.c

@@ -3,7 +3,7 @@ using MLDistributed.Worker.Ranks;
 
 namespace MLDistributed.Engine.Bench;
 
-/// <summary>Runs processes side by side and collects what each prints last.</summary>
+/// <summary>Starts processes side by side; collects what those print that are not a <see cref="Job"/>'s.</summary>
 internal static class Ranks
 {
     private static readonly TimeSpan s_limit = TimeSpan.FromMinutes(5);

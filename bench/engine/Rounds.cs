@@ -18,7 +18,7 @@ internal static class Rounds
                     jobs.Add(start(contender));
                 for (var i = 0; i < Math.Min(OfAStart, count - round) * jobs.Count; i++)
                 {
-                    turn(contenders[i % jobs.Count], jobs[i % jobs.Count]);
+                    Turn(jobs, i % jobs.Count);
                     Console.Error.Write('.');
                 }
             }
@@ -29,5 +29,21 @@ internal static class Rounds
         }
 
         Console.Error.WriteLine();
+
+        // A peer that crashes must not cost the other results.
+        void Turn(List<Job> jobs, int i)
+        {
+            try
+            {
+                turn(contenders[i], jobs[i]);
+            }
+            catch (Exception e) when (e is InvalidOperationException or IOException)
+            {
+                Console.Error.WriteLine($"{e.Message} Once more.");
+                jobs[i].Dispose();
+                jobs[i] = start(contenders[i]);
+                turn(contenders[i], jobs[i]);
+            }
+        }
     }
 }

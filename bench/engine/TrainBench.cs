@@ -5,8 +5,8 @@ namespace MLDistributed.Engine.Bench;
 /// <summary>
 /// Training throughput, and where the time of a step goes in the same turns. "Unconnected" is two single ranks side by side
 /// that do not talk: the ceiling of a trainer that updates everything in every rank. "In lock step" they wait for each other
-/// twice a step: what interrupts one costs both, and both want memory at the same moments. No trainer whose ranks share
-/// each update can be faster but by updating less.
+/// before each step and after its backward, and share nothing else: what interrupts one costs both, and both want memory
+/// at the same moments.
 /// </summary>
 internal static class TrainBench
 {
@@ -24,7 +24,7 @@ internal static class TrainBench
     private const string TorchDdp = "PyTorch DDP";
     private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InStep, Two, BitExact, UnconnectedAdamW, TwoAdamW];
     private static readonly string[] s_peers = [TorchOne, TorchUnconnected, TorchDdp];
-    private static readonly string[] s_profiled = [One, Unconnected, InStep, Two, UnconnectedAdamW, TwoAdamW];
+    private static readonly string[] s_profiled = [One, Unconnected, Two, UnconnectedAdamW, TwoAdamW];
 
     public static int Run(string[] args)
     {

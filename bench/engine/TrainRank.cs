@@ -97,7 +97,15 @@ internal static class TrainRank
             Console.In.ReadLine();
         // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.
         var training = Task.Factory.StartNew(() => Train(start, turns, environment, done.Token), TaskCreationOptions.LongRunning);
-        training.GetAwaiter().GetResult();
+        try
+        {
+            training.GetAwaiter().GetResult();
+        }
+        finally
+        {
+            others?.Abort();
+        }
+
         return 0;
     }
 
@@ -114,11 +122,11 @@ internal static class TrainRank
         }
         catch (OperationCanceledException)
         {
-            // Measured for long enough.
+            // The bench is gone.
         }
-        catch (TrainingException e) when (e.IsBystander)
+        catch (Exception e) when (e is CollectiveAbortedException or TrainingException { IsBystander: true })
         {
-            // Rank 0 has.
+            // The leader has ended.
         }
     }
 
@@ -187,14 +195,14 @@ internal static class TrainRank
                     (progress.Step - first) * rows / elapsed.TotalSeconds,
                     .. Enum.GetValues<StepPhase>().Select(profile.Of).SelectMany(phase => (double[])[phase.Median, phase.Mean]),
                 ];
-                _result = string.Join(' ', numbers);
+                (_result, _margin) = (string.Join(' ', numbers), s_margin);
             }
             else
             {
                 Console.WriteLine(_result);
                 if (Console.In.ReadLine() is null)
                     done.Cancel();
-                (_margin, _first, _result) = (s_margin, null, null);
+                (_first, _result) = (null, null);
             }
 
             _since = Stopwatch.GetTimestamp();

@@ -1,7 +1,8 @@
 /* All-reduce of two processes in plain C: microseconds, mean and median, and those of a memcpy.
  *     cc -O3 -march=native -o allreduce allreduce.c && ./allreduce BYTES SECONDS [copied|memcpy]
  * The values of both lie in memory that both map; each sums its half and writes it back to both. Spinning barrier.
- * Copied: the values lie elsewhere. Each copies in the half that the other sums, sums its own, and copies the rest out.
+ * Copied: the values lie elsewhere. In pieces that stay in the caches, each copies in the half that the other sums, sums
+ * its own, and copies the rest out.
  * Every contender writes its values anew before each operation: as gradients, they are in the cache of whoever made them. */
 #define _GNU_SOURCE
 #include <stdatomic.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RANKS = 2, BLOCK = 2048 };
+enum { RANKS = 2, BLOCK = 2048, PIECE = 1 << 18 };
 
 struct barrier { _Alignas(128) atomic_int arrived; _Alignas(128) atomic_int phase; _Alignas(128) atomic_int stop; };
 
@@ -81,8 +82,7 @@ int main(int argc, char **argv) {
     struct barrier *barrier = shared(sizeof *barrier);
     pid_t child = fork();
     int rank = child == 0;
-    size_t from = count / RANKS * rank, to = rank ? count : count / RANKS;
-    size_t other = rank ? 0 : to, others = (rank ? from : count - to) * sizeof(float);
+    size_t length = copied && count > PIECE ? PIECE : count;
     float *own = copied ? malloc(count * sizeof(float)) : values[rank];
     if (!own) { perror("malloc"); exit(1); }
     double end = now() + seconds;
@@ -93,17 +93,21 @@ int main(int argc, char **argv) {
         memset(own, 0, count * sizeof(float)); /* freshly written by their rank, as gradients are */
         wait_all(barrier);
         double t = now();
-        if (copied) memcpy(values[rank] + other, own + other, others);
-        wait_all(barrier);
-        for (size_t start = from; start < to; start += BLOCK) {
-            size_t stop = start + BLOCK < to ? start + BLOCK : to;
-            if (copied)
-                sum_copied(own + start, values[!rank] + start, values[rank] + start, stop - start);
-            else
-                for (size_t i = start; i < stop; i++) values[0][i] = values[1][i] = values[0][i] + values[1][i];
+        for (size_t first = 0; first < count; first += length) {
+            size_t here = first + length < count ? length : count - first, half = here / RANKS;
+            size_t from = rank ? half : 0, to = rank ? here : half, other = rank ? 0 : half, others = (rank ? half : here - half) * sizeof(float);
+            if (copied) memcpy(values[rank] + other, own + first + other, others);
+            wait_all(barrier);
+            for (size_t start = from; start < to; start += BLOCK) {
+                size_t stop = start + BLOCK < to ? start + BLOCK : to;
+                if (copied)
+                    sum_copied(own + first + start, values[!rank] + start, values[rank] + start, stop - start);
+                else
+                    for (size_t i = start; i < stop; i++) values[0][i] = values[1][i] = values[0][i] + values[1][i];
+            }
+            wait_all(barrier);
+            if (copied) memcpy(own + first + other, values[!rank] + other, others);
         }
-        wait_all(barrier);
-        if (copied) memcpy(own + other, values[!rank] + other, others);
         times[n++] = now() - t;
     }
     if (rank) _exit(0);

@@ -65,6 +65,8 @@ def main():
     features = torch.randint(0, VOCABULARY, (ROWS, inputs)) if tokens else torch.randn(ROWS, inputs)
     labels = torch.randint(0, 10, (ROWS,))
     loss_function = nn.CrossEntropyLoss()
+    if name == "tiny" and processes == 1:
+        steps *= 4  # which are as much faster where nothing is sent
 
     def train(steps):
         for step in range(steps):

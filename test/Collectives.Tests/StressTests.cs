@@ -91,7 +91,7 @@ public sealed class StressTests
     public void Operations_OnTwoGigabytesAndABit_CoverAll()
     {
         if (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes < 12L << 30)
-            Assert.Inconclusive("Needs 12 GiB of memory: two ranks have 2 GiB each, beside what else runs.");
+            Assert.Inconclusive("Needs 12 GiB of memory: two ranks have 3 GiB each, beside what else runs.");
         Ranks.RunCollective(2, MoveTwoGigabytes, o => o with { StagingBytes = 1 << 20 }).ShouldSucceed();
     }
 

@@ -102,7 +102,7 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             var (from, to) = ((int)mine.Start, (int)mine.End);
             CopyAllBut(from, to, piece, Staging<T>(Rank));
             Meet();
-            // In blocks: a long sum would pass by the caches, where all ranks look for it.
+            // In blocks that are still in the first-level cache when they are copied.
             for (var at = from; at < to; at += BlockLength)
             {
                 var end = Math.Min(at + BlockLength, to);
@@ -276,11 +276,20 @@ public sealed unsafe class SharedMemoryCollective : ICollective
             return;
         }
 
-        TensorPrimitives.Add(Of(0, own), Of(1, own), into);
-        for (var rank = 2; rank < WorldSize; rank++)
-            TensorPrimitives.Add(into, Of(rank, own), into);
+        // In blocks: a long sum would pass by the caches, where the next rank's values are added to it.
+        for (var at = 0; at < own.Length; at += BlockLength)
+        {
+            var block = into.Slice(at, Math.Min(BlockLength, own.Length - at));
+            TensorPrimitives.Add(Of(0, at, own), Of(1, at, own), block);
+            for (var rank = 2; rank < WorldSize; rank++)
+                TensorPrimitives.Add(block, Of(rank, at, own), block);
+        }
 
-        ReadOnlySpan<T> Of(int rank, ReadOnlySpan<T> own) => rank == Rank ? own : Staging<T>(rank).Slice(start, own.Length);
+        ReadOnlySpan<T> Of(int rank, int at, ReadOnlySpan<T> own)
+        {
+            var length = Math.Min(BlockLength, own.Length - at);
+            return rank == Rank ? own.Slice(at, length) : Staging<T>(rank).Slice(start + at, length);
+        }
     }
 
     private Span<T> Staging<T>(int rank) where T : unmanaged => MemoryMarshal.Cast<byte, T>(_segment.Staging(rank));

@@ -117,7 +117,8 @@ public sealed class TrainingLoopTests
         CollectionAssert.AreEqual(Cluster.Train(shorter, 2, folder["data"], validationPath: folder["validation"]).ShouldSucceed().Weights, run.Weights);
 
         // So has one that goes on from a checkpoint after that epoch, which has other weights itself.
-        var later = run.Recorders[0].Checkpoints.Single(c => c.Epoch == run.Result.BestEpoch + 2);
+        var later = run.Recorders[0].Checkpoints[^1];
+        Assert.IsGreaterThan(run.Result.BestEpoch + 1, later.Epoch);
         File.WriteAllBytes(folder["checkpoint"], later.Content);
         CollectionAssert.AreEqual(run.Weights, Cluster.Train(spec, 2, folder["data"], folder["checkpoint"], validationPath: folder["validation"]).ShouldSucceed().Weights);
     }
