@@ -14,7 +14,7 @@ internal static class TrainBench
     private const string OneTwice = "one rank, twice the batch";
     private const string TwoThreads = "one rank, twice the batch, two threads";
     private const string Unconnected = "two unconnected";
-    private const string InStep = "two unconnected, in lock step";
+    private const string InLockStep = "two unconnected, in lock step";
     private const string Two = "two ranks";
     private const string BitExact = "two ranks, BitExact";
     private const string UnconnectedAdamW = "two unconnected, AdamW, clipped";
@@ -22,7 +22,7 @@ internal static class TrainBench
     private const string TorchOne = "PyTorch one";
     private const string TorchUnconnected = "PyTorch unconnected";
     private const string TorchDdp = "PyTorch DDP";
-    private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InStep, Two, BitExact, UnconnectedAdamW, TwoAdamW];
+    private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InLockStep, Two, BitExact, UnconnectedAdamW, TwoAdamW];
     private static readonly string[] s_peers = [TorchOne, TorchUnconnected, TorchDdp];
     private static readonly string[] s_profiled = [One, Unconnected, Two, UnconnectedAdamW, TwoAdamW];
 
@@ -80,7 +80,7 @@ internal static class TrainBench
         OneTwice => Start(model, data, 1, RunMode.TwiceTheRows),
         TwoThreads => Start(model, data, 1, RunMode.TwiceTheRows | RunMode.TwoThreads),
         Unconnected => Start(model, data, 2, RunMode.Unconnected),
-        InStep => Start(model, data, 2, RunMode.LockStep),
+        InLockStep => Start(model, data, 2, RunMode.LockStep),
         Two => Start(model, data, 2),
         BitExact => Start(model, data, 2, RunMode.BitExact),
         UnconnectedAdamW => Start(model, data, 2, RunMode.Unconnected | RunMode.AdamW),
@@ -93,8 +93,8 @@ internal static class TrainBench
     private static IEnumerable<string> Ratios(RoundTable table, bool hasPeers)
     {
         yield return $"ours / own unconnected | {table.Ratio(Two, Unconnected)}";
-        yield return $"ours / own unconnected in lock step | {table.Ratio(Two, InStep)}";
-        yield return $"unconnected in lock step / unconnected | {table.Ratio(InStep, Unconnected)}";
+        yield return $"ours / own unconnected in lock step | {table.Ratio(Two, InLockStep)}";
+        yield return $"unconnected in lock step / unconnected | {table.Ratio(InLockStep, Unconnected)}";
         yield return $"ours / own unconnected, AdamW, clipped | {table.Ratio(TwoAdamW, UnconnectedAdamW)}";
         yield return $"two ranks / one rank | {table.Ratio(Two, One)}";
         yield return $"two ranks / one rank, twice the batch | {table.Ratio(Two, OneTwice)}";
