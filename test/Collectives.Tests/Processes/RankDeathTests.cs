@@ -121,9 +121,8 @@ public sealed class RankDeathTests
             }
         }
 
-        // The median: this machine may have given the woken process no core for a while.
-        latencies.Sort();
-        Assert.IsLessThan(TimeSpan.FromMilliseconds(100), latencies[latencies.Count / 2]);
+        // 2 ms as a rule, 4 beside three busy processes on two cores.
+        Assert.IsLessThan(TimeSpan.FromMilliseconds(100), latencies.Max());
     }
 
     private static async Task ShouldFailAsync(RankGang gang, string because, params int[] ranks)
