@@ -6,9 +6,9 @@ namespace MLDistributed.Engine.Bench;
 internal static class AllReduceBench
 {
     private const string Seconds = "0.5";
-    private static readonly int[] s_sizes = [4 << 10, 64 << 10, 1 << 20, 16 << 20, 100 << 20, 400 << 20];
     private const string InPlace = "in place";
     private const string Copied = "copied";
+    private static readonly int[] s_sizes = [4 << 10, 64 << 10, 1 << 20, 16 << 20, 100 << 20, 400 << 20];
     private static readonly string[] s_ours = [InPlace, Copied];
     private static readonly string[] s_peers = ["plain C", "plain C, copied", "memcpy", "MPICH", "Gloo"];
     private static readonly (string Above, string Below)[] s_ratios =
@@ -53,7 +53,7 @@ internal static class AllReduceBench
 
     private static string Ours(int size, string contender)
     {
-        var path = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
+        var path = Ranks.NewSegment();
         return Ranks.Run(2, rank => ["allreduce-rank", $"{size}", Seconds, $"{rank}", path, contender == InPlace ? "in-place" : "copied"])[0];
     }
 

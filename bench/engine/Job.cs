@@ -40,15 +40,7 @@ internal sealed class Job : IDisposable
 
     public IEnumerable<int> ProcessIds => _processes.Select(p => p.Id);
 
-    public void Dispose()
-    {
-        foreach (var process in _processes)
-        {
-            if (!process.HasExited)
-                process.Kill(entireProcessTree: true);
-            process.Dispose();
-        }
-    }
+    public void Dispose() => Ranks.End(_processes);
 
     private static double[] Answer(Process process)
     {

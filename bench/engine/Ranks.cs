@@ -46,6 +46,20 @@ internal static class Ranks
         string[] RunOnce() => Finish([Start(program, arguments)], _ => { })[0].Split('\n');
     }
 
+    /// <summary>Kills those that still run.</summary>
+    public static void End(Process[] processes)
+    {
+        foreach (var process in processes)
+        {
+            if (!process.HasExited)
+                process.Kill(entireProcessTree: true);
+            process.Dispose();
+        }
+    }
+
+    /// <summary>A path for ranks' shared memory.</summary>
+    public static string NewSegment() => Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
+
     private static string[] Finish(Process[] processes, Action<Process> awaitReady)
     {
         try
@@ -64,12 +78,7 @@ internal static class Ranks
         }
         finally
         {
-            foreach (var process in processes)
-            {
-                if (!process.HasExited)
-                    process.Kill(entireProcessTree: true);
-                process.Dispose();
-            }
+            End(processes);
         }
     }
 

@@ -62,7 +62,7 @@ internal static class TrainBench
     /// <summary>A job of ours.</summary>
     public static Job Start(Model model, string data, int count, RunMode mode = RunMode.Connected)
     {
-        var run = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), $"mldist-bench-{Guid.NewGuid():N}");
+        var run = Ranks.NewSegment();
         var processes = Ranks.Start(
             count,
             rank => ["train-rank", model.Name, $"{rank}", $"{count}", run, data, $"{mode}"],

@@ -5,6 +5,7 @@ using Apache.Arrow.Types;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
@@ -112,7 +113,7 @@ internal static class TrainRank
     /// <summary>Whether a rank is told its turns: each one that depends on no other, else the first.</summary>
     public static bool Leads(int rank, RunMode mode) => rank == 0 || mode.HasFlag(RunMode.Unconnected);
 
-    private static Func<JobSpec, IModuleSource> MeetingOthers(Func<JobSpec, IModuleSource> module, ICollective others) => spec => new LockStep(module(spec), others);
+    private static Func<JobSpec, IModuleSource> MeetingOthers(Func<JobSpec, IModuleSource> module, ICollective others) => spec => new SourceAround(module(spec), inner => new LockStep(inner, others));
 
     private static void Train(RankStart start, Turns turns, TrainingEnvironment environment, CancellationToken done)
     {

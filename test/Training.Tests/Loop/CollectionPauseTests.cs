@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using MLDistributed.Collectives;
+using MLDistributed.Tests.Shared;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
@@ -62,7 +62,7 @@ public sealed class CollectionPauseTests
         Datasets.WriteClouds(folder["validation"], 640, seed: 99);
         var inside = new StrongBox<int>();
         var before = GC.CollectionCount(0);
-        Cluster.Train(Cluster.Spec(s => s.Epochs = 5), 1, folder["data"], validationPath: folder["validation"], configure: r => r.Value with { Module = s => new BusySource(new MlpSource(s.Module.Mlp, s.Seed), inside) }).ShouldSucceed();
+        Cluster.Train(Cluster.Spec(s => s.Epochs = 5), 1, folder["data"], validationPath: folder["validation"], configure: r => r.Value with { Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new BusyModule(m, inside)) }).ShouldSucceed();
         Assert.AreEqual(0, inside.Value);
         Assert.IsGreaterThan(before, GC.CollectionCount(0), "Nothing was collected at all: too little is allocated to show anything.");
     }
@@ -105,46 +105,32 @@ public sealed class CollectionPauseTests
 
     // Counts the collections between the start of a step, or of a batch's validation, and its end. Another thread
     // allocates 8 MB meanwhile.
-    private sealed unsafe class BusySource(IModuleSource source, StrongBox<int> inside) : IModuleSource
-    {
-        public FlatLayout Layout => source.Layout;
-
-        public void Initialize(float* parameters) => source.Initialize(parameters);
-
-        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-            new BusyModule(source.Create(parameters, gradients, maxRows, collective, gradientsReady), inside);
-    }
-
-    private sealed class BusyModule(ITrainedModule module, StrongBox<int> inside) : ITrainedModule
+    private sealed class BusyModule(ITrainedModule module, StrongBox<int> inside) : ModuleAround(module)
     {
         private int _before;
 
-        public float[] Buffers => module.Buffers;
-
-        public Tensor Forward(Batch batch, long step)
+        public override Tensor Forward(Batch batch, long step)
         {
             _before = GC.CollectionCount(0);
-            var outputs = module.Forward(batch, step);
+            var outputs = base.Forward(batch, step);
             AllocateBeside();
             return outputs;
         }
 
-        public void Backward(Tensor loss, int globalRows)
+        public override void Backward(Tensor loss, int globalRows)
         {
-            module.Backward(loss, globalRows);
+            base.Backward(loss, globalRows);
             inside.Value += GC.CollectionCount(0) - _before;
         }
 
-        public Tensor Predict(Tensor features)
+        public override Tensor Predict(Tensor features)
         {
             _before = GC.CollectionCount(0);
             AllocateBeside();
-            var outputs = module.Predict(features);
+            var outputs = base.Predict(features);
             inside.Value += GC.CollectionCount(0) - _before;
             return outputs;
         }
-
-        public void Dispose() => module.Dispose();
 
         private static void AllocateBeside()
         {

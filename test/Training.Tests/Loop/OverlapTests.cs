@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
@@ -62,7 +63,7 @@ public sealed class OverlapTests
         }), 2, folder["data"], configure: r => r.Value with
         {
             Transport = make,
-            Module = s => new Watched(new MlpSource(s.Module.Mlp, s.Seed), afterBackward: () => Assert.IsTrue(left.Wait(Cluster.Bound), "No bucket left before backward ended.")),
+            Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new Watched(m, afterBackward: () => Assert.IsTrue(left.Wait(Cluster.Bound), "No bucket left before backward ended."))),
         }).ShouldSucceed();
     }
 
@@ -137,30 +138,12 @@ public sealed class OverlapTests
         OnAllReduce = count => onAllReduce?.Invoke(start.Rank, count),
     };
 
-    private sealed unsafe class Watched(IModuleSource source, Action afterBackward) : IModuleSource
+    private sealed class Watched(ITrainedModule module, Action afterBackward) : ModuleAround(module)
     {
-        public FlatLayout Layout => source.Layout;
-
-        public void Initialize(float* parameters) => source.Initialize(parameters);
-
-        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-            new Module(source.Create(parameters, gradients, maxRows, collective, gradientsReady), afterBackward);
-
-        private sealed class Module(ITrainedModule inner, Action afterBackward) : ITrainedModule
+        public override void Backward(Tensor loss, int globalRows)
         {
-            public float[] Buffers => inner.Buffers;
-
-            public Tensor Forward(Batch batch, long step) => inner.Forward(batch, step);
-
-            public void Backward(Tensor loss, int globalRows)
-            {
-                inner.Backward(loss, globalRows);
-                afterBackward();
-            }
-
-            public Tensor Predict(Tensor features) => inner.Predict(features);
-
-            public void Dispose() => inner.Dispose();
+            base.Backward(loss, globalRows);
+            afterBackward();
         }
     }
 }

@@ -11,6 +11,8 @@ namespace Training.Tests.Models;
 [TestClass]
 public sealed class TorchModuleTests
 {
+    private const int RowCount = 100;
+
     [TestMethod]
     public void Train_OnAnyNumberOfRanks_GivesTheSameModel()
     {
@@ -112,8 +114,6 @@ public sealed class TorchModuleTests
         StringAssert.Contains(run.Failures[0]!.Message, "Module has a buffer \"1.running_mean\", expected none");
     }
 
-    private const int RowCount = 100;
-
     private static void Data(string path) => Datasets.Write(path, 5, RowCount, Features, Label);
 
     private static float[] Features(int row) => [row % 3, row % 7 / 7f, row % 5 / 5f, 1, -(row % 3)];
@@ -128,8 +128,8 @@ public sealed class TorchModuleTests
     {
         public readonly TorchSharp.Modules.Linear First = Linear(5, 5);
         public readonly TorchSharp.Modules.Linear Unused = Linear(2, 2);
-        private readonly TorchSharp.Modules.Linear _second = Linear(5, 5);
         public readonly TorchSharp.Modules.Linear Frozen = Linear(5, 5);
+        private readonly TorchSharp.Modules.Linear _second = Linear(5, 5);
         private readonly TorchSharp.Modules.Linear _last = Linear(5, 3);
 
         public Tied() : base(nameof(Tied))
