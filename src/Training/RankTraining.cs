@@ -14,8 +14,8 @@ public static class RankTraining
     /// <summary>Loads libtorch, so that the first job does not wait for it.</summary>
     public static void Preload()
     {
-        if (Environment.GetEnvironmentVariable(SharesCoresVariable) == "1" && NativeLoading.FindFile() is { } file)
-            HugeCode.Prepare(Path.Combine(Path.GetDirectoryName(file)!, "libtorch_cpu.so"));
+        if (Environment.GetEnvironmentVariable(SharesCoresVariable) == "1" && LibtorchFolder.Find() is { } folder)
+            HugeCode.Prepare(Path.Combine(folder, LibtorchFolder.MainFile));
         NativeLoading.EnsureLoaded();
         torch.InitializeDeviceType(DeviceType.CPU);
     }

@@ -49,6 +49,7 @@ internal static class CommandTree
         new WorkersCommand(),
         new KeysCommand(),
         new TokensCommand(),
+        new LibtorchCommand(),
         new Command("rank", "A training process of a worker.") { Hidden = true },
     };
 }

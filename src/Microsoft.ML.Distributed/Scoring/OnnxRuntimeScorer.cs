@@ -12,12 +12,7 @@ internal sealed class OnnxRuntimeScorer : IScorer
     public OnnxRuntimeScorer(byte[] onnx, int inputSize, int outputSize)
     {
         (InputSize, OutputSize) = (inputSize, outputSize);
-        _session = new Lazy<InferenceSession>(() =>
-        {
-            // ML.NET's cursors bring the parallelism; a pool of threads per session would fight with them.
-            using var options = new SessionOptions { IntraOpNumThreads = 1, InterOpNumThreads = 1 };
-            return new InferenceSession(onnx, options);
-        });
+        _session = new Lazy<InferenceSession>(() => Open(onnx));
     }
 
     public int InputSize { get; }
@@ -43,6 +38,20 @@ internal sealed class OnnxRuntimeScorer : IScorer
         using var run = new RunOptions();
         using var outputs = _session.Value.Run(run, [OnnxMlpWriter.Features], [tensor], [output]);
         outputs[0].GetTensorDataAsSpan<float>().CopyTo(result);
+    }
+
+    private static InferenceSession Open(byte[] onnx)
+    {
+        try
+        {
+            // ML.NET's cursors bring the parallelism; a pool of threads per session would fight with them.
+            using var options = new SessionOptions { IntraOpNumThreads = 1, InterOpNumThreads = 1 };
+            return new InferenceSession(onnx, options);
+        }
+        catch (Exception e) when (e is DllNotFoundException || (e as TypeInitializationException)?.InnerException is DllNotFoundException)
+        {
+            throw new InvalidOperationException("This model is more than a stack of dense layers, and ONNX Runtime's native library that scores it is not in the app, which would be 20 to 30 MB larger with it. Add it: dotnet add package Microsoft.ML.OnnxRuntime.", e);
+        }
     }
 
     public void Dispose()

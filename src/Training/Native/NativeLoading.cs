@@ -21,7 +21,7 @@ internal static partial class NativeLoading
 
     private static readonly Lazy<nint> s_library = new(Load);
 
-    /// <summary>Where the library lies; null when it is nowhere.</summary>
+    /// <summary>Where TorchSharp's own library lies; null when it is nowhere. libtorch may be elsewhere (<see cref="LibtorchFolder"/>).</summary>
     public static string? FindFile()
     {
         var folders = new List<string> { AppContext.BaseDirectory, Path.Combine(AppContext.BaseDirectory, "runtimes", RuntimeInformation.RuntimeIdentifier, "native") };
@@ -53,7 +53,10 @@ internal static partial class NativeLoading
     {
         if (FindFile() is not { } path)
             return 0;
-        foreach (var dependency in s_dependencies.Select(d => Path.Combine(Path.GetDirectoryName(path)!, d)).Where(File.Exists))
+        var libtorch = LibtorchFolder.Find() ?? throw new DllNotFoundException(
+            $"libtorch {LibtorchFolder.PackageVersion} was not found, expected it beside \"{path}\" or in NuGet's package folder ({LibtorchFolder.PackageId}). " +
+            $"\"mldist libtorch\" fetches it; or set {LibtorchFolder.Variable} to its folder.");
+        foreach (var dependency in s_dependencies.Select(d => Path.Combine(libtorch, d)).Where(File.Exists))
             NativeLibrary.TryLoad(dependency, out _);
         return NativeLibrary.TryLoad(path, out var stock) ? stock : LoadWeakened(path);
     }

@@ -15,8 +15,9 @@ public sealed class LocalClusterOptions
 
     /// <summary>The folder of the runtime <c>mldist</c>, or the program itself.</summary>
     /// <value>
-    /// Null: the folder in the app's runtimeconfig.json (<c>MLDistributed.Runtime</c>), that in the environment variable
-    /// <c>MLDIST_RUNTIME</c> (which must be right when it is set), the folder <c>mldist</c> beside the app, or <c>mldist</c> on the PATH, whichever is there first.
+    /// Null: that in the environment variable <c>MLDIST_RUNTIME</c> (which must be right when it is set), the folder <c>mldist</c>
+    /// beside the app, the folder in the app's runtimeconfig.json (<c>MLDistributed.Runtime</c>, which the package
+    /// MLDistributed.Local writes), or <c>mldist</c> on the PATH, whichever is there first.
     /// </value>
     public string? RuntimePath { get; init; }
 

@@ -26,6 +26,8 @@ internal sealed class RuntimeProcess : IDisposable
             CreateNoWindow = true,
         };
         SetEnvironment(start.Environment);
+        foreach (var (name, value) in runtime.Environment)
+            start.Environment[name] = value;
         _process = new Process { StartInfo = start, EnableRaisingEvents = true };
         _process.OutputDataReceived += Forward;
         _process.ErrorDataReceived += Forward;
@@ -103,7 +105,5 @@ internal sealed class RuntimeProcess : IDisposable
         environment["DOTNET_gcServer"] = "0";
         environment.TryAdd("DOTNET_TieredPGO", "0"); // ready about a tenth sooner
         environment.TryAdd("DOTNET_EnableDiagnostics", "0"); // a killed process would leave its debugger pipes in the temp folder
-        if (RuntimeLocator.DotnetRoot is { } root)
-            environment["DOTNET_ROOT"] = root;
     }
 }

@@ -29,7 +29,7 @@ internal sealed unsafe partial class CudaRuntime : ICudaRuntime
     {
         using var process = Process.GetCurrentProcess();
         var loaded = process.Modules.Cast<ProcessModule>().Select(m => m.FileName);
-        var beside = NativeLoading.FindFile() is { } torch ? Directory.EnumerateFiles(Path.GetDirectoryName(torch)!) : [];
+        var beside = LibtorchFolder.Find() is { } libtorch ? Directory.EnumerateFiles(libtorch) : [];
         // Another copy than libtorch's would do, as they share the device's context; its own is better.
         foreach (var path in loaded.Concat(beside).Where(IsRuntime))
             if (NativeLibrary.TryLoad(path, out var library))

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Packs everything that users add into artifacts/packages, a folder that NuGet takes as a source.
+# The version comes from Git's tags (Directory.Build.targets).
+set -euo pipefail
+cd "$(dirname "$0")"
+packages=$PWD/artifacts/packages
+build=(-c Release --nologo -v quiet)
+
+rm -rf "$packages"
+# The client and libtorch's package come with the second.
+dotnet build src/Cli "${build[@]}"
+dotnet build src/Local "${build[@]}"
+for project in Microsoft.ML.Distributed Local.linux-x64 Local Cli; do
+  dotnet pack "src/$project" "${build[@]}" --no-build -o "$packages" -p:LeaveLibtorchOut=true
+done
+
+version=$(basename "$packages"/MLDistributed.Local.linux-x64.*.nupkg .nupkg)
+version=${version#MLDistributed.Local.linux-x64.}
+# NuGet would go on with what it unpacked of this version before.
+cache=$(dotnet nuget locals global-packages --list | sed 's/^[^:]*: //')
+for id in mldistributed mldistributed.local mldistributed.local.linux-x64 mldist; do
+  rm -rf "${cache:?}/$id/$version"
+done
+echo "Packed version $version. In an app's folder:"
+echo "    dotnet nuget add source $packages --name mldistributed"
+echo "    dotnet add package MLDistributed.Local"
