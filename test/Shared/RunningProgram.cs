@@ -3,9 +3,9 @@ using System.Diagnostics;
 using System.Reflection;
 using System.Text.RegularExpressions;
 
-namespace Cluster.Tests;
+namespace MLDistributed.Tests.Shared;
 
-/// <summary>A real program of this repository, started by a test and ended with it.</summary>
+/// <summary>A real program, started by a test and ended with it.</summary>
 internal sealed partial class RunningProgram : IDisposable
 {
     private readonly Process _process;
@@ -23,12 +23,16 @@ internal sealed partial class RunningProgram : IDisposable
         Start(project, folder, assembly, new Dictionary<string, string>(), arguments);
 
     /// <summary>The same, with more in its environment.</summary>
-    public static RunningProgram Start(string project, string folder, string assembly, IReadOnlyDictionary<string, string> environment, params string[] arguments)
+    public static RunningProgram Start(string project, string folder, string assembly, IReadOnlyDictionary<string, string> environment, params string[] arguments) =>
+        StartFile(PathOf(project, assembly), folder, environment, arguments);
+
+    /// <summary>Starts any program.</summary>
+    public static RunningProgram StartFile(string path, string folder, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
         var process = new Process
         {
             // A shell that starts the tests in the background has them, and all that they start, ignore Ctrl-C.
-            StartInfo = new ProcessStartInfo("/usr/bin/env", ["--default-signal=INT,HUP", PathOf(project, assembly), .. arguments])
+            StartInfo = new ProcessStartInfo("/usr/bin/env", ["--default-signal=INT,HUP", path, .. arguments])
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,

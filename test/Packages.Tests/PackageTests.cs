@@ -1,0 +1,55 @@
+using System.IO.Compression;
+using System.Xml.Linq;
+
+namespace Packages.Tests;
+
+/// <summary>What is in the packages, and what is not.</summary>
+[TestClass]
+[OSCondition(OperatingSystems.Linux)]
+public sealed class PackageTests
+{
+    private const long MaxPackageBytes = 20 << 20;
+
+    [ClassInitialize]
+    public static void Pack(TestContext _) => Assert.IsNotNull(Feed.Folder);
+
+    [TestMethod, TestCategory("Slow")]
+    [DataRow("MLDistributed", true)]
+    [DataRow("MLDistributed.Local", false)]
+    [DataRow("MLDistributed.Local.linux-x64", false)]
+    [DataRow("mldist", true)]
+    public void Package_Any_IsSmallAndTellsWhatItIs(string id, bool hasSymbols)
+    {
+        var path = Path.Combine(Feed.Packages, $"{id}.{Feed.Version}.nupkg");
+        using var package = ZipFile.OpenRead(path);
+        var specification = Specification(package);
+
+        Assert.IsLessThan(MaxPackageBytes, new FileInfo(path).Length);
+        Assert.IsEmpty(package.Entries.Where(e => e.Name.StartsWith("libtorch", StringComparison.Ordinal) || e.Name.StartsWith("libc10", StringComparison.Ordinal) || e.Name.StartsWith("widen", StringComparison.Ordinal)));
+        Assert.AreEqual("MIT", Value(specification, "license"));
+        Assert.AreEqual("README.md", Value(specification, "readme"));
+        Assert.IsGreaterThan(200L, package.GetEntry("README.md")!.Length);
+        Assert.AreEqual(hasSymbols, File.Exists(Path.ChangeExtension(path, ".snupkg")));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public void Client_Dependencies_AreMLNetAndTheWire()
+    {
+        using var package = ZipFile.OpenRead(Path.Combine(Feed.Packages, $"MLDistributed.{Feed.Version}.nupkg"));
+
+        var dependencies = Specification(package).Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value).Order(StringComparer.Ordinal);
+
+        CollectionAssert.AreEqual(
+            new[] { "Apache.Arrow", "Apache.Arrow.Flight", "Google.Protobuf", "Grpc.Core.Api", "Grpc.Net.Client", "Microsoft.ML", "Microsoft.ML.OnnxRuntime.Managed", "System.Numerics.Tensors" },
+            dependencies.ToArray());
+        Assert.IsEmpty(package.Entries.Where(e => e.FullName.StartsWith("runtimes/", StringComparison.Ordinal)));
+    }
+
+    private static XDocument Specification(ZipArchive package)
+    {
+        using var stream = package.Entries.Single(e => e.Name.EndsWith(".nuspec", StringComparison.Ordinal)).Open();
+        return XDocument.Load(stream);
+    }
+
+    private static string? Value(XDocument specification, string name) => specification.Descendants().FirstOrDefault(e => e.Name.LocalName == name)?.Value;
+}

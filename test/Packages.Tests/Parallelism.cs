@@ -1,0 +1,2 @@
+[assembly: DoNotParallelize]
+[assembly: System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
