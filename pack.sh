@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
 # Packs everything that users add into artifacts/packages, a folder that NuGet takes as a source.
 # The version comes from Git's tags (Directory.Build.targets).
+#   ./pack.sh [--baseline PATH]     PATH is the last release's MLDistributed.X.Y.Z.nupkg: whatever an app could call
+#                                   there has to be there still
 set -euo pipefail
 cd "$(dirname "$0")"
 packages=$PWD/artifacts/packages
 build=(-c Release --nologo -v quiet)
+baseline=()
+case "${1:-}" in
+  "") ;;
+  --baseline) baseline=("-p:PackageValidationBaselinePath=$(realpath "${2:?--baseline: the path of a package is missing}")") ;;
+  *) echo "pack.sh: $1 is not known; --baseline PATH" >&2; exit 2 ;;
+esac
 
 rm -rf "$packages"
 # The client and libtorch's package come with the second.
 dotnet build src/Cli "${build[@]}"
 dotnet build src/Local "${build[@]}"
-for project in Microsoft.ML.Distributed Local.linux-x64 Local Cli; do
+dotnet pack src/Microsoft.ML.Distributed "${build[@]}" --no-build -o "$packages" "${baseline[@]}"
+for project in Local.linux-x64 Local Cli; do
   dotnet pack "src/$project" "${build[@]}" --no-build -o "$packages" -p:LeaveLibtorchOut=true
 done
 

@@ -61,4 +61,38 @@ public sealed class PublishTests
         Assert.IsTrue(File.Exists(Path.Combine(target, "Microsoft.ML.Distributed.dll")));
         Assert.IsFalse(Directory.Exists(Path.Combine(target, "mldist")));
     }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Publish_RuntimeNone_TakesNothingAlong()
+    {
+        var app = new App("None", App.Project("<MLDistRuntime>none</MLDistRuntime>"), sources: "Program.cs");
+        var target = Path.Combine(Feed.Folder, "published-none");
+
+        await app.DotnetAsync("publish", "-o", target);
+
+        Assert.IsTrue(File.Exists(Path.Combine(target, "Microsoft.ML.Distributed.dll")));
+        Assert.IsFalse(Directory.Exists(Path.Combine(target, "mldist")));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Publish_RuntimeUnknown_SaysWhatIsExpected()
+    {
+        var app = new App("Unknown", App.Project("<MLDistRuntime>copy</MLDistRuntime>"), sources: "Program.cs");
+
+        var (code, said) = await app.TryDotnetAsync("publish");
+
+        Assert.AreNotEqual(0, code);
+        StringAssert.Contains(said, "error MLDIST003: MLDistRuntime is \"copy\", expected framework-dependent, self-contained or none.");
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Build_LibtorchLeftOut_SaysWhatToAdd()
+    {
+        var app = new App("NoLibtorch", App.Project(items: """<PackageReference Include="MLDistributed.Local.linux-x64" Version="$VERSION" ExcludeAssets="all" />"""), sources: "Program.cs");
+
+        var said = await app.DotnetAsync("build");
+
+        StringAssert.Contains(said, "warning MLDIST002");
+        StringAssert.Contains(said, "dotnet add package MLDistributed.Local.linux-x64");
+    }
 }
