@@ -45,6 +45,14 @@ public sealed class CoordinatorOptions
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
 
+    /// <summary>
+    /// Datasets and models that no living job needs are removed beyond this size, whenever a job ends, and of the jobs'
+    /// history only the latest hundred are kept: for the cluster of one app, whose data is of use to nobody else. On a small
+    /// disk it is a tenth of that. Null: nothing is removed before <see cref="RetentionPeriod"/>.
+    /// </summary>
+    /// <value>null</value>
+    public long? CacheBytes { get; init; }
+
     /// <summary>The largest dataset or blob that may be uploaded, in bytes.</summary>
     /// <value>64 GiB.</value>
     public long MaxUploadBytes { get; init; } = 64L << 30;
@@ -79,6 +87,8 @@ public sealed class CoordinatorOptions
         Positive(nameof(StopTimeout), StopTimeout);
         Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
+        if (CacheBytes < 0)
+            errors.Add($"CacheBytes is {CacheBytes}, expected at least 0.");
         if (MaxUploadBytes <= 0)
             errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");
         if (MinFreeBytes < 0)

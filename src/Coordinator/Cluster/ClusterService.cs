@@ -6,10 +6,9 @@ namespace MLDistributed.Coordinator.Cluster;
 
 /// <summary>Starts and stops the event loop, the journal and the clock that drives both.</summary>
 internal sealed class ClusterService(
-    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration, JobArchive archive,
+    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration, JobArchive archive, AwakeClock clock,
     CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<ClusterService> logger) : IHostedService
 {
-    private const double TicksPerTimeout = 10;
     private readonly ServiceLog _log = new(logger);
     private ITimer? _ticks;
     private Task _warmUp = Task.CompletedTask;
@@ -23,8 +22,8 @@ internal sealed class ClusterService(
             restoration.Run();
         journal.Start();
         loop.Start(cluster.Settle);
-        var interval = TimeSpan.FromMilliseconds(Math.Clamp(options.HeartbeatTimeout.TotalMilliseconds / TicksPerTimeout, 20, 1000));
-        _ticks = options.Time.CreateTimer(_ => loop.Post(cluster.Tick), null, interval, interval);
+        clock.Beat();
+        _ticks = options.Time.CreateTimer(_ => Tick(), null, clock.Interval, clock.Interval);
         _ = StopWhenJournalFailsAsync();
         // Loads and compiles EF's ways while the first worker starts, not while the first job waits.
         journal.Append(context => context.Starts.Update(new StartRow { Id = start, Time = now }));
@@ -41,6 +40,12 @@ internal sealed class ClusterService(
         // To its end, a fraction of a second: a coordinator that ends at once, as when its address is taken, would leave a
         // connection open behind it.
         await _warmUp.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private void Tick()
+    {
+        clock.Beat();
+        loop.Post(cluster.Tick);
     }
 
     // A coordinator that cannot write must not go on promising.

@@ -116,6 +116,14 @@ public abstract class NeuralNetworkOptions
     /// <value>0</value>
     public int Priority { get; set; }
 
+    /// <summary>
+    /// How long the job may wait while no connected worker could ever hold it, as when none is connected or all have fewer
+    /// ranks than <see cref="MinRanks"/>; then <c>Fit</c> throws <see cref="TrainingFailedException"/>. It waits for other
+    /// jobs to end as long as that takes, and for lost workers to come back, once it has trained, for an hour at least.
+    /// </summary>
+    /// <value>10 minutes. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.</value>
+    public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromMinutes(10);
+
     /// <summary>How often the job is started, at most, when ranks or machines are lost.</summary>
     /// <value>3</value>
     public int MaxAttempts { get; set; } = 3;
