@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Coordinator;
 
 /// <summary>How a coordinator listens and where it keeps its state.</summary>
@@ -64,6 +66,9 @@ public sealed class CoordinatorOptions
     /// <value>64 MiB.</value>
     public long MinFreeBytes { get; init; } = 64L << 20;
 
+    /// <summary><see cref="SocketPath"/>, wherever this process started.</summary>
+    internal string? FullSocketPath => SocketPath is null ? null : Path.GetFullPath(SocketPath);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>All that is wrong with these options, each a sentence; empty when they are valid.</summary>
@@ -74,6 +79,8 @@ public sealed class CoordinatorOptions
             errors.Add("DataFolder is empty, expected a folder for the database and the blobs.");
         if (SocketPath is null && Urls.Count == 0)
             errors.Add("There is nothing to listen on, expected a SocketPath or at least one of Urls.");
+        if (FullSocketPath is { } socket && UnixSocketAddress.Refusal(socket) is { } refusal)
+            errors.Add(refusal);
         foreach (var url in Urls)
             if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
                 errors.Add($"Url \"{url}\" is no address, expected https://host:port or http://localhost:port.");

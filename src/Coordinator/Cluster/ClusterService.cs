@@ -13,6 +13,9 @@ internal sealed class ClusterService(
     private ITimer? _ticks;
     private Task _warmUp = Task.CompletedTask;
 
+    /// <summary>Why the coordinator stopped by itself.</summary>
+    public Exception? Fault { get; private set; }
+
     public Task StartAsync(CancellationToken cancellationToken)
     {
         var now = options.Time.GetUtcNow();
@@ -45,8 +48,19 @@ internal sealed class ClusterService(
     private void Tick()
     {
         clock.Beat();
+        if (Fault is null && Vanished() is { } path)
+        {
+            Fault = new IOException($"File \"{path}\" was removed while the coordinator used it, which ends it: nobody could find it, or what it writes, any more. Start it again, and exempt that folder from cleaning.");
+            _log.FileVanished(Fault.Message);
+            lifetime.StopApplication();
+        }
+
         loop.Post(cluster.Tick);
     }
+
+    // Only while it serves: the socket is made last, and removed first.
+    private string? Vanished() => !lifetime.ApplicationStarted.IsCancellationRequested || lifetime.ApplicationStopping.IsCancellationRequested ? null
+        : new[] { database.Path, options.FullSocketPath }.FirstOrDefault(p => p is not null && !File.Exists(p));
 
     // A coordinator that cannot write must not go on promising.
     private async Task StopWhenJournalFailsAsync()
@@ -57,6 +71,7 @@ internal sealed class ClusterService(
         }
         catch (Exception e)
         {
+            Fault = e as IOException ?? new IOException($"The database \"{database.Path}\" cannot be written ({e.Message.TrimEnd('.')}), which ends the coordinator. Look at the disk, and start it again.", e);
             _log.JournalFailed(e, database.Path);
             lifetime.StopApplication();
         }
@@ -67,4 +82,7 @@ internal sealed partial class ServiceLog(ILogger logger)
 {
     [LoggerMessage(141, LogLevel.Critical, "Cannot write the database \"{Path}\"; the coordinator stops")]
     public partial void JournalFailed(Exception error, string path);
+
+    [LoggerMessage(142, LogLevel.Critical, "{Reason}")]
+    public partial void FileVanished(string reason);
 }

@@ -122,7 +122,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     string ITrainingBackend.NewDatasetFile()
     {
         Prepare(CancellationToken.None);
-        return Path.Combine(_local?.IncomingFolder ?? _encoding.Value.Path, $"{Guid.NewGuid():N}.arrow");
+        return Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow");
     }
 
     TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
@@ -194,6 +194,12 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         var folder = RunDirectory.Create();
         AppDomain.CurrentDomain.ProcessExit += (_, _) => folder.Dispose();
         return folder;
+    }
+
+    private string EncodingFolder()
+    {
+        _encoding.Value.Restore();
+        return _encoding.Value.Path;
     }
 
     private Task ReadyAsync(CancellationToken cancellation) =>

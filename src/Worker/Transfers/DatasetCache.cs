@@ -34,6 +34,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         await use.Gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
+            Directory.CreateDirectory(folder); // should something have removed it
             if (!File.Exists(path))
                 await DownloadAsync(id, path, onProgress, cancellation).ConfigureAwait(false);
             File.SetLastWriteTimeUtc(path, time.GetUtcNow().UtcDateTime);

@@ -25,8 +25,8 @@ public sealed class LocalClusterOptions
     public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
     /// <summary>Data sets and models of earlier jobs that are kept, at most a tenth of the disk; a Fit on the same rows finds them.</summary>
-    /// <value>256 MiB.</value>
-    internal long CacheBytes { get; init; } = 256L << 20;
+    /// <value>128 MiB.</value>
+    internal long CacheBytes { get; init; } = 128L << 20;
 
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
