@@ -25,7 +25,7 @@ internal sealed class TestCoordinator : IAsyncDisposable
     public ManualTimeProvider Time { get; } = new();
     public string DataFolder => _dataFolder ?? Path.Combine(_folder.FullName, "data");
     public string SocketPath => Path.Combine(_folder.FullName, "c.sock");
-    public Uri SocketAddress => new("unix://" + SocketPath);
+    public Uri SocketAddress => UnixSocketAddress.Of(SocketPath);
     public Uri Address => _server!.Addresses[0];
 
     public Protocol.Jobs.JobsClient Jobs => new(Connect().Invoker);

@@ -152,7 +152,7 @@ public abstract class NeuralNetworkOptions
     /// <value>null</value>
     public TrainingCluster? Cluster { get; set; }
 
-    /// <summary>Told how far the training is, a few times a second.</summary>
+    /// <summary>Told how far the training is, a few times a second, on a thread of the pool. What it throws, <c>Fit</c> throws, and the job is cancelled; so it is with a listener of <c>ml.Log</c>.</summary>
     /// <value>null: a progress bar where there is a terminal.</value>
     public IProgress<TrainingProgress>? Progress { get; set; }
 
