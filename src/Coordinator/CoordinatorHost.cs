@@ -8,7 +8,7 @@ public static class CoordinatorHost
 {
     /// <summary>Serves until cancelled.</summary>
     /// <exception cref="ArgumentException">The options are invalid; the message lists all that is wrong.</exception>
-    /// <exception cref="IOException">The data folder is in use by another coordinator, or an address is.</exception>
+    /// <exception cref="IOException">The data folder is in use by another coordinator, or an address is; or files of the running one vanished or cannot be written.</exception>
     public static async Task RunAsync(CoordinatorOptions options, CancellationToken cancellation)
     {
         var server = await CoordinatorServer.StartAsync(options, cancellation).ConfigureAwait(false);
@@ -24,6 +24,8 @@ public static class CoordinatorHost
             using var onCancel = cancellation.Register(() => stopped.TrySetResult());
             using var onStop = server.Stopping.Register(() => stopped.TrySetResult());
             await stopped.Task.ConfigureAwait(false);
+            if (server.Fault is { } fault)
+                throw fault;
         }
     }
 

@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Coordinator;
 
 /// <summary>How a coordinator listens and where it keeps its state.</summary>
@@ -45,6 +47,14 @@ public sealed class CoordinatorOptions
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
 
+    /// <summary>
+    /// Datasets and models that no living job needs are removed beyond this size, whenever a job ends, and of the jobs'
+    /// history only the latest hundred are kept: for the cluster of one app, whose data is of use to nobody else. On a small
+    /// disk it is a tenth of that. Null: nothing is removed before <see cref="RetentionPeriod"/>.
+    /// </summary>
+    /// <value>null</value>
+    public long? CacheBytes { get; init; }
+
     /// <summary>The largest dataset or blob that may be uploaded, in bytes.</summary>
     /// <value>64 GiB.</value>
     public long MaxUploadBytes { get; init; } = 64L << 30;
@@ -56,6 +66,9 @@ public sealed class CoordinatorOptions
     /// <value>64 MiB.</value>
     public long MinFreeBytes { get; init; } = 64L << 20;
 
+    /// <summary><see cref="SocketPath"/>, wherever this process started.</summary>
+    internal string? FullSocketPath => SocketPath is null ? null : Path.GetFullPath(SocketPath);
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     /// <summary>All that is wrong with these options, each a sentence; empty when they are valid.</summary>
@@ -66,6 +79,8 @@ public sealed class CoordinatorOptions
             errors.Add("DataFolder is empty, expected a folder for the database and the blobs.");
         if (SocketPath is null && Urls.Count == 0)
             errors.Add("There is nothing to listen on, expected a SocketPath or at least one of Urls.");
+        if (FullSocketPath is { } socket && UnixSocketAddress.Refusal(socket) is { } refusal)
+            errors.Add(refusal);
         foreach (var url in Urls)
             if (!Uri.TryCreate(url, UriKind.Absolute, out var uri) || uri.Scheme is not ("http" or "https"))
                 errors.Add($"Url \"{url}\" is no address, expected https://host:port or http://localhost:port.");
@@ -79,6 +94,8 @@ public sealed class CoordinatorOptions
         Positive(nameof(StopTimeout), StopTimeout);
         Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
+        if (CacheBytes < 0)
+            errors.Add($"CacheBytes is {CacheBytes}, expected at least 0.");
         if (MaxUploadBytes <= 0)
             errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");
         if (MinFreeBytes < 0)

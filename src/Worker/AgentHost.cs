@@ -54,7 +54,7 @@ public static class AgentHost
 
         Task<RankPool> StartPoolAsync(Offer offer) => mailbox.AskAsync(() =>
         {
-            var created = new RankPool(options.RankCommandLine, work.SocketPath, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.PingInterval, options.Time, log);
+            var created = new RankPool(options.RankCommandLine, work, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.PingInterval, options.Time, log);
             created.Start();
             return created;
         });

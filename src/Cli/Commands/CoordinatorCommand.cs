@@ -14,12 +14,13 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<string?> _key = new("--certificate-key") { Description = "Key of a PEM certificate, when in a file of its own.", HelpName = "f" };
     private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };
     private readonly Option<double> _grace = new("--disconnect-grace") { Description = "A job that is to end with its app is cancelled when nobody watched it for so many seconds.", HelpName = "s", DefaultValueFactory = _ => 30 };
+    private readonly Option<long?> _cache = new("--cache-bytes") { Description = "Keep data and models that no job needs up to so many bytes, a tenth of the disk at most, and the history of a hundred jobs. Default: all of it for 30 days.", HelpName = "n" };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _cache, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -47,6 +48,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CertificateKeyPath = parsed.GetValue(_key),
                 HeartbeatTimeout = TimeSpan.FromSeconds(timeout),
                 DisconnectGrace = TimeSpan.FromSeconds(grace),
+                CacheBytes = parsed.GetValue(_cache),
             },
             lifespan.Stop).ConfigureAwait(false);
         return ExitCode.Success;

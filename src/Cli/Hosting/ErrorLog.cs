@@ -20,7 +20,14 @@ internal sealed class ErrorLog : ILoggerFactory, ILogger
         if (!IsEnabled(logLevel))
             return;
         var level = logLevel switch { LogLevel.Information => "info", LogLevel.Warning => "warn", _ => "fail" };
-        Console.Error.WriteLine($"{TimeProvider.System.GetLocalNow():HH:mm:ss} {level} {formatter(state, exception)}{(exception is null ? "" : $" {exception.Message}")}");
+        try
+        {
+            Console.Error.WriteLine($"{TimeProvider.System.GetLocalNow():HH:mm:ss} {level} {formatter(state, exception)}{(exception is null ? "" : $" {exception.Message}")}");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Closed, or on a full disk: what it tells of goes on.
+        }
     }
 
     public void Dispose()

@@ -20,7 +20,7 @@ internal sealed class BlobStore
 
     public bool Contains(string id) => File.Exists(PathOf(id));
 
-    public IEnumerable<FileInfo> Files() => new DirectoryInfo(_folder).EnumerateFiles().Where(f => OpaqueId.IsContentId(f.Name));
+    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles().Where(f => OpaqueId.IsContentId(f.Name));
 
     public void Delete(string id) => File.Delete(PathOf(id));
 
@@ -84,6 +84,7 @@ internal sealed class BlobStore
         {
             try
             {
+                DataFolder.Create(store._folder); // should something have removed it
                 return new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.Asynchronous);
             }
             catch (Exception e) when (StoreException.Covers(e))

@@ -123,7 +123,7 @@ internal sealed partial class ClusterController
             foreach (var checkpoint in unusable)
                 jobs.Log(job, Protocol.LogLevel.Warning, $"The checkpoint of step {checkpoint.Step} is damaged. Training goes on {StoredCheckpoint.Origin(job.Checkpoints)}.");
             job.Attempt++;
-            job.NotBefore = Now + decision.Delay;
+            job.NotBefore = clock.Now + decision.Delay;
             jobs.Transition(job, JobState.Recovering, decision.Reason);
             DropCheckpoints(job, unusable);
         }

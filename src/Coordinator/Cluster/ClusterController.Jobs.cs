@@ -32,7 +32,7 @@ internal sealed partial class ClusterController
     public void CloseWatch(JobEntry job)
     {
         if (--job.Watchers == 0)
-            job.UnwatchedSince = Now;
+            job.UnwatchedSince = clock.Now;
     }
 
     public JobEntry? Cancel(string jobId, string reason)
@@ -47,7 +47,7 @@ internal sealed partial class ClusterController
         if (job.IsFinal || job.CancelReason is not null)
             return;
         job.CancelReason = reason;
-        job.CancelDeadline = Now + options.StopTimeout;
+        job.CancelDeadline = clock.Now + options.StopTimeout;
         if (job.Current is null)
         {
             Cancelled(job, reason);

@@ -12,7 +12,7 @@ internal sealed partial class ClusterController
     /// <summary>Opens a worker's session, and compares what it runs with what is wanted.</summary>
     public WorkerSession Connect(Hello hello, bool isLocal)
     {
-        var (worker, session) = workers.Open(hello, Now);
+        var (worker, session) = workers.Open(hello, clock.Now);
         session.Send(new WorkerCommand
         {
             Welcome = new Welcome
@@ -46,7 +46,7 @@ internal sealed partial class ClusterController
         var worker = session.Worker;
         if (worker.Session != session || message.SessionEpoch != session.Epoch)
             throw Refusal(StatusCode.FailedPrecondition, $"The message is of session {message.SessionEpoch} of worker \"{worker.Host}\", expected session {worker.Session?.Epoch}. Connect again.");
-        worker.LastSeen = Now;
+        worker.LastSeen = clock.Now;
         switch (message.MessageCase)
         {
             case WorkerMessage.MessageOneofCase.Heartbeat: UpdateDevices(worker, message.Heartbeat); break;
@@ -64,7 +64,7 @@ internal sealed partial class ClusterController
         if (!worker.Attempts.TryGetValue(attemptId, out var attempt))
             return;
         attempt.MissingSince = null;
-        attempt.LastSign = Now;
+        attempt.LastSign = clock.Now;
         if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
             apply(job, attempt);
     }
@@ -84,7 +84,7 @@ internal sealed partial class ClusterController
         if (isWanted && isRunning)
         {
             attempt.MissingSince = null;
-            attempt.LastSign = Now;
+            attempt.LastSign = clock.Now;
             if (job!.CancelReason is { } reason)
                 SendStop(attempt, reason);
             else if (job.State == JobState.Recovering)
@@ -93,7 +93,7 @@ internal sealed partial class ClusterController
         else if (isWanted)
         {
             // It may have ended just before the connection broke: its outcome may still come.
-            attempt.MissingSince = Now;
+            attempt.MissingSince = clock.Now;
         }
         else if (isRunning)
         {

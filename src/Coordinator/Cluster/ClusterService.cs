@@ -6,13 +6,15 @@ namespace MLDistributed.Coordinator.Cluster;
 
 /// <summary>Starts and stops the event loop, the journal and the clock that drives both.</summary>
 internal sealed class ClusterService(
-    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration, JobArchive archive,
+    ClusterDatabase database, Journal journal, EventLoop loop, ClusterController cluster, WorkerTable workers, Restoration restoration, JobArchive archive, AwakeClock clock,
     CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<ClusterService> logger) : IHostedService
 {
-    private const double TicksPerTimeout = 10;
     private readonly ServiceLog _log = new(logger);
     private ITimer? _ticks;
     private Task _warmUp = Task.CompletedTask;
+
+    /// <summary>Why the coordinator stopped by itself.</summary>
+    public Exception? Fault { get; private set; }
 
     public Task StartAsync(CancellationToken cancellationToken)
     {
@@ -23,8 +25,8 @@ internal sealed class ClusterService(
             restoration.Run();
         journal.Start();
         loop.Start(cluster.Settle);
-        var interval = TimeSpan.FromMilliseconds(Math.Clamp(options.HeartbeatTimeout.TotalMilliseconds / TicksPerTimeout, 20, 1000));
-        _ticks = options.Time.CreateTimer(_ => loop.Post(cluster.Tick), null, interval, interval);
+        clock.Beat();
+        _ticks = options.Time.CreateTimer(_ => Tick(), null, clock.Interval, clock.Interval);
         _ = StopWhenJournalFailsAsync();
         // Loads and compiles EF's ways while the first worker starts, not while the first job waits.
         journal.Append(context => context.Starts.Update(new StartRow { Id = start, Time = now }));
@@ -43,6 +45,23 @@ internal sealed class ClusterService(
         await _warmUp.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
+    private void Tick()
+    {
+        clock.Beat();
+        if (Fault is null && Vanished() is { } path)
+        {
+            Fault = new IOException($"File \"{path}\" was removed while the coordinator used it, which ends it: nobody could find it, or what it writes, any more. Start it again, and exempt that folder from cleaning.");
+            _log.FileVanished(Fault.Message);
+            lifetime.StopApplication();
+        }
+
+        loop.Post(cluster.Tick);
+    }
+
+    // Only while it serves: the socket is made last, and removed first.
+    private string? Vanished() => !lifetime.ApplicationStarted.IsCancellationRequested || lifetime.ApplicationStopping.IsCancellationRequested ? null
+        : new[] { database.Path, options.FullSocketPath }.FirstOrDefault(p => p is not null && !File.Exists(p));
+
     // A coordinator that cannot write must not go on promising.
     private async Task StopWhenJournalFailsAsync()
     {
@@ -52,6 +71,7 @@ internal sealed class ClusterService(
         }
         catch (Exception e)
         {
+            Fault = e as IOException ?? new IOException($"The database \"{database.Path}\" cannot be written ({e.Message.TrimEnd('.')}), which ends the coordinator. Look at the disk, and start it again.", e);
             _log.JournalFailed(e, database.Path);
             lifetime.StopApplication();
         }
@@ -62,4 +82,7 @@ internal sealed partial class ServiceLog(ILogger logger)
 {
     [LoggerMessage(141, LogLevel.Critical, "Cannot write the database \"{Path}\"; the coordinator stops")]
     public partial void JournalFailed(Exception error, string path);
+
+    [LoggerMessage(142, LogLevel.Critical, "{Reason}")]
+    public partial void FileVanished(string reason);
 }

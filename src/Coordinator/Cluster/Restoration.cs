@@ -11,11 +11,9 @@ namespace MLDistributed.Coordinator.Cluster;
 /// Takes the living jobs over from the coordinator's run before. Waiting ones go on waiting; one that ran becomes
 /// Recovering, and Running again when its worker comes back with the attempt.
 /// </summary>
-internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, CoordinatorOptions options, ILogger<Restoration> logger)
+internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, CoordinatorOptions options, AwakeClock clock, ILogger<Restoration> logger)
 {
     private readonly ClusterLog _log = new(logger);
-
-    private DateTimeOffset Now => options.Time.GetUtcNow();
 
     public void Run()
     {
@@ -36,7 +34,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
     private (JobEntry Job, AttemptRow? Attempt) Restore(ClusterDbContext context, JobRow row)
     {
         var job = JobEntry.FromRow(row);
-        job.UnwatchedSince = Now;
+        job.UnwatchedSince = clock.Now;
         foreach (var stored in context.JobEvents.AsNoTracking().Where(e => e.JobId == row.Id).OrderBy(e => e.Sequence))
         {
             var jobEvent = JobEvent.Parser.ParseFrom(stored.Event);
@@ -59,7 +57,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         var attempt = job.Current = Attach(row);
         if (job.CancelReason is { } reason)
         {
-            job.CancelDeadline = Now + options.StopTimeout;
+            job.CancelDeadline = clock.Now + options.StopTimeout;
             jobs.Transition(job, JobState.Recovering, $"the coordinator restarted while the job was being cancelled: {reason}");
             return;
         }
@@ -82,7 +80,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
 
     private AttemptEntry Attach(AttemptRow row)
     {
-        var worker = workers.Restore(row.WorkerId, row.Host, Now);
+        var worker = workers.Restore(row.WorkerId, row.Host, clock.Now);
         var attempt = new AttemptEntry
         {
             Id = row.Id,
@@ -91,7 +89,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             Worker = worker,
             Slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))],
             Started = row.StartedAt,
-            LastSign = Now,
+            LastSign = clock.Now,
         };
         worker.Attempts.Add(attempt.Id, attempt);
         return attempt;

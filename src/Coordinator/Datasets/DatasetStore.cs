@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
 
@@ -10,10 +11,13 @@ namespace MLDistributed.Coordinator.Datasets;
 internal sealed class DatasetStore
 {
     private const string TempSuffix = ".tmp";
+    private static readonly TimeSpan ClaimTime = TimeSpan.FromMinutes(10);
     private readonly string _folder;
     private readonly Journal _journal;
     private readonly Ownership _ownership;
     private readonly TimeProvider _time;
+    private readonly Lock _gate = new();
+    private readonly Dictionary<string, Queue<long>> _claims = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
 
     public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options)
@@ -29,17 +33,68 @@ internal sealed class DatasetStore
 
     public string Folder => _folder;
 
-    public string IncomingFolder { get; }
+    /// <summary>Made again when something removed it.</summary>
+    public string IncomingFolder
+    {
+        get
+        {
+            DataFolder.Create(field);
+            return field;
+        }
+    }
 
     public string PathOf(string id) => Path.Combine(_folder, id + ".arrow");
 
     public bool Contains(string id) => File.Exists(PathOf(id));
 
-    public IEnumerable<FileInfo> Files() => new DirectoryInfo(_folder).EnumerateFiles("*.arrow");
+    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles("*.arrow");
 
-    public IEnumerable<DirectoryInfo> Partials() => new DirectoryInfo(_folder).EnumerateDirectories("*" + PartialUpload.Suffix);
+    public IEnumerable<DirectoryInfo> Partials() => Directory.CreateDirectory(_folder).EnumerateDirectories("*" + PartialUpload.Suffix);
 
-    public void Delete(string id) => File.Delete(PathOf(id));
+    /// <summary>Whether it is here; then it stays until its job is submitted: for a while, or until <see cref="Release"/>.</summary>
+    public bool TryClaim(string id)
+    {
+        lock (_gate)
+        {
+            if (!Contains(id))
+                return false;
+            Claim(id);
+            return true;
+        }
+    }
+
+    /// <summary>Gives claims back.</summary>
+    public void Release(string id, int count)
+    {
+        lock (_gate)
+        {
+            if (!_claims.TryGetValue(id, out var claims))
+                return;
+            while (count-- > 0 && claims.TryDequeue(out _))
+            {
+            }
+
+            ForgetOld(id, claims);
+        }
+    }
+
+    public bool IsClaimed(string id)
+    {
+        lock (_gate)
+            return _claims.TryGetValue(id, out var claims) && !ForgetOld(id, claims);
+    }
+
+    /// <summary>Removes one that nobody claims.</summary>
+    public bool TryDelete(string id)
+    {
+        lock (_gate)
+        {
+            if (IsClaimed(id))
+                return false;
+            File.Delete(PathOf(id));
+            return true;
+        }
+    }
 
     public PartialUpload Partial(string id, string tenant)
     {
@@ -56,10 +111,11 @@ internal sealed class DatasetStore
             Directory.Delete(Path.Combine(_folder, name + PartialUpload.Suffix), recursive: true);
     }
 
-    /// <summary>Takes a file of the incoming folder over by renaming it.</summary>
+    /// <summary>Takes a file of the incoming folder over by renaming it, once it is read through and has the content of its id.</summary>
     /// <exception cref="ArgumentException">The path is not a plain file in the incoming folder.</exception>
+    /// <exception cref="FormatException">It is another dataset, or damaged.</exception>
     /// <exception cref="StoreException">It cannot be renamed.</exception>
-    public void Adopt(string id, string path, long rowCount, string tenant)
+    public async Task AdoptAsync(string id, string path, long rowCount, string tenant, CancellationToken cancellation)
     {
         var file = new FileInfo(Path.GetFullPath(path));
         var inside = string.Equals(file.DirectoryName, Path.GetFullPath(IncomingFolder), StringComparison.Ordinal);
@@ -67,7 +123,13 @@ internal sealed class DatasetStore
             throw new ArgumentException($"Path \"{path}\" cannot be adopted, expected an existing file (no link) directly in \"{IncomingFolder}\".");
         try
         {
-            File.Move(file.FullName, PathOf(id), overwrite: true);
+            await CheckAsync(id, file.FullName, rowCount, cancellation).ConfigureAwait(false);
+            lock (_gate)
+            {
+                DataFolder.Create(_folder);
+                File.Move(file.FullName, PathOf(id), overwrite: true);
+                Claim(id);
+            }
         }
         catch (Exception e) when (StoreException.Covers(e))
         {
@@ -82,6 +144,7 @@ internal sealed class DatasetStore
     public async Task CompleteAsync(PartialUpload partial, long rowCount, string tenant, CancellationToken cancellation)
     {
         var temp = Path.Combine(_folder, OpaqueId.New() + TempSuffix);
+        DataFolder.Create(_folder);
         try
         {
             await DatasetAssembler.AssembleAsync(partial, temp, rowCount, cancellation).ConfigureAwait(false);
@@ -114,6 +177,36 @@ internal sealed class DatasetStore
             if (context.Datasets.Find(id) is { } row)
                 row.UsedAt = now;
         });
+    }
+
+    private static async Task CheckAsync(string id, string path, long rowCount, CancellationToken cancellation)
+    {
+        try
+        {
+            var (found, rows) = await DatasetHasher.ReadAsync(path, cancellation).ConfigureAwait(false);
+            if (found == id && rows == rowCount)
+                return;
+            throw new FormatException($"it has {rows} rows and the hash \"{found}\", expected {rowCount} rows of the hash that is its id");
+        }
+        catch (FormatException e)
+        {
+            throw new FormatException($"File \"{path}\" is not dataset \"{id}\" any more ({e.Message.TrimEnd('.')}): the disk or another program changed it. Train again, and check the disk of that folder.", e);
+        }
+    }
+
+    private void Claim(string id)
+    {
+        if (!_claims.TryGetValue(id, out var claims))
+            _claims.Add(id, claims = new Queue<long>());
+        claims.Enqueue(_time.GetTimestamp());
+    }
+
+    // Of clients that left. True: no claim is left either.
+    private bool ForgetOld(string id, Queue<long> claims)
+    {
+        while (claims.TryPeek(out var oldest) && _time.GetElapsedTime(oldest) > ClaimTime)
+            claims.Dequeue();
+        return claims.Count == 0 && _claims.Remove(id);
     }
 
     private void Record(string id, long rowCount, string tenant)

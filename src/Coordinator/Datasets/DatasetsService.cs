@@ -12,7 +12,7 @@ internal sealed class DatasetsService(DatasetStore store, Ownership ownership, J
     {
         RequireId(request.DatasetId);
         var caller = Caller.Of(context);
-        var complete = store.Contains(request.DatasetId) && await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false);
+        var complete = await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false) && store.TryClaim(request.DatasetId);
         if (complete)
             store.MarkUsed(request.DatasetId);
         var local = caller.IsLocal;
@@ -35,7 +35,11 @@ internal sealed class DatasetsService(DatasetStore store, Ownership ownership, J
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"Row count is {request.RowCount}, expected at least 1."));
         try
         {
-            store.Adopt(request.DatasetId, request.Path, request.RowCount, caller.Tenant);
+            await store.AdoptAsync(request.DatasetId, request.Path, request.RowCount, caller.Tenant, context.CancellationToken).ConfigureAwait(false);
+        }
+        catch (FormatException e)
+        {
+            throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
         }
         catch (ArgumentException e)
         {

@@ -49,8 +49,8 @@ internal static class Composition
         services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>();
         services.AddSingleton<KeyRing>().AddSingleton<Ownership>().AddSingleton<AuthenticationInterceptor>();
         services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
-        services.AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
-        services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddHostedService<ClusterService>();
+        services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
+        services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddSingleton<ClusterService>().AddHostedService(s => s.GetRequiredService<ClusterService>());
         services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
         services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>();
         services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());

@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
+using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator.Hosting;
@@ -24,6 +25,9 @@ internal sealed class CoordinatorServer : IAsyncDisposable
 
     public IServiceProvider Services => _app.Services;
 
+    /// <summary>Why it stopped by itself; null while it runs, and when it was told to.</summary>
+    public Exception? Fault => _app.Services.GetRequiredService<ClusterService>().Fault;
+
     public CancellationToken Stopping => _app.Lifetime.ApplicationStopping;
 
     public static async Task<CoordinatorServer> StartAsync(CoordinatorOptions options, CancellationToken cancellation)
@@ -34,12 +38,12 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         CoordinatorServer? server = null;
         try
         {
-            if (options.SocketPath is not null)
-                Listening.PrepareSocket(options.SocketPath);
+            if (options.FullSocketPath is { } path)
+                Listening.PrepareSocket(path);
             server = new CoordinatorServer(Composition.Build(options, data), data, options);
             await server._app.StartAsync(cancellation).ConfigureAwait(false);
-            if (options.SocketPath is not null)
-                Listening.RestrictSocket(options.SocketPath);
+            if (options.FullSocketPath is { } socket)
+                Listening.RestrictSocket(socket);
             return server;
         }
         catch (Exception e)
@@ -60,8 +64,8 @@ internal sealed class CoordinatorServer : IAsyncDisposable
         var database = _app.Services.GetRequiredService<ClusterDatabase>();
         await _app.DisposeAsync().ConfigureAwait(false);
         database.Close();
-        if (_options.SocketPath is not null)
-            File.Delete(_options.SocketPath);
+        if (_options.FullSocketPath is { } path && File.Exists(path))
+            File.Delete(path);
         _data.Dispose();
     }
 }

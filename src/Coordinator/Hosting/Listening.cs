@@ -20,7 +20,7 @@ internal static class Listening
         kestrel.Limits.Http2.InitialConnectionWindowSize = 16 << 20;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(10);
         kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(10);
-        if (options.SocketPath is { } path)
+        if (options.FullSocketPath is { } path)
             kestrel.ListenUnixSocket(path, listen =>
             {
                 listen.Protocols = HttpProtocols.Http2;

@@ -37,15 +37,18 @@ internal sealed class JobEntry
     /// <summary>The attempt on a worker; null while the job waits for one.</summary>
     public AttemptEntry? Current { get; set; }
 
-    /// <summary>The next attempt is not placed earlier.</summary>
-    public DateTimeOffset NotBefore { get; set; }
+    /// <summary>The next attempt is not placed earlier, by the coordinator's awake clock; so are the times below.</summary>
+    public TimeSpan NotBefore { get; set; }
 
     /// <summary>Why it is being cancelled; null when it is not.</summary>
     public string? CancelReason { get; set; }
-    public DateTimeOffset CancelDeadline { get; set; }
+    public TimeSpan CancelDeadline { get; set; }
 
     public int Watchers { get; set; }
-    public DateTimeOffset UnwatchedSince { get; set; }
+    public TimeSpan UnwatchedSince { get; set; }
+
+    /// <summary>Since when it waits though no connected worker could ever hold it; null: one could.</summary>
+    public TimeSpan? UnplaceableSince { get; set; }
 
     public long LastSequence { get; set; }
 

@@ -1,6 +1,7 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
@@ -10,7 +11,7 @@ namespace MLDistributed.Coordinator.Jobs;
 /// The living jobs and the latest ended ones. Every change of state is written as a row and published as an event;
 /// used on the event loop only.
 /// </summary>
-internal sealed class JobTable(Journal journal, TimeProvider time)
+internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock clock)
 {
     private const int EndedKept = 100;
     private const int TransientKept = 1000;
@@ -20,6 +21,9 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
     private readonly Dictionary<(string Tenant, string RequestId), JobEntry> _byRequest = [];
     private readonly Queue<JobEntry> _ended = [];
     private long _lastNumber;
+
+    /// <summary>Called whenever the end of a job is durable.</summary>
+    public Action? EndCommitted { get; set; }
 
     public IEnumerable<JobEntry> Active => _jobs.Values.Where(j => !j.IsFinal);
 
@@ -37,7 +41,6 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
 
     public JobEntry Add(JobSpec spec, string tenant, string? requestId)
     {
-        var now = time.GetUtcNow();
         var job = new JobEntry
         {
             Id = OpaqueId.New(),
@@ -45,8 +48,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
             Tenant = tenant,
             RequestId = string.IsNullOrEmpty(requestId) ? null : requestId,
             Spec = spec,
-            Submitted = now,
-            UnwatchedSince = now,
+            Submitted = time.GetUtcNow(),
+            UnwatchedSince = clock.Now,
         };
         Keep(job);
         Transition(job, JobState.Queued, "submitted");
@@ -80,7 +83,12 @@ internal sealed class JobTable(Journal journal, TimeProvider time)
             context.Put(context.Jobs, row, isNew, j => j.Id == row.Id);
             context.JobTransitions.Add(transition);
             context.JobEvents.Add(ToRow(job, jobEvent));
-        }, () => job.Feed.Publish(jobEvent));
+        }, () =>
+        {
+            job.Feed.Publish(jobEvent);
+            if (JobStates.IsFinal(state))
+                EndCommitted?.Invoke();
+        });
     }
 
     /// <summary>Publishes what a rank or a worker told.</summary>

@@ -37,6 +37,9 @@ internal sealed class JobsService(
             throw;
         }
 
+        // Now the job holds them: its own claims, and those of the client that found or brought them, are done.
+        foreach (var id in DatasetsOf(request.Spec!))
+            datasets.Release(id, count: 2);
         return new SubmitJobReply { JobId = job.Id };
     }
 
@@ -118,12 +121,14 @@ internal sealed class JobsService(
         var errors = JobSpecRules.Validate(spec);
         if (errors.Count > 0)
             throw new RpcException(new Status(StatusCode.InvalidArgument, string.Join('\n', errors)));
-        foreach (var id in new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0))
+        foreach (var id in DatasetsOf(spec))
         {
             DatasetsService.RequireId(id);
-            if (!datasets.Contains(id) || !await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false))
+            if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !datasets.TryClaim(id))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }
     }
+
+    private static IEnumerable<string> DatasetsOf(JobSpec spec) => new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0);
 }

@@ -5,7 +5,7 @@ namespace MLDistributed.Coordinator.Membership;
 /// <summary>Decides which workers are lost.</summary>
 internal static class MembershipRules
 {
-    public static IReadOnlyList<LostWorker> Decide(DateTimeOffset now, IEnumerable<Member> members, TimeSpan heartbeatTimeout, TimeSpan recoveryTimeout)
+    public static IReadOnlyList<LostWorker> Decide(TimeSpan now, IEnumerable<Member> members, TimeSpan heartbeatTimeout, TimeSpan recoveryTimeout)
     {
         var lost = new List<LostWorker>();
         foreach (var member in members)
@@ -25,7 +25,7 @@ internal static class MembershipRules
     private static string Seconds(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.#} s");
 }
 
-/// <summary>A worker that is not lost yet. Restored: known from the database only, since this coordinator's start.</summary>
-internal sealed record Member(string Id, string Host, DateTimeOffset LastSeen, bool IsRestored);
+/// <summary>A worker that is not lost yet. Restored: known from the database only, since this coordinator's start. LastSeen is by its awake clock.</summary>
+internal sealed record Member(string Id, string Host, TimeSpan LastSeen, bool IsRestored);
 
 internal sealed record LostWorker(string Id, string Reason);

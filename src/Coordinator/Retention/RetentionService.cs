@@ -1,3 +1,4 @@
+using System.Threading.Channels;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Blobs;
 using MLDistributed.Coordinator.Cluster;
@@ -8,19 +9,41 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Retention;
 
-/// <summary>Removes the files that <see cref="RetentionRules"/> names, and the history of jobs that ended before the period, once an hour.</summary>
+/// <summary>
+/// Removes the files that <see cref="RetentionRules"/> names, and the history of jobs that ended before the period, once an
+/// hour; with a cache that has a size, whenever a job ends and every minute.
+/// </summary>
 internal sealed class RetentionService(
     ClusterDatabase database, Journal journal, EventLoop loop, JobTable jobs, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromHours(1);
+    private static readonly TimeSpan CacheInterval = TimeSpan.FromMinutes(1);
+    private const int EndedJobsCached = 100;
+    private const double MaxPartOfDisk = 0.1;
     private const int JobsAtOnce = 100; // the journal is not held up for long
     private readonly RetentionLog _log = new(logger);
+    private readonly (DateTimeOffset Wall, long Timestamp) _start = (options.Time.GetUtcNow(), options.Time.GetTimestamp());
+
+    // Nothing ages by a clock that is set forward.
+    private DateTimeOffset Now
+    {
+        get
+        {
+            var (wall, lived) = (options.Time.GetUtcNow(), _start.Wall + options.Time.GetElapsedTime(_start.Timestamp));
+            return wall < lived ? wall : lived;
+        }
+    }
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         // The first look comes after an interval: a start has better things to do.
-        using var timer = new PeriodicTimer(Interval, options.Time);
-        while (await timer.WaitForNextTickAsync(stoppingToken).ConfigureAwait(false))
+        var due = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+        var interval = options.CacheBytes is null ? Interval : CacheInterval;
+        var timer = options.Time.CreateTimer(_ => due.Writer.TryWrite(true), null, interval, interval);
+        await using var stopping = timer.ConfigureAwait(false);
+        if (options.CacheBytes is not null)
+            jobs.EndCommitted = () => due.Writer.TryWrite(true);
+        await foreach (var _ in due.Reader.ReadAllAsync(stoppingToken).ConfigureAwait(false))
         {
             try
             {
@@ -36,12 +59,16 @@ internal sealed class RetentionService(
     internal async Task CollectAsync(CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        var now = options.Time.GetUtcNow();
-        var doomed = RetentionRules.Decide(
-            now, await FilesAsync(context, cancellation).ConfigureAwait(false), await ReferencesAsync(context, now, cancellation).ConfigureAwait(false), options.RetentionPeriod);
-        foreach (var file in doomed)
+        var now = Now;
+        var files = await FilesAsync(context, cancellation).ConfigureAwait(false);
+        var references = await ReferencesAsync(context, now, cancellation).ConfigureAwait(false);
+        var chosen = RetentionRules.Expired(now, files, references, options.RetentionPeriod);
+        if (CacheBytes() is { } cache)
+            chosen = [.. chosen.Union(RetentionRules.BeyondCache(options.Time.GetUtcNow(), files, references, cache))];
+        var doomed = new List<StoredFile>();
+        foreach (var file in chosen.Where(Remove))
         {
-            Remove(file);
+            doomed.Add(file);
             _log.Removed(file.Kind, file.Id);
         }
 
@@ -59,8 +86,10 @@ internal sealed class RetentionService(
     // Not those with an attempt that may still run: it holds its slots by its row.
     private async Task ForgetJobsAsync(ClusterDbContext context, DateTimeOffset limit, CancellationToken cancellation)
     {
-        var old = await context.Jobs.Where(j => j.EndedAt != null && j.EndedAt <= limit && !context.Attempts.Any(a => a.JobId == j.Id && a.EndedAt == null))
-            .Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false);
+        var ended = context.Jobs.Where(j => j.EndedAt != null && !context.Attempts.Any(a => a.JobId == j.Id && a.EndedAt == null));
+        var old = await ended.Where(j => j.EndedAt <= limit).Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false);
+        if (options.CacheBytes is not null)
+            old = [.. old.Union(await ended.OrderByDescending(j => j.Number).Skip(EndedJobsCached).Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false), StringComparer.Ordinal)];
         foreach (var ids in old.Chunk(JobsAtOnce))
         {
             loop.Post(() => jobs.Forget(ids));
@@ -92,8 +121,11 @@ internal sealed class RetentionService(
             .. blobs.Files().Select(f => File(f.Name, StoredKind.Blob, f, blobUse)),
         ];
 
-        static StoredFile File(string id, StoredKind kind, FileSystemInfo file, Dictionary<string, DateTimeOffset> used) =>
-            new(id, kind, used.TryGetValue(id, out var time) ? time : new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero));
+        StoredFile File(string id, StoredKind kind, FileSystemInfo file, Dictionary<string, DateTimeOffset> used) =>
+            new(id, kind, used.TryGetValue(id, out var time) ? time : new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero), (file as FileInfo)?.Length ?? 0)
+            {
+                IsClaimed = kind == StoredKind.Dataset && datasets.IsClaimed(id),
+            };
     }
 
     private async Task<List<FileReference>> ReferencesAsync(ClusterDbContext context, DateTimeOffset now, CancellationToken cancellation)
@@ -104,22 +136,30 @@ internal sealed class RetentionService(
         {
             var data = JobSpec.Parser.ParseFrom(job.Spec).Data;
             var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
-            references.AddRange(results.Append(data.DatasetId).Append(data.ValidationDatasetId).Concat(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id))
+            references.AddRange(results.Select(id => new FileReference(id, job.EndedAt, IsResult: true)));
+            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(data.DatasetId).Append(data.ValidationDatasetId)
                 .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
         }
 
         return references;
     }
 
-    private void Remove(StoredFile file)
+    // A share of a small disk only, as of one that is memory.
+    private long? CacheBytes() => options.CacheBytes is { } asked && DiskSpace.SizeBytes(datasets.Folder) is { } size
+        ? Math.Min(asked, (long)(size * MaxPartOfDisk))
+        : options.CacheBytes;
+
+    private bool Remove(StoredFile file)
     {
         switch (file.Kind)
         {
-            case StoredKind.Dataset: datasets.Delete(file.Id); break;
+            case StoredKind.Dataset: return datasets.TryDelete(file.Id);
             case StoredKind.PartialDataset: datasets.DeletePartial(file.Id); break;
             case StoredKind.Incoming: System.IO.File.Delete(Path.Combine(datasets.IncomingFolder, file.Id)); break;
             case StoredKind.Blob: blobs.Delete(file.Id); break;
         }
+
+        return true;
     }
 }
 

@@ -9,11 +9,11 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal static class Scheduler
 {
     /// <summary>One decision a job, in the order of the queue.</summary>
-    /// <param name="now">The time, for jobs that wait after a failure.</param>
+    /// <param name="now">The awake clock's time, for jobs that wait after a failure.</param>
     /// <param name="jobs">The queue, in any order.</param>
     /// <param name="workers">The connected workers.</param>
     /// <param name="isFixed">No other worker will come: a job that fits none of the connected ones fails.</param>
-    public static IReadOnlyList<SchedulingDecision> Decide(DateTimeOffset now, IReadOnlyList<PendingJob> jobs, IReadOnlyList<WorkerCapacity> workers, bool isFixed = false)
+    public static IReadOnlyList<SchedulingDecision> Decide(TimeSpan now, IReadOnlyList<PendingJob> jobs, IReadOnlyList<WorkerCapacity> workers, bool isFixed = false)
     {
         var pools = workers.SelectMany(Pool.Of).ToList();
         var decisions = new List<SchedulingDecision>();
@@ -27,7 +27,7 @@ internal static class Scheduler
         var usable = pools.Where(p => job.Device == DeviceKind.Any || p.Kind == job.Device).ToList();
         var eligible = usable.Where(p => p.Total >= job.MinRanks).ToList();
         if (eligible.Count == 0)
-            return SchedulingDecision.Wait(job, NeverFits(job, pools, usable)) with { Fails = isFixed && pools.Count > 0 };
+            return SchedulingDecision.Wait(job, NeverFits(job, pools, usable)) with { Fails = isFixed && pools.Count > 0, IsUnplaceable = true };
 
         var open = eligible.Where(p => p.ReservedFor is null).ToList();
         if (Best(job, open) is { } pool)

@@ -9,7 +9,7 @@ internal sealed record PendingJob(string Id, string Name, long Number, int Prior
     public string Tenant { get; init; } = "";
 
     /// <summary>Not placed earlier, because it just failed.</summary>
-    public DateTimeOffset NotBefore { get; init; }
+    public TimeSpan NotBefore { get; init; }
 
     /// <summary>What to say until then.</summary>
     public string BackoffReason { get; init; } = "";
@@ -31,6 +31,9 @@ internal sealed record SchedulingDecision(string JobId, string Reason, string? W
 {
     /// <summary>It can never run here.</summary>
     public bool Fails { get; init; }
+
+    /// <summary>No connected worker could hold it, were all idle.</summary>
+    public bool IsUnplaceable { get; init; }
 
     public static SchedulingDecision Wait(PendingJob job, string reason) => new(job.Id, reason, null, []);
 }

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Store;
@@ -6,11 +7,13 @@ namespace MLDistributed.Coordinator.Store;
 internal sealed class DataFolder : IDisposable
 {
     private readonly FileStream _lock;
+    private readonly SafeFileHandle? _folderLock;
 
     private DataFolder(string path)
     {
         Path = path;
         _lock = Lock(path);
+        _folderLock = DirectoryLock.TryHold(path);
         foreach (var folder in new[] { Blobs, Datasets, Incoming })
             Directory.CreateDirectory(folder);
     }
@@ -45,7 +48,11 @@ internal sealed class DataFolder : IDisposable
             Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
     }
 
-    public void Dispose() => _lock.Dispose();
+    public void Dispose()
+    {
+        _folderLock?.Dispose();
+        _lock.Dispose();
+    }
 
     private static FileStream Lock(string path)
     {

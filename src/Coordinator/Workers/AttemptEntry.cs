@@ -14,8 +14,8 @@ internal sealed class AttemptEntry
     public required IReadOnlyList<int> Slots { get; init; }
     public required DateTimeOffset Started { get; init; }
 
-    /// <summary>When the worker last spoke of it.</summary>
-    public DateTimeOffset LastSign { get; set; }
+    /// <summary>When the worker last spoke of it, by the coordinator's awake clock.</summary>
+    public TimeSpan LastSign { get; set; }
 
     /// <summary>Why the coordinator gave it up, while it still holds its slots.</summary>
     public JobFailure? GivenUpFor { get; set; }
@@ -24,7 +24,7 @@ internal sealed class AttemptEntry
     public bool IsForeign { get; init; }
 
     /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
-    public DateTimeOffset? MissingSince { get; set; }
+    public TimeSpan? MissingSince { get; set; }
 
     public AttemptRow ToRow(DateTimeOffset? ended = null, string? outcome = null, JobFailure? failure = null) => new()
     {

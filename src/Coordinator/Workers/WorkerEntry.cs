@@ -9,7 +9,9 @@ internal sealed class WorkerEntry
     public required string Id { get; init; }
     public string Host { get; set; } = "";
     public IReadOnlyList<Device> Devices { get; set; } = [];
-    public DateTimeOffset LastSeen { get; set; }
+
+    /// <summary>By the coordinator's awake clock.</summary>
+    public TimeSpan LastSeen { get; set; }
 
     /// <summary>Known from the database only: it has not connected to this coordinator yet.</summary>
     public bool IsRestored { get; set; }

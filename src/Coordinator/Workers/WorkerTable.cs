@@ -27,7 +27,7 @@ internal sealed class WorkerTable
     public IEnumerable<WorkerSnapshot> Snapshots() => _workers.Values.Where(w => !w.IsRestored).Select(w => w.ToSnapshot());
 
     /// <summary>A worker that ran an attempt when the coordinator stopped.</summary>
-    public WorkerEntry Restore(string id, string host, DateTimeOffset now)
+    public WorkerEntry Restore(string id, string host, TimeSpan now)
     {
         if (!_workers.TryGetValue(id, out var worker))
             _workers.Add(id, worker = new WorkerEntry { Id = id, Host = host, LastSeen = now, IsRestored = true });
@@ -35,7 +35,7 @@ internal sealed class WorkerTable
     }
 
     /// <summary>Opens a session and ends the worker's earlier one, if its stream still hangs.</summary>
-    public (WorkerEntry Worker, WorkerSession Session) Open(Hello hello, DateTimeOffset now)
+    public (WorkerEntry Worker, WorkerSession Session) Open(Hello hello, TimeSpan now)
     {
         if (!_workers.TryGetValue(hello.WorkerId, out var worker))
             _workers.Add(hello.WorkerId, worker = new WorkerEntry { Id = hello.WorkerId });
@@ -50,7 +50,7 @@ internal sealed class WorkerTable
     }
 
     /// <summary>Drops the workers that were lost long ago, and returns them.</summary>
-    public IReadOnlyList<WorkerEntry> Forget(DateTimeOffset now)
+    public IReadOnlyList<WorkerEntry> Forget(TimeSpan now)
     {
         var forgotten = _workers.Values.Where(w => w.IsLost && now - w.LastSeen > LostShownFor).ToList();
         foreach (var worker in forgotten)

@@ -2,20 +2,24 @@ namespace Microsoft.ML.Distributed;
 
 /// <summary>
 /// The waits between attempts: 50 ms doubled up to 2 s, each shortened at random by up to a half so that clients of a
-/// restarted coordinator do not come in step; over when nothing succeeded for the given time since the first failure.
+/// restarted coordinator do not come in step; over when nothing succeeded for the given time since the first failure, or
+/// since the start.
 /// </summary>
-internal sealed class Backoff(TimeSpan limit, TimeProvider time)
+internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFromStart = false)
 {
     private static readonly TimeSpan s_first = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan s_longest = TimeSpan.FromSeconds(2);
     private TimeSpan _next = s_first;
-    private long _firstFailure = time.GetTimestamp();
+    private long _since = time.GetTimestamp();
 
     /// <summary>Failed attempts since the last success.</summary>
     public int Attempts { get; private set; }
 
-    /// <summary>Time since the first of them.</summary>
-    public TimeSpan Spent => Attempts == 0 ? TimeSpan.Zero : time.GetElapsedTime(_firstFailure);
+    /// <summary>Time since the first of them, or the start.</summary>
+    public TimeSpan Spent => Attempts == 0 && !countsFromStart ? TimeSpan.Zero : time.GetElapsedTime(_since);
+
+    /// <summary>What is left of the time.</summary>
+    public TimeSpan Left => limit > Spent ? limit - Spent : TimeSpan.Zero;
 
     public void Succeeded()
     {
@@ -26,10 +30,10 @@ internal sealed class Backoff(TimeSpan limit, TimeProvider time)
     /// <summary>Counts a failed attempt; false when the time is over, else true when the next may start.</summary>
     public async Task<bool> WaitAsync(CancellationToken cancellation)
     {
-        if (Attempts++ == 0)
-            _firstFailure = time.GetTimestamp();
-        var left = limit - Spent;
-        if (left <= TimeSpan.Zero)
+        if (Attempts++ == 0 && !countsFromStart)
+            _since = time.GetTimestamp();
+        var left = Left;
+        if (left == TimeSpan.Zero)
             return false;
         var wait = _next * (0.5 + (0.5 * Random.Shared.NextDouble()));
         await Task.Delay(wait < left ? wait : left, time, cancellation).ConfigureAwait(false);

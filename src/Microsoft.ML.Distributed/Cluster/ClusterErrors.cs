@@ -28,6 +28,7 @@ internal static class ClusterErrors
         _ when ConnectionFailure.IsUntrustedCertificate(e) => new ClusterException(
             $"The certificate of coordinator {address} is not trusted here, expected one that this machine trusts or that has the given fingerprint. " +
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)}, or {ClusterVariables.Fingerprint}, to the fingerprint that the coordinator prints when it starts.", e),
+        StatusCode.DataLoss => new ClusterException($"Coordinator {address} does not take the data: {ConnectionFailure.Describe(e)}", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };
 

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Text;
 
@@ -7,7 +8,7 @@ namespace Microsoft.ML.Distributed;
 /// A training's progress as one line on standard error, redrawn in place, with a summary at the end. Where standard error
 /// is not a terminal, a line a second.
 /// </summary>
-/// <remarks><c>Fit</c> uses one by itself when it is given no <see cref="IProgress{T}"/> and runs in a terminal.</remarks>
+/// <remarks>Where standard error cannot be written, it is silent: it never ends a training. <c>Fit</c> uses one by itself when it is given no <see cref="IProgress{T}"/> and runs in a terminal.</remarks>
 public sealed class ConsoleProgress : IProgress<TrainingProgress>
 {
     private const int BarWidth = 20;
@@ -25,6 +26,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
     private long _drawn;
     private TrainingState? _drawnState;
     private bool _isLineOpen;
+    private bool _isBroken;
     private (TimeSpan Elapsed, double Fraction)? _runningSince;
 
     /// <summary>Writes to standard error.</summary>
@@ -46,36 +48,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
     public void Report(TrainingProgress value)
     {
         ArgumentNullException.ThrowIfNull(value);
-        lock (_gate)
-        {
-            if (value.State is TrainingState.Succeeded or TrainingState.Failed or TrainingState.Cancelled)
-            {
-                _writer.Write((_isLineOpen ? EraseLine : "") + Summary(value) + Environment.NewLine);
-                _isLineOpen = false;
-                _runningSince = null;
-                _drawnState = null;
-                return;
-            }
-
-            if (value.State != TrainingState.Running)
-                _runningSince = null;
-            else
-                _runningSince ??= (value.Elapsed, value.Fraction);
-            var isNews = value.State != _drawnState || _time.GetElapsedTime(_drawn) >= (_isPlain ? s_plainInterval : s_interval);
-            if (!isNews)
-                return;
-            (_drawn, _drawnState) = (_time.GetTimestamp(), value.State);
-            if (_isPlain)
-            {
-                _writer.WriteLine(Line(value, int.MaxValue));
-                return;
-            }
-
-            _isLineOpen = true;
-            var room = Math.Max(_width() - 1, 1);
-            var line = Line(value, room);
-            _writer.Write(EraseLine + line[..Math.Min(line.Length, room)]);
-        }
+        Draw(() => Show(value));
     }
 
     /// <summary>One for a terminal; null where nobody looks.</summary>
@@ -83,15 +56,62 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
         Console.IsErrorRedirected || Environment.GetEnvironmentVariable("TERM") is "dumb" || !Environment.UserInteractive ? null : new ConsoleProgress();
 
     /// <summary>Clears a line that no summary followed.</summary>
-    internal void End()
+    internal void End() => Draw(() =>
+    {
+        if (_isLineOpen)
+            _writer.Write(EraseLine);
+        _isLineOpen = false;
+        _drawnState = null;
+    });
+
+    [SuppressMessage("Design", "CA1031", Justification = "Whatever the writer throws.")]
+    private void Draw(Action draw)
     {
         lock (_gate)
         {
-            if (_isLineOpen)
-                _writer.Write(EraseLine);
-            _isLineOpen = false;
-            _drawnState = null;
+            if (_isBroken)
+                return;
+            try
+            {
+                draw();
+            }
+            catch (Exception)
+            {
+                // Closed, or on a full disk: decoration, which does not end a training, and is not tried a thousand times.
+                _isBroken = true;
+            }
         }
+    }
+
+    private void Show(TrainingProgress value)
+    {
+        if (value.State is TrainingState.Succeeded or TrainingState.Failed or TrainingState.Cancelled)
+        {
+            _writer.Write((_isLineOpen ? EraseLine : "") + Summary(value) + Environment.NewLine);
+            _isLineOpen = false;
+            _runningSince = null;
+            _drawnState = null;
+            return;
+        }
+
+        if (value.State != TrainingState.Running)
+            _runningSince = null;
+        else
+            _runningSince ??= (value.Elapsed, value.Fraction);
+        var isNews = value.State != _drawnState || _time.GetElapsedTime(_drawn) >= (_isPlain ? s_plainInterval : s_interval);
+        if (!isNews)
+            return;
+        (_drawn, _drawnState) = (_time.GetTimestamp(), value.State);
+        if (_isPlain)
+        {
+            _writer.WriteLine(Line(value, int.MaxValue));
+            return;
+        }
+
+        _isLineOpen = true;
+        var room = Math.Max(_width() - 1, 1);
+        var line = Line(value, room);
+        _writer.Write(EraseLine + line[..Math.Min(line.Length, room)]);
     }
 
     private string Line(TrainingProgress p, int room)

@@ -19,11 +19,21 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     public Blobs.BlobsClient Blobs { get; } = new(connection.Invoker);
 
     /// <summary>The cluster as it is, after a check that the two sides fit together.</summary>
-    public async Task<ClusterSnapshot> GetClusterAsync(CancellationToken cancellation)
+    public Task<ClusterSnapshot> GetClusterAsync(CancellationToken cancellation) => GetClusterAsync(NewBudget(), cancellation);
+
+    /// <summary>Fails when the cluster is not there, does not fit, or this client may not run jobs on it: all within one time.</summary>
+    public async Task CheckAsync(CancellationToken cancellation)
+    {
+        var budget = NewBudget();
+        await GetClusterAsync(budget, cancellation).ConfigureAwait(false);
+        await CheckMaySubmitAsync(budget, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task<ClusterSnapshot> GetClusterAsync(Backoff budget, CancellationToken cancellation)
     {
         try
         {
-            var snapshot = await ProbeAsync(o => Jobs.GetClusterAsync(new GetClusterRequest(), o), cancellation).ConfigureAwait(false);
+            var snapshot = await ProbeAsync(o => Jobs.GetClusterAsync(new GetClusterRequest(), o), budget, cancellation).ConfigureAwait(false);
             return snapshot.ProtocolVersion == ProtocolVersion.Current
                 ? snapshot
                 : throw ClusterErrors.OtherProtocol(Address, $"it has version {snapshot.ProtocolVersion} (release {snapshot.Version}).");
@@ -34,12 +44,12 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
         }
     }
 
-    /// <summary>Fails when the key may look but run no jobs: asks for a call with that scope, about no job.</summary>
-    public async Task CheckMaySubmitAsync(CancellationToken cancellation)
+    // A key may look but run no jobs: this asks for a call with that scope, about no job.
+    private async Task CheckMaySubmitAsync(Backoff budget, CancellationToken cancellation)
     {
         try
         {
-            await ProbeAsync(o => Jobs.CancelJobAsync(new CancelJobRequest(), o), cancellation).ConfigureAwait(false);
+            await ProbeAsync(o => Jobs.CancelJobAsync(new CancelJobRequest(), o), budget, cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e.InnerException is RpcException { StatusCode: StatusCode.NotFound or StatusCode.InvalidArgument })
         {
@@ -49,19 +59,20 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
 
     /// <summary>Makes an idempotent call, again and again while the connection is lost.</summary>
     public Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>
-        CallAsync(call, options.ReconnectTimeout, cancellation);
+        CallAsync(call, new Backoff(options.ReconnectTimeout, options.Time), cancellation);
 
     public void Dispose() => connection.Dispose();
 
-    // A host that drops packets answers with nothing: each attempt ends, so that the attempts do.
-    private Task<T> ProbeAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) => CallAsync(
-        o => call(o.WithDeadline((options.Time.GetUtcNow() + options.ConnectTimeout).UtcDateTime)),
-        options.ConnectTimeout,
+    private Backoff NewBudget() => new(options.ConnectTimeout, options.Time, countsFromStart: true);
+
+    // A host that drops packets answers with nothing: an attempt ends with what is left of the time.
+    private Task<T> ProbeAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff budget, CancellationToken cancellation) => CallAsync(
+        o => call(o.WithDeadline((options.Time.GetUtcNow() + budget.Left).UtcDateTime)),
+        budget,
         cancellation);
 
-    private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, TimeSpan patience, CancellationToken cancellation)
+    private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff backoff, CancellationToken cancellation)
     {
-        var backoff = new Backoff(patience, options.Time);
         while (true)
         {
             try

@@ -6,7 +6,8 @@ namespace Microsoft.ML.Distributed;
 internal interface ITrainingBackend
 {
     /// <summary>A new path that a dataset may be encoded to, on the file system where the cluster can take it over.</summary>
-    string NewDatasetFile();
+    /// <param name="cancellation">Ends the look for the cluster.</param>
+    string NewDatasetFile(CancellationToken cancellation = default);
 
     /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
     TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);

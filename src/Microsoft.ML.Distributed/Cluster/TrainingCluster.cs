@@ -1,3 +1,5 @@
+using Grpc.Core;
+using System.Collections.Concurrent;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
@@ -5,11 +7,15 @@ namespace Microsoft.ML.Distributed;
 /// <summary>A coordinator and its workers, on which trainers run their jobs. Safe for use by several threads.</summary>
 public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDisposable
 {
+    // As long as a job takes to be cancelled.
+    private static readonly TimeSpan s_disposeLimit = TimeSpan.FromSeconds(2);
     private static readonly Lock s_gate = new();
     private static TrainingCluster? s_automatic;
     private readonly CoordinatorClient _coordinator;
     private readonly LocalCluster? _local;
     private readonly Lazy<RunDirectory> _encoding = new(MakeEncodingFolder);
+    private readonly CancellationTokenSource _disposing = new();
+    private readonly ConcurrentDictionary<Task, bool> _calls = new();
     private int _isDisposed;
 
     private TrainingCluster(ClusterConnection connection, TrainingClusterOptions options, LocalCluster? local)
@@ -31,7 +37,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
                 if (s_automatic is { _isDisposed: 0, _local.Failure: null })
                     return s_automatic;
                 if (s_automatic is null)
-                    AppDomain.CurrentDomain.ProcessExit += (_, _) => s_automatic?.Dispose();
+                    ProcessEnd.Do(() => s_automatic?.Dispose());
                 s_automatic?.Dispose();
                 return s_automatic = StartLocal();
             }
@@ -96,11 +102,11 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     public ClusterStatus GetStatus() => Block(() => GetStatusAsync(CancellationToken.None));
 
     /// <inheritdoc cref="GetStatus"/>
-    public async Task<ClusterStatus> GetStatusAsync(CancellationToken cancellation = default)
+    public Task<ClusterStatus> GetStatusAsync(CancellationToken cancellation = default) => CallAsync(async either =>
     {
-        await ReadyAsync(cancellation).ConfigureAwait(false);
-        return ClusterStatus.From(await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false));
-    }
+        await ReadyAsync(either).ConfigureAwait(false);
+        return ClusterStatus.From(await _coordinator.GetClusterAsync(either).ConfigureAwait(false));
+    }, cancellation);
 
     /// <summary>Finds out, before data is encoded, that a coordinator is not there or refuses this client. Does not wait for a local one.</summary>
     internal void Prepare(CancellationToken cancellation)
@@ -108,21 +114,20 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
         if (_local is null)
         {
-            Block(async () =>
+            Block(() => CallAsync(async either =>
             {
-                var cluster = await _coordinator.GetClusterAsync(cancellation).ConfigureAwait(false);
-                await _coordinator.CheckMaySubmitAsync(cancellation).ConfigureAwait(false);
-                return cluster;
-            });
+                await _coordinator.CheckAsync(either).ConfigureAwait(false);
+                return true;
+            }, cancellation));
         }
         else if (_local.Failure is { } failure)
             throw failure;
     }
 
-    string ITrainingBackend.NewDatasetFile()
+    string ITrainingBackend.NewDatasetFile(CancellationToken cancellation)
     {
-        Prepare(CancellationToken.None);
-        return Path.Combine(_local?.IncomingFolder ?? _encoding.Value.Path, $"{Guid.NewGuid():N}.arrow");
+        Prepare(cancellation);
+        return Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow");
     }
 
     TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
@@ -130,7 +135,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         try
         {
             ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
-            return Block(() => TrainAsync(spec, training, validation, progress, log, cancellation));
+            return Block(() => CallAsync(either => TrainAsync(spec, training, validation, progress, log, cancellation, either), cancellation));
         }
         finally
         {
@@ -140,11 +145,24 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         }
     }
 
-    /// <summary>Lets go of the coordinator; stops a local cluster.</summary>
+    /// <summary>
+    /// Lets go of the coordinator; stops a local cluster. A <c>Fit</c> that still runs on it cancels its job and throws
+    /// <see cref="ObjectDisposedException"/>.
+    /// </summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _isDisposed, 1) != 0)
             return;
+        if (!ProcessEnd.HasBegun)
+        {
+            _disposing.Cancel();
+            Block(async () =>
+            {
+                await Task.WhenAll(_calls.Keys).WaitAsync(s_disposeLimit).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                return true;
+            });
+        }
+
         _coordinator.Dispose();
         _local?.Dispose();
         if (_encoding.IsValueCreated)
@@ -154,9 +172,9 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     /// <inheritdoc cref="Dispose"/>
     public ValueTask DisposeAsync() => new(Task.Run(Dispose));
 
-    private async Task<TrainedJob> TrainAsync(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    private async Task<TrainedJob> TrainAsync(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation, CancellationToken cancellationOrDisposal)
     {
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _local?.Broken ?? CancellationToken.None);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationOrDisposal, _local?.Broken ?? CancellationToken.None);
         using var trainingLog = new TrainingLog(log);
         if (_local is not null)
             _local.Told += trainingLog.Write;
@@ -192,8 +210,44 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     private static RunDirectory MakeEncodingFolder()
     {
         var folder = RunDirectory.Create();
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => folder.Dispose();
+        ProcessEnd.Do(folder.Dispose);
         return folder;
+    }
+
+    /// <summary>
+    /// Makes a call. When the cluster is disposed under it, it ends with that and not with what follows from it; at the
+    /// process's end, it does not.
+    /// </summary>
+    private async Task<T> CallAsync<T>(Func<CancellationToken, Task<T>> call, CancellationToken cancellation)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
+        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _calls.TryAdd(ended.Task, true);
+        try
+        {
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _disposing.Token);
+            return await call(either.Token).ConfigureAwait(false);
+        }
+        catch (Exception) when (ProcessEnd.HasBegun)
+        {
+            await ProcessEnd.StayAsync().ConfigureAwait(false);
+            throw;
+        }
+        catch (Exception e) when (_isDisposed != 0 && !cancellation.IsCancellationRequested && e is OperationCanceledException or ObjectDisposedException or ClusterException or RpcException or IOException)
+        {
+            throw new ObjectDisposedException($"The {nameof(TrainingCluster)} at {Address} was disposed while it was used, expected it to live until all calls have returned.", e);
+        }
+        finally
+        {
+            _calls.TryRemove(ended.Task, out _);
+            ended.SetResult();
+        }
+    }
+
+    private string EncodingFolder()
+    {
+        _encoding.Value.Restore();
+        return _encoding.Value.Path;
     }
 
     private Task ReadyAsync(CancellationToken cancellation) =>

@@ -8,15 +8,28 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 {
     public TrainedNetwork Execute(IDataView data)
     {
+        try
+        {
+            return Train(data);
+        }
+        catch (Exception) when (ProcessEnd.HasBegun)
+        {
+            ProcessEnd.StayAsync().GetAwaiter().GetResult();
+            throw;
+        }
+    }
+
+    private TrainedNetwork Train(IDataView data)
+    {
         string? validationPath = null;
         var progress = options.Progress ?? ConsoleProgress.IfInteractive();
-        var trainingPath = backend.NewDatasetFile();
+        var trainingPath = backend.NewDatasetFile(options.CancellationToken);
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress);
             var training = encoder.Encode(data, trainingPath, isTraining: true, options.CancellationToken);
             var validation = options.ValidationSet is { } set
-                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(), isTraining: false, options.CancellationToken).Dataset
+                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(options.CancellationToken), isTraining: false, options.CancellationToken).Dataset
                 : null;
             Describe(training, validation);
             if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)

@@ -3,7 +3,6 @@ using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using System.Text;
 using Grpc.Core;
 using Grpc.Core.Interceptors;
 using Grpc.Net.Client;
@@ -14,7 +13,6 @@ namespace MLDistributed.Protocol;
 public sealed class ClusterConnection : IDisposable
 {
     private const int MaxMessageBytes = 64 << 20;
-    private const int MaxSocketPathBytes = 103;
     private readonly SocketsHttpHandler _handler;
 
     private ClusterConnection(Uri address, string? bearer, string? fingerprint)
@@ -31,10 +29,10 @@ public sealed class ClusterConnection : IDisposable
             UseProxy = address.Scheme == Uri.UriSchemeHttps,
         };
         var target = address;
-        if (address.Scheme == "unix")
+        if (address.Scheme == UnixSocketAddress.Scheme)
         {
             target = new Uri("http://localhost");
-            _handler.ConnectCallback = (_, cancellation) => ConnectUnix(address.LocalPath, cancellation);
+            _handler.ConnectCallback = (_, cancellation) => ConnectUnix(UnixSocketAddress.PathOf(address), cancellation);
         }
 
         if (fingerprint is not null)
@@ -94,8 +92,8 @@ public sealed class ClusterConnection : IDisposable
     {
         if (!address.IsAbsoluteUri || address.Scheme is not ("https" or "http" or "unix"))
             throw new ArgumentException($"Coordinator address is \"{address}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.");
-        if (address.Scheme == "unix" && Encoding.UTF8.GetByteCount(address.LocalPath) is 0 or > MaxSocketPathBytes)
-            throw new ArgumentException($"Socket path \"{address.LocalPath}\" has {Encoding.UTF8.GetByteCount(address.LocalPath)} bytes, expected 1 to {MaxSocketPathBytes}. Use a folder with a shorter path.");
+        if (address.Scheme == UnixSocketAddress.Scheme && UnixSocketAddress.Refusal(UnixSocketAddress.PathOf(address)) is { } refusal)
+            throw new ArgumentException(refusal);
         if (address.Scheme != "unix" && address.Host.Length == 0)
             throw new ArgumentException($"Coordinator address is \"{address}\", expected a host. Write it as https://host:port.");
         if (address.Scheme == "http" && !address.IsLoopback)

@@ -18,6 +18,8 @@ public static class ConnectionFailure
     /// <summary>What the server said, or else what broke the connection, as a sentence.</summary>
     public static string Describe(RpcException e)
     {
+        if (e.StatusCode == StatusCode.DeadlineExceeded)
+            return "It gave no answer.";
         var text = e.Status.Detail;
         if (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Unknown && e.Status.DebugException is { } cause)
             text = cause.GetBaseException().Message;

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 using Apache.Arrow;
+using Apache.Arrow.Ipc;
 
 namespace MLDistributed.Protocol;
 
@@ -17,6 +18,31 @@ public sealed class DatasetHasher : IDisposable
     public DatasetHasher(DatasetShape shape)
     {
         _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}\n"));
+    }
+
+    /// <summary>Reads a dataset's file through: its id by its content, and its rows. Takes as long as its hash, about 1 s a GB.</summary>
+    /// <exception cref="FormatException">It is no dataset, or damaged.</exception>
+    public static async Task<(string Id, long RowCount)> ReadAsync(string path, CancellationToken cancellation)
+    {
+        try
+        {
+            using var reader = new ArrowFileReader(File.OpenRead(path), leaveOpen: false);
+            var first = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false);
+            using var hasher = new DatasetHasher(DatasetSchema.Read(reader.Schema));
+            for (var batch = first; batch is not null; batch = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false))
+            {
+                using (batch)
+                    hasher.Append(batch);
+            }
+
+            var rows = hasher.RowCount;
+            return (hasher.Complete(), rows);
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or UnauthorizedAccessException or FormatException))
+        {
+            // Whatever the Arrow reader says of bytes that are no Arrow file.
+            throw new FormatException(e.Message, e);
+        }
     }
 
     /// <summary>Rows appended so far.</summary>

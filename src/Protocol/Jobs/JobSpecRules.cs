@@ -9,6 +9,9 @@ public static class JobSpecRules
     /// <summary>The most parameters of a module: an ONNX file, as every protobuf message, holds 2 GiB.</summary>
     public const long MaxParameters = 500_000_000;
 
+    /// <summary>A longer wait for workers is one without an end.</summary>
+    public const double MaxQueueSeconds = 1e9;
+
     /// <summary>All that is wrong, each a sentence that names the option, its value and what was expected; empty when valid.</summary>
     public static IReadOnlyList<string> Validate(JobSpec spec)
     {
@@ -18,6 +21,7 @@ public static class JobSpecRules
         AtLeast("MaxMicroBatchSize", spec.MaxMicroBatchSize, 0);
         AtLeast("MaxAttempts", spec.MaxAttempts, 1);
         NotNegative("GradientClipNorm", spec.GradientClipNorm);
+        Check(spec.QueueTimeoutSeconds is >= 0 and <= MaxQueueSeconds, $"QueueTimeout is {spec.QueueTimeoutSeconds} s, expected 0 (for ever) to {MaxQueueSeconds:N0} s.");
         Fraction("LabelSmoothing", spec.LabelSmoothing);
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
         Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");

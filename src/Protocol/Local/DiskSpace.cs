@@ -28,6 +28,19 @@ public static class DiskSpace
         }
     }
 
+    /// <summary>The size of the file system; null when the system does not say.</summary>
+    public static long? SizeBytes(string folder)
+    {
+        try
+        {
+            return new DriveInfo(Path.GetFullPath(folder)).TotalSize;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>A sentence that names what, where, why and how much is free.</summary>
     /// <param name="what">The subject, as in "Dataset "ab12"".</param>
     /// <param name="folder">Where it was to be written.</param>

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Agents;
@@ -5,18 +6,19 @@ namespace MLDistributed.Worker.Agents;
 /// <summary>An agent's own folder (mode 0700), locked while the agent lives. What an agent before it left is removed on opening.</summary>
 internal sealed class WorkFolder : IDisposable
 {
-    private const int MaxSocketPathLength = 100;   // sockaddr_un holds 108 bytes on Linux, 104 on macOS
     private readonly FileStream _lock;
     private readonly RunDirectory? _sockets;
+    private SafeFileHandle? _folderLock;
 
     private WorkFolder(string path, FileStream heldLock)
     {
         Path = path;
         _lock = heldLock;
         SocketPath = System.IO.Path.Combine(path, "r.sock");
-        if (System.Text.Encoding.UTF8.GetByteCount(SocketPath) > MaxSocketPathLength)
+        _folderLock = DirectoryLock.TryHold(path);
+        if (!UnixSocketAddress.Fits(SocketPath))
         {
-            _sockets = RunDirectory.Create();
+            _sockets = RunDirectory.CreateForSockets();
             SocketPath = System.IO.Path.Combine(_sockets.Path, "r.sock");
         }
     }
@@ -40,8 +42,7 @@ internal sealed class WorkFolder : IDisposable
             CreatePrivate(path);
             var folder = new WorkFolder(path, new FileStream(System.IO.Path.Combine(path, "agent.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None));
             folder.Clear();
-            CreatePrivate(folder.Attempts);
-            CreatePrivate(folder.Datasets);
+            folder.Restore();
             return folder;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -50,10 +51,27 @@ internal sealed class WorkFolder : IDisposable
         }
     }
 
+    /// <summary>Makes what is missing, as when a cleaner of temp folders removed it.</summary>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public void Restore()
+    {
+        _sockets?.Restore();
+        if (!Directory.Exists(Path))
+        {
+            CreatePrivate(Path);
+            _folderLock?.Dispose();
+            _folderLock = DirectoryLock.TryHold(Path);
+        }
+
+        CreatePrivate(Attempts);
+        CreatePrivate(Datasets);
+    }
+
     /// <summary>The files of one attempt: a folder here, and the shared memory of its ranks.</summary>
     public AttemptFiles CreateAttempt(string attemptId)
     {
         var files = new AttemptFiles(attemptId, System.IO.Path.Combine(Attempts, attemptId));
+        Restore();
         CreatePrivate(files.Folder);
         return files;
     }
@@ -61,8 +79,10 @@ internal sealed class WorkFolder : IDisposable
     public void Dispose()
     {
         Clear();
-        File.Delete(SocketPath);
+        if (File.Exists(SocketPath))
+            File.Delete(SocketPath);
         _sockets?.Dispose();
+        _folderLock?.Dispose();
         _lock.Dispose();
     }
 

@@ -29,6 +29,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private bool _welcomed;
     private string? _credentialRefusal;
     private WorkerIdentity? _joined;
+    private WorkerIdentity? _known; // should the file vanish
 
     /// <summary>For calls beside the stream. Another one after every outage: take it anew for each try.</summary>
     public CallInvoker Invoker => _connection.Invoker;
@@ -84,6 +85,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         if (e is not RpcException { Status: { StatusCode: StatusCode.Unauthenticated } status } || options.Token is null || _credentialRefusal is not null || !File.Exists(identityPath))
             return false;
         File.Delete(identityPath);
+        _known = null;
         _credentialRefusal = status.Detail;
         return true;
     }
@@ -148,14 +150,15 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private async Task<WorkerIdentity> IdentifyAsync(CancellationToken cancellation)
     {
         // A token admits once: what it brought counts also where it could not be saved.
-        var identity = _joined ?? WorkerIdentity.Load(identityPath);
-        if (options.Coordinator.Scheme == "unix")
+        var stored = WorkerIdentity.Load(identityPath);
+        var identity = _joined ?? stored ?? _known;
+        if (options.Coordinator.Scheme == UnixSocketAddress.Scheme)
             identity ??= new WorkerIdentity(Guid.NewGuid().ToString("N"), null);
         else if (identity?.Credential is null)
             identity = _joined = await JoinAsync(cancellation).ConfigureAwait(false);
-        else if (_joined is null)
-            return identity;
-        identity.Save(identityPath);
+        _known = identity;
+        if (identity != stored)
+            identity.Save(identityPath);
         _joined = null;
         return identity;
     }

@@ -15,7 +15,7 @@ internal sealed partial record WorkerIdentity(string WorkerId, string? Credentia
         {
             return JsonSerializer.Deserialize(File.ReadAllText(path), IdentityJson.Default.WorkerIdentity);
         }
-        catch (Exception e) when (e is FileNotFoundException or JsonException)
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException or JsonException)
         {
             return null;
         }
@@ -23,6 +23,7 @@ internal sealed partial record WorkerIdentity(string WorkerId, string? Credentia
 
     public void Save(string path)
     {
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var temporary = path + ".new";
         var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())

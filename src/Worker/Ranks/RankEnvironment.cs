@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using MLDistributed.Protocol;
 using MLDistributed.Training;
 
 namespace MLDistributed.Worker.Ranks;
@@ -53,8 +54,10 @@ internal sealed class RankEnvironment
     /// </summary>
     public Process Start(ProcessStartInfo start)
     {
+        ChildEnvironment.Clean(start.Environment);
         foreach (var (name, value) in Variables)
             start.Environment[name] = value;
+        ChildEnvironment.ApplyEscapes(start.Environment);
         return _sharesCores ? AddressSpace.WithoutRandomization(() => Process.Start(start)!) : Process.Start(start)!;
     }
 }

@@ -7,29 +7,63 @@ namespace MLDistributed.Worker.Ranks;
 internal sealed class RankListener : IDisposable
 {
     private static readonly TimeSpan AcceptPause = TimeSpan.FromMilliseconds(200);
+    private readonly string _path;
     private readonly TimeProvider _time;
-    private readonly Socket _socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+    private readonly Func<RankReady, Stream, FrameReader, Task> _onReady;
+    private Socket _socket;
 
-    public RankListener(string path, TimeProvider time)
+    /// <param name="path">The socket's.</param>
+    /// <param name="time">For pauses.</param>
+    /// <param name="onReady">Hears of each process that says it is ready, with its stream.</param>
+    public RankListener(string path, TimeProvider time, Func<RankReady, Stream, FrameReader, Task> onReady)
     {
+        _path = path;
         _time = time;
-        File.Delete(path);
-        _socket.Bind(new UnixDomainSocketEndPoint(path));
-        if (!OperatingSystem.IsWindows())
-            File.SetUnixFileMode(path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
-        _socket.Listen();
+        _onReady = onReady;
+        _socket = Listen();
     }
 
-    /// <summary>Accepts until disposed.</summary>
-    /// <param name="onReady">Hears of each process that says it is ready, with its stream.</param>
-    public async Task AcceptAsync(Func<RankReady, Stream, FrameReader, Task> onReady)
+    /// <summary>Listens anew when something removed the socket's file: processes that are connected stay so.</summary>
+    /// <exception cref="IOException">Its folder is gone too.</exception>
+    public void Restore()
+    {
+        if (File.Exists(_path))
+            return;
+        _socket.Dispose(); // first: it removes the file of its name
+        _socket = Listen();
+    }
+
+    public void Dispose() => _socket.Dispose();
+
+    private Socket Listen()
+    {
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        try
+        {
+            File.Delete(_path);
+            socket.Bind(new UnixDomainSocketEndPoint(_path));
+            if (!OperatingSystem.IsWindows())
+                File.SetUnixFileMode(_path, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            socket.Listen();
+        }
+        catch (SocketException e)
+        {
+            socket.Dispose();
+            throw new IOException($"Socket \"{_path}\" cannot be listened on ({e.Message}), expected a folder that this user can write.", e);
+        }
+
+        _ = AcceptAsync(socket);
+        return socket;
+    }
+
+    private async Task AcceptAsync(Socket socket)
     {
         while (true)
         {
             Socket peer;
             try
             {
-                peer = await _socket.AcceptAsync().ConfigureAwait(false);
+                peer = await socket.AcceptAsync().ConfigureAwait(false);
             }
             catch (Exception e) when (e is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted or SocketError.Interrupted })
             {
@@ -42,11 +76,9 @@ internal sealed class RankListener : IDisposable
                 continue;
             }
 
-            _ = GreetAsync(peer, onReady);
+            _ = GreetAsync(peer, _onReady);
         }
     }
-
-    public void Dispose() => _socket.Dispose();
 
     private static async Task GreetAsync(Socket peer, Func<RankReady, Stream, FrameReader, Task> onReady)
     {

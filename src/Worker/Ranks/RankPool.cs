@@ -25,7 +25,7 @@ internal sealed class RankPool
     private const int FailuresOfAFault = 2; // one may be an accident, as a machine short of memory
 
     private readonly RankCommandLine _commandLine;
-    private readonly string _socketPath;
+    private readonly WorkFolder _work;
     private readonly RankEnvironment _environment;
     private readonly Mailbox _mailbox;
     private readonly TimeProvider _time;
@@ -37,18 +37,17 @@ internal sealed class RankPool
     private readonly CancellationTokenSource _ended = new();
     private bool _stopped;
 
-    public RankPool(RankCommandLine commandLine, string socketPath, int slots, int cores, Mailbox mailbox, TimeSpan pingInterval, TimeProvider time, AgentLog log)
+    public RankPool(RankCommandLine commandLine, WorkFolder work, int slots, int cores, Mailbox mailbox, TimeSpan pingInterval, TimeProvider time, AgentLog log)
     {
         _commandLine = commandLine;
-        _socketPath = socketPath;
+        _work = work;
         _environment = new RankEnvironment(cores, slots);
         _mailbox = mailbox;
         _pingInterval = pingInterval;
         _time = time;
         _log = log;
-        _listener = new RankListener(socketPath, time);
+        _listener = new RankListener(work.SocketPath, time, GreetAsync);
         _slots = [.. Enumerable.Range(0, slots).Select(i => new Slot(i))];
-        _ = _listener.AcceptAsync(GreetAsync);
     }
 
     /// <summary>What the first process to be ready said; null when one could not even load.</summary>
@@ -103,7 +102,9 @@ internal sealed class RankPool
         if (_stopped)
             return;
         slot.IsReady = false;
-        var process = slot.Process = RankProcess.Start(_commandLine, _socketPath, slot.Index, _environment, OnErrorLine, _time);
+        _work.Restore();
+        _listener.Restore();
+        var process = slot.Process = RankProcess.Start(_commandLine, _work, slot.Index, _environment, OnErrorLine, _time);
         _ = WatchAsync(slot, process);
         _ = LimitLoadingAsync(slot, process);
     }
@@ -115,7 +116,7 @@ internal sealed class RankPool
         {
             Launch(slot);
         }
-        catch (AgentException e)
+        catch (Exception e) when (e is AgentException or IOException or UnauthorizedAccessException)
         {
             slot.Process = null;
             FailedToLoad(slot, e.Message);

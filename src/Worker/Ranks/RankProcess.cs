@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Threading.Channels;
 using MLDistributed.Protocol;
+using MLDistributed.Worker.Agents;
 
 namespace MLDistributed.Worker.Ranks;
 
@@ -45,7 +46,7 @@ internal sealed class RankProcess
     public Task<RankExit> Exit { get; }
 
     /// <param name="onError">Hears each line on standard error, on any thread.</param>
-    public static RankProcess Start(RankCommandLine commandLine, string socketPath, int slot, RankEnvironment environment, Action<RankProcess, string> onError, TimeProvider time)
+    public static RankProcess Start(RankCommandLine commandLine, WorkFolder work, int slot, RankEnvironment environment, Action<RankProcess, string> onError, TimeProvider time)
     {
         var token = Convert.ToHexStringLower(System.Security.Cryptography.RandomNumberGenerator.GetBytes(16));
         var start = new ProcessStartInfo(commandLine.Program)
@@ -54,8 +55,9 @@ internal sealed class RankProcess
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            WorkingDirectory = work.Path, // the agent's own may be gone, and libtorch looks for its parts from it
         };
-        foreach (var argument in (string[])[.. commandLine.Arguments, "--socket", socketPath, "--slot", slot.ToString(CultureInfo.InvariantCulture)])
+        foreach (var argument in (string[])[.. commandLine.Arguments, "--socket", work.SocketPath, "--slot", slot.ToString(CultureInfo.InvariantCulture)])
             start.ArgumentList.Add(argument);
         start.Environment[RankHost.TokenVariable] = token;
         var process = Run(start, environment);

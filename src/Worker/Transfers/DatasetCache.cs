@@ -1,4 +1,3 @@
-using Apache.Arrow.Ipc;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Transfers;
@@ -35,6 +34,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         await use.Gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
+            Directory.CreateDirectory(folder); // should something have removed it
             if (!File.Exists(path))
                 await DownloadAsync(id, path, onProgress, cancellation).ConfigureAwait(false);
             File.SetLastWriteTimeUtc(path, time.GetUtcNow().UtcDateTime);
@@ -104,20 +104,10 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     {
         try
         {
-            using var reader = new ArrowFileReader(File.OpenRead(path), leaveOpen: false);
-            var first = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false);
-            using var hasher = new DatasetHasher(DatasetSchema.Read(reader.Schema));
-            for (var batch = first; batch is not null; batch = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false))
-            {
-                using (batch)
-                    hasher.Append(batch);
-            }
-
-            return hasher.Complete();
+            return (await DatasetHasher.ReadAsync(path, cancellation).ConfigureAwait(false)).Id;
         }
-        catch (Exception e) when (e is not (OperationCanceledException or UnauthorizedAccessException))
+        catch (FormatException e)
         {
-            // Whatever the Arrow reader says of bytes that are no Arrow file: they are not this dataset.
             return $"no dataset ({e.Message})";
         }
     }

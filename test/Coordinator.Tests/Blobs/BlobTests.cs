@@ -93,7 +93,7 @@ public sealed class BlobTests
 
         var (bytes, _) = await DownloadAsync(coordinator, Specs.DatasetId, 0, BlobKind.Dataset);
 
-        CollectionAssert.AreEqual("arrow"u8.ToArray(), bytes);
+        CollectionAssert.AreEqual(TestDatasets.Small.File, bytes);
     }
 
     // A call in between, so that the answer is newer than what the coordinator was doing.

@@ -195,4 +195,26 @@ public sealed class HostingTests
         Assert.HasCount(4, errors);
         StringAssert.Contains(errors[1], "would send API keys unencrypted");
     }
+
+    [TestMethod]
+    [DataRow("c.sock")]
+    [DataRow("data/coordinator.db")]
+    public async Task Coordinator_WhoseFilesVanish_EndsAndSaysWhich(string file)
+    {
+        var folder = Directory.CreateTempSubdirectory("coord-").FullName;
+        var time = new ManualTimeProvider();
+        var options = new CoordinatorOptions { DataFolder = Path.Combine(folder, "data"), SocketPath = Path.Combine(folder, "c.sock"), Time = time };
+        var running = CoordinatorHost.RunAsync(options, CancellationToken.None);
+        using (var connection = ClusterConnection.Open(UnixSocketAddress.Of(options.SocketPath)))
+        {
+            await Eventually.AnsweredAsync(() => new Protocol.Jobs.JobsClient(connection.Invoker).GetClusterAsync(new GetClusterRequest()).ResponseAsync);
+        }
+
+        File.Delete(Path.Combine(folder, file));
+        time.Advance(TimeSpan.FromSeconds(1));
+
+        var e = await Assert.ThrowsExactlyAsync<IOException>(() => running.Within());
+        StringAssert.StartsWith(e.Message, $"File \"{Path.Combine(folder, file)}\" was removed while the coordinator used it");
+        Directory.Delete(folder, recursive: true);
+    }
 }

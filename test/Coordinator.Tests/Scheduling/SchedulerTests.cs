@@ -5,7 +5,7 @@ namespace MLDistributed.Coordinator.Tests.Scheduling;
 [TestClass]
 public sealed class SchedulerTests
 {
-    private static readonly DateTimeOffset Now = DateTimeOffset.UnixEpoch;
+    private static readonly TimeSpan Now = TimeSpan.FromHours(1);
 
     [TestMethod]
     // ranks min, max | free of total on each worker | worker and world size, or why it waits
@@ -50,6 +50,13 @@ public sealed class SchedulerTests
         Assert.IsFalse(Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [], isFixed: true).Single().Fails, "The worker may just be starting.");
         Assert.IsFalse(Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [Worker("w0", 0, 2)], isFixed: true).Single().Fails, "It is only busy.");
     }
+
+    [TestMethod]
+    [DataRow(3, "2/2", true, DisplayName = "too many ranks")]
+    [DataRow(1, "", true, DisplayName = "no worker")]
+    [DataRow(2, "0/2", false, DisplayName = "only busy")]
+    public void Job_ThatNoWorkerCouldHold_IsUnplaceable(int min, string workers, bool expected) =>
+        Assert.AreEqual(expected, Decide([Job("job", 1, min, 0)], workers).Single().IsUnplaceable);
 
     [TestMethod]
     public void Device_Cuda_IsLookedForAmongCudaSlots()
@@ -118,12 +125,12 @@ public sealed class SchedulerTests
     [TestMethod]
     public void Job_BeforeItsNextAttempt_WaitsAndHoldsNobodyUp()
     {
-        var failed = Job("failed", 1, 1, 0) with { NotBefore = Now.AddSeconds(1), BackoffReason = "Rank 0 crashed." };
+        var failed = Job("failed", 1, 1, 0) with { NotBefore = Now + TimeSpan.FromSeconds(1), BackoffReason = "Rank 0 crashed." };
 
         var decisions = Decide([failed, Job("next", 2, 1, 0)], "2/2");
 
         CollectionAssert.AreEqual(new[] { "Rank 0 crashed.", "w0:2" }, decisions.Select(Outcome).ToArray());
-        Assert.AreEqual("w0:2", Outcome(Scheduler.Decide(Now.AddSeconds(1), [failed], [Worker("w0", 2, 2)]).Single()));
+        Assert.AreEqual("w0:2", Outcome(Scheduler.Decide(Now + TimeSpan.FromSeconds(1), [failed], [Worker("w0", 2, 2)]).Single()));
     }
 
     [TestMethod]

@@ -20,6 +20,26 @@ internal static class Eventually
     public static Task<T> UntilAsync<T>(TestCoordinator coordinator, Func<Task<T>> ask, Func<T, bool> holds) =>
         AdvanceUntilAsync(coordinator, TimeSpan.Zero, ask, holds);
 
+    /// <summary>Asks until there is an answer: of a server that starts.</summary>
+    public static async Task AnsweredAsync(Func<Task> ask)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
+        for (var i = 0; i < 30 * 50; i++)
+        {
+            try
+            {
+                await ask();
+                return;
+            }
+            catch (RpcException e) when (e.StatusCode == StatusCode.Unavailable)
+            {
+                await timer.WaitForNextTickAsync();
+            }
+        }
+
+        throw new AssertFailedException("It did not answer within 30 s.");
+    }
+
     public static Task<ClusterSnapshot> WorkerIsAsync(TestCoordinator coordinator, string status, TimeSpan step = default) => AdvanceUntilAsync(
         coordinator, step, () => coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(), c => c.Workers.Any(w => w.Status == status));
 }

@@ -6,7 +6,7 @@ namespace MLDistributed.Coordinator.Tests.Support;
 
 internal static class Specs
 {
-    public static readonly string DatasetId = new('a', 64);
+    public static readonly string DatasetId = TestDatasets.Small.Id;
 
     public static JobSpec Valid(string name = "job", Action<JobSpec>? change = null)
     {
@@ -32,7 +32,7 @@ internal static class Specs
     {
         var found = await coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = DatasetId }).Within();
         var path = Path.Combine(found.IncomingFolder, "data.arrow");
-        await File.WriteAllTextAsync(path, "arrow");
+        await File.WriteAllBytesAsync(path, TestDatasets.Small.File);
         await coordinator.Datasets.AdoptDatasetAsync(new AdoptDatasetRequest { DatasetId = DatasetId, Path = path, RowCount = 10 }).Within();
     }
 

@@ -11,19 +11,21 @@ internal sealed class TestCoordinator : IAsyncDisposable
     private readonly string[] _urls;
     private readonly long _maxUploadBytes;
     private readonly string? _dataFolder;
+    private readonly long? _cacheBytes;
     private CoordinatorServer? _server;
 
-    private TestCoordinator(string[] urls, long maxUploadBytes, string? dataFolder)
+    private TestCoordinator(string[] urls, long maxUploadBytes, string? dataFolder, long? cacheBytes)
     {
         _urls = urls;
         _maxUploadBytes = maxUploadBytes;
         _dataFolder = dataFolder;
+        _cacheBytes = cacheBytes;
     }
 
     public ManualTimeProvider Time { get; } = new();
     public string DataFolder => _dataFolder ?? Path.Combine(_folder.FullName, "data");
     public string SocketPath => Path.Combine(_folder.FullName, "c.sock");
-    public Uri SocketAddress => new("unix://" + SocketPath);
+    public Uri SocketAddress => UnixSocketAddress.Of(SocketPath);
     public Uri Address => _server!.Addresses[0];
 
     public Protocol.Jobs.JobsClient Jobs => new(Connect().Invoker);
@@ -32,9 +34,9 @@ internal sealed class TestCoordinator : IAsyncDisposable
 
     public T Get<T>() where T : notnull => _server!.Services.GetRequiredService<T>();
 
-    public static async Task<TestCoordinator> StartAsync(string[]? urls = null, long maxUploadBytes = 1L << 30, string? dataFolder = null)
+    public static async Task<TestCoordinator> StartAsync(string[]? urls = null, long maxUploadBytes = 1L << 30, string? dataFolder = null, long? cacheBytes = null)
     {
-        var coordinator = new TestCoordinator(urls ?? [], maxUploadBytes, dataFolder);
+        var coordinator = new TestCoordinator(urls ?? [], maxUploadBytes, dataFolder, cacheBytes);
         await coordinator.StartServerAsync();
         return coordinator;
     }
@@ -46,6 +48,7 @@ internal sealed class TestCoordinator : IAsyncDisposable
         Urls = _urls,
         Time = Time,
         MaxUploadBytes = _maxUploadBytes,
+        CacheBytes = _cacheBytes,
         MinFreeBytes = _dataFolder is null ? 64L << 20 : 0,
     };
 

@@ -13,6 +13,7 @@ public sealed class ConnectionErrorTests
     [DataRow("ftp://host", "expected https://host:port")]
     [DataRow("host:7443", "expected https://host:port")]
     [DataRow("http://another-machine:7443", "expected https:// for another machine")]
+    [DataRow("unix://c.sock", "expected an absolute one")]
     [DataRow("unix:///aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "shorter path")]
     public void Connect_MalformedAddress_IsRefusedAtOnce(string address, string expected)
     {

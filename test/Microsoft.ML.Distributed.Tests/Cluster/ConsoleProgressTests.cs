@@ -152,4 +152,34 @@ public sealed class ConsoleProgressTests
 
         public void Advance(double seconds) => _ticks += TimeSpan.FromSeconds(seconds).Ticks;
     }
+
+    [TestMethod]
+    [DataRow(false)]
+    [DataRow(true)]
+    public void Report_WriterThatFails_IsSilentAndNotTriedAgain(bool isPlain)
+    {
+        var writer = new FullDisk();
+        var progress = new ConsoleProgress(writer, TimeProvider.System, () => 80, isPlain);
+
+        progress.Report(new TrainingProgress { JobId = "", State = TrainingState.Queued });
+        progress.Report(new TrainingProgress { JobId = "", State = TrainingState.Succeeded });
+        progress.End();
+
+        Assert.AreEqual(1, writer.Tries);
+    }
+
+    private sealed class FullDisk : StringWriter
+    {
+        public int Tries { get; private set; }
+
+        public override void Write(string? value) => Fail();
+
+        public override void WriteLine(string? value) => Fail();
+
+        private void Fail()
+        {
+            Tries++;
+            throw new IOException("No space left on device");
+        }
+    }
 }

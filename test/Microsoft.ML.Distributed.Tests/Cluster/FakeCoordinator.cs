@@ -67,6 +67,11 @@ internal sealed class Script
     /// <summary>CancelJob never answers.</summary>
     public bool HangCancel { get; init; }
 
+    /// <summary>A method that is taken and never answered.</summary>
+    public string? Hangs { get; init; }
+
+    public TaskCompletionSource Hung { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
     public ConcurrentQueue<string> Calls { get; } = new();
 
     public ConcurrentDictionary<string, string> JobsByRequest { get; } = new();
@@ -101,13 +106,16 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 {
     private readonly WebApplication _app;
 
-    private FakeCoordinator(WebApplication app, Uri address)
+    private FakeCoordinator(WebApplication app, Uri address, Script script)
     {
+        Script = script;
         _app = app;
         Address = address;
     }
 
     public Uri Address { get; }
+
+    public Script Script { get; }
 
     public static async Task<FakeCoordinator> StartAsync(Script script, string? socket = null, int port = 0, X509Certificate2? certificate = null)
     {
@@ -136,9 +144,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         app.MapFlightEndpoint();
         await app.StartAsync();
         if (socket is not null)
-            return new FakeCoordinator(app, new Uri("unix://" + socket));
+            return new FakeCoordinator(app, UnixSocketAddress.Of(socket), script);
         var bound = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
-        return new FakeCoordinator(app, new Uri($"{(certificate is null ? "http" : "https")}://127.0.0.1:{bound.Port}"));
+        return new FakeCoordinator(app, new Uri($"{(certificate is null ? "http" : "https")}://127.0.0.1:{bound.Port}"), script);
 
         void Listen(ListenOptions listen)
         {
@@ -153,22 +161,33 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>Asks for the key and the version, as the real one does.</summary>
     private sealed class Doorman(Script script) : Interceptor
     {
-        public override Task<TResponse> UnaryServerHandler<TRequest, TResponse>(TRequest request, ServerCallContext context, UnaryServerMethod<TRequest, TResponse> continuation)
+        public override async Task<TResponse> UnaryServerHandler<TRequest, TResponse>(TRequest request, ServerCallContext context, UnaryServerMethod<TRequest, TResponse> continuation)
         {
             Check(context);
-            return continuation(request, context);
+            await HangAsync(context);
+            return await continuation(request, context);
         }
 
-        public override Task ServerStreamingServerHandler<TRequest, TResponse>(TRequest request, IServerStreamWriter<TResponse> responseStream, ServerCallContext context, ServerStreamingServerMethod<TRequest, TResponse> continuation)
+        public override async Task ServerStreamingServerHandler<TRequest, TResponse>(TRequest request, IServerStreamWriter<TResponse> responseStream, ServerCallContext context, ServerStreamingServerMethod<TRequest, TResponse> continuation)
         {
             Check(context);
-            return continuation(request, responseStream, context);
+            await HangAsync(context);
+            await continuation(request, responseStream, context);
         }
 
-        public override Task DuplexStreamingServerHandler<TRequest, TResponse>(IAsyncStreamReader<TRequest> requestStream, IServerStreamWriter<TResponse> responseStream, ServerCallContext context, DuplexStreamingServerMethod<TRequest, TResponse> continuation)
+        public override async Task DuplexStreamingServerHandler<TRequest, TResponse>(IAsyncStreamReader<TRequest> requestStream, IServerStreamWriter<TResponse> responseStream, ServerCallContext context, DuplexStreamingServerMethod<TRequest, TResponse> continuation)
         {
             Check(context);
-            return continuation(requestStream, responseStream, context);
+            await HangAsync(context);
+            await continuation(requestStream, responseStream, context);
+        }
+
+        private async Task HangAsync(ServerCallContext context)
+        {
+            if (script.Hangs is null || !context.Method.EndsWith("/" + script.Hangs, StringComparison.Ordinal))
+                return;
+            script.Hung.TrySetResult();
+            await Task.Delay(Timeout.Infinite, context.CancellationToken);
         }
 
         private void Check(ServerCallContext context)

@@ -129,13 +129,14 @@ public sealed class LocalClusterTests
         var environment = new Dictionary<string, string?>
         {
             ["ASPNETCORE_URLS"] = "http://*:80", ["URLS"] = "http://*:80", ["DOTNET_gcServer"] = "1", ["MLDIST_API_KEY"] = "secret", ["DOTNET_TieredPGO"] = "1", ["HOME"] = "/h",
+            ["DOTNET_GCHeapHardLimit"] = "0x1000000", ["MLDIST_CHILD_DOTNET_gcTrace"] = "1",
         };
 
         RuntimeProcess.SetEnvironment(environment);
         environment.Remove("DOTNET_ROOT");
 
         CollectionAssert.AreEquivalent(
-            new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "1", ["DOTNET_EnableDiagnostics"] = "0", ["HOME"] = "/h" },
+            new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "0", ["DOTNET_EnableDiagnostics"] = "0", ["HOME"] = "/h", ["MLDIST_CHILD_DOTNET_gcTrace"] = "1", ["DOTNET_gcTrace"] = "1" },
             environment);
     }
 
@@ -147,7 +148,7 @@ public sealed class LocalClusterTests
     {
         using var app = StartApp();
         var words = (await app.StandardOutput.ReadLineAsync().WaitAsync(s_limit))!.Split(' ');
-        var children = words[1..].Select(id => Process.GetProcessById(int.Parse(id))).ToArray();
+        var children = words[2..].Select(id => Process.GetProcessById(int.Parse(id))).ToArray();
         Assert.HasCount(2, children);
 
         if (end == "SIGKILL")
@@ -159,15 +160,87 @@ public sealed class LocalClusterTests
         await app.WaitForExitAsync().WaitAsync(s_limit);
         await Task.WhenAll(children.Select(c => UntilGoneAsync(c.Id)));
 
-        Assert.IsFalse(Directory.Exists(words[0]), "the last child removed it");
+        Assert.IsFalse(Directory.Exists(Uri.UnescapeDataString(words[0])), "the last child removed it");
     }
 
-    private Process StartApp() => Process.Start(new ProcessStartInfo(Environment.ProcessPath!, ["stand-in", "app"])
+    [TestMethod]
+    [DataRow("h#1")]
+    [DataRow("a?b")]
+    [DataRow("%41")]
+    [DataRow("a\\b")]
+    [DataRow("relative")]
+    [DataRow("a b\"'\n$(c)")]
+    [DataRow("漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字")]
+    public async Task App_WhoseTempFolderHasAnyName_StartsAClusterThatLeavesNothing(string name)
     {
-        RedirectStandardInput = true,
-        RedirectStandardOutput = true,
-        Environment = { [ClusterEnvironment.Runtime] = StandIn.MakeRuntime(_temp.Path) },
-    })!;
+        var temp = Directory.CreateDirectory(_temp.File(name)).FullName;
+        using var app = StartApp(name == "relative" ? name : temp);
+        var words = (await app.StandardOutput.ReadLineAsync().WaitAsync(s_limit))!.Split(' ');
+        var (run, socket, children) = (Uri.UnescapeDataString(words[0]), Uri.UnescapeDataString(words[1]), words[2..]);
+
+        StringAssert.StartsWith(run, temp);
+        Assert.IsTrue(children.All(c => new FileInfo($"/proc/{c}/cwd").LinkTarget == run), "children start in a folder of ours");
+        app.StandardInput.Close();
+        await app.WaitForExitAsync().WaitAsync(s_limit);
+
+        Assert.AreEqual(0, app.ExitCode);
+        Assert.IsFalse(Directory.Exists(run));
+        Assert.IsFalse(Directory.Exists(Path.GetDirectoryName(socket)), "the short folder of a socket goes too");
+    }
+
+    [TestMethod]
+    [DataRow("the end of Main", 0)]
+    [DataRow("exit 3", 3)]
+    public async Task App_ThatEndsWhileAThreadIsInFit_EndsWithItsOwnExitCode(string end, int expected)
+    {
+        using var app = StartApp(role: "fit", environment: "export STAND_IN_TRAINS_ON=1");
+        Assert.AreEqual("training", await app.StandardOutput.ReadLineAsync().WaitAsync(s_limit));
+
+        await app.StandardInput.WriteLineAsync(end);
+        app.StandardInput.Close();
+        var errors = await app.StandardError.ReadToEndAsync().WaitAsync(s_limit);
+        await app.WaitForExitAsync().WaitAsync(s_limit);
+
+        Assert.AreEqual(expected, app.ExitCode, errors);
+        Assert.AreEqual("", errors);
+    }
+
+    [TestMethod]
+    [DataRow("")]
+    [DataRow("incoming")]
+    [DataRow(".lock")]
+    public async Task NewDatasetFile_AfterACleanerOfTempFolders_MakesTheFolderAgain(string removed)
+    {
+        using var cluster = Start(new LocalClusterOptions { RuntimePath = StandIn.MakeRuntime(_temp.Path) });
+        await cluster.GetStatusAsync().WaitAsync(s_limit);
+        var path = Path.Combine(cluster.Local!.RunFolder, removed);
+        if (File.Exists(path))
+            File.Delete(path);
+        else if (Directory.Exists(path))
+            Directory.Delete(path, recursive: true);
+
+        await File.WriteAllTextAsync(((ITrainingBackend)cluster).NewDatasetFile(), "rows");
+
+        Assert.IsTrue(File.Exists(Path.Combine(cluster.Local.RunFolder, ".lock")));
+        Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, new DirectoryInfo(cluster.Local.RunFolder).UnixFileMode);
+        cluster.Dispose();
+        Assert.IsFalse(Directory.Exists(cluster.Local.RunFolder));
+    }
+
+    private Process StartApp(string? temp = null, string role = "app", string? environment = null)
+    {
+        var start = new ProcessStartInfo(Environment.ProcessPath!, ["stand-in", role])
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = role == "fit",
+            WorkingDirectory = _temp.Path,
+            Environment = { [ClusterEnvironment.Runtime] = StandIn.MakeRuntime(_temp.Path, environment) },
+        };
+        if (temp is not null)
+            start.Environment["TMPDIR"] = temp;
+        return Process.Start(start)!;
+    }
 
     private static TrainingCluster Start(LocalClusterOptions options) => TrainingCluster.StartLocal(options);
 

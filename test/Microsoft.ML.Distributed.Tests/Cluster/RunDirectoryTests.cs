@@ -86,6 +86,81 @@ public sealed class RunDirectoryTests
         Assert.IsEmpty(Directory.GetDirectories(_temp.Path));
     }
 
+    [TestMethod]
+    [DataRow(true, DisplayName = "the folder")]
+    [DataRow(false, DisplayName = "its lock")]
+    public void Restore_AfterACleaner_MakesItAgainAndHoldsIt(bool folder)
+    {
+        using var run = RunDirectory.Create(_temp.Path);
+        if (folder)
+            Directory.Delete(run.Path, recursive: true);
+        else
+            File.Delete(Path.Combine(run.Path, ".lock"));
+
+        run.Restore();
+
+        using (var other = RunDirectory.Create(_temp.Path))
+            Assert.IsTrue(Directory.Exists(run.Path), "another's start leaves it alone");
+        run.Dispose();
+        Assert.IsFalse(Directory.Exists(run.Path));
+    }
+
+    [TestMethod]
+    [OSCondition(OperatingSystems.Linux)]
+    public void Create_WithAHeldFolderWhoseLockFileIsGone_LeavesItAlone()
+    {
+        using var run = RunDirectory.Create(_temp.Path);
+        File.Delete(Path.Combine(run.Path, ".lock"));
+        Directory.SetLastWriteTimeUtc(run.Path, new DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+
+        using var other = RunDirectory.Create(_temp.Path);
+
+        Assert.IsTrue(Directory.Exists(run.Path));
+    }
+
+    [TestMethod]
+    [OSCondition(OperatingSystems.Linux)]
+    public async Task Folder_WhileHeld_CannotBeLockedByACleaner()
+    {
+        var run = RunDirectory.Create(_temp.Path);
+        var second = RunDirectory.Open(run.Path);
+
+        Assert.AreEqual(1, await LockAsync(run.Path), "systemd-tmpfiles leaves alone what it cannot lock");
+        second.Dispose();
+        Assert.AreEqual(1, await LockAsync(run.Path));
+        run.Restore();
+        Assert.AreEqual(1, await LockAsync(run.Path));
+        run.Dispose();
+        Directory.CreateDirectory(run.Path);
+        Assert.AreEqual(0, await LockAsync(run.Path));
+
+        static async Task<int> LockAsync(string path)
+        {
+            using var flock = System.Diagnostics.Process.Start("flock", ["--nonblock", "--exclusive", path, "true"]);
+            await flock.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(30));
+            return flock.ExitCode;
+        }
+    }
+
+    [TestMethod]
+    [OSCondition(ConditionMode.Exclude, OperatingSystems.Windows)]
+    public void SocketPath_InALongFolder_IsInAShortOneThatGoesWithIt()
+    {
+        var parent = Directory.CreateDirectory(_temp.File(new string('漢', 30))).FullName;
+        var run = RunDirectory.Create(parent);
+        var socket = run.SocketPath("c.sock");
+        var second = RunDirectory.Open(run.Path);
+        File.WriteAllText(socket, "");
+
+        Assert.IsTrue(UnixSocketAddress.Fits(socket));
+        Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, new DirectoryInfo(Path.GetDirectoryName(socket)!).UnixFileMode);
+        run.Dispose();
+        Assert.IsTrue(File.Exists(socket), "the other holder needs it");
+        second.Dispose();
+        Assert.IsFalse(Directory.Exists(Path.GetDirectoryName(socket)));
+        Assert.IsFalse(Directory.Exists(run.Path));
+    }
+
     private string Make(string name, string file)
     {
         var path = Directory.CreateDirectory(_temp.File(name)).FullName;

@@ -9,6 +9,8 @@ internal static class StandIn
     {
         if (role == "app")
             return await RunAppAsync();
+        if (role == "fit")
+            return await FitAsync();
         if (Environment.GetEnvironmentVariable("STAND_IN_FAILS") == role)
         {
             await Console.Error.WriteLineAsync("libtorch is not for this machine");
@@ -44,9 +46,36 @@ internal static class StandIn
         await cluster.GetStatusAsync();
         if (!ReferenceEquals(cluster, TrainingCluster.Automatic))
             return 1;
-        await Console.Out.WriteLineAsync($"{cluster.Local!.RunFolder} {string.Join(' ', cluster.Local.ProcessIds)}");
+        await Console.Out.WriteLineAsync($"{Uri.EscapeDataString(cluster.Local!.RunFolder)} {Uri.EscapeDataString(cluster.Local.SocketPath)} {string.Join(' ', cluster.Local.ProcessIds)}");
         await Console.In.ReadToEndAsync();
         return 0;
+    }
+
+    // Ends by the end of Main or by Exit, as it is told, while another thread is in Fit.
+    private static async Task<int> FitAsync()
+    {
+        var ml = new MLContext(1);
+        var running = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        ml.Log += (_, e) =>
+        {
+            if (e.Message.Contains("running on", StringComparison.Ordinal))
+                running.TrySetResult();
+        };
+        var rows = ml.Data.LoadFromEnumerable(Enumerable.Range(0, 100).Select(i => new Row { Label = i % 2 == 0, Features = [i] }));
+        new Thread(() => ml.BinaryClassification.Trainers.DistributedNeuralNetwork().Fit(rows)) { IsBackground = true }.Start();
+        await running.Task;
+        await Console.Out.WriteLineAsync("training");
+        if (await Console.In.ReadLineAsync() == "exit 3")
+            Environment.Exit(3);
+        return 0;
+    }
+
+    private sealed class Row
+    {
+        public bool Label { get; set; }
+
+        [Microsoft.ML.Data.VectorType(1)]
+        public float[] Features { get; set; } = [];
     }
 
     private static string Socket(string path)

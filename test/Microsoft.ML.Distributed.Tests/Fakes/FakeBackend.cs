@@ -24,7 +24,7 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
 
     public int DatasetFiles { get; private set; }
 
-    public string NewDatasetFile() => Path.Combine(_folder, $"{DatasetFiles++}.arrow");
+    public string NewDatasetFile(CancellationToken cancellation = default) => Path.Combine(_folder, $"{DatasetFiles++}.arrow");
 
     public TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
     {

@@ -57,6 +57,28 @@ public sealed class RankHealthTests
     }
 
     [TestMethod]
+    [DataRow("r.sock")]
+    [DataRow("attempts")]
+    [DataRow("datasets")]
+    [DataRow("")]
+    public async Task WorkFolder_ThatACleanerRemoved_IsMadeAgain(string removed)
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("clean-1", "progress", ranks: 1);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("clean-1")).OutcomeCase);
+        var path = Path.Combine(fixture.WorkFolder, removed);
+        if (File.Exists(path))
+            File.Delete(path);
+        else
+            Directory.Delete(path, recursive: true);
+
+        await fixture.StartAttemptAsync("clean-2", "exit", ranks: 1); // on the rank that is warm
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Failure, (await fixture.EndOfAsync("clean-2")).OutcomeCase);
+        await fixture.StartAttemptAsync("clean-3", "progress", ranks: 1); // on one that had to find the socket
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("clean-3")).OutcomeCase);
+    }
+
+    [TestMethod]
     public async Task RankProgram_Missing_EndsTheAgentWithItsName()
     {
         await using var fixture = await AgentFixture.CreateAsync();

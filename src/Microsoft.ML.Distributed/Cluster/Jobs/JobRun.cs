@@ -54,10 +54,10 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
             RpcException? lost = null;
             var before = sequence;
             var opened = _time.GetTimestamp();
-            try
+            using (var watch = coordinator.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation))
             {
-                using var watch = coordinator.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation);
-                while (await watch.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+                // Only the call is tried: what a listener throws is its own, whatever it is, and Fit throws it too.
+                while (await TryAsync(() => watch.ResponseStream.MoveNext(cancellation)).ConfigureAwait(false))
                 {
                     var e = watch.ResponseStream.Current;
                     if (e.Sequence <= sequence)
@@ -67,24 +67,30 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
                     if (e.State is { } change && IsEnd(change.State))
                         return change;
                 }
-
-                if (await EndOfAsync(jobId, cancellation).ConfigureAwait(false) is { } end)
-                    return end;
-            }
-            catch (RpcException e)
-            {
-                cancellation.ThrowIfCancellationRequested();
-                if (!ClusterErrors.IsTransient(e))
-                    throw ClusterErrors.Translate(e, coordinator.Address);
-                lost = e;
             }
 
+            if (lost is null && await TryAsync(() => EndOfAsync(jobId, cancellation)).ConfigureAwait(false) is { } end)
+                return end;
             if (sequence > before || _time.GetElapsedTime(opened) > s_goodWatch)
                 backoff.Succeeded();
             if (backoff.Attempts == 0)
                 narrator.Say(LogLevel.Warning, $"lost the coordinator after event {sequence}, connecting again; the training goes on meanwhile");
             if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
                 throw ClusterErrors.JobLost(coordinator.Address, jobId, backoff.Spent, lost);
+
+            async Task<T?> TryAsync<T>(Func<Task<T>> call)
+            {
+                try
+                {
+                    return await call().ConfigureAwait(false);
+                }
+                catch (RpcException e)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    lost = ClusterErrors.IsTransient(e) ? e : throw ClusterErrors.Translate(e, coordinator.Address);
+                    return default;
+                }
+            }
         }
     }
 
@@ -109,7 +115,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
             await coordinator.Jobs.CancelJobAsync(new CancelJobRequest { JobId = job.JobId, Reason = reason }, cancellationToken: limit.Token).ResponseAsync
                 .WaitAsync(limit.Token).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is RpcException or OperationCanceledException or ClusterException or ArgumentException)
+        catch (Exception e) when (e is RpcException or OperationCanceledException or ClusterException or ArgumentException or ObjectDisposedException)
         {
             log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The coordinator did not confirm the cancellation in time ({e.Message}); it cancels a job that nobody watches." });
         }

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using Grpc.Core;
 using MLDistributed.Protocol;
 
@@ -31,10 +32,8 @@ internal sealed class LocalCluster : IDisposable
         _options = options;
         _runtime = runtime;
         _directory = RunDirectory.Create();
-        SocketPath = Path.Combine(_directory.Path, "c.sock");
-        Connection = ClusterConnection.Open(new Uri("unix://" + SocketPath));
-        IncomingFolder = Path.Combine(_directory.Path, "incoming");
-        Directory.CreateDirectory(IncomingFolder);
+        SocketPath = _directory.SocketPath("c.sock");
+        Connection = ClusterConnection.Open(UnixSocketAddress.Of(SocketPath));
     }
 
     /// <summary>What the children say and what becomes of them.</summary>
@@ -44,8 +43,16 @@ internal sealed class LocalCluster : IDisposable
 
     public ClusterConnection Connection { get; }
 
-    /// <summary>Where datasets are written: on the file system of the coordinator's store.</summary>
-    public string IncomingFolder { get; }
+    /// <summary>Where datasets are written: on the file system of the coordinator's store. Made again when something removed it.</summary>
+    /// <exception cref="IOException">It cannot be made.</exception>
+    public string IncomingFolder
+    {
+        get
+        {
+            _directory.Restore();
+            return Directory.CreateDirectory(Path.Combine(_directory.Path, "incoming")).FullName;
+        }
+    }
 
     /// <summary>Ends when the coordinator answers; fails with <see cref="Failure"/>.</summary>
     public Task Ready => _ready.Task;
@@ -75,9 +82,9 @@ internal sealed class LocalCluster : IDisposable
         var cluster = new LocalCluster(options, (locator ?? new RuntimeLocator()).Locate(options.RuntimePath));
         var run = cluster._directory.Path;
         _ = Task.Run(() => cluster.KeepAsync("coordinator",
-            ["coordinator", "--data", Path.Combine(run, "coordinator"), "--socket", cluster.SocketPath, "--run-directory", run, "--lifeline"]));
+            ["coordinator", "--data", Path.Combine(run, "coordinator"), "--socket", cluster.SocketPath, "--cache-bytes", options.CacheBytes.ToString(CultureInfo.InvariantCulture), "--run-directory", run, "--lifeline"]));
         _ = Task.Run(() => cluster.KeepAsync("worker",
-            ["worker", "--coordinator", "unix://" + cluster.SocketPath, "--work", Path.Combine(run, "worker"), "--run-directory", run, "--lifeline", .. options.WorkerArguments()]));
+            ["worker", "--coordinator", cluster.Connection.Address.OriginalString, "--work", Path.Combine(run, "worker"), "--run-directory", run, "--lifeline", .. options.WorkerArguments()]));
         _ = Task.Run(cluster.AwaitCoordinatorAsync);
         return cluster;
     }
@@ -172,7 +179,7 @@ internal sealed class LocalCluster : IDisposable
         {
             // Stopped between two starts.
         }
-        catch (ClusterException e)
+        catch (Exception e) when (e is ClusterException or IOException)
         {
             Break(e.Message, e);
         }
@@ -186,7 +193,8 @@ internal sealed class LocalCluster : IDisposable
                 return null;
             if (_children.Remove(role, out var former))
                 former.Dispose();
-            return _children[role] = new RuntimeProcess(_runtime, arguments, line =>
+            _directory.Restore(); // a child may have ended because its folder is gone
+            return _children[role] = new RuntimeProcess(_runtime, arguments, _directory.Path, line =>
             {
                 _lines.Add($"{role}: {line}");
                 Tell(LogLevel.Trace, role, line);

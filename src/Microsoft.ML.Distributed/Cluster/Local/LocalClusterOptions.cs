@@ -25,6 +25,10 @@ public sealed class LocalClusterOptions
     /// <value>30 s.</value>
     public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Data sets and models of earlier jobs that are kept, at most a tenth of the disk; a Fit on the same rows finds them.</summary>
+    /// <value>128 MiB.</value>
+    internal long CacheBytes { get; init; } = 128L << 20;
+
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
     internal void Validate()

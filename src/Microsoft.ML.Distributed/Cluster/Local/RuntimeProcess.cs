@@ -9,13 +9,17 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal sealed class RuntimeProcess : IDisposable
 {
-    private static readonly string[] s_notInherited = ["URLS", "HTTP_PORTS", "HTTPS_PORTS", .. ClusterVariables.All, "DOTNET_STARTUP_HOOKS", "DOTNET_MODIFIABLE_ASSEMBLIES", "DOTNET_ENVIRONMENT"];
+    private const string TempVariable = "TMPDIR";
     private readonly Process _process;
     private readonly TaskCompletionSource<int> _exited = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     /// <summary>Starts <c>mldist</c> with these arguments.</summary>
+    /// <param name="runtime">The program.</param>
+    /// <param name="arguments">What it is to do.</param>
+    /// <param name="folder">Where it starts: the app's own folder may be gone.</param>
+    /// <param name="onLine">Hears what it writes.</param>
     /// <exception cref="ClusterException">The system cannot start it.</exception>
-    public RuntimeProcess(RuntimeCommand runtime, IEnumerable<string> arguments, Action<string> onLine)
+    public RuntimeProcess(RuntimeCommand runtime, IEnumerable<string> arguments, string folder, Action<string> onLine)
     {
         var start = new ProcessStartInfo(runtime.FileName, [.. runtime.Arguments, .. arguments])
         {
@@ -24,10 +28,11 @@ internal sealed class RuntimeProcess : IDisposable
             RedirectStandardError = true,
             UseShellExecute = false,
             CreateNoWindow = true,
+            WorkingDirectory = folder,
         };
-        SetEnvironment(start.Environment);
         foreach (var (name, value) in runtime.Environment)
             start.Environment[name] = value;
+        SetEnvironment(start.Environment);
         _process = new Process { StartInfo = start, EnableRaisingEvents = true };
         _process.OutputDataReceived += Forward;
         _process.ErrorDataReceived += Forward;
@@ -100,10 +105,14 @@ internal sealed class RuntimeProcess : IDisposable
     /// <summary>What of this app's environment is its own business goes; what makes a small, quick process comes.</summary>
     internal static void SetEnvironment(IDictionary<string, string?> environment)
     {
-        foreach (var name in environment.Keys.Where(n => n.StartsWith("ASPNETCORE_", StringComparison.OrdinalIgnoreCase)).Concat(s_notInherited).ToArray())
+        ChildEnvironment.Clean(environment);
+        foreach (var name in ClusterVariables.All)
             environment.Remove(name);
         environment["DOTNET_gcServer"] = "0";
-        environment.TryAdd("DOTNET_TieredPGO", "0"); // ready about a tenth sooner
-        environment.TryAdd("DOTNET_EnableDiagnostics", "0"); // a killed process would leave its debugger pipes in the temp folder
+        environment["DOTNET_TieredPGO"] = "0"; // ready about a tenth sooner
+        environment["DOTNET_EnableDiagnostics"] = "0"; // a killed process would leave its debugger pipes in the temp folder
+        if (environment.TryGetValue(TempVariable, out var temp) && temp is { Length: > 0 })
+            environment[TempVariable] = Path.GetFullPath(temp); // a child starts in another folder
+        ChildEnvironment.ApplyEscapes(environment);
     }
 }

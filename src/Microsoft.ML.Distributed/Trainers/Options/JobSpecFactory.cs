@@ -45,6 +45,7 @@ internal static class JobSpecFactory
             Resources = new ResourceSpec { Device = (DeviceKind)options.Device, MinRanks = options.MinRanks, MaxRanks = options.MaxRanks },
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,
+            QueueTimeoutSeconds = options.QueueTimeout == Timeout.InfiniteTimeSpan || options.QueueTimeout.TotalSeconds > JobSpecRules.MaxQueueSeconds ? 0 : options.QueueTimeout.TotalSeconds,
             DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
             Checkpoint = new CheckpointSpec
             {
@@ -81,6 +82,7 @@ internal static class JobSpecFactory
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");
         Check(options.CheckpointInterval >= TimeSpan.Zero, $"CheckpointInterval is {options.CheckpointInterval}, expected zero (at the end of epochs only) or more.");
         Check(options.CheckpointsKept >= 1, $"CheckpointsKept is {options.CheckpointsKept}, expected at least 1. For none at all set CheckpointIntervalEpochs to 0.");
+        Check(options.QueueTimeout > TimeSpan.Zero || options.QueueTimeout == Timeout.InfiniteTimeSpan, $"QueueTimeout is {options.QueueTimeout}, expected more than zero, or Timeout.InfiniteTimeSpan to wait for ever.");
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);

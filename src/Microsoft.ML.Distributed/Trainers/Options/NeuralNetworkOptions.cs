@@ -116,6 +116,14 @@ public abstract class NeuralNetworkOptions
     /// <value>0</value>
     public int Priority { get; set; }
 
+    /// <summary>
+    /// How long the job may wait while no connected worker could ever hold it, as when none is connected or all have fewer
+    /// ranks than <see cref="MinRanks"/>; then <c>Fit</c> throws <see cref="TrainingFailedException"/>. It waits for other
+    /// jobs to end as long as that takes, and for lost workers to come back, once it has trained, for an hour at least.
+    /// </summary>
+    /// <value>10 minutes. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.</value>
+    public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromMinutes(10);
+
     /// <summary>How often the job is started, at most, when ranks or machines are lost.</summary>
     /// <value>3</value>
     public int MaxAttempts { get; set; } = 3;
@@ -144,7 +152,7 @@ public abstract class NeuralNetworkOptions
     /// <value>null</value>
     public TrainingCluster? Cluster { get; set; }
 
-    /// <summary>Told how far the training is, a few times a second.</summary>
+    /// <summary>Told how far the training is, a few times a second, on a thread of the pool. What it throws, <c>Fit</c> throws, and the job is cancelled; so it is with a listener of <c>ml.Log</c>.</summary>
     /// <value>null: a progress bar where there is a terminal.</value>
     public IProgress<TrainingProgress>? Progress { get; set; }
 
