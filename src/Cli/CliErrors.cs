@@ -22,12 +22,12 @@ internal static class CliErrors
         _ when ConnectionFailure.IsUntrustedCertificate(e) =>
             $"The certificate of coordinator \"{coordinator}\" is not trusted, expected one that this machine trusts or that has the given fingerprint. Set --fingerprint or {ClusterVariables.Fingerprint} to the one that the coordinator prints when it starts.",
         StatusCode.Unavailable =>
-            $"Coordinator \"{coordinator}\" does not answer: {ConnectionFailure.Describe(e)} Check --coordinator or {ClusterVariables.Coordinator}, and that it runs.",
+            $"Coordinator \"{coordinator}\" does not answer: {ConnectionFailure.Describe(e)}{ConnectionFailure.SchemeHint(e, coordinator)} Check --coordinator or {ClusterVariables.Coordinator}, and that it runs.",
         StatusCode.Unauthenticated =>
             $"Coordinator \"{coordinator}\" does not accept the key: {ConnectionFailure.Describe(e)} Check --api-key or {ClusterVariables.ApiKey}.",
         StatusCode.PermissionDenied => $"Coordinator \"{coordinator}\" does not allow this: {ConnectionFailure.Describe(e)}",
         StatusCode.Unimplemented => $"The server at \"{coordinator}\" is no coordinator, or one of another release: {ConnectionFailure.Describe(e)} Check the address and that both are of one release.",
-        StatusCode.Internal or StatusCode.Unknown => $"Coordinator \"{coordinator}\" failed: {ConnectionFailure.Describe(e)} Check the address, and look at the coordinator's log.",
+        StatusCode.Internal or StatusCode.Unknown => $"Coordinator \"{coordinator}\" failed: {ConnectionFailure.Describe(e)}{ConnectionFailure.SchemeHint(e, coordinator)} Check the address, and look at the coordinator's log.",
         _ => ConnectionFailure.Describe(e),
     };
 }

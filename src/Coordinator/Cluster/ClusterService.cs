@@ -48,6 +48,13 @@ internal sealed class ClusterService(
     private void Tick()
     {
         clock.Beat();
+        CheckFiles();
+        loop.Post(cluster.Tick);
+    }
+
+    /// <summary>Stops the coordinator when its database or socket is gone; false: it stops.</summary>
+    public bool CheckFiles()
+    {
         if (Fault is null && Vanished() is { } path)
         {
             Fault = new IOException($"File \"{path}\" was removed while the coordinator used it, which ends it: nobody could find it, or what it writes, any more. Start it again, and exempt that folder from cleaning.");
@@ -55,7 +62,7 @@ internal sealed class ClusterService(
             lifetime.StopApplication();
         }
 
-        loop.Post(cluster.Tick);
+        return Fault is null;
     }
 
     // Only while it serves: the socket is made last, and removed first.

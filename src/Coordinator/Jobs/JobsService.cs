@@ -11,7 +11,7 @@ namespace MLDistributed.Coordinator.Jobs;
 
 /// <summary>What clients do with jobs. Living jobs are asked of the event loop, long ended ones of the database.</summary>
 internal sealed class JobsService(
-    ClusterController cluster, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, Ownership ownership, IHostApplicationLifetime lifetime)
+    ClusterController cluster, ClusterService service, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, Ownership ownership, IHostApplicationLifetime lifetime)
     : Protocol.Jobs.JobsBase
 {
     private const int WatchPage = 256;
@@ -20,6 +20,8 @@ internal sealed class JobsService(
 
     public override async Task<SubmitJobReply> SubmitJob(SubmitJobRequest request, ServerCallContext context)
     {
+        if (!service.CheckFiles())
+            throw new RpcException(new Status(StatusCode.Unavailable, service.Fault!.Message)); // nobody would know the job after the next start
         var tenant = Caller.Of(context).Tenant;
         if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
             return new SubmitJobReply { JobId = earlier };

@@ -11,7 +11,7 @@ internal static class ClusterErrors
     {
         StatusCode.Unavailable => !ConnectionFailure.IsUntrustedCertificate(e),
         StatusCode.DeadlineExceeded or StatusCode.Aborted or StatusCode.Cancelled => true,
-        StatusCode.Internal or StatusCode.Unknown => e.Status.DebugException is IOException or HttpRequestException && !ConnectionFailure.IsUntrustedCertificate(e),
+        StatusCode.Internal or StatusCode.Unknown => e.Status.DebugException is IOException or HttpRequestException && !ConnectionFailure.IsUntrustedCertificate(e) && !ConnectionFailure.IsTlsMismatch(e),
         _ => false,
     };
 
@@ -28,6 +28,8 @@ internal static class ClusterErrors
         _ when ConnectionFailure.IsUntrustedCertificate(e) => new ClusterException(
             $"The certificate of coordinator {address} is not trusted here, expected one that this machine trusts or that has the given fingerprint. " +
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)}, or {ClusterVariables.Fingerprint}, to the fingerprint that the coordinator prints when it starts.", e),
+        _ when ConnectionFailure.SchemeHint(e, address) is { Length: > 0 } hint => new ClusterException(
+            $"Coordinator {address} cannot be spoken with: {ConnectionFailure.Describe(e)}{hint}", e),
         StatusCode.DataLoss => new ClusterException($"Coordinator {address} does not take the data: {ConnectionFailure.Describe(e)}", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };
@@ -36,7 +38,7 @@ internal static class ClusterErrors
         $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
 
     public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
-        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\" " +
+        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\"{ConnectionFailure.SchemeHint(last, address)} " +
         $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterVariables.Coordinator} unset and no cluster given, Fit trains on this machine.",
         last);
 

@@ -73,6 +73,7 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
 
     private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff backoff, CancellationToken cancellation)
     {
+        RpcException? last = null;
         while (true)
         {
             try
@@ -84,8 +85,12 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
                 cancellation.ThrowIfCancellationRequested();
                 if (!ClusterErrors.IsTransient(e))
                     throw ClusterErrors.Translate(e, Address);
+
+                // That the time was over for the last attempt says less than what the one before met.
+                if (last is null || e.StatusCode != StatusCode.DeadlineExceeded)
+                    last = e;
                 if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                    throw ClusterErrors.NotThere(Address, backoff.Attempts, backoff.Spent, e);
+                    throw ClusterErrors.NotThere(Address, backoff.Attempts, backoff.Spent, last);
             }
         }
     }

@@ -35,8 +35,7 @@ public sealed class ClusterConnection : IDisposable
             _handler.ConnectCallback = (_, cancellation) => ConnectUnix(UnixSocketAddress.PathOf(address), cancellation);
         }
 
-        if (fingerprint is not null)
-            _handler.SslOptions.RemoteCertificateValidationCallback = Pin(fingerprint);
+        _handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, _, errors) => Check(certificate, errors, fingerprint);
 
         Channel = GrpcChannel.ForAddress(target, new GrpcChannelOptions
         {
@@ -144,6 +143,11 @@ public sealed class ClusterConnection : IDisposable
             : $"Socket \"{path}\" does not exist, expected that of a running coordinator. Start one with \"mldist coordinator --socket {path}\", or correct the path.";
     }
 
-    private static RemoteCertificateValidationCallback Pin(string fingerprint) => (_, certificate, _, _) =>
-        certificate is not null && certificate.GetCertHashString(HashAlgorithmName.SHA256) == fingerprint;
+    private static bool Check(X509Certificate? certificate, SslPolicyErrors errors, string? fingerprint)
+    {
+        var found = certificate?.GetCertHashString(HashAlgorithmName.SHA256);
+        return (fingerprint is null ? errors == SslPolicyErrors.None : found == fingerprint)
+            ? true
+            : throw new UntrustedCertificateException(fingerprint is null ? $"{errors}" : $"it has the fingerprint {found}");
+    }
 }

@@ -10,9 +10,29 @@ public static class ConnectionFailure
     public static bool IsUntrustedCertificate(RpcException e)
     {
         for (var inner = e.Status.DebugException; inner is not null; inner = inner.InnerException)
-            if (inner is AuthenticationException)
+            if (inner is UntrustedCertificateException)
                 return true;
         return false;
+    }
+
+    /// <summary>Whether the two sides could not agree on TLS; not for the sake of a certificate.</summary>
+    public static bool IsTlsMismatch(Exception? e)
+    {
+        for (; e is not null; e = e is RpcException { Status.DebugException: { } cause } ? cause : e.InnerException)
+            if (e is AuthenticationException and not UntrustedCertificateException)
+                return true;
+        return false;
+    }
+
+    /// <summary>What to try where the one side speaks TLS and the other does not, as a sentence with a blank before it; else empty.</summary>
+    public static string SchemeHint(RpcException e, Uri address)
+    {
+        ArgumentNullException.ThrowIfNull(address);
+        if (address.Scheme == Uri.UriSchemeHttps && IsTlsMismatch(e))
+            return " It does not speak TLS: if it listens on http://, on this machine, write http:// here.";
+        return address.Scheme == Uri.UriSchemeHttp && e.Status.DebugException is HttpRequestException { HttpRequestError: HttpRequestError.InvalidResponse or HttpRequestError.ResponseEnded or HttpRequestError.HttpProtocolError }
+            ? " If it listens on https://, write https:// here, and give the fingerprint that it prints when it starts."
+            : "";
     }
 
     /// <summary>What the server said, or else what broke the connection, as a sentence.</summary>

@@ -52,7 +52,9 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
                 if (Refusal(e) is { } refusal && !ForgetCredential(e))
                     throw refusal;
                 // What broke the connection says more than gRPC, which quotes it twice.
-                reason = (e is RpcException { Status: var status } ? status.DebugException?.GetBaseException().Message ?? status.Detail : e.Message).TrimEnd('.');
+                reason = e is RpcException rpc
+                    ? (rpc.Status.DebugException?.GetBaseException().Message ?? rpc.Status.Detail).TrimEnd('.') + ConnectionFailure.SchemeHint(rpc, options.Coordinator).TrimEnd('.').Replace(" If", "; if", StringComparison.Ordinal)
+                    : e.Message.TrimEnd('.');
             }
 
             cancellation.ThrowIfCancellationRequested();
@@ -94,8 +96,10 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private AgentException? Refusal(Exception e)
     {
         for (var inner = e; inner is not null; inner = inner.InnerException)
-            if (inner is AuthenticationException)
+            if (inner is UntrustedCertificateException)
                 return new AgentException($"The certificate of \"{options.Coordinator}\" is not trusted ({inner.Message}), expected one of a known authority or with the given fingerprint. Check --fingerprint against what the coordinator printed.", e);
+        if (ConnectionFailure.IsTlsMismatch(e))
+            return new AgentException($"\"{options.Coordinator}\" cannot be spoken with ({e.GetBaseException().Message.TrimEnd('.')}), expected a coordinator that listens on https://. If it listens on http://, on this machine, write http:// here.", e);
         if (_welcomed || e is not RpcException { Status: var status })
             return null;
         return status.StatusCode switch

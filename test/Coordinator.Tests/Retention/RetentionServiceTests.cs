@@ -61,7 +61,7 @@ public sealed class RetentionServiceTests
             coordinator.Time.Advance(TimeSpan.FromSeconds(1));
         }
 
-        await Eventually.UntilAsync(coordinator, () => Task.FromResult(data.Where(IsStored).ToArray()), stored => stored.SequenceEqual(data[^2..]));
+        await Eventually.HoldsAsync(() => data.Where(IsStored).SequenceEqual(data[^2..]));
 
         bool IsStored(TestDataset dataset) => File.Exists(Path.Combine(coordinator.DataFolder, "datasets", dataset.Id + ".arrow"));
     }

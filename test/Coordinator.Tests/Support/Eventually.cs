@@ -20,6 +20,20 @@ internal static class Eventually
     public static Task<T> UntilAsync<T>(TestCoordinator coordinator, Func<Task<T>> ask, Func<T, bool> holds) =>
         AdvanceUntilAsync(coordinator, TimeSpan.Zero, ask, holds);
 
+    /// <summary>For what a background task does in real time.</summary>
+    public static async Task HoldsAsync(Func<bool> holds)
+    {
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
+        for (var i = 0; i < 30 * 50; i++)
+        {
+            if (holds())
+                return;
+            await timer.WaitForNextTickAsync();
+        }
+
+        throw new AssertFailedException("It did not become true within 30 s.");
+    }
+
     /// <summary>Asks until there is an answer: of a server that starts.</summary>
     public static async Task AnsweredAsync(Func<Task> ask)
     {

@@ -119,6 +119,21 @@ public sealed class ConnectionErrorTests
     }
 
     [TestMethod]
+    [DataRow("http", "https", "If it listens on https://, write https:// here, and give the fingerprint")]
+    [DataRow("https", "http", "It does not speak TLS: if it listens on http://")]
+    public async Task GetStatus_SchemeOfTheOther_IsHintedAt(string asked, string served, string hint)
+    {
+        using var certificate = SelfSigned();
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script(), certificate: served == "https" ? certificate : null);
+        using var cluster = TrainingCluster.Connect(new UriBuilder(coordinator.Address) { Scheme = asked }.Uri, new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromSeconds(0.5) });
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => cluster.GetStatus());
+
+        Assert.Contains(hint, e.Message);
+        Assert.DoesNotContain("not trusted", e.Message);
+    }
+
+    [TestMethod]
     public void Read_Environment_GivesAddressKeyAndFingerprint()
     {
         Assert.IsNull(ClusterEnvironment.Read(_ => null));
