@@ -1,7 +1,9 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
+using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkBinaryModel), null, typeof(SignatureLoadModel), "Distributed neural network, binary", NeuralNetworkBinaryModel.LoaderSignature)]
 
@@ -45,6 +47,12 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
         return map is ValueMapper<TSource, TScore, TProbability> mapper
             ? mapper
             : throw Host.Except($"The network maps features to Single, not {typeof(TSource).Name} to {typeof(TScore).Name}.");
+    }
+
+    private protected override void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features)
+    {
+        // The predicted label, first, is ML.NET's to write.
+        OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[1], [OnnxMlpWriter.Probability] = outputs[2] });
     }
 
     private protected override Delegate CreateMapper()

@@ -1,14 +1,16 @@
 using Microsoft.ML.Data;
+using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
 using Microsoft.ML.Trainers;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
 /// <summary>A trained network behind ML.NET's prediction transformers: an ONNX model and what is known about its training.</summary>
 /// <remarks>Scoring is thread-safe. <see cref="Dispose"/> (or disposing the transformer) frees what the engine holds.</remarks>
 /// <typeparam name="TOutput">What the network predicts for a row.</typeparam>
-public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>, IValueMapper, ICanSaveModel, IDisposable
+public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>, IValueMapper, ICanSaveModel, ISingleCanSaveOnnx, IDisposable
 {
     private readonly TrainedNetwork _network;
 
@@ -52,6 +54,8 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
     private protected abstract DataViewType OutputType { get; }
 
+    private GraphProto Graph => ModelProto.Parser.ParseFrom(_network.Onnx).Graph;
+
     private protected abstract string Signature { get; }
 
     private protected abstract string Loader { get; }
@@ -80,6 +84,17 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
         CreateMapper() is ValueMapper<TSource, TResult> mapper
             ? mapper
             : throw Host.Except($"The network maps features to {typeof(TOutput).Name}, not {typeof(TSource).Name} to {typeof(TResult).Name}.");
+
+    bool ICanSaveOnnx.CanSaveOnnx(OnnxContext ctx) => OnnxConversion.CanWrite(Graph);
+
+    bool ISingleCanSaveOnnx.SaveAsOnnx(OnnxContext ctx, string[] outputNames, string featureColumn)
+    {
+        WriteOnnx(ctx, Graph, outputNames, featureColumn);
+        return true;
+    }
+
+    /// <summary>Adds the network to the ONNX model of a pipeline; the names of the output columns are in ML.NET's order.</summary>
+    private protected abstract void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features);
 
     private protected abstract Delegate CreateMapper();
 

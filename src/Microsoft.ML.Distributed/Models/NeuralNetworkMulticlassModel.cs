@@ -1,7 +1,9 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
+using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkMulticlassModel), null, typeof(SignatureLoadModel), "Distributed neural network, multiclass", NeuralNetworkMulticlassModel.LoaderSignature)]
 
@@ -34,6 +36,12 @@ public sealed class NeuralNetworkMulticlassModel : NeuralNetworkModel<VBuffer<fl
     private protected override string Signature => ModelSignature;
 
     private protected override string Loader => LoaderSignature;
+
+    private protected override void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features)
+    {
+        OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[1] });
+        OnnxConversion.WriteKeyOfHighest(context, outputs[1], outputs[0]);
+    }
 
     private protected override Delegate CreateMapper()
     {

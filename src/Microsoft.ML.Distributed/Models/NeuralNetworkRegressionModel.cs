@@ -1,7 +1,9 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
+using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkRegressionModel), null, typeof(SignatureLoadModel), "Distributed neural network, regression", NeuralNetworkRegressionModel.LoaderSignature)]
 
@@ -31,6 +33,9 @@ public sealed class NeuralNetworkRegressionModel : NeuralNetworkModel<float>
     private protected override string Signature => ModelSignature;
 
     private protected override string Loader => LoaderSignature;
+
+    private protected override void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features) =>
+        OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[0] });
 
     private protected override Delegate CreateMapper()
     {

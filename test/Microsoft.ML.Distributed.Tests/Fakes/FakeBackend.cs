@@ -20,6 +20,9 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
 
     public Action<Action<LogLine>, CancellationToken>? OnTrain { get; set; }
 
+    /// <summary>The weights of the network that was asked for, instead of a linear one that is trained.</summary>
+    public Func<MlpSpec, Dictionary<string, float[]>>? Weights { get; set; }
+
     public IReadOnlyList<string> Files => Directory.GetFiles(_folder);
 
     public int DatasetFiles { get; private set; }
@@ -36,7 +39,7 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
         progress?.Report(new TrainingProgress { JobId = "job-1", State = TrainingState.Running });
         var linear = spec.Clone();
         linear.Module.Mlp.HiddenSizes.Clear();
-        var onnx = OnnxMlpWriter.Write(linear, Fit(linear, training)).ToByteArray();
+        var onnx = (Weights is null ? OnnxMlpWriter.Write(linear, Fit(linear, training)) : OnnxMlpWriter.Write(spec, Weights(spec.Module.Mlp))).ToByteArray();
         return new TrainedJob("job-1", onnx, new JobResult { Epochs = spec.Epochs, WorldSize = 2, Steps = 10, TrainingLoss = 0.25, TrainingSeconds = 1.5, History = { new EpochEnded { Epoch = 0, TrainingLoss = 0.5 } } });
     }
 

@@ -1,0 +1,126 @@
+using System.Runtime.InteropServices;
+using Microsoft.ML.Model.OnnxConverter;
+using MLDistributed.Protocol.Onnx;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// Writes a network's graph into that of a whole ML.NET pipeline (<c>ml.Model.ConvertToOnnx</c>): node by node, but for the
+/// operators that are younger than the version which ML.NET writes.
+/// </summary>
+internal static class OnnxConversion
+{
+    // IsNaN and Where.
+    private const int LeastOpset = 9;
+    private const int UInt32 = 12; // TensorProto.DataType, ML.NET's keys
+    private const string StandardDomain = "";
+
+    private static readonly HashSet<string> s_copied = ["Add", "BatchNormalization", "Clip", "Gemm", "Identity", "IsNaN", "Mul", "Relu", "Sigmoid", "Softmax", "Sub", "Where"];
+
+    /// <summary>Whether all of a graph can be written.</summary>
+    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "Gelu" or "LayerNormalization");
+
+    /// <summary>Writes the graph.</summary>
+    /// <param name="context">The pipeline's model.</param>
+    /// <param name="graph">The network's.</param>
+    /// <param name="features">The pipeline's variable that is the graph's input.</param>
+    /// <param name="outputs">The pipeline's variables for outputs of the graph, by their names in it.</param>
+    public static void Write(OnnxContext context, GraphProto graph, string features, IReadOnlyDictionary<string, string> outputs)
+    {
+        context.CheckOpSetVersion(LeastOpset, nameof(NeuralNetworkModel<>));
+        var names = new Dictionary<string, string>(outputs, StringComparer.Ordinal) { [OnnxMlpWriter.Features] = features };
+        foreach (var tensor in graph.Initializer)
+        {
+            // ML.NET's initializers have a dimension at least.
+            IEnumerable<long> shape = tensor.Dims.Count > 0 ? tensor.Dims : [1L];
+            names[tensor.Name] = context.AddInitializer(MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray(), shape, tensor.Name);
+        }
+
+        foreach (var node in graph.Node)
+        {
+            var inputs = node.Input.Select(i => names[i]).ToArray();
+            var output = names.TryGetValue(node.Output[0], out var known) ? known : names[node.Output[0]] = New(context, node.Output[0]);
+            switch (node.OpType)
+            {
+                case "Gelu":
+                    WriteGelu(context, inputs[0], output);
+                    break;
+                case "LayerNormalization":
+                    WriteLayerNormalization(context, inputs, output);
+                    break;
+                default:
+                    Copy(node, Node(context, node.OpType, inputs, output));
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The key of the class with the highest score: keys count from 1.</summary>
+    public static void WriteKeyOfHighest(OnnxContext context, string score, string key)
+    {
+        var index = New(context, "index");
+        var highest = Node(context, "ArgMax", [score], index);
+        highest.AddAttribute("axis", 1);
+        highest.AddAttribute("keepdims", 1);
+        var counted = New(context, "counted");
+        Node(context, "Add", [index, context.AddInitializer([1L], [1L], "one")], counted);
+        Node(context, "Cast", [counted], key).AddAttribute("to", UInt32);
+    }
+
+    // x/2 (1 + erf(x / sqrt 2))
+    private static void WriteGelu(OnnxContext context, string input, string output)
+    {
+        var scaled = Binary(context, "Mul", input, Scalar(context, MathF.Sqrt(0.5f)));
+        var erf = New(context, "erf");
+        Node(context, "Erf", [scaled], erf);
+        var gate = Binary(context, "Add", erf, Scalar(context, 1));
+        Node(context, "Mul", [Binary(context, "Mul", input, Scalar(context, 0.5f)), gate], output);
+    }
+
+    // (x - mean) / sqrt(variance + epsilon) * weight + bias, over a row
+    private static void WriteLayerNormalization(OnnxContext context, string[] inputs, string output)
+    {
+        var centered = Binary(context, "Sub", inputs[0], MeanOfRow(context, inputs[0]));
+        var variance = MeanOfRow(context, Binary(context, "Mul", centered, centered));
+        var deviation = New(context, "deviation");
+        Node(context, "Sqrt", [Binary(context, "Add", variance, Scalar(context, OnnxMlpWriter.Epsilon))], deviation);
+        var normal = Binary(context, "Div", centered, deviation);
+        Node(context, "Add", [Binary(context, "Mul", normal, inputs[1]), inputs[2]], output);
+    }
+
+    private static string MeanOfRow(OnnxContext context, string input)
+    {
+        var mean = New(context, "mean");
+        var node = Node(context, "ReduceMean", [input], mean);
+        node.AddAttribute("axes", [1L]);
+        node.AddAttribute("keepdims", 1);
+        return mean;
+    }
+
+    private static string Binary(OnnxContext context, string operation, string left, string right)
+    {
+        var output = New(context, operation);
+        Node(context, operation, [left, right], output);
+        return output;
+    }
+
+    private static string Scalar(OnnxContext context, float value) => context.AddInitializer([value], [1L], "constant");
+
+    private static string New(OnnxContext context, string name) => context.AddIntermediateVariable(null, name, skip: true);
+
+    private static OnnxNode Node(OnnxContext context, string operation, string[] inputs, string output) =>
+        context.CreateNode(operation, inputs, [output], context.GetNodeName(operation), StandardDomain);
+
+    private static void Copy(NodeProto from, OnnxNode to)
+    {
+        foreach (var attribute in from.Attribute)
+        {
+            if (attribute.Type == AttributeProto.Types.AttributeType.Int)
+                to.AddAttribute(attribute.Name, attribute.I);
+            else if (attribute.Type == AttributeProto.Types.AttributeType.Float)
+                to.AddAttribute(attribute.Name, attribute.F);
+            else
+                throw new NotSupportedException($"Attribute \"{attribute.Name}\" of {from.OpType} is {attribute.Type}, expected a number.");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+using Microsoft.ML.Data;
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests;
+
+/// <summary>A whole pipeline becomes an ONNX model, as with ML.NET's own trainers, and says what Transform says.</summary>
+[TestClass]
+public sealed class ConvertToOnnxTests : IDisposable
+{
+    private const float Tolerance = 1e-5f;
+    private readonly Random _random = new(7);
+    private readonly FakeBackend _backend = new();
+    private readonly MLContext _ml;
+
+    public ConvertToOnnxTests() => _ml = new MLContext(seed: 1).UseCluster(_backend);
+
+    public static IEnumerable<object[]> Networks =>
+        from activation in Enum.GetValues<NetworkActivation>()
+        from normalization in Enum.GetValues<NetworkNormalization>()
+        select new object[] { activation, normalization };
+
+    public void Dispose() => _backend.Dispose();
+
+    [TestMethod]
+    [DynamicData(nameof(Networks))]
+    public void ConvertToOnnx_Binary_SaysWhatTransformSays(NetworkActivation activation, NetworkNormalization normalization)
+    {
+        var data = Data(hasMissing: true);
+        var model = _ml.BinaryClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedBinaryTrainer.Options { Activation = activation, Normalization = normalization, HiddenLayers = [5, 4] })).Fit(data);
+
+        var converted = Convert(model, data, "Score", "Probability");
+
+        var scored = model.Transform(data);
+        AssertClose(scored.GetColumn<float>("Score"), converted["Score"]);
+        AssertClose(scored.GetColumn<float>("Probability"), converted["Probability"]);
+        CollectionAssert.AreEqual(scored.GetColumn<bool>("PredictedLabel").ToArray(), Run<bool>(model, data, "PredictedLabel"));
+    }
+
+    [TestMethod]
+    [DynamicData(nameof(Networks))]
+    public void ConvertToOnnx_Regression_SaysWhatTransformSays(NetworkActivation activation, NetworkNormalization normalization)
+    {
+        var data = Data(hasMissing: true);
+        var model = _ml.Regression.Trainers.DistributedNeuralNetwork(Random(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", Activation = activation, Normalization = normalization, HiddenLayers = [5, 4] })).Fit(data);
+
+        AssertClose(model.Transform(data).GetColumn<float>("Score"), Convert(model, data, "Score")["Score"]);
+    }
+
+    [TestMethod]
+    public void ConvertToOnnx_MulticlassInAPipeline_SaysWhatTransformSays()
+    {
+        var data = Data(hasMissing: false);
+        var model = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.Transforms.NormalizeMinMax("Features"))
+            .Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", HiddenLayers = [5] })))
+            .Append(_ml.Transforms.Conversion.MapKeyToValue("PredictedLabel"))
+            .Fit(data);
+
+        var scored = model.Transform(data);
+
+        AssertClose(scored.GetColumn<float[]>("Score").SelectMany(s => s), Convert(model, data, "Score")["Score"]);
+        CollectionAssert.AreEqual(scored.GetColumn<ReadOnlyMemory<char>>("PredictedLabel").Select(l => l.ToString()).ToArray(), Run<string>(model, data, "PredictedLabel"));
+    }
+
+    private TOptions Random<TOptions>(TOptions options)
+    {
+        _backend.Weights = mlp => RandomNetworks.Weights(_random, mlp);
+        return options;
+    }
+
+    private Dictionary<string, float[]> Convert(ITransformer model, IDataView data, params string[] columns) => columns.ToDictionary(c => c, c => Run<float>(model, data, c));
+
+    // The converted pipeline, row by row, by ONNX Runtime.
+    private T[] Run<T>(ITransformer model, IDataView data, string column)
+    {
+        using var onnx = new MemoryStream();
+        _ml.Model.ConvertToOnnx(model, data, onnx);
+        using var session = new InferenceSession(onnx.ToArray());
+        var results = new List<T>();
+        foreach (var row in _ml.Data.CreateEnumerable<Row>(data, reuseRowObject: false))
+        {
+            var inputs = session.InputMetadata.Keys.Select(name => name switch
+            {
+                "Features" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<float>(row.Features, [1, row.Features.Length])),
+                "Label" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<bool>(new[] { row.Label }, [1, 1])),
+                "Value" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<float>(new[] { row.Value }, [1, 1])),
+                _ => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<string>(new[] { row.Kind }, [1, 1])),
+            }).ToList();
+            using var outputs = session.Run(inputs, [$"{column}.output"]);
+            results.AddRange(outputs[0].AsTensor<T>());
+        }
+
+        return [.. results];
+    }
+
+    private static void AssertClose(IEnumerable<float> expected, float[] actual)
+    {
+        var values = expected.ToArray();
+        Assert.HasCount(values.Length, actual);
+        for (var i = 0; i < values.Length; i++)
+            Assert.AreEqual(values[i], actual[i], Tolerance * Math.Max(1, Math.Abs(values[i])), $"value {i}");
+    }
+
+    private IDataView Data(bool hasMissing) => _ml.Data.LoadFromEnumerable(Enumerable.Range(0, 30).Select(i => new Row
+    {
+        Label = i % 2 == 0,
+        Value = 100 + (3 * i),
+        Kind = $"kind {i % 3}",
+        Features = [i % 3, hasMissing && i % 5 == 0 ? float.NaN : i, _random.NextSingle()],
+    }).ToList());
+
+    private sealed class Row
+    {
+        public bool Label { get; set; }
+
+        public float Value { get; set; }
+
+        public string Kind { get; set; } = "";
+
+        [VectorType(3)]
+        public float[] Features { get; set; } = [];
+    }
+}
