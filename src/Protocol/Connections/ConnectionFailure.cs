@@ -30,7 +30,8 @@ public static class ConnectionFailure
         ArgumentNullException.ThrowIfNull(address);
         if (address.Scheme == Uri.UriSchemeHttps && IsTlsMismatch(e))
             return " It does not speak TLS: if it listens on http://, on this machine, write http:// here.";
-        return address.Scheme == Uri.UriSchemeHttp && e.Status.DebugException is HttpRequestException { HttpRequestError: HttpRequestError.InvalidResponse or HttpRequestError.ResponseEnded or HttpRequestError.HttpProtocolError }
+        // It is there, and its answer is none of HTTP's; where in the handshake that shows is a matter of luck.
+        return address.Scheme == Uri.UriSchemeHttp && e.Status.DebugException is HttpRequestException { HttpRequestError: not (HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError) }
             ? " If it listens on https://, write https:// here, and give the fingerprint that it prints when it starts."
             : "";
     }
