@@ -21,7 +21,7 @@ public sealed class TrainingProgress
     /// <summary>Optimizer steps of all epochs; 0 while unknown.</summary>
     public long TotalSteps { get; init; }
 
-    /// <summary>The loss of the last step's global batch; NaN before the first.</summary>
+    /// <summary>The loss of the last step's global batch; NaN before the first. Once the job has succeeded, the loss of the model's epoch, <see cref="TrainingSummary.TrainingLoss"/>.</summary>
     public double Loss { get; init; } = double.NaN;
 
     /// <summary>

@@ -9,13 +9,15 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>What one pass over the data gives.</summary>
-internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics Features, LabelStatistics Labels);
+internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics Features, LabelStatistics Labels, RowWeights Weights);
 
 /// <summary>
 /// Writes the training columns of a data view to an Arrow IPC file, in one pass and with buffers for one batch: the heap
 /// stays as it is however many rows come.
 /// </summary>
-internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time, IProgress<TrainingProgress>? progress = null)
+/// <remarks>As ML.NET's own trainers do, it leaves out rows without a label or a weight, and those that weigh nothing.</remarks>
+internal sealed class DatasetEncoder(
+    TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time, IProgress<TrainingProgress>? progress = null, IReadOnlyList<float>? classWeights = null)
 {
     private static readonly TimeSpan s_logInterval = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_progressInterval = TimeSpan.FromMilliseconds(200);
@@ -54,22 +56,26 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         var getLabel = RowCursorUtils.GetLabelGetter(cursor, label.Index);
         var getWeight = weight is null ? null : cursor.GetGetter<float>(weight.Value);
         var labels = new LabelStatistics(columns.Task, columns.Label, classCount);
+        var weights = new RowWeights(columns, classWeights ?? []);
+        var leftOut = new LeftOut();
         VBuffer<float> row = default;
-        var (labelValue, weightValue, totalWeight) = (0f, 1f, 0.0);
+        var (labelValue, weightValue) = (0f, 1f);
         var (reported, logged) = (time.GetTimestamp(), time.GetTimestamp());
         for (var index = 0L; cursor.MoveNext(); index++)
         {
             cancellation.ThrowIfCancellationRequested();
-            getFeatures(ref row);
             getLabel(ref labelValue);
+            getWeight?.Invoke(ref weightValue);
+            if (leftOut.IsMissing(labelValue, weightValue))
+                continue;
+            labels.Check(labelValue, index);
+            var effective = weights.Effective(weightValue, labelValue, index);
+            if (leftOut.IsWeightless(effective))
+                continue;
+            getFeatures(ref row);
             CheckFeatures(in row, features, index);
-            labels.Add(labelValue, index);
-            if (getWeight is not null)
-            {
-                getWeight(ref weightValue);
-                totalWeight += CheckWeight(weightValue, index);
-            }
-
+            labels.Add(labelValue);
+            weights.Add(effective);
             if (!batch.Add(in row, labelValue, weightValue) || time.GetElapsedTime(reported) < s_progressInterval)
                 continue;
             reported = time.GetTimestamp();
@@ -82,9 +88,9 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
 
         cancellation.ThrowIfCancellationRequested();
         var (id, rowCount) = batch.Complete();
-        CheckWhole(rowCount, labels, totalWeight, isTraining);
+        CheckWhole(rowCount, labels, weights, leftOut, isTraining);
         channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features as dataset {id}.");
-        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null)), batch.Statistics!, labels);
+        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null)), batch.Statistics!, labels, weights);
     }
 
     private void Report(long rows, long? total) => progress?.Report(new TrainingProgress
@@ -109,28 +115,63 @@ internal sealed class DatasetEncoder(TrainingColumns columns, int featureCount, 
         throw new InvalidDataException($"Feature column \"{column.Name}\" is {values[i]} in slot {SlotName(column, slot)} at row {index:N0}, expected a finite number or NaN for a missing one. Fix the source or drop the row.");
     }
 
-    private float CheckWeight(float weight, long index) => float.IsFinite(weight) && weight >= 0
-        ? weight
-        : throw new InvalidDataException($"Weight column \"{columns.Weight}\" is {weight} at row {index:N0}, expected a finite number of at least 0. Fix the source or drop the row.");
-
-    private void CheckWhole(long rowCount, LabelStatistics labels, double totalWeight, bool isTraining)
+    private void CheckWhole(long rowCount, LabelStatistics labels, RowWeights weights, LeftOut leftOut, bool isTraining)
     {
         var subject = isTraining ? "Training data" : "Validation set";
-        if (rowCount == 0)
+        if (rowCount == 0 && leftOut.Total == 0)
             throw new InvalidDataException($"{subject} has no rows, expected at least one. Check the path and the filters of the source.");
-        if (columns.Weight is not null && totalWeight <= 0)
-            throw new InvalidDataException($"{subject} has weight 0 in all {rowCount:N0} rows of column \"{columns.Weight}\", expected one above 0. Fix the weights or leave the column out.");
+        if (rowCount == 0)
+            throw new InvalidDataException($"{subject} has no row that counts, expected at least one: of {leftOut.Total:N0} rows, {leftOut.Describe(columns)}. Fix the source of these columns{(leftOut.Weightless > 0 ? " or the weights" : "")}.");
+        weights.CheckRange(subject);
         if (isTraining)
             labels.RequireTwoClasses();
+        if (leftOut.Missing > 0)
+            channel.Warning(MessageSensitivity.None, $"{subject}: {leftOut.Describe(columns)}; left out. {rowCount:N0} rows remain.");
+        else if (leftOut.Total > 0)
+            channel.Info(MessageSensitivity.None, $"{subject}: {leftOut.Describe(columns)}; left out. {rowCount:N0} rows remain.");
     }
 
-    private static string SlotName(DataViewSchema.Column column, int slot)
+    /// <summary>A slot's number, with its name where it has one.</summary>
+    internal static string SlotName(DataViewSchema.Column column, int slot)
     {
         if (!column.HasSlotNames())
             return $"{slot:N0}";
         VBuffer<ReadOnlyMemory<char>> names = default;
         column.GetSlotNames(ref names);
         return $"{slot:N0} (\"{names.GetItemOrDefault(slot)}\")";
+    }
+
+    /// <summary>Counts the rows that are not written, by what they lack.</summary>
+    private sealed class LeftOut
+    {
+        private long _labels;
+        private long _weights;
+
+        public long Weightless { get; private set; }
+
+        public long Missing => _labels + _weights;
+
+        public long Total => Missing + Weightless;
+
+        public bool IsMissing(float label, float weight)
+        {
+            _labels += float.IsNaN(label) ? 1 : 0;
+            _weights += !float.IsNaN(label) && float.IsNaN(weight) ? 1 : 0;
+            return float.IsNaN(label) || float.IsNaN(weight);
+        }
+
+        public bool IsWeightless(double effective)
+        {
+            Weightless += effective == 0 ? 1 : 0;
+            return effective == 0;
+        }
+
+        public string Describe(TrainingColumns columns) => string.Join(", ", new[]
+        {
+            (Count: _labels, What: $"have no label in column \"{columns.Label}\""),
+            (Count: _weights, What: $"have no weight in column \"{columns.Weight}\""),
+            (Count: Weightless, What: columns.Weight is null ? "are of a class of weight 0" : $"weigh 0 by column \"{columns.Weight}\" or their class"),
+        }.Where(c => c.Count > 0).Select(c => $"{c.Count:N0} {c.What}"));
     }
 
     /// <summary>The current batch: its memory is Arrow's arrays, filled again and again.</summary>

@@ -33,7 +33,10 @@ internal sealed class FeatureStatistics(int size)
         Merge();
     }
 
-    /// <summary>x' = (x - mean) * scale gives each slot mean 0 and deviation 1. Constant and empty slots have scale 0.</summary>
+    /// <summary>
+    /// x' = (x - mean) * scale gives each slot mean 0 and deviation 1. Constant and empty slots have scale 0, and those whose
+    /// deviation is out of range (<see cref="OutOfRange"/>).
+    /// </summary>
     public FeatureScaling ToScaling()
     {
         var scaling = new FeatureScaling();
@@ -41,14 +44,16 @@ internal sealed class FeatureStatistics(int size)
         {
             var (mean, deviation) = ((float)_mean[i], Deviation(i));
             // What a float cannot tell from its mean is a constant.
-            var scale = (float)(1 / deviation);
-            var isConstant = deviation <= Math.Abs(_mean[i]) * 1e-7 || !float.IsFinite(scale);
+            var isConstant = deviation <= Math.Abs(_mean[i]) * 1e-7 || !ScaleRange.Holds(deviation);
             scaling.Mean.Add(mean);
-            scaling.Scale.Add(isConstant ? 0 : scale);
+            scaling.Scale.Add(isConstant ? 0 : (float)(1 / deviation));
         }
 
         return scaling;
     }
+
+    /// <summary>The slots that are no constants, and vary by less or more than single precision can compute with.</summary>
+    public IEnumerable<int> OutOfRange() => Enumerable.Range(0, size).Where(i => Deviation(i) is var deviation && deviation > Math.Abs(_mean[i]) * 1e-7 && !ScaleRange.Holds(deviation));
 
     internal double Mean(int slot) => _mean[slot];
 

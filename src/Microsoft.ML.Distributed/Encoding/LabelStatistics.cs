@@ -10,21 +10,30 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     private double _mean;
     private double _squares;
 
-    /// <exception cref="InvalidDataException">The label is missing or not finite.</exception>
-    public void Add(float label, long row)
+    /// <summary>The rows of each class; of regression none.</summary>
+    public IReadOnlyList<long> Classes => _classes;
+
+    /// <exception cref="InvalidDataException">The label is infinite, or a key that is none of the classes.</exception>
+    public void Check(float label, long row)
     {
         if (!float.IsFinite(label))
-            throw new InvalidDataException(Refusal(label, row));
+            throw new InvalidDataException($"Label column \"{column}\" is {label} at row {row:N0}, expected a finite number, or NaN for a missing one. Drop the row or fix the source.");
+        if (task != MlTask.Regression && label >= _classes.Length)
+            throw new InvalidDataException($"Label column \"{column}\" has the key {label + 1:0} at row {row:N0}, expected at most {_classes.Length}, the number of classes. Map the labels anew, or drop the row.");
+    }
+
+    /// <summary>Counts a label in that was checked.</summary>
+    public void Add(float label)
+    {
+        _count++;
         if (task != MlTask.Regression)
         {
-            if (label >= _classes.Length)
-                throw new InvalidDataException($"Label column \"{column}\" has the key {label + 1:0} at row {row:N0}, expected at most {_classes.Length}, the number of classes. Map the labels anew, or drop the row.");
             _classes[(int)label]++;
             return;
         }
 
         var distance = label - _mean;
-        _mean += distance / ++_count;
+        _mean += distance / _count;
         _squares += distance * (label - _mean);
     }
 
@@ -32,17 +41,22 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     public void RequireTwoClasses()
     {
         if (task != MlTask.Regression && _classes.Count(c => c > 0) < 2)
-            throw new InvalidDataException($"Label column \"{column}\" has the same class in all {_classes.Sum():N0} rows, expected two classes or more. Check how the data was filtered or split.");
+            throw new InvalidDataException($"Label column \"{column}\" has the same class in all {_classes.Sum():N0} rows that count, expected two classes or more. Check how the data was filtered, split or weighted.");
     }
 
     /// <summary>Standardises labels; those of a constant are only centred.</summary>
+    /// <exception cref="InvalidDataException">They vary by so little, or so much, that single precision cannot tell.</exception>
     public LabelScaling ToScaling()
     {
-        var scale = (float)(1 / Math.Sqrt(_squares / _count));
-        return new LabelScaling { Mean = (float)_mean, Scale = float.IsFinite(scale) && scale > 0 ? scale : 1 };
+        var deviation = Math.Sqrt(_squares / _count);
+        if (deviation > 0 && !ScaleRange.Holds(deviation))
+            throw new InvalidDataException($"Label column \"{column}\" has a standard deviation of {deviation:G3}, expected 0 or from {ScaleRange.Least:G1} to {ScaleRange.Most:G1}, which single precision can compute with. Multiply the labels by a constant.");
+        return new LabelScaling { Mean = (float)_mean, Scale = deviation > 0 ? (float)(1 / deviation) : 1 };
     }
 
-    private string Refusal(float label, long row) => task == MlTask.Multiclass
-        ? $"Label column \"{column}\" has no key (a missing value) at row {row:N0}, expected one of {classCount} classes. Drop the row, or map missing labels to a class of their own."
-        : $"Label column \"{column}\" is {label} at row {row:N0}, expected a finite number. Drop the row or fix the source.";
+    /// <summary>Whether all labels are the same number.</summary>
+    public bool IsConstant => task == MlTask.Regression && _squares == 0;
+
+    /// <summary>The mean label.</summary>
+    public double Mean => _mean;
 }

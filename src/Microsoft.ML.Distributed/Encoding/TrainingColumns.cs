@@ -9,18 +9,18 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
     /// <summary>All that is wrong with the columns of a schema, each a sentence.</summary>
     public IEnumerable<string> Validate(SchemaShape schema, string subject = "")
     {
-        var remedy = Task switch
+        var expected = Task switch
         {
-            MlTask.Multiclass => ("a key", "Map it with ml.Transforms.Conversion.MapValueToKey"),
-            MlTask.Binary => ("a Boolean", "Convert it with ml.Transforms.Conversion.ConvertType or load it as a bool"),
-            _ => ("a Single", "Convert it with ml.Transforms.Conversion.ConvertType"),
+            MlTask.Multiclass => "a key",
+            MlTask.Binary => "a Boolean",
+            _ => "a Single",
         };
-        if (Check(schema, subject, "Feature", Features, "a vector of Single with a known size", "Make one with ml.Transforms.Concatenate",
+        if (Check(schema, subject, "Feature", Features, "a vector of Single with a known size", ColumnRemedy.ForFeatures,
             c => c.Kind == SchemaShape.Column.VectorKind.Vector && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } feature)
             yield return feature;
-        if (Check(schema, subject, "Label", Label, remedy.Item1, remedy.Item2, IsLabel) is { } label)
+        if (Check(schema, subject, "Label", Label, expected, c => ColumnRemedy.ForLabel(Task, c), IsLabel) is { } label)
             yield return label;
-        if (Weight is not null && Check(schema, subject, "Weight", Weight, "a Single", "Convert it with ml.Transforms.Conversion.ConvertType",
+        if (Weight is not null && Check(schema, subject, "Weight", Weight, "a Single", ColumnRemedy.ForNumber,
             c => c.Kind == SchemaShape.Column.VectorKind.Scalar && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } weight)
             yield return weight;
     }
@@ -37,12 +37,12 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         _ => column.ItemType == NumberDataViewType.Single && !column.IsKey,
     };
 
-    private static string? Check(SchemaShape schema, string subject, string role, string name, string expected, string remedy, Func<SchemaShape.Column, bool> holds)
+    private static string? Check(SchemaShape schema, string subject, string role, string name, string expected, Func<SchemaShape.Column, string> remedy, Func<SchemaShape.Column, bool> holds)
     {
         role = subject.Length == 0 ? role : $"{subject}: {char.ToLowerInvariant(role[0])}{role[1..]}";
         if (!schema.TryFindColumn(name, out var column))
             return $"{role} column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}; expected {expected}. Name another column or add it.";
-        return holds(column) ? null : $"{role} column \"{name}\" is {Describe(column)}, expected {expected}. {remedy}.";
+        return holds(column) ? null : $"{role} column \"{name}\" is {Describe(column)}, expected {expected}. {remedy(column)}";
     }
 
     private static string Describe(SchemaShape.Column column)

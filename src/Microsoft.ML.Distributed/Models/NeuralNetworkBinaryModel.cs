@@ -9,7 +9,7 @@ using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>A network with one logit. Its score is the logit, its probability the sigmoid of it, which training calibrates.</summary>
+/// <summary>A network with one logit. Its score is the logit, its probability the sigmoid of it, which training calibrates, from 1e-7 to 1 - 1e-7: no wrong row makes the log-loss infinite.</summary>
 public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValueMapperDist
 {
     internal const string LoaderSignature = "MLDistNetBinary";
@@ -42,7 +42,7 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
         ValueMapper<VBuffer<float>, float, float> map = (in VBuffer<float> features, ref float score, ref float probability) =>
         {
             run(in features, new Span<float>(ref score));
-            probability = 1 / (1 + MathF.Exp(-score));
+            probability = Math.Clamp(1 / (1 + MathF.Exp(-score)), OnnxMlpWriter.LeastProbability, 1 - OnnxMlpWriter.LeastProbability);
         };
         return map is ValueMapper<TSource, TScore, TProbability> mapper
             ? mapper

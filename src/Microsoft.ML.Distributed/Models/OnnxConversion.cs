@@ -10,8 +10,8 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal static class OnnxConversion
 {
-    // IsNaN and Where.
-    private const int LeastOpset = 9;
+    // Clip's bounds as inputs.
+    private const int LeastOpset = 11;
     private const int UInt32 = 12; // TensorProto.DataType, ML.NET's keys
     private const string StandardDomain = "";
 
@@ -31,9 +31,8 @@ internal static class OnnxConversion
         var names = new Dictionary<string, string>(outputs, StringComparer.Ordinal) { [OnnxMlpWriter.Features] = features };
         foreach (var tensor in graph.Initializer)
         {
-            // ML.NET's initializers have a dimension at least.
-            IEnumerable<long> shape = tensor.Dims.Count > 0 ? tensor.Dims : [1L];
-            names[tensor.Name] = context.AddInitializer(MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray(), shape, tensor.Name);
+            var values = MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray();
+            names[tensor.Name] = tensor.Dims.Count == 0 ? context.AddInitializer(values[0], tensor.Name) : context.AddInitializer(values, tensor.Dims, tensor.Name);
         }
 
         foreach (var node in graph.Node)

@@ -1,12 +1,13 @@
+using System.Globalization;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
 /// <summary>How the training of a model went.</summary>
-/// <param name="TrainingLoss">The mean training loss of the last epoch.</param>
-/// <param name="ValidationLoss">The validation loss of the epoch whose weights the model has; null without validation data.</param>
+/// <param name="TrainingLoss">The training loss of the epoch whose weights the model has (<see cref="EpochSummary.TrainingLoss"/>).</param>
+/// <param name="ValidationLoss">The validation loss of that epoch; null without validation data.</param>
 /// <param name="Epochs">Epochs that were run.</param>
-/// <param name="BestEpoch">The epoch, from 0, whose weights the model has.</param>
+/// <param name="BestEpoch">The epoch, from 1, whose weights the model has: the one with the best validation loss, or the last.</param>
 /// <param name="Steps">Optimizer steps that were run.</param>
 /// <param name="WorldSize">Ranks that trained together.</param>
 /// <param name="Duration">From the first step to the last, validation included.</param>
@@ -14,19 +15,35 @@ namespace Microsoft.ML.Distributed;
 public sealed record TrainingSummary(
     double TrainingLoss, double? ValidationLoss, int Epochs, int BestEpoch, long Steps, int WorldSize, TimeSpan Duration, IReadOnlyList<EpochSummary> History)
 {
+    /// <summary>The summary as a sentence, without the history.</summary>
+    public override string ToString()
+    {
+        var best = BestEpoch < Epochs ? $", the best of which was epoch {BestEpoch}" : "";
+        return string.Create(CultureInfo.InvariantCulture, $"{Count(Epochs, "epoch")}{best}, {Count(Steps, "step")} on {Count(WorldSize, "rank")} in {Duration.TotalSeconds:0.0} s: {EpochSummary.Losses(TrainingLoss, ValidationLoss)}");
+
+        static string Count(long count, string noun) => string.Create(CultureInfo.InvariantCulture, $"{count:N0} {noun}{(count == 1 ? "" : "s")}");
+    }
+
+    // The wire counts epochs from 0, people from 1.
     internal static TrainingSummary From(JobResult result) => new(
         result.TrainingLoss,
         result.HasValidationLoss ? result.ValidationLoss : null,
         result.Epochs,
-        result.BestEpoch,
+        result.BestEpoch + 1,
         result.Steps,
         result.WorldSize,
         TimeSpan.FromSeconds(double.IsFinite(result.TrainingSeconds) ? Math.Clamp(result.TrainingSeconds, 0, 1e9) : 0),
-        [.. result.History.Select(e => new EpochSummary(e.Epoch, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null))]);
+        [.. result.History.Select(e => new EpochSummary(e.Epoch + 1, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null))]);
 }
 
 /// <summary>The losses of one epoch.</summary>
-/// <param name="Epoch">The epoch, from 0.</param>
-/// <param name="TrainingLoss">The mean loss over the epoch's rows, as optimised.</param>
-/// <param name="ValidationLoss">The loss on the validation rows; null without any.</param>
-public sealed record EpochSummary(int Epoch, double TrainingLoss, double? ValidationLoss);
+/// <param name="Epoch">The epoch, from 1.</param>
+/// <param name="TrainingLoss">The mean loss over the epoch's rows, each as it was when its step was made: the one number that the log, the progress of a job that succeeded and <see cref="TrainingSummary"/> tell.</param>
+/// <param name="ValidationLoss">The loss on the validation rows after the epoch; null without any.</param>
+public sealed record EpochSummary(int Epoch, double TrainingLoss, double? ValidationLoss)
+{
+    /// <summary>The epoch as a sentence.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"epoch {Epoch}: {Losses(TrainingLoss, ValidationLoss)}");
+
+    internal static string Losses(double training, double? validation) => string.Create(CultureInfo.InvariantCulture, $"loss {training:G4}{(validation is { } loss ? $", validation loss {loss.ToString("G4", CultureInfo.InvariantCulture)}" : "")}");
+}

@@ -77,6 +77,7 @@ internal sealed class DenseStack : IScorer
             TensorPrimitives.Subtract(score, TensorPrimitives.Max<float>(score), score);
             TensorPrimitives.Exp(score, score);
             TensorPrimitives.Divide(score, TensorPrimitives.Sum<float>(score), score);
+            TensorPrimitives.Max(score, _head.Least, score);
         }
         else if (_head.Unit != 1 || _head.Mean != 0)
         {
@@ -85,6 +86,6 @@ internal sealed class DenseStack : IScorer
         }
     }
 
-    /// <summary>What follows the last layer: softmax, or value * unit + mean.</summary>
-    internal sealed record Head(bool Softmax, float Unit = 1, float Mean = 0);
+    /// <summary>What follows the last layer: softmax with a least probability, or value * unit + mean.</summary>
+    internal sealed record Head(bool Softmax, float Unit = 1, float Mean = 0, float Least = 0);
 }

@@ -94,23 +94,47 @@ internal sealed class DenseStackReader(GraphProto graph)
 
     private DenseStack.Head ReadHead()
     {
-        var logits = _current;
         var head = Peek() switch
         {
-            "Softmax" => new DenseStack.Head(Take("Softmax", 1).Attribute is [{ Name: "axis", I: -1 }] ? true : throw new NotOurs()),
-            "Mul" => new DenseStack.Head(false, Single(Take("Mul", 2).Input[1]), Single(Take("Add", 2).Input[1])),
-            "Identity" or "Sigmoid" => new DenseStack.Head(false),
-            _ => throw new NotOurs(),
+            "Softmax" => ReadSoftmax(),
+            "Sigmoid" => ReadSigmoid(),
+            _ => ReadValue(),
         };
-        if (Peek() is "Identity" or "Sigmoid")
-            Expect(Take(Peek()!, 1).OpType == "Sigmoid" ? logits == Score : _current == Score);
-        else
-            Expect(_current == Score);
         Expect(_next == graph.Node.Count);
         return head;
-
-        float Single(string name) => Values(name) is [var value] ? value : throw new NotOurs();
     }
+
+    // Models of version 0.1 have no Clip behind either.
+    private DenseStack.Head ReadSoftmax()
+    {
+        Expect(Take("Softmax", 1).Attribute is [{ Name: "axis", I: -1 }]);
+        var least = Peek() is "Clip" ? Single(Take("Clip", 2).Input[1]) : 0;
+        Expect(_current == Score);
+        return new DenseStack.Head(true, Least: least);
+    }
+
+    // The score is the logit; what comes of it is not asked for.
+    private DenseStack.Head ReadSigmoid()
+    {
+        Expect(_current == Score);
+        Take("Sigmoid", 1);
+        if (Peek() is "Clip")
+            Take("Clip", 3);
+        return new DenseStack.Head(false);
+    }
+
+    private DenseStack.Head ReadValue()
+    {
+        var head = new DenseStack.Head(false);
+        if (Peek() is "Mul")
+            head = new DenseStack.Head(false, Single(Take("Mul", 2).Input[1]), Single(Take("Add", 2).Input[1]));
+        else
+            Take("Identity", 1);
+        Expect(_current == Score);
+        return head;
+    }
+
+    private float Single(string name) => Values(name) is [var value] ? value : throw new NotOurs();
 
     private string? Peek() => _next < graph.Node.Count ? graph.Node[_next].OpType : null;
 

@@ -39,9 +39,12 @@ public sealed class DistributedBinaryTrainer : NeuralNetworkTrainer<BinaryPredic
     /// <summary>Options of <see cref="DistributedBinaryTrainer"/>.</summary>
     public sealed class Options : NeuralNetworkOptions
     {
-        internal override void Complete(JobSpec spec)
-        {
-            // Nothing of its own.
-        }
+        /// <summary>How much the rows of each class count, two numbers above 0: of the labels false and true. Null: all alike.</summary>
+        /// <value>null</value>
+        /// <remarks>With weights, <c>Probability</c> is that of data in which the classes are so frequent.</remarks>
+        /// <example><code>new DistributedBinaryTrainer.Options { ClassWeights = [1, 10] } // rare positives</code></example>
+        public IReadOnlyList<float>? ClassWeights { get; set; }
+
+        internal override void Complete(JobSpec spec) => spec.ClassWeights.AddRange(ClassWeights ?? []);
     }
 }

@@ -26,8 +26,8 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             options.ExampleWeightColumnName is null ? default : TrainerUtils.MakeR4ScalarWeightColumn(options.ExampleWeightColumnName))
     {
         (_environment, _options, _task, _name) = (environment, options, task, name);
-        // Drawn once, so that every Fit of one trainer starts alike.
-        _seed = (ulong)(uint)(options.Seed ?? Host.Rand.Next());
+        // The context's own where it has one, so that two trainers of one kind agree; else drawn once, so that all fits of this one do.
+        _seed = (ulong)(uint)(options.Seed ?? (environment as IHostEnvironmentInternal)?.Seed ?? Host.Rand.Next());
     }
 
     /// <summary>Features are normalised inside the network, and data is read once: neither normalisation nor caching is asked for.</summary>
@@ -109,7 +109,9 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var (features, _) = Columns.Measure(validation);
         if (features != expected)
             errors.Add($"{subject}: feature column \"{_options.FeatureColumnName}\" has {features:N0} slots, expected {expected:N0} as in the training data. Transform both with the same fitted transformer.");
-        if (_task == MlTask.Multiclass && KeyLabels.Compare(training[_options.LabelColumnName], validation[_options.LabelColumnName]) is { } error)
+        else if (SameMeaning.CompareSlots(training[_options.FeatureColumnName], validation[_options.FeatureColumnName]) is { } slot)
+            errors.Add(slot);
+        if (_task == MlTask.Multiclass && SameMeaning.CompareKeys(training[_options.LabelColumnName], validation[_options.LabelColumnName]) is { } error)
             errors.Add(error);
         return errors;
     }

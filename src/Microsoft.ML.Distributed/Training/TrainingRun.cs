@@ -26,16 +26,16 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         var trainingPath = backend.NewDatasetFile(options.CancellationToken);
         try
         {
-            var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress);
+            var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
             var training = encoder.Encode(data, trainingPath, isTraining: true, options.CancellationToken);
             var validation = options.ValidationSet is { } set
-                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(options.CancellationToken), isTraining: false, options.CancellationToken).Dataset
+                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(options.CancellationToken), isTraining: false, options.CancellationToken)
                 : null;
-            Describe(training, validation);
+            Describe(training, validation, data.Schema[columns.Features]);
             if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)
-                throw new InvalidDataException($"Training data has 1 row, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
-            var job = backend.Train(spec, training.Dataset, validation, progress, Log, options.CancellationToken);
-            channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {job.Result.Epochs} epochs on {job.Result.WorldSize} ranks in {job.Result.TrainingSeconds:0.0} s, loss {job.Result.TrainingLoss:0.0000}.");
+                throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
+            var job = backend.Train(spec, training.Dataset, validation?.Dataset, progress, Log, options.CancellationToken);
+            channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
             return new TrainedNetwork(job.Onnx, spec, job.Result, job.JobId);
         }
         finally
@@ -48,17 +48,32 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         }
     }
 
-    private void Describe(EncodingResult training, EncodedDataset? validation)
+    private void Describe(EncodingResult training, EncodingResult? validation, DataViewSchema.Column features)
     {
         spec.Data.DatasetId = training.Dataset.Id;
         spec.Data.RowCount = training.Dataset.RowCount;
-        spec.Data.ValidationDatasetId = validation?.Id ?? "";
-        spec.Data.ValidationRowCount = validation?.RowCount ?? 0;
+        spec.Data.WeightScale = training.Weights.ToScale();
+        spec.Data.ValidationDatasetId = validation?.Dataset.Id ?? "";
+        spec.Data.ValidationRowCount = validation?.Dataset.RowCount ?? 0;
+        spec.Data.ValidationWeightScale = validation?.Weights.ToScale() ?? 0;
         if (options.NormalizeFeatures)
+        {
+            WarnOfRanges(training.Features, features);
             spec.Data.Features = training.Features.ToScaling();
+        }
+
         if (columns.Task == MlTask.Regression)
             spec.Data.Label = training.Labels.ToScaling();
+        if (training.Labels.IsConstant)
+            channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
         AutomaticOptions.Complete(spec, options);
+    }
+
+    private void WarnOfRanges(FeatureStatistics statistics, DataViewSchema.Column features)
+    {
+        var slots = statistics.OutOfRange().ToList();
+        if (slots.Count > 0)
+            channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" has a standard deviation of {statistics.Deviation(slots[0]):G3} in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and the like in {slots.Count - 1:N0} others" : "")}, out of the range {ScaleRange.Least:G1} to {ScaleRange.Most:G1} that single precision can compute with: it counts as a constant. Multiply it by one.");
     }
 
     private void Log(LogLine line)

@@ -6,6 +6,9 @@ public static class JobSpecRules
     /// <summary>The most parts of a global batch in bit-exact training.</summary>
     public const int MaxMicroBatches = 32;
 
+    /// <summary>The most characters of a job's name.</summary>
+    public const int MaxNameLength = 200;
+
     /// <summary>The most parameters of a module: an ONNX file, as every protobuf message, holds 2 GiB.</summary>
     public const long MaxParameters = 500_000_000;
 
@@ -16,6 +19,9 @@ public static class JobSpecRules
     public static IReadOnlyList<string> Validate(JobSpec spec)
     {
         var errors = new List<string>();
+        var classCount = spec.Task switch { MlTask.Multiclass => spec.Module?.Mlp?.OutputSize ?? 0, MlTask.Binary => 2, _ => 0 };
+        Check(spec.Name.Length <= MaxNameLength, $"JobName has {spec.Name.Length:N0} characters (\"{spec.Name[..Math.Min(spec.Name.Length, 20)]}...\"), expected at most {MaxNameLength}.");
+        Check(!spec.Name.Any(char.IsControl), $"JobName has the control character U+{(int)spec.Name.FirstOrDefault(char.IsControl):X4} at {spec.Name.TakeWhile(c => !char.IsControl(c)).Count()}, expected text on one line.");
         AtLeast("Epochs", spec.Epochs, 1);
         AtLeast("BatchSize", spec.GlobalBatchSize, 1);
         AtLeast("MaxMicroBatchSize", spec.MaxMicroBatchSize, 0);
@@ -33,7 +39,7 @@ public static class JobSpecRules
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
         Check(spec.Resources is null || spec.Resources.MinRanks >= 0 && spec.Resources.MaxRanks >= 0, $"Ranks are {spec.Resources?.MinRanks} to {spec.Resources?.MaxRanks}, expected no negative number.");
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
-        Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == spec.Module?.Mlp?.OutputSize, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected one for each of the {spec.Module?.Mlp?.OutputSize} classes.");
+        Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
         Check(spec.ClassWeights.All(w => w >= 0 && float.IsFinite(w)) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), "ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0.");
         Check(spec.MaxMicroBatchSize == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
         if (spec.BitExact is { } exact)
@@ -93,6 +99,8 @@ public static class JobSpecRules
             AtLeast("Row count", data.RowCount, 1);
             Check(data.Features is null || data.Features.Mean.Count == mlp?.InputSize && data.Features.Scale.Count == mlp?.InputSize,
                 $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {mlp?.InputSize}, one a feature.");
+            NotNegative("Weight scale", data.WeightScale);
+            NotNegative("Validation weight scale", data.ValidationWeightScale);
             Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");
         }
 

@@ -7,7 +7,8 @@ namespace MLDistributed.Protocol.Onnx;
 /// <summary>Writes a trained multi-layer perceptron as an ONNX model (opset 20).</summary>
 /// <remarks>
 /// Input "features" [N, input size]. Outputs, all [N, k]: "score" (softmax probabilities, the logit, or the value) and, for
-/// binary classification, "probability". Missing features (NaN) count as the mean.
+/// binary classification, "probability". Probabilities are never 0 or, of binary classification, 1: a single wrong row would
+/// make the log-loss infinite. Missing features (NaN) count as the mean.
 /// </remarks>
 public static class OnnxMlpWriter
 {
@@ -22,6 +23,12 @@ public static class OnnxMlpWriter
 
     /// <summary>The epsilon of both normalisations, the same as in training.</summary>
     public const float Epsilon = 1e-5f;
+
+    /// <summary>The least probability of either answer in binary classification.</summary>
+    public const float LeastProbability = 1e-7f;
+
+    /// <summary>The least probability of a class in multiclass, where ML.NET's evaluator ends too: so small that the sum stays 1.</summary>
+    public const float LeastClassProbability = 1e-15f;
 
     private const int IrVersion = 10;
     private const int Opset = 20;
@@ -101,9 +108,10 @@ public static class OnnxMlpWriter
         switch (spec.Task)
         {
             case MlTask.Multiclass:
-                return [graph.Node("Softmax", [raw], Score, graph.Integer("axis", -1))];
+                return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, graph.Integer("axis", -1)), graph.Constant("score.least", [], [LeastClassProbability])], Score)];
             case MlTask.Binary:
-                return [raw, graph.Node("Sigmoid", [raw], Probability)];
+                return [raw, graph.Node("Clip",
+                    [graph.Node("Sigmoid", [raw]), graph.Constant("probability.least", [], [LeastProbability]), graph.Constant("probability.most", [], [1 - LeastProbability])], Probability)];
             case MlTask.Regression when spec.Data?.Label is { } label:
                 // A scale of 0 stands for a constant label: every prediction is the mean.
                 var unscaled = graph.Node("Mul", [raw, graph.Constant("label.unit", [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);

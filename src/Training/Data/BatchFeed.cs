@@ -21,6 +21,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float[] _mean;
     private readonly float[] _scale;
     private readonly float[] _classWeights;
+    private readonly double _weightScale;
     private readonly int _maxRows;
     private readonly Tensor _features;
     private readonly Tensor _labels;
@@ -30,12 +31,18 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float* _valueMemory;
     private readonly float* _weightMemory;
 
-    public BatchFeed(DatasetFile file, JobSpec spec, int maxRows, Device device)
+    /// <param name="file">The rows.</param>
+    /// <param name="spec">The job.</param>
+    /// <param name="weightScale">Times each row's weight; 0: 1.</param>
+    /// <param name="maxRows">The most rows of a part.</param>
+    /// <param name="device">Where the batch goes.</param>
+    public BatchFeed(DatasetFile file, JobSpec spec, double weightScale, int maxRows, Device device)
     {
         (_file, _spec, _maxRows, _device) = (file, spec, maxRows, device);
+        _weightScale = weightScale == 0 ? 1 : weightScale;
         _mean = [.. spec.Data.Features?.Mean ?? []];
         _scale = [.. spec.Data.Features?.Scale ?? []];
-        _classWeights = ClassWeights(spec);
+        _classWeights = [.. spec.ClassWeights];
         _features = empty([maxRows, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
         _labels = empty([maxRows], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
         _featureMemory = (float*)TorchMemory.Data(_features);
@@ -60,16 +67,16 @@ internal sealed unsafe class BatchFeed : IDisposable
             var row = request.RowAt(request.Start + request.Rows.Start + i);
             Standardize(_file.Features(row), _featureMemory + i * (long)_file.FeatureSize);
             var label = _file.Label(row);
-            var weight = _file.Weight(row);
             if (_spec.Task == MlTask.Multiclass)
                 _classMemory[i] = CheckClass(label, row, _spec.Module.Mlp.OutputSize);
             else if (_spec.Task == MlTask.Binary)
                 _valueMemory[i] = CheckClass(label, row, 2);
             else
                 _valueMemory[i] = _spec.Data.Label is { } scaling ? (label - scaling.Mean) * scaling.Scale : label;
+            // In double: the product of two small numbers is 0 here, before it is scaled.
             if (_weightMemory != null)
-                _weightMemory[i] = weight *= _classWeights.Length == 0 ? 1 : _classWeights[(int)label];
-            weightSum += weight;
+                _weightMemory[i] = (float)(_file.Weight(row) * _weightScale * (_classWeights.Length == 0 ? 1 : _classWeights[(int)label]));
+            weightSum += _weightMemory != null ? _weightMemory[i] : 1;
         }
 
         return weightSum;
@@ -93,14 +100,6 @@ internal sealed unsafe class BatchFeed : IDisposable
         _labels.Dispose();
         _weights?.Dispose();
     }
-
-    // Binary jobs name the weights of classes 0 and 1; with one number it is that of class 1.
-    private static float[] ClassWeights(JobSpec spec) => spec.Task switch
-    {
-        MlTask.Regression => [],
-        MlTask.Binary when spec.ClassWeights.Count == 1 => [1, spec.ClassWeights[0]],
-        _ => [.. spec.ClassWeights],
-    };
 
     private static long CheckClass(float label, long row, int classCount)
     {

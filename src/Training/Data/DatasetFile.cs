@@ -70,13 +70,15 @@ internal sealed unsafe class DatasetFile : IDisposable
         return batch.Labels[row - batch.FirstRow];
     }
 
-    /// <summary>The weight of a row; 1 when rows have none.</summary>
-    public float Weight(long row)
+    /// <summary>The weight of a row; 1 when rows have none. Denormal ones too, which this rank's arithmetic would take for 0.</summary>
+    public double Weight(long row)
     {
+        const int Exponent = 0x7F800000, Mantissa = 0x7FFFFF;
         if (!HasWeights)
             return 1;
         ref readonly var batch = ref BatchOf(row);
-        return batch.Weights[row - batch.FirstRow];
+        var weight = batch.Weights + (row - batch.FirstRow);
+        return (*(int*)weight & Exponent) != 0 ? *weight : (*(int*)weight & Mantissa) * (double)float.Epsilon;
     }
 
     public void Dispose()

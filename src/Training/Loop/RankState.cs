@@ -37,9 +37,9 @@ internal sealed unsafe class RankState : IDisposable
             : new BitExactUpdate(shared, Layout, spec);
         // Gradients of a device are where the ranks meet after the last backward only.
         Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
-        _trainingFeed = new BatchFeed(training, spec, maxRows, Tensors.Parameters.device);
-        _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, maxRows, Tensors.Parameters.device)) : null;
-        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, maxRows, Tensors.Parameters.device);
+        _trainingFeed = new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device);
+        _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device)) : null;
+        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, spec.Data.ValidationWeightScale, maxRows, Tensors.Parameters.device);
     }
 
     public RankStart Start { get; }

@@ -34,6 +34,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 checkpoints.Plan(point, isWanted: false);
                 var totals = Step(rowAt, step, rate);
                 ThrowIfNotFinite(totals, rate, position.Step + 1);
+                ThrowIfWeightless(totals.WeightSum, position.Step + 1, $"All {state.GlobalRows(step)} rows of step {position.Step + 1}");
                 position.LossSum += totals.Loss * totals.WeightSum;
                 position.WeightSum += totals.WeightSum;
                 position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
@@ -119,12 +120,13 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         var (loss, weight) = (0.0, 0.0);
         for (var part = 0; part < state.Split.Total; part++)
             (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
-        return weight > 0 ? loss / weight : 0;
+        ThrowIfWeightless(weight, position.Step, $"All {state.ValidationCount} validation rows");
+        return loss / weight;
     }
 
     private void EndEpoch(double? validationLoss, CheckpointWriter checkpoints)
     {
-        var trainingLoss = position.WeightSum > 0 ? position.LossSum / position.WeightSum : 0;
+        var trainingLoss = position.LossSum / position.WeightSum;
         var isBest = validationLoss is null || validationLoss < position.BestLoss || position.History.Count == 0;
         if (validationLoss is { } loss)
         {
@@ -181,6 +183,23 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                     "Lower the learning rate, add warm-up or gradient clipping, or look for extreme values in the data.",
             },
             isBystander: totals.FirstNonFiniteRank != state.Start.Rank);
+    }
+
+    // 0/0 is no loss, and least of all 0.
+    private void ThrowIfWeightless(double weight, long step, string rows)
+    {
+        if (weight > 0)
+            return;
+        _progress?.Flush();
+        throw new TrainingException(
+            new JobFailure
+            {
+                Kind = FailureKind.Invalid,
+                Rank = state.Start.Rank,
+                Step = step,
+                Message = $"{rows} weigh {weight}, with the weights of their classes, expected some that count: there is no loss of nothing. Leave out rows of weight 0, narrow the range of the weights, or take more rows at once.",
+            },
+            isBystander: !state.IsFirst);
     }
 
     private static unsafe double Number(Tensor loss) => *(float*)TorchMemory.Data(loss.cpu());

@@ -4,7 +4,7 @@ namespace MLDistributed.Training.Optimization;
 internal readonly record struct StepPart(double LossSum, double WeightSum);
 
 /// <summary>A step of all ranks together.</summary>
-/// <param name="Loss">The mean over the global batch.</param>
+/// <param name="Loss">The mean over the global batch; NaN when that weighs 0.</param>
 /// <param name="WeightSum">Of the global batch.</param>
 /// <param name="FirstNonFiniteRank">The first rank whose part was NaN or infinite; -1: none. Then nothing was updated.</param>
 internal readonly record struct StepTotals(double Loss, double WeightSum, int FirstNonFiniteRank)
@@ -20,7 +20,7 @@ internal struct StepSum()
     private double _weight;
     private int _firstNonFiniteRank = -1;
 
-    public readonly StepTotals Totals => new(_weight > 0 ? _loss / _weight : _loss, _weight, _firstNonFiniteRank);
+    public readonly StepTotals Totals => new(_loss / _weight, _weight, _firstNonFiniteRank);
 
     public void Add(int rank, double lossSum, double weightSum)
     {

@@ -77,11 +77,14 @@ public sealed class DatasetEncoderTests : IDisposable
         [
             (e => e.Clear(), Regression, "Training data has no rows"),
             (e => e[7].Features[2] = float.NegativeInfinity, Regression, "Feature column \"Features\" is -Infinity in slot 2 at row 7"),
-            (e => e[3].Value = float.NaN, Regression, "Label column \"Value\" is NaN at row 3"),
+            (e => e.ForEach(x => x.Value = float.NaN), Regression, "no row that counts, expected at least one: of 12 rows, 12 have no label in column \"Value\""),
             (e => e[4].Value = float.PositiveInfinity, Regression, "Label column \"Value\" is Infinity at row 4"),
             (e => e[5].Weight = -1, Regression with { Weight = "Weight" }, "Weight column \"Weight\" is -1 at row 5"),
-            (e => e[6].Weight = float.NaN, Regression with { Weight = "Weight" }, "Weight column \"Weight\" is NaN at row 6"),
-            (e => e.ForEach(x => x.Weight = 0), Regression with { Weight = "Weight" }, "has weight 0 in all 12 rows"),
+            (e => e[6].Weight = float.PositiveInfinity, Regression with { Weight = "Weight" }, "Weight column \"Weight\" is Infinity at row 6"),
+            (e => e.ForEach(x => x.Weight = float.NaN), Regression with { Weight = "Weight" }, "of 12 rows, 12 have no weight in column \"Weight\""),
+            (e => e.ForEach(x => x.Weight = 0), Regression with { Weight = "Weight" }, "of 12 rows, 12 weigh 0 by column \"Weight\" or their class"),
+            (e => (e[0].Weight, e[1].Weight) = (1e-20f, 1e3f), Regression with { Weight = "Weight" }, "Training data has rows that weigh 1E-20 and 1E+03, expected weights that differ by at most 1E+20 times"),
+            (e => e.ForEach(x => x.Weight = x.Label ? 1 : 0), new(MlTask.Binary, "Features", "Label", "Weight"), "has the same class in all 4 rows that count"),
             (e => e.ForEach(x => x.Label = true), new(MlTask.Binary, "Features", "Label", null), "has the same class in all 12 rows"),
         ];
         foreach (var (change, columns, message) in cases)
@@ -95,15 +98,99 @@ public sealed class DatasetEncoderTests : IDisposable
     }
 
     [TestMethod]
-    public void Encode_MissingKey_NamesTheRow()
+    public void Encode_RowsWithoutLabelOrWeight_AreLeftOutAndCounted()
+    {
+        var examples = SyntheticData.Examples(12);
+        examples[1].Value = float.NaN;
+        examples[1].Features[0] = float.PositiveInfinity; // of no interest any more
+        examples[4].Value = float.NaN;
+        examples[4].Weight = float.NaN;
+        examples[6].Weight = float.NaN;
+        examples[7].Weight = 0;
+        var warnings = new List<string>();
+        _ml.Log += (_, e) => { if (e.Kind == ChannelMessageKind.Warning) warnings.Add(e.RawMessage); };
+
+        var result = Encode(_ml.Data.LoadFromEnumerable(examples), Regression with { Weight = "Weight" });
+
+        Assert.AreEqual(8, result.Dataset.RowCount);
+        int[] kept = [0, 2, 3, 5, 8, 9, 10, 11];
+        CollectionAssert.AreEqual(kept.Select(i => examples[i].Value).ToArray(), FakeBackend.Read(_path).Select(r => r.Label).ToArray());
+        Assert.AreEqual(kept.Average(i => (double)examples[i].Features[0]), result.Features.Mean(0), 1e-6);
+        Assert.AreEqual(kept.Average(i => (double)examples[i].Value), result.Labels.Mean, 1e-6);
+        Assert.AreEqual("Training data: 2 have no label in column \"Value\", 1 have no weight in column \"Weight\", 1 weigh 0 by column \"Weight\" or their class; left out. 8 rows remain.", warnings.Single());
+    }
+
+    [TestMethod]
+    public void Encode_MissingKeys_AreLeftOutOfEverySet()
     {
         var known = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(_ml.Data.LoadFromEnumerable(SyntheticData.Examples()));
         var examples = SyntheticData.Examples(12);
         examples[9].Kind = "dog";
+        var columns = new TrainingColumns(MlTask.Multiclass, "Features", "Key", null);
 
-        var error = Assert.ThrowsExactly<InvalidDataException>(() => Encode(known.Transform(_ml.Data.LoadFromEnumerable(examples)), new(MlTask.Multiclass, "Features", "Key", null), classCount: 3));
+        Assert.AreEqual(11, Encode(known.Transform(_ml.Data.LoadFromEnumerable(examples)), columns, classCount: 3).Dataset.RowCount);
+        Assert.AreEqual(11, Encode(known.Transform(_ml.Data.LoadFromEnumerable(examples)), columns, classCount: 3, isTraining: false).Dataset.RowCount);
 
-        StringAssert.Contains(error.Message, "Label column \"Key\" has no key (a missing value) at row 9, expected one of 3 classes");
+        examples.ForEach(e => e.Kind = "dog");
+        var error = Assert.ThrowsExactly<InvalidDataException>(() => Encode(known.Transform(_ml.Data.LoadFromEnumerable(examples)), columns, classCount: 3, isTraining: false));
+        StringAssert.StartsWith(error.Message, "Validation set has no row that counts, expected at least one: of 12 rows, 12 have no label in column \"Key\"");
+    }
+
+    [TestMethod]
+    public void Encode_ClassesOfWeightZero_AreLeftOut()
+    {
+        var columns = new TrainingColumns(MlTask.Multiclass, "Features", "Key", null);
+        var data = _ml.Data.LoadFromEnumerable(SyntheticData.Examples(12));
+        var keyed = _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Fit(data).Transform(data);
+
+        var result = Encode(keyed, columns, classCount: 3, classWeights: [0, 1, 7]);
+
+        Assert.AreEqual(8, result.Dataset.RowCount);
+        CollectionAssert.AreEqual(new long[] { 0, 4, 4 }, result.Labels.Classes.ToArray());
+        Assert.AreEqual(0.25, result.Weights.ToScale());
+        StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(() => Encode(keyed, columns, classCount: 3, classWeights: [1e-30f, 1, 1])).Message, "1E-30 and 1 with the weights of their classes");
+    }
+
+    [TestMethod, DataRow(1f, 1.0), DataRow(3f, 0.5), DataRow(1e-30f, 1.2676506002282294e30), DataRow(1e-40f, 1.0889035741470031e40), DataRow(float.Epsilon, 7.1362384635297994e44), DataRow(3e38f, 5.8774717541114375e-39)]
+    public void Encode_WeightsOfAnyUnit_AreScaledToOne(float unit, double scale)
+    {
+        var examples = SyntheticData.Examples(12);
+        examples.ForEach(e => e.Weight = unit);
+
+        var weights = Encode(_ml.Data.LoadFromEnumerable(examples), Regression with { Weight = "Weight" }).Weights;
+
+        Assert.AreEqual(scale, weights.ToScale());
+        Assert.AreEqual(unit, FakeBackend.Read(_path)[0].Weight);
+    }
+
+    [TestMethod]
+    public void ToScaling_LabelsOutOfRange_AreRefusedAndConstantsAreNot()
+    {
+        foreach (var unit in new[] { float.Epsilon, 1e-40f, 1e-37f, 1e-32f, 3e37f })
+            StringAssert.Contains(Assert.ThrowsExactly<InvalidDataException>(() => LabelsOf(unit)).Message, "Label column \"Value\" has a standard deviation of");
+        foreach (var unit in new[] { 1e-30f, 1e-10f, 1f, 1e30f, 1e36f })
+            Assert.AreEqual(1 / (0.5 * unit), LabelsOf(unit).Scale, 1e-4 / unit);
+
+        LabelScaling LabelsOf(float unit)
+        {
+            var examples = SyntheticData.Examples(12);
+            for (var i = 0; i < examples.Count; i++)
+                examples[i].Value = (i % 2) * unit;
+            return Encode(_ml.Data.LoadFromEnumerable(examples), Regression).Labels.ToScaling();
+        }
+    }
+
+    [TestMethod]
+    public void ToScaling_FeaturesOutOfRange_AreConstantsAndNamed()
+    {
+        var examples = SyntheticData.Examples(12);
+        for (var i = 0; i < examples.Count; i++)
+            examples[i].Features = [(i % 2) * 1e-37f, (i % 2) * 1e-40f, (i % 2) * 1e38f, i % 2];
+
+        var features = Encode(_ml.Data.LoadFromEnumerable(examples), Regression).Features;
+
+        CollectionAssert.AreEqual(new[] { 0, 1, 2 }, features.OutOfRange().ToArray());
+        CollectionAssert.AreEqual(new float[] { 0, 0, 0, 2 }, features.ToScaling().Scale.ToArray());
     }
 
     [TestMethod]
@@ -192,10 +279,10 @@ public sealed class DatasetEncoderTests : IDisposable
         public void Report(TrainingProgress value) => told.Add(value);
     }
 
-    private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1)
+    private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1, bool isTraining = true, float[]? classWeights = null)
     {
         using var channel = ((IChannelProvider)_ml).Start("test");
-        return new DatasetEncoder(columns, size, classCount, channel, TimeProvider.System).Encode(data, _path, isTraining: true, CancellationToken.None);
+        return new DatasetEncoder(columns, size, classCount, channel, TimeProvider.System, null, classWeights).Encode(data, _path, isTraining, CancellationToken.None);
     }
 
     private static string Hash(string path, out int[] batches)

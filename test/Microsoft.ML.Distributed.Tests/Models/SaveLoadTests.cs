@@ -64,7 +64,7 @@ public sealed class SaveLoadTests : IDisposable
         Assert.AreEqual((saved.Model.JobId, saved.Model.DatasetId, saved.Model.FeatureCount), (loaded.Model.JobId, loaded.Model.DatasetId, loaded.Model.FeatureCount));
         CollectionAssert.AreEqual(saved.Model.FeatureScales.ToArray(), loaded.Model.FeatureScales.ToArray());
         Assert.AreEqual(saved.Model.Summary.Duration, loaded.Model.Summary.Duration);
-        Assert.AreEqual(0.5, loaded.Model.Summary.History.Single().TrainingLoss);
+        Assert.AreEqual(new EpochSummary(1, 0.5, null), loaded.Model.Summary.History.Single());
         loaded.Dispose();
     }
 

@@ -153,7 +153,7 @@ public sealed class TrainerTests : IDisposable
             CheckpointIntervalEpochs = 2,
             CheckpointInterval = TimeSpan.FromMinutes(2),
             CheckpointsKept = 3,
-            Name = "mine",
+            JobName = "mine",
         };
         _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options)).Fit(_data);
 
@@ -163,7 +163,7 @@ public sealed class TrainerTests : IDisposable
             Name = "mine",
             Task = MlTask.Multiclass,
             Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 4, OutputSize = 3, HiddenSizes = { 7, 5 }, Activation = Activation.Gelu, Dropout = 0.25, Normalization = LayerNormalization.Layer } },
-            Data = new DataSpec { DatasetId = job.Data.DatasetId, RowCount = 150, ValidationFraction = 0.2 },
+            Data = new DataSpec { DatasetId = job.Data.DatasetId, RowCount = 150, ValidationFraction = 0.2, WeightScale = 0.25 },
             Optimizer = new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.8, Nesterov = true }, LearningRate = 0.5, WeightDecay = 0.125 },
             Schedule = new ScheduleSpec { Kind = ScheduleKind.Cosine, WarmupFraction = 0.5, FinalFraction = 0.1 },
             Epochs = 3,
@@ -210,6 +210,45 @@ public sealed class TrainerTests : IDisposable
 
         Assert.AreEqual(Seed(5), Seed(5));
         Assert.AreNotEqual(Seed(5), Seed(6));
+    }
+
+    [TestMethod]
+    public void Fit_TwiceOnOneContext_StartsAlike()
+    {
+        var pipeline = Multiclass();
+        pipeline.Fit(_data);
+        pipeline.Fit(_data);
+        Multiclass().Fit(_data);
+        _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", Seed = 1 }).Fit(_data);
+        CollectionAssert.AreEqual(new ulong[] { 1, 1, 1, 1 }, _backend.Jobs.Select(j => j.Seed).ToArray(), "The context's seed is 1.");
+
+        var free = new MLContext().UseCluster(_backend).Regression.Trainers.DistributedNeuralNetwork("Value");
+        free.Fit(_data);
+        free.Fit(_data);
+        Assert.AreEqual(_backend.Jobs[^2].Seed, _backend.Jobs[^1].Seed);
+    }
+
+    [TestMethod]
+    public void Fit_WithoutJobName_IsNamedAfterTrainerAndColumns()
+    {
+        _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+        Assert.AreEqual("DistributedRegressionTrainer: Value from Features", _backend.Jobs[^1].Name);
+
+        var name = "line\n" + new string('x', 300);
+        _ml.Transforms.CopyColumns(name, "Value").Append(_ml.Regression.Trainers.DistributedNeuralNetwork(name)).Fit(_data);
+        Assert.AreEqual(200, _backend.Jobs[^1].Name.Length);
+        StringAssert.StartsWith(_backend.Jobs[^1].Name, "DistributedRegressionTrainer: line_xxx");
+    }
+
+    [TestMethod]
+    public void Fit_BinaryClassWeights_ReachTheJob()
+    {
+        _ml.BinaryClassification.Trainers.DistributedNeuralNetwork(new DistributedBinaryTrainer.Options { ClassWeights = [1, 10] }).Fit(_data);
+
+        var job = _backend.Jobs.Single();
+        CollectionAssert.AreEqual(new float[] { 1, 10 }, job.ClassWeights);
+        // A third is true: 2/3 + 10/3 is 4 a row.
+        Assert.AreEqual(0.25, job.Data.WeightScale);
     }
 
     [TestMethod]

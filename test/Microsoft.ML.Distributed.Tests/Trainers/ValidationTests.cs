@@ -43,7 +43,7 @@ public sealed class ValidationTests : IDisposable
 
         string[] expected =
         [
-            "Label column \"Value\" is a Single, expected a key. Map it with ml.Transforms.Conversion.MapValueToKey",
+            "Label column \"Value\" is a Single, expected a key. Map it with ml.Transforms.Conversion.MapValueToKey(\"Value\")",
             "Feature column \"Nowhere\" is not in the data",
             "Weight column \"Kind\" is a String, expected a Single",
             "Epochs is 0",
@@ -100,7 +100,7 @@ public sealed class ValidationTests : IDisposable
     {
         var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", ValidationFraction = 0.5 });
 
-        StringAssert.Contains(Refuse<InvalidDataException>(() => trainer.Fit(View(SyntheticData.Examples(1)))), "has 1 row, expected at least 2 with ValidationFraction 0.5");
+        StringAssert.Contains(Refuse<InvalidDataException>(() => trainer.Fit(View(SyntheticData.Examples(1)))), "has 1 row that counts, expected at least 2 with ValidationFraction 0.5");
         Assert.IsEmpty(_backend.Files);
     }
 
@@ -168,6 +168,175 @@ public sealed class ValidationTests : IDisposable
         var wider = _ml.Transforms.Concatenate("Features", "Features", "Value").Fit(_data).Transform(_data);
         StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(wider).Fit(_data)), "Validation set: feature column \"Features\" has 5 slots, expected 4");
         Assert.AreEqual(0, _backend.DatasetFiles);
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithOtherKeysOfAnyType_IsRefused()
+    {
+        var at = new DateTime(2026, 1, 1, 0, 0, 0, DateTimeKind.Utc);
+        Check("text", i => $"{i}");
+        Check("characters", i => $"{i}".AsMemory());
+        Check("bool", i => i > 0);
+        Check("byte", i => (byte)i);
+        Check("sbyte", i => (sbyte)-i);
+        Check("short", i => (short)-i);
+        Check("ushort", i => (ushort)i);
+        Check("int", i => -i);
+        Check("uint", i => (uint)i);
+        Check("long", i => (long)-i);
+        Check("ulong", i => (ulong)i);
+        Check("float", i => i / 2f);
+        Check("double", i => i / 2.0);
+        Check("time", i => TimeSpan.FromHours(i));
+        Check("date", i => at.AddDays(i));
+        Check("offset", i => new DateTimeOffset(at).AddDays(i));
+        Check("row id", i => new DataViewRowId((ulong)i, 0));
+
+        void Check<T>(string what, Func<int, T> value)
+        {
+            var jobs = _backend.Jobs.Count;
+            var (first, second) = (Keyed([value(0), value(1)]), Keyed([value(1), value(0)]));
+            var message = Assert.ThrowsExactly<ArgumentException>(() => Multiclass(second).Fit(first), what).Message;
+            StringAssert.Contains(message, "Validation set: label column \"Key\" has the value \"", what);
+            Multiclass(Keyed([value(0), value(1), value(1)])).Fit(first);
+            Assert.HasCount(jobs + 1, _backend.Jobs, what);
+        }
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWhoseKeysCannotBeCompared_IsRefused()
+    {
+        var (texts, numbers) = (Keyed(["0", "1"]), Keyed([0, 1]));
+        var bare = View(new BareKey { Key = 0, Features = [1, 2] }, new BareKey { Key = 1, Features = [3, 5] });
+        var more = View(new MoreKeys { Key = 1, Features = [1, 2] });
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(numbers).Fit(texts)), "has key values of Int32, expected key values of String as in the training data");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(bare).Fit(texts)), "has no key values, expected key values of String as in the training data");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(texts).Fit(bare)), "has key values of String, expected no key values as in the training data");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(more).Fit(bare)), "has 3 classes without key values, expected 2 as in the training data");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Multiclass(bare).Fit(more)), "has 2 classes without key values, expected 3 as in the training data");
+        Multiclass(bare).Fit(bare);
+        Assert.HasCount(1, _backend.Jobs);
+
+        IDataView View<T>(params T[] rows)
+            where T : class => _ml.Data.LoadFromEnumerable(rows);
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithFewerKeysInTheSameOrder_IsAccepted()
+    {
+        Multiclass(Keyed([5, 6])).Fit(Keyed([5, 6, 7]));
+        Assert.HasCount(1, _backend.Jobs);
+    }
+
+    [TestMethod]
+    public void Fit_ValidationSetWithOtherSlots_IsRefused()
+    {
+        var data = _ml.Data.LoadFromEnumerable(new[] { new { A = 1f, B = 2f, Value = 3f }, new { A = 2f, B = 5f, Value = 4f } });
+        IDataView Slots(params string[] columns) => _ml.Transforms.Concatenate("Features", columns).Fit(data).Transform(data);
+        void Fit(IDataView training, IDataView validation) => _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", ValidationSet = validation }).Fit(training);
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(Slots("A", "B"), Slots("B", "A"))), "Validation set: feature column \"Features\" has \"B\" in slot 0, expected \"A\" as in the training data");
+
+        Fit(Slots("A", "B"), Slots("A", "B"));
+        Fit(Slots("A", "B"), _ml.Data.LoadFromEnumerable(new[] { new Example2 { Features = [1, 2] } })); // no names
+        Assert.HasCount(2, _backend.Jobs);
+    }
+
+    [TestMethod]
+    public void Fit_WrongJobNameOrClassWeights_AreRefused()
+    {
+        void Fit(Action<DistributedBinaryTrainer.Options> change)
+        {
+            var options = new DistributedBinaryTrainer.Options();
+            change(options);
+            _ml.BinaryClassification.Trainers.DistributedNeuralNetwork(options).Fit(_data);
+        }
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.JobName = " ")), "JobName is blank");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.JobName = new string('n', 201))), "JobName has 201 characters");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.JobName = "a\tb")), "JobName has the control character U+0009");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.ClassWeights = [2])), "ClassWeights has 1 numbers, expected one for each of the 2 classes");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.ClassWeights = [1, -1])), "ClassWeights has a negative");
+        StringAssert.Contains(Refuse<ArgumentException>(() => Fit(o => o.ClassWeights = [1, float.NaN])), "ClassWeights has a negative");
+        StringAssert.Contains(Refuse<InvalidDataException>(() => Fit(o => o.ClassWeights = [0, 1])), "has the same class in all 50 rows that count");
+    }
+
+    [TestMethod]
+    public void Fit_OnlyOneRowWeighs_IsRefusedWithAValidationFraction()
+    {
+        var examples = SyntheticData.Examples(100);
+        for (var i = 0; i < examples.Count; i++)
+            examples[i].Weight = i == 40 ? 1e-40f : 0;
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", ExampleWeightColumnName = "Weight", ValidationFraction = 0.1 });
+
+        StringAssert.Contains(Refuse<InvalidDataException>(() => trainer.Fit(View(examples))), "has 1 row that counts");
+    }
+
+    [TestMethod]
+    public void Fit_ValidationWeightsOfAnotherUnit_HaveTheirOwnScale()
+    {
+        var (training, validation) = (SyntheticData.Examples(12), SyntheticData.Examples(12));
+        training.ForEach(e => e.Weight = 1e-40f);
+        validation.ForEach(e => e.Weight = 1e30f);
+        _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", ExampleWeightColumnName = "Weight", ValidationSet = View(validation) }).Fit(View(training));
+
+        var data = _backend.Jobs.Single().Data;
+        Assert.AreEqual((Math.ScaleB(1, 133), Math.ScaleB(1, -99)), (data.WeightScale, data.ValidationWeightScale));
+    }
+
+    [TestMethod]
+    public void Fit_ConstantOrLostColumns_Warns()
+    {
+        var warnings = new List<string>();
+        _ml.Log += (_, e) => { if (e.Kind == Runtime.ChannelMessageKind.Warning) warnings.Add(e.RawMessage); };
+        var examples = SyntheticData.Examples(12);
+        examples.ForEach(e => (e.Value, e.Features[1]) = (42, e.Features[1] * 1e-39f));
+        _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(View(examples));
+
+        Assert.HasCount(2, warnings);
+        StringAssert.Contains(warnings[0], "in slot 1, out of the range");
+        Assert.AreEqual("Label column \"Value\" is 42 in all rows: so will the predictions be.", warnings[1]);
+    }
+
+    private IDataView Keyed<T>(T[] values)
+    {
+        var data = _ml.Data.LoadFromEnumerable(values.Select((v, i) => new KeyedRow<T> { Value = v, Features = [i, i * i] }).ToList());
+        return _ml.Transforms.Conversion.MapValueToKey("Key", "Value").Fit(data).Transform(data);
+    }
+
+    private sealed class KeyedRow<T>
+    {
+        public T Value { get; set; } = default!;
+
+        [VectorType(2)]
+        public float[] Features { get; set; } = [];
+    }
+
+    private sealed class BareKey
+    {
+        [KeyType(2)]
+        public uint Key { get; set; }
+
+        [VectorType(2)]
+        public float[] Features { get; set; } = [];
+    }
+
+    private sealed class MoreKeys
+    {
+        [KeyType(3)]
+        public uint Key { get; set; }
+
+        [VectorType(2)]
+        public float[] Features { get; set; } = [];
+    }
+
+    private sealed class Example2
+    {
+        public float Value { get; set; }
+
+        [VectorType(2)]
+        public float[] Features { get; set; } = [];
     }
 
     [TestMethod]

@@ -28,7 +28,7 @@ public sealed class DatasetFileTests
             {
                 CollectionAssert.AreEqual(features.Values.Slice(3 * i, 3).ToArray(), Row(file, row));
                 Assert.AreEqual(((FloatArray)batch.Column(1)).GetValue(i), file.Label(row));
-                Assert.AreEqual(weights ? ((FloatArray)batch.Column(2)).GetValue(i) : 1f, file.Weight(row));
+                Assert.AreEqual(weights ? ((FloatArray)batch.Column(2)).GetValue(i)!.Value : 1.0, file.Weight(row));
             }
         }
 

@@ -84,7 +84,7 @@ public sealed class OrderTests
             for (var rank = 0; rank < world; rank++)
             {
                 var split = BatchSplit.OverRanks(spec.GlobalBatchSize, 0, rank, world);
-                using var feed = new BatchFeed(file, spec, split.MaxRows(spec.GlobalBatchSize), torch.CPU);
+                using var feed = new BatchFeed(file, spec, 0, split.MaxRows(spec.GlobalBatchSize), torch.CPU);
                 using var scope = torch.NewDisposeScope();
                 var batch = feed.Load(new BatchRequest(i => order.TrainingRow(1, i), start, split.Rows(rank, expected.Length), expected.Length));
                 Assert.AreEqual(Shard.Of(expected.Length, rank, world), batch.Rows);

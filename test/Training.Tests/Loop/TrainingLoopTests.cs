@@ -286,4 +286,51 @@ public sealed class TrainingLoopTests
         Assert.IsEmpty(run.Results[1]!.Files);
         Assert.IsNull(run.Results[1]!.Result);
     }
+
+    [TestMethod, DataRow(1, false), DataRow(2, false), DataRow(2, true)]
+    public void Train_WeightsOfAnyUnit_AreTheSameModel(int world, bool exact)
+    {
+        using var folder = new TempFolder();
+        // A unit that is a denormal number, or whose sums overflow, and a class weight that makes a product of either.
+        (float Unit, float ClassWeight)[] cases = [(1, 1), (Single(-149), 1), (Single(-140), 1), (Single(-80), Single(-80)), (Single(120), Single(60))];
+        var losses = cases.Select(c =>
+        {
+            Datasets.WriteClouds(folder["data"], 120, i => (1 + i % 4) * c.Unit);
+            return Cluster.Train(Cluster.Spec(s =>
+            {
+                s.ClassWeights.Add([c.ClassWeight, 2 * c.ClassWeight, 4 * c.ClassWeight]);
+                s.Data.WeightScale = 1 / ((double)c.Unit * c.ClassWeight);
+                s.Data.ValidationFraction = 0.2;
+                s.BitExact = exact ? new BitExactSpec { MicroBatches = 8 } : null;
+            }), world, folder["data"]).ShouldSucceed();
+        }).ToArray();
+
+        foreach (var run in losses)
+        {
+            CollectionAssert.AreEqual(losses[0].Losses, run.Losses);
+            Assert.IsGreaterThan(0.1, run.Losses[0]);
+            CollectionAssert.AreEqual(losses[0].Result.History.Select(e => e.ValidationLoss).ToArray(), run.Result.History.Select(e => e.ValidationLoss).ToArray());
+        }
+
+        static float Single(int exponent) => (float)Math.ScaleB(1, exponent);
+    }
+
+    [TestMethod, DataRow(1), DataRow(3)]
+    public void Train_RowsThatWeighNothing_FailsWithASentence(int world)
+    {
+        using var folder = new TempFolder();
+        // Without a scale, the ranks take denormal weights for 0.
+        Datasets.WriteClouds(folder["tiny"], 64, _ => 1e-40f);
+        Datasets.WriteClouds(folder["data"], 64, _ => 1);
+        Check(Cluster.Train(Cluster.Spec(), world, folder["tiny"]), "All 32 rows of step 1 weigh 0");
+        Check(Cluster.Train(Cluster.Spec(), world, folder["data"], validationPath: folder["tiny"]), "All 64 validation rows weigh 0");
+
+        static void Check(Run run, string message)
+        {
+            var failures = run.Failures.Cast<TrainingException>().ToArray();
+            var first = failures.Single(f => !f.IsBystander);
+            Assert.AreEqual(FailureKind.Invalid, first.Failure.Kind);
+            StringAssert.StartsWith(first.Message, message);
+        }
+    }
 }

@@ -58,7 +58,9 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 break;
             case TrainingState.Succeeded when change.Result is { } result:
                 _validationLoss = result.HasValidationLoss ? result.ValidationLoss : _validationLoss;
-                Say(LogLevel.Info, $"succeeded: {Count(result.Epochs, "epoch")}, {result.Steps:N0} steps in {result.TrainingSeconds:0.0} s, loss {result.TrainingLoss:G4}{Validation()}");
+                // The model's, not the last step's.
+                (_latest = _latest.Clone()).Loss = result.TrainingLoss;
+                Say(LogLevel.Info, $"succeeded: {TrainingSummary.From(result)}");
                 break;
             default:
                 Say(LogLevel.Info, $"{_state.ToString().ToLowerInvariant()}{why}");
@@ -69,10 +71,8 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
     private void TellEpoch(EpochEnded epoch)
     {
         _validationLoss = epoch.HasValidationLoss ? epoch.ValidationLoss : null;
-        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: loss {epoch.TrainingLoss:G4}{Validation()}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
+        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _validationLoss)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
     }
-
-    private string Validation() => _validationLoss is { } loss ? $", validation loss {loss:G4}" : "";
 
     private TrainingProgress Snapshot(IReadOnlyList<MLDistributed.Protocol.StepLoss> losses) => new()
     {

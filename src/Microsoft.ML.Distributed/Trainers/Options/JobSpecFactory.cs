@@ -19,7 +19,7 @@ internal static class JobSpecFactory
             (optimizer.LearningRate, optimizer.WeightDecay) = (options.LearningRate, options.WeightDecay ?? 0);
         var spec = new JobSpec
         {
-            Name = options.Name ?? name,
+            Name = options.JobName ?? DefaultName(options, name),
             Task = task,
             Module = new ModuleSpec
             {
@@ -66,6 +66,13 @@ internal static class JobSpecFactory
         return spec;
     }
 
+    // Names of columns may be of any length, and on more than one line.
+    private static string DefaultName(NeuralNetworkOptions options, string trainer)
+    {
+        var name = $"{trainer}: {options.LabelColumnName} from {options.FeatureColumnName}";
+        return new string([.. name.Take(JobSpecRules.MaxNameLength).Select(c => char.IsControl(c) || char.IsSurrogate(c) ? '_' : c)]);
+    }
+
     /// <summary>All that is wrong with the options, as far as that can be told without data.</summary>
     public static IEnumerable<string> Validate(NeuralNetworkOptions options, JobSpec spec)
     {
@@ -77,6 +84,7 @@ internal static class JobSpecFactory
             complete.Data.ValidationDatasetId = complete.Data.DatasetId;
 
         var errors = new List<string>(JobSpecRules.Validate(complete));
+        Check(options.JobName is null || !string.IsNullOrWhiteSpace(options.JobName), "JobName is blank, expected a name, or null for the trainer's and its columns'.");
         Check(options.HiddenLayers is not null, "HiddenLayers is null, expected sizes, or an empty list for a linear model.");
         Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");

@@ -21,7 +21,7 @@ public abstract class NeuralNetworkOptions
     /// <value>"Features"</value>
     public string FeatureColumnName { get; set; } = DefaultColumnNames.Features;
 
-    /// <summary>The column of example weights, a Single of at least 0; null for equal weights.</summary>
+    /// <summary>The column of example weights, a Single of at least 0; null for equal weights. Their unit does not matter. Rows of weight 0 or NaN are left out.</summary>
     /// <value>null</value>
     public string? ExampleWeightColumnName { get; set; }
 
@@ -92,8 +92,11 @@ public abstract class NeuralNetworkOptions
     /// <value>null</value>
     public EarlyStopping? EarlyStopping { get; set; }
 
-    /// <summary>Decides initial weights, row order and dropout, whatever the number of ranks.</summary>
-    /// <value>null: drawn from the <see cref="MLContext"/>, so that its seed decides.</value>
+    /// <summary>Decides initial weights, row order, dropout and which rows are held out, whatever the number of ranks.</summary>
+    /// <value>
+    /// null: the seed of the <see cref="MLContext"/>, the same for all trainers made of it. Of a context without a seed, a random
+    /// one, drawn once when the trainer is made: all its fits start alike, another trainer's do not.
+    /// </value>
     public int? Seed { get; set; }
 
     /// <summary>How far the model is the same on another number of ranks.</summary>
@@ -144,9 +147,9 @@ public abstract class NeuralNetworkOptions
     /// <value>2. All are removed when the job ends.</value>
     public int CheckpointsKept { get; set; } = 2;
 
-    /// <summary>The job's name, for people; it need not be unique.</summary>
-    /// <value>null: the trainer's name.</value>
-    public string? Name { get; set; }
+    /// <summary>The job's name, for people, in lists of jobs; it need not be unique. At most 200 characters on one line.</summary>
+    /// <value>null: the trainer and its columns, as in "DistributedBinaryTrainer: Churned from Features".</value>
+    public string? JobName { get; set; }
 
     /// <summary>The cluster to train on, before <c>ml.UseCluster</c> and the environment.</summary>
     /// <value>null</value>
