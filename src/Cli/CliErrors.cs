@@ -16,6 +16,15 @@ internal static class CliErrors
         _ => ($"{e.GetType().Name}: {e.Message} This is a defect of MLDistributed: report it with this line.", ExitCode.Failure),
     };
 
+    /// <summary>The exit code of a failed call to a coordinator. What has an exception beneath failed on this side of the wire.</summary>
+    public static int CodeOf(RpcException e) => e.StatusCode switch
+    {
+        StatusCode.NotFound => ExitCode.NotFound,
+        StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Unauthenticated or StatusCode.PermissionDenied => ExitCode.NoAccess,
+        StatusCode.Unimplemented or StatusCode.FailedPrecondition => ExitCode.NoAccess, // another release
+        _ => e.Status.DebugException is null ? ExitCode.Failure : ExitCode.NoAccess,
+    };
+
     /// <summary>What a failed call to a coordinator means.</summary>
     public static string Explain(RpcException e, Uri coordinator) => e.StatusCode switch
     {

@@ -22,7 +22,12 @@ public sealed class CommandLineTests
     [DataRow("watch", "See \"mldist watch --help\".")]
     [DataRow("keys create --data x", "See \"mldist keys create --help\".")]
     [DataRow("jobs --limit x", "See \"mldist jobs --help\".")]
-    [DataRow("jobs --limit 0 --coordinator unix:///nowhere/c", "--limit is 0, expected at least 1.")]
+    [DataRow("jobs --limit 0 --coordinator unix:///nowhere/c", "--limit is 0, expected 1 to 1000.")]
+    [DataRow("datasets --limit 5000 --coordinator unix:///nowhere/c", "--limit is 5000, expected 1 to 1000.")]
+    [DataRow("jobs show", "See \"mldist jobs show --help\".")]
+    [DataRow("jobs 12", "See \"mldist jobs --help\".")]
+    [DataRow("completion", "See \"mldist completion --help\".")]
+    [DataRow("completion ksh", "See \"mldist completion --help\".")]
     [DataRow("jobs --coordinator nowhere", "Coordinator is \"nowhere\", expected https://host:port")]
     [DataRow("workers --coordinator http://elsewhere:80", "expected https:// for another machine")]
     [DataRow("workers --coordinator https://here --fingerprint 12", "Certificate fingerprint is \"12\", expected a SHA-256")]
@@ -90,10 +95,63 @@ public sealed class CommandLineTests
     }
 
     [TestMethod]
+    [DataRow("mldist jo", "jobs")]
+    [DataRow("mldist jobs downl", "download")]
+    [DataRow("mldist jobs download x --fo", "--force")]
+    [DataRow("mldist watch x --coord", "--coordinator")]
+    [DataRow("mldist worker --device cu", "cuda")]
+    [DataRow("mldist completion f", "fish")]
+    public async Task Suggest_BeginningOfAWord_IsCompleted(string line, string expected)
+    {
+        var (code, output, error) = await RunAsync($"[suggest:{line.Length}]", line);
+
+        Assert.AreEqual((0, ""), (code, error));
+        CollectionAssert.AreEqual(new[] { expected }, output.Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [TestMethod]
+    public async Task Suggest_AnyCommand_DoesNotShowTheRankProcess()
+    {
+        var (_, output, _) = await RunAsync("[suggest:7]", "mldist ");
+
+        StringAssert.Contains(output, "datasets");
+        Assert.DoesNotContain("rank", output);
+    }
+
+    [TestMethod]
+    [DataRow("bash", "complete -o default -F _mldist mldist")]
+    [DataRow("zsh", "compdef _mldist mldist")]
+    [DataRow("fish", "complete -c mldist")]
+    public async Task Completion_OfAShell_IsItsScript(string shell, string expected)
+    {
+        var (code, output, _) = await RunAsync("completion", shell);
+
+        Assert.AreEqual(0, code);
+        StringAssert.Contains(output, expected);
+    }
+
+    [TestMethod]
+    public async Task Help_OfMldist_HasTheExitCodes()
+    {
+        var (_, output, _) = await RunAsync("--help");
+
+        foreach (var (code, meaning) in ExitCode.All)
+            StringAssert.Contains(output, $"  {code,-5} {meaning}");
+        Assert.DoesNotContain("Exit codes", (await RunAsync("jobs", "--help")).Output);
+    }
+
+    [TestMethod]
     [DataRow("--help")]
     [DataRow("coordinator --help")]
     [DataRow("worker --help")]
     [DataRow("jobs --help")]
+    [DataRow("jobs show --help")]
+    [DataRow("jobs logs --help")]
+    [DataRow("jobs download --help")]
+    [DataRow("jobs watch --help")]
+    [DataRow("jobs cancel --help")]
+    [DataRow("datasets --help")]
+    [DataRow("completion --help")]
     [DataRow("watch --help")]
     [DataRow("cancel --help")]
     [DataRow("workers --help")]

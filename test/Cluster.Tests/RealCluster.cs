@@ -66,6 +66,16 @@ internal sealed class RealCluster : IAsyncDisposable
     public RunningProgram StartApp(string policy, int epochs) =>
         RunningProgram.Start("TrainingApp", _folder, "TrainingApp", Address.ToString(), ApiKey, policy, $"{epochs}");
 
+    /// <summary>Runs mldist with this cluster in its environment, as its first start prints it.</summary>
+    public async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
+    {
+        using var program = StartMldist(arguments);
+        return (await program.Exit(Limit), program.StandardOutput, program.StandardError);
+    }
+
+    public RunningProgram StartMldist(params string[] arguments) => RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
+        new Dictionary<string, string> { ["MLDIST_COORDINATOR"] = Address.ToString(), ["MLDIST_API_KEY"] = ApiKey }, arguments);
+
     /// <summary>The only job, when it has ended.</summary>
     public async Task<JobSnapshot> EndOfJobAsync()
     {

@@ -103,14 +103,14 @@ public sealed class RemoteClusterTests
     }
 
     [TestMethod]
-    [DataRow("MLDIST_FINGERPRINT", null, 1, "is not trusted, expected one that this machine trusts or that has the given fingerprint. Set --fingerprint or MLDIST_FINGERPRINT")]
+    [DataRow("MLDIST_FINGERPRINT", null, 3, "is not trusted, expected one that this machine trusts or that has the given fingerprint. Set --fingerprint or MLDIST_FINGERPRINT")]
     [DataRow("MLDIST_FINGERPRINT", "12:34", 2, "Certificate fingerprint is \"12:34\", expected a SHA-256")]
-    [DataRow("MLDIST_API_KEY", "wrong", 1, "does not accept the key: ")]
-    [DataRow("MLDIST_API_KEY", null, 1, "carries no API key")]
+    [DataRow("MLDIST_API_KEY", "wrong", 3, "does not accept the key: ")]
+    [DataRow("MLDIST_API_KEY", null, 3, "carries no API key")]
     [DataRow("MLDIST_COORDINATOR", null, 2, "No coordinator is named, expected --coordinator or MLDIST_COORDINATOR")]
     [DataRow("MLDIST_COORDINATOR", "coordinator:7443", 2, "Coordinator is \"coordinator:7443\", expected https://host:port")]
     [DataRow("MLDIST_COORDINATOR", "http://elsewhere:7443", 2, "expected https:// for another machine")]
-    [DataRow("MLDIST_COORDINATOR", "https://127.0.0.1:1", 1, "does not answer: Connection refused.")]
+    [DataRow("MLDIST_COORDINATOR", "https://127.0.0.1:1", 3, "does not answer: Connection refused.")]
     public async Task Mldist_WithAWrongEnvironment_SaysWhichVariable(string variable, string? value, int expectedCode, string expected)
     {
         var environment = new Dictionary<string, string>(_environment) { [variable] = value ?? "" };

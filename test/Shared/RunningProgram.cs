@@ -9,14 +9,19 @@ namespace MLDistributed.Tests.Shared;
 internal sealed partial class RunningProgram : IDisposable
 {
     private readonly Process _process;
-    private readonly ConcurrentQueue<string> _lines = new();
+    private readonly ConcurrentQueue<(string Line, bool IsError)> _lines = new();
     private readonly List<(Regex Pattern, TaskCompletionSource<string> Seen)> _waits = [];
 
     private RunningProgram(Process process) => _process = process;
 
     public int Id => _process.Id;
 
-    public string Output => string.Join('\n', _lines);
+    /// <summary>Both streams, line by line as they came.</summary>
+    public string Output => string.Join('\n', _lines.Select(l => l.Line));
+
+    public string StandardOutput => string.Join('\n', _lines.Where(l => !l.IsError).Select(l => l.Line));
+
+    public string StandardError => string.Join('\n', _lines.Where(l => l.IsError).Select(l => l.Line));
 
     /// <summary>Starts the built program of a project, in a temp folder of its own, with a temp folder of its own.</summary>
     public static RunningProgram Start(string project, string folder, string assembly, params string[] arguments) =>
@@ -44,8 +49,8 @@ internal sealed partial class RunningProgram : IDisposable
         foreach (var (name, value) in environment)
             process.StartInfo.Environment[name] = value;
         var program = new RunningProgram(process);
-        process.OutputDataReceived += (_, e) => program.Hear(e.Data);
-        process.ErrorDataReceived += (_, e) => program.Hear(e.Data);
+        process.OutputDataReceived += (_, e) => program.Hear(e.Data, isError: false);
+        process.ErrorDataReceived += (_, e) => program.Hear(e.Data, isError: true);
         process.Start();
         process.BeginOutputReadLine();
         process.BeginErrorReadLine();
@@ -65,7 +70,7 @@ internal sealed partial class RunningProgram : IDisposable
         var regex = new Regex(pattern, RegexOptions.None, TimeSpan.FromSeconds(1));
         lock (_waits)
         {
-            if (_lines.FirstOrDefault(regex.IsMatch) is { } line)
+            if (_lines.Select(l => l.Line).FirstOrDefault(regex.IsMatch) is { } line)
                 return line;
             _waits.Add((regex, seen));
         }
@@ -95,13 +100,13 @@ internal sealed partial class RunningProgram : IDisposable
         _process.Dispose();
     }
 
-    private void Hear(string? line)
+    private void Hear(string? line, bool isError)
     {
         if (line is null)
             return;
         lock (_waits)
         {
-            _lines.Enqueue(line);
+            _lines.Enqueue((line, isError));
             foreach (var (_, seen) in _waits.Where(w => w.Pattern.IsMatch(line)))
                 seen.TrySetResult(line);
         }

@@ -1,29 +1,28 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>mldist cancel</summary>
-internal sealed class CancelCommand : Command
+/// <summary>mldist cancel, mldist jobs cancel</summary>
+internal sealed class CancelCommand : ClusterCommand
 {
-    private readonly ClusterOptions _cluster = new();
-    private readonly Argument<string> _job = new("job") { Description = "The job's id, or its first digits." };
+    private readonly Argument<string> _job = Job();
     private readonly Option<string> _reason = new("--reason") { Description = "For those who ask later.", DefaultValueFactory = _ => "Cancelled with \"mldist cancel\"." };
 
-    public CancelCommand() : base("cancel", "Cancel a job. Returns when its ranks are stopped.")
+    public CancelCommand(ClusterOptions? cluster = null) : base("cancel", "Cancel a job. Returns when its ranks are stopped.", cluster)
     {
         Add(_job);
         Add(_reason);
-        _cluster.AddTo(this);
         SetAction(CancelAsync);
     }
 
     private async Task<int> CancelAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var job = await _cluster.CallAsync(parsed, async jobs => await jobs.CancelJobAsync(
-            new CancelJobRequest { JobId = await JobIds.CompleteAsync(jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false), Reason = parsed.GetRequiredValue(_reason) },
+        var job = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.CancelJobAsync(
+            new CancelJobRequest { JobId = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false), Reason = parsed.GetRequiredValue(_reason) },
             cancellationToken: cancellation)).ConfigureAwait(false);
-        Console.WriteLine($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}");
+        Console.WriteLine(VisibleText.Of($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}"));
         return ExitCode.Success;
     }
 }

@@ -22,11 +22,15 @@ internal sealed class ClusterOptions
 
     public static string? FingerprintOf(ParseResult parsed, Option<string?> fingerprint) => parsed.GetValue(fingerprint) ?? ClusterVariables.Read(ClusterVariables.Fingerprint);
 
-    public void AddTo(Command command)
+    /// <param name="command">What asks the coordinator.</param>
+    /// <param name="isRecursive">Whether the commands below it take them too.</param>
+    public void AddTo(Command command, bool isRecursive = false)
     {
-        command.Add(_coordinator);
-        command.Add(_key);
-        command.Add(_fingerprint);
+        foreach (var option in (Option<string?>[])[_coordinator, _key, _fingerprint])
+        {
+            option.Recursive = isRecursive;
+            command.Add(option);
+        }
     }
 
     private ClusterConnection Open(ParseResult parsed)
@@ -42,12 +46,12 @@ internal sealed class ClusterOptions
     }
 
     /// <summary>Calls the coordinator; what the connection suffers becomes a sentence that names it.</summary>
-    public async Task<T> CallAsync<T>(ParseResult parsed, Func<Jobs.JobsClient, Task<T>> call)
+    public async Task<T> CallAsync<T>(ParseResult parsed, Func<CoordinatorClients, Task<T>> call)
     {
         using var connection = Open(parsed);
         try
         {
-            return await call(new Jobs.JobsClient(connection.Invoker)).ConfigureAwait(false);
+            return await call(new CoordinatorClients(connection)).ConfigureAwait(false);
         }
         catch (RpcException e) when (e.StatusCode == StatusCode.Cancelled)
         {
@@ -55,7 +59,7 @@ internal sealed class ClusterOptions
         }
         catch (RpcException e)
         {
-            throw new CliException(CliErrors.Explain(e, connection.Address));
+            throw new CliException(CliErrors.Explain(e, connection.Address), CliErrors.CodeOf(e));
         }
     }
 

@@ -1,5 +1,8 @@
 using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -9,7 +12,8 @@ internal static class CommandTree
     public static async Task<int> RunAsync(string[] args)
     {
         var parsed = Create().Parse(args);
-        if (parsed.Errors.Count > 0)
+        // Help, the version and suggestions for half a line are no errors.
+        if (parsed.Action is ParseErrorAction)
         {
             await Console.Error.WriteLineAsync($"{string.Join(" ", parsed.Errors.Select(e => e.Message))} See \"mldist {PathOf(parsed.CommandResult)}--help\".").ConfigureAwait(false);
             return ExitCode.Usage;
@@ -27,7 +31,7 @@ internal static class CommandTree
         catch (Exception e)
         {
             var (message, code) = CliErrors.Explain(e);
-            await Console.Error.WriteLineAsync(message).ConfigureAwait(false);
+            await Console.Error.WriteLineAsync(string.Join(Environment.NewLine, VisibleText.Lines(message))).ConfigureAwait(false);
             return code;
         }
     }
@@ -39,19 +43,27 @@ internal static class CommandTree
         _ => "",
     };
 
-    private static RootCommand Create() => new("Trains ML.NET's neural networks on many cores, GPUs and machines.")
+    private static RootCommand Create()
     {
-        new CoordinatorCommand(),
-        new WorkerCommand(),
-        new JobsCommand(),
-        new WatchCommand(),
-        new CancelCommand(),
-        new WorkersCommand(),
-        new KeysCommand(),
-        new TokensCommand(),
-        new LibtorchCommand(),
-        new Command("rank", "A training process of a worker.") { Hidden = true },
-    };
+        var root = new RootCommand("Trains ML.NET's neural networks on many cores.")
+        {
+            new CoordinatorCommand(),
+            new WorkerCommand(),
+            new JobsCommand(),
+            new WatchCommand(),
+            new CancelCommand(),
+            new DatasetsCommand(),
+            new WorkersCommand(),
+            new KeysCommand(),
+            new TokensCommand(),
+            new LibtorchCommand(),
+            new CompletionCommand(),
+            new Command("rank", "A training process of a worker.") { Hidden = true },
+        };
+        var help = root.Options.OfType<HelpOption>().Single();
+        help.Action = new RootHelp((HelpAction)help.Action!);
+        return root;
+    }
 }
 
 /// <summary>A command that runs until it is told to leave.</summary>

@@ -1,38 +1,48 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>mldist jobs</summary>
+/// <summary>mldist jobs, and what there is to do with one of them.</summary>
 internal sealed class JobsCommand : Command
 {
     private readonly ClusterOptions _cluster = new();
     private readonly Option<bool> _active = new("--active") { Description = "Only jobs that have not ended." };
-    private readonly Option<int> _limit = new("--limit") { Description = "How many, the newest first.", DefaultValueFactory = _ => 50, HelpName = "n" };
+    private readonly Option<int> _limit = ClusterCommand.Limit(50);
+    private readonly Option<bool> _json = ClusterCommand.AsJson();
 
-    public JobsCommand() : base("jobs", "List jobs.")
+    public JobsCommand() : base("jobs", "List jobs, show one, fetch what it made.")
     {
         Add(_active);
         Add(_limit);
-        _cluster.AddTo(this);
+        Add(_json);
+        _cluster.AddTo(this, isRecursive: true);
         SetAction(ListAsync);
+        Add(new JobShowCommand(_cluster));
+        Add(new JobLogsCommand(_cluster));
+        Add(new JobDownloadCommand(_cluster));
+        Add(new WatchCommand(_cluster));
+        Add(new CancelCommand(_cluster));
     }
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var limit = parsed.GetValue(_limit);
-        if (limit < 1)
-            throw new CliException($"--limit is {limit}, expected at least 1.", ExitCode.Usage);
-        var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = limit };
-        var reply = await _cluster.CallAsync(parsed, async jobs => await jobs.ListJobsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
-        if (reply.Jobs.Count == 0)
-        {
+        var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = ClusterCommand.LimitOf(parsed, _limit) };
+        var reply = await _cluster.CallAsync(parsed, async clients => await clients.Jobs.ListJobsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
+        if (parsed.GetValue(_json))
+            Json.Write(reply.Jobs.Select(JobView.Of));
+        else if (reply.Jobs.Count == 0)
             Console.WriteLine(request.ActiveOnly ? "No job waits or runs." : "No jobs yet.");
-            return ExitCode.Success;
-        }
+        else
+            Table(reply.Jobs).Write();
+        return ExitCode.Success;
+    }
 
+    private static ListTable Table(IEnumerable<JobSnapshot> jobs)
+    {
         var table = new ListTable("Job", "State", "Done", "Loss", "Submitted", "Name", "Why");
-        foreach (var job in reply.Jobs)
+        foreach (var job in jobs)
         {
             table.Add(
                 Terminal.Id(job.Id),
@@ -44,7 +54,6 @@ internal sealed class JobsCommand : Command
                 job.Reason);
         }
 
-        table.Write();
-        return ExitCode.Success;
+        return table;
     }
 }

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Coordinator;
 
 namespace MLDistributed.Cli.Commands;
@@ -10,14 +11,15 @@ internal sealed class KeysCommand : Command
     private readonly Option<string> _name = new("--name") { Description = "Whose key it is.", Required = true, HelpName = "N" };
     private readonly Option<string> _tenant = new("--tenant") { Description = "The owner of what is submitted with it.", DefaultValueFactory = _ => "default", HelpName = "T" };
     private readonly Option<string[]> _scopes = new("--scopes") { Description = "What it may do: submit, read, admin.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => ["submit", "read"] };
-    private readonly Argument<string> _id = new("id") { Description = "The key's id, from \"mldist keys list\"." };
+    private readonly Option<bool> _json = new("--json") { Description = "Print one JSON document, for programs." };
+    private readonly Argument<string> _id = new("id") { Description = "The key's id, from \"mldist keys list\", or its first digits." };
 
     public KeysCommand() : base("keys", "Make, list and revoke API keys, on the coordinator's machine.")
     {
         _scopes.AcceptOnlyFromAmong("submit", "read", "admin");
         var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes };
         create.SetAction(Create);
-        var list = new Command("list", "List all keys, without their secrets.");
+        var list = new Command("list", "List all keys, without their secrets.") { _json };
         list.SetAction(List);
         var revoke = new Command("revoke", "Revoke a key at once.") { _id };
         revoke.SetAction(Revoke);
@@ -42,8 +44,15 @@ internal sealed class KeysCommand : Command
 
     private int List(ParseResult parsed)
     {
+        var keys = CoordinatorAdministration.ListKeys(parsed.GetRequiredValue(_data));
+        if (parsed.GetValue(_json))
+        {
+            Json.Write(keys.Select(KeyView.Of));
+            return ExitCode.Success;
+        }
+
         var table = new ListTable("Id", "Tenant", "Scopes", "Created", "Revoked", "Name");
-        foreach (var key in CoordinatorAdministration.ListKeys(parsed.GetRequiredValue(_data)))
+        foreach (var key in keys)
             table.Add(key.Id, key.Tenant, key.Scopes.ToString().ToLowerInvariant(), $"{key.Created.ToLocalTime():yyyy-MM-dd HH:mm}", key.Revoked is { } revoked ? $"{revoked.ToLocalTime():yyyy-MM-dd HH:mm}" : "", key.Name);
         table.Write();
         return ExitCode.Success;
@@ -51,9 +60,10 @@ internal sealed class KeysCommand : Command
 
     private int Revoke(ParseResult parsed)
     {
-        var id = parsed.GetRequiredValue(_id);
-        if (!CoordinatorAdministration.RevokeKey(parsed.GetRequiredValue(_data), id))
-            throw new CliException($"Key \"{id}\" is unknown or revoked already, expected one that \"mldist keys list\" shows as valid.");
+        var data = parsed.GetRequiredValue(_data);
+        var valid = CoordinatorAdministration.ListKeys(data).Where(k => k.Revoked is null).Select(k => k.Id);
+        var id = Ids.Complete("Key", parsed.GetRequiredValue(_id), valid, "that \"mldist keys list\" shows as valid");
+        CoordinatorAdministration.RevokeKey(data, id);
         Console.WriteLine($"Key \"{id}\" is revoked.");
         return ExitCode.Success;
     }

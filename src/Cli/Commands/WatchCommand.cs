@@ -4,25 +4,27 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>mldist watch</summary>
-internal sealed class WatchCommand : Command
+/// <summary>mldist watch, mldist jobs watch</summary>
+internal sealed class WatchCommand : ClusterCommand
 {
-    private readonly ClusterOptions _cluster = new();
-    private readonly Argument<string> _job = new("job") { Description = "The job's id, or its first digits." };
+    private readonly Argument<string> _job = Job();
+    private readonly Option<bool> _json = new("--json") { Description = "Print each event as one line of JSON, for programs." };
 
-    public WatchCommand() : base("watch", "Show a job's progress until it ends. Exits with 1 when it does not succeed; Ctrl-C stops watching, not the job.")
+    public WatchCommand(ClusterOptions? cluster = null)
+        : base("watch", "Show a job's progress until it ends. Exits with 1 when it does not succeed; Ctrl-C stops watching, not the job.", cluster)
     {
         Add(_job);
-        _cluster.AddTo(this);
+        Add(_json);
         SetAction(WatchAsync);
     }
 
     private async Task<int> WatchAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var state = await _cluster.CallAsync(parsed, async jobs =>
+        var state = await Cluster.CallAsync(parsed, async clients =>
         {
-            var job = await JobIds.CompleteAsync(jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
-            return await WatchView.ShowAsync(JobWatch.WatchAsync(jobs, job, TimeProvider.System, cancellation)).ConfigureAwait(false);
+            var job = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
+            var events = JobWatch.WatchAsync(clients.Jobs, job, TimeProvider.System, cancellation);
+            return await (parsed.GetValue(_json) ? EventLines.WriteJsonAsync(events) : WatchView.ShowAsync(events)).ConfigureAwait(false);
         }).ConfigureAwait(false);
         return state == JobState.Succeeded ? ExitCode.Success : ExitCode.Failure;
     }

@@ -1,19 +1,20 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Coordinator;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
 /// <summary>mldist workers, mldist workers revoke</summary>
-internal sealed class WorkersCommand : Command
+internal sealed class WorkersCommand : ClusterCommand
 {
-    private readonly ClusterOptions _cluster = new();
+    private readonly Option<bool> _json = AsJson();
     private readonly Option<string> _data = new("--data") { Description = "The coordinator's data folder, on this machine.", Required = true, HelpName = "D" };
-    private readonly Argument<string> _id = new("id") { Description = "The worker's id, from \"mldist workers\"." };
+    private readonly Argument<string> _id = new("id") { Description = "The worker's id, from \"mldist workers\", or its first digits." };
 
     public WorkersCommand() : base("workers", "List workers and their devices.")
     {
-        _cluster.AddTo(this);
+        Add(_json);
         SetAction(ListAsync);
         var revoke = new Command("revoke", "Take a worker's credential away, on the coordinator's machine: it leaves within seconds.") { _data, _id };
         revoke.SetAction(Revoke);
@@ -22,16 +23,22 @@ internal sealed class WorkersCommand : Command
 
     private int Revoke(ParseResult parsed)
     {
-        var id = parsed.GetRequiredValue(_id);
-        if (!CoordinatorAdministration.RevokeWorker(parsed.GetRequiredValue(_data), id))
-            throw new CliException($"Worker \"{id}\" is unknown or revoked already, expected the id of one that joined with a token, as \"mldist workers\" shows it.");
+        var data = parsed.GetRequiredValue(_data);
+        var id = Ids.Complete("Worker", parsed.GetRequiredValue(_id), CoordinatorAdministration.ListWorkers(data), "of a worker that joined with a token and was not revoked");
+        CoordinatorAdministration.RevokeWorker(data, id);
         Console.WriteLine($"Worker \"{id}\" is revoked.");
         return ExitCode.Success;
     }
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var cluster = await _cluster.CallAsync(parsed, async jobs => await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation)).ConfigureAwait(false);
+        var cluster = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation)).ConfigureAwait(false);
+        if (parsed.GetValue(_json))
+        {
+            Json.Write(ClusterView.Of(cluster));
+            return ExitCode.Success;
+        }
+
         var table = new ListTable("Worker", "Host", "Status", "Device", "Load", "Memory", "Name");
         foreach (var worker in cluster.Workers)
         {
@@ -39,16 +46,14 @@ internal sealed class WorkersCommand : Command
                 table.Add(Terminal.Id(worker.Id), worker.Host, worker.Status, "", "", "", "offers no device");
             foreach (var device in worker.Devices)
             {
-                var memory = device.MemoryBytes > 0 ? $"{Gibibytes(device.MemoryUsedBytes)} of {Gibibytes(device.MemoryBytes)} GiB" : "";
+                var memory = device.MemoryBytes > 0 ? $"{Words.Bytes(device.MemoryUsedBytes)} of {Words.Bytes(device.MemoryBytes)}" : "";
                 var name = device.Fault.Length > 0 ? $"{device.Name}: cannot be used: {device.Fault}" : device.Name;
                 table.Add(Terminal.Id(worker.Id), worker.Host, worker.Status, $"{Words.Of(device.Kind)}:{device.Index}", $"{device.Utilization * 100:F0} %", memory, name);
             }
         }
 
         table.Write();
-        Console.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {cluster.Version}.");
+        Console.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {VisibleText.Of(cluster.Version)}.");
         return ExitCode.Success;
     }
-
-    private static string Gibibytes(long bytes) => $"{bytes / (double)(1L << 30):F1}";
 }

@@ -1,3 +1,5 @@
+using VisibleText = MLDistributed.Protocol.VisibleText;
+
 namespace MLDistributed.Cli.Hosting;
 
 /// <summary>Log lines on standard error, information and above: all that a service started by hand needs.</summary>
@@ -20,9 +22,10 @@ internal sealed class ErrorLog : ILoggerFactory, ILogger
         if (!IsEnabled(logLevel))
             return;
         var level = logLevel switch { LogLevel.Information => "info", LogLevel.Warning => "warn", _ => "fail" };
+        var message = VisibleText.Of($"{formatter(state, exception)}{(exception is null ? "" : $" {exception.Message}")}");
         try
         {
-            Console.Error.WriteLine($"{TimeProvider.System.GetLocalNow():HH:mm:ss} {level} {formatter(state, exception)}{(exception is null ? "" : $" {exception.Message}")}");
+            Console.Error.WriteLine($"{TimeProvider.System.GetLocalNow():HH:mm:ss} {level} {message}");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 using Grpc.Core;
-using MLDistributed.Cli.Commands;
+using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Watching;
@@ -10,6 +10,14 @@ internal static class JobWatch
 {
     private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan GiveUpAfter = TimeSpan.FromMinutes(5);
+
+    /// <summary>What has happened so far; no watcher, whom a job would wait for.</summary>
+    public static async IAsyncEnumerable<JobEvent> PastAsync(Jobs.JobsClient jobs, string jobId, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using var call = jobs.WatchJob(new WatchJobRequest { JobId = jobId, PastOnly = true }, cancellationToken: cancellation);
+        while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+            yield return call.ResponseStream.Current;
+    }
 
     public static async IAsyncEnumerable<JobEvent> WatchAsync(Jobs.JobsClient jobs, string jobId, TimeProvider time, [EnumeratorCancellation] CancellationToken cancellation)
     {

@@ -1,4 +1,4 @@
-using MLDistributed.Cli.Commands;
+using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 using Spectre.Console;
 using Progress = MLDistributed.Protocol.Progress;
@@ -12,19 +12,22 @@ internal static class WatchView
     public static async Task<JobState> ShowAsync(IAsyncEnumerable<JobEvent> events)
     {
         if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected)
-            return await ShowAsync(events, _ => { }).ConfigureAwait(false);
+            return await WriteLinesAsync(events).ConfigureAwait(false);
         return await AnsiConsole.Progress()
             .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
             .AutoClear(true)
             .StartAsync(context =>
             {
                 var bar = context.AddTask("waiting", autoStart: false);
-                return ShowAsync(events, progress => Update(bar, progress));
+                return ShowAsync(events, AnsiConsole.WriteLine, progress => Update(bar, progress));
             })
             .ConfigureAwait(false);
     }
 
-    private static async Task<JobState> ShowAsync(IAsyncEnumerable<JobEvent> events, Action<Progress> onProgress)
+    /// <summary>Writes all events but progress as lines; gives the job's last state.</summary>
+    public static Task<JobState> WriteLinesAsync(IAsyncEnumerable<JobEvent> events) => ShowAsync(events, Console.WriteLine, _ => { });
+
+    private static async Task<JobState> ShowAsync(IAsyncEnumerable<JobEvent> events, Action<string> write, Action<Progress> onProgress)
     {
         var state = JobState.Unspecified;
         await foreach (var item in events.ConfigureAwait(false))
@@ -32,22 +35,12 @@ internal static class WatchView
             state = item.State?.State ?? state;
             if (item.Progress is { } progress)
                 onProgress(progress);
-            else
-                AnsiConsole.WriteLine($"{item.Time.ToDateTimeOffset().ToLocalTime():HH:mm:ss} {Describe(item)}");
+            foreach (var line in EventLines.Of(item, TimeProvider.System.GetUtcNow()))
+                write(line);
         }
 
         return state;
     }
-
-    private static string Describe(JobEvent item) => item.EventCase switch
-    {
-        JobEvent.EventOneofCase.State when item.State.Failure is { } failure => $"{Words.Of(item.State.State)}: {failure.Message}{string.Concat(failure.LastWords.Select(w => $"{Environment.NewLine}         | {w}"))}",
-        JobEvent.EventOneofCase.State => $"{Words.Of(item.State.State)}: {item.State.Reason}",
-        JobEvent.EventOneofCase.Epoch when item.Epoch.HasValidationLoss => $"epoch {item.Epoch.Epoch + 1}: loss {item.Epoch.TrainingLoss:G4}, validation {item.Epoch.ValidationLoss:G4}{(item.Epoch.IsBest ? " (best)" : "")}, {item.Epoch.Seconds:F1} s",
-        JobEvent.EventOneofCase.Epoch => $"epoch {item.Epoch.Epoch + 1}: loss {item.Epoch.TrainingLoss:G4}, {item.Epoch.Seconds:F1} s",
-        JobEvent.EventOneofCase.Log => $"{item.Log.Source}: {item.Log.Message}",
-        _ => "",
-    };
 
     private static void Update(ProgressTask bar, Progress progress)
     {
@@ -55,6 +48,6 @@ internal static class WatchView
             bar.StartTask();
         bar.MaxValue = Math.Max(1, progress.TotalSteps);
         bar.Value = progress.Step;
-        bar.Description = Markup.Escape($"epoch {progress.Epoch + 1}, loss {progress.Loss:G4}, {progress.RowsPerSecond:N0} rows/s");
+        bar.Description = Markup.Escape($"epoch {Words.Epoch(progress.Epoch)}, loss {progress.Loss:G4}, {progress.RowsPerSecond:N0} rows/s");
     }
 }

@@ -6,7 +6,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Datasets;
 
 /// <summary>What Flight has no words for: whether a dataset is there, how much of it, and taking over a local file.</summary>
-internal sealed class DatasetsService(DatasetStore store, Ownership ownership, Journal journal) : Protocol.Datasets.DatasetsBase
+internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive, Ownership ownership, Journal journal) : Protocol.Datasets.DatasetsBase
 {
     public override async Task<FindDatasetReply> FindDataset(FindDatasetRequest request, ServerCallContext context)
     {
@@ -48,6 +48,13 @@ internal sealed class DatasetsService(DatasetStore store, Ownership ownership, J
 
         await journal.FlushAsync().ConfigureAwait(false);
         return new FindDatasetReply { Complete = true, AdoptsFiles = true, IncomingFolder = store.IncomingFolder };
+    }
+
+    public override async Task<ListDatasetsReply> ListDatasets(ListDatasetsRequest request, ServerCallContext context)
+    {
+        var reply = new ListDatasetsReply();
+        reply.Datasets.Add(await archive.ListAsync(Caller.Of(context), request, context.CancellationToken).ConfigureAwait(false));
+        return reply;
     }
 
     internal static void RequireId(string id)

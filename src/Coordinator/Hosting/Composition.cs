@@ -46,7 +46,7 @@ internal static class Composition
     private static void AddServices(IServiceCollection services, CoordinatorOptions options, DataFolder data)
     {
         services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
-        services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>();
+        services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>().AddSingleton<DatasetArchive>();
         services.AddSingleton<KeyRing>().AddSingleton<Ownership>().AddSingleton<AuthenticationInterceptor>();
         services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
         services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();

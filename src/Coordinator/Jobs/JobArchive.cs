@@ -25,16 +25,17 @@ internal sealed class JobArchive(ClusterDatabase database)
     }
 
     /// <summary>The latest jobs that the caller may see, newest first.</summary>
-    public async Task<IReadOnlyList<JobSnapshot>> ListAsync(Caller caller, int limit, bool activeOnly, CancellationToken cancellation)
+    public async Task<IReadOnlyList<JobSnapshot>> ListAsync(Caller caller, ListJobsRequest request, CancellationToken cancellation)
     {
         var sees = caller.Scopes.HasFlag(Scopes.Admin);
         var tenant = caller.Tenant;
         var firstFinal = (int)JobState.Succeeded;
+        var (activeOnly, prefix) = (request.ActiveOnly, request.IdPrefix.ToLowerInvariant());
         using var context = database.NewContext();
         var rows = await context.Jobs.AsNoTracking()
-            .Where(j => (sees || j.Tenant == tenant) && (!activeOnly || j.State < firstFinal))
+            .Where(j => (sees || j.Tenant == tenant) && (!activeOnly || j.State < firstFinal) && j.Id.StartsWith(prefix))
             .OrderByDescending(j => j.Number)
-            .Take(limit <= 0 ? DefaultLimit : Math.Min(limit, MaxLimit))
+            .Take(request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit))
             .ToListAsync(cancellation).ConfigureAwait(false);
         return [.. rows.Select(r => JobEntry.FromRow(r).ToSnapshot())];
     }

@@ -49,7 +49,7 @@ internal sealed class JobsService(
     {
         await GetAsync(request.JobId, context).ConfigureAwait(false);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
-        var job = await loop.InvokeAsync(() => cluster.OpenWatch(request.JobId)).ConfigureAwait(false);
+        var job = request.PastOnly ? null : await loop.InvokeAsync(() => cluster.OpenWatch(request.JobId)).ConfigureAwait(false);
         if (job is null)
         {
             await foreach (var jobEvent in archive.EventsAsync(request.JobId, request.AfterSequence).WithCancellation(stop.Token).ConfigureAwait(false))
@@ -72,7 +72,7 @@ internal sealed class JobsService(
     public override async Task<ListJobsReply> ListJobs(ListJobsRequest request, ServerCallContext context)
     {
         var caller = Caller.Of(context);
-        var stored = await archive.ListAsync(caller, request.Limit, request.ActiveOnly, context.CancellationToken).ConfigureAwait(false);
+        var stored = await archive.ListAsync(caller, request, context.CancellationToken).ConfigureAwait(false);
         var reply = new ListJobsReply();
         reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id)?.ToSnapshot() ?? s).ToList()).ConfigureAwait(false));
         return reply;

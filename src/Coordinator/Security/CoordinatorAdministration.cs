@@ -30,9 +30,12 @@ public static class CoordinatorAdministration
     /// <returns>Whether there was such a key that was not revoked before.</returns>
     public static bool RevokeKey(string dataFolder, string keyId) => Open(dataFolder).RevokeKey(keyId);
 
+    /// <summary>The ids of all workers that joined and were not revoked.</summary>
+    public static IReadOnlyList<string> ListWorkers(string dataFolder) => Open(dataFolder).ListWorkers();
+
     /// <summary>Takes a worker's credential away: the worker is disconnected within seconds, and its ranks are stopped.</summary>
     /// <param name="dataFolder">The coordinator's data folder.</param>
-    /// <param name="workerId">The worker's id, or its first digits, as "mldist workers" shows it.</param>
+    /// <param name="workerId">The worker's id.</param>
     /// <returns>Whether there was such a worker that was not revoked before.</returns>
     public static bool RevokeWorker(string dataFolder, string workerId) => Open(dataFolder).RevokeWorker(workerId);
 

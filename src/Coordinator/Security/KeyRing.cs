@@ -6,8 +6,6 @@ namespace MLDistributed.Coordinator.Security;
 /// <summary>The API keys, join tokens and worker credentials of a database.</summary>
 internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
 {
-    private const int FewestDigits = 8;
-
     /// <summary>Whom a secret belongs to; null when it is unknown or revoked.</summary>
     public async Task<Caller?> FindAsync(string secret, CancellationToken cancellation)
     {
@@ -87,15 +85,17 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         return (worker.Id, credential);
     }
 
+    public IReadOnlyList<string> ListWorkers()
+    {
+        using var context = database.NewContext();
+        return [.. context.Workers.Where(w => w.RevokedAt == null).Select(w => w.Id)];
+    }
+
     public bool RevokeWorker(string id)
     {
         using var context = database.NewContext();
-        // People see the first 12 digits; what may name another worker names none.
-        var named = id.Length < FewestDigits ? [] : context.Workers.Where(w => w.Id.StartsWith(id) && w.RevokedAt == null).Select(w => w.Id).Take(2).ToList();
-        if (named.Count != 1)
-            return false;
         DateTimeOffset? now = time.GetUtcNow();
-        return context.Workers.Where(w => w.Id == named[0] && w.RevokedAt == null).ExecuteUpdate(set => set.SetProperty(w => w.RevokedAt, now)) > 0;
+        return context.Workers.Where(w => w.Id == id && w.RevokedAt == null).ExecuteUpdate(set => set.SetProperty(w => w.RevokedAt, now)) > 0;
     }
 
     public async Task<bool> IsWorkerRevokedAsync(string id, CancellationToken cancellation)

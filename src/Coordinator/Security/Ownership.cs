@@ -6,7 +6,7 @@ namespace MLDistributed.Coordinator.Security;
 /// Which tenants may use which datasets and models. Files are kept once however many tenants sent or made them; who did
 /// not cannot even tell that they are there.
 /// </summary>
-internal sealed class Ownership(ClusterDatabase database, Journal journal)
+internal sealed class Ownership(ClusterDatabase database, Journal journal, CoordinatorOptions options)
 {
     /// <summary>Workers and administrators may use all files.</summary>
     public async Task<bool> MayUseAsync(Caller caller, string fileId, CancellationToken cancellation)
@@ -18,9 +18,13 @@ internal sealed class Ownership(ClusterDatabase database, Journal journal)
     }
 
     /// <summary>Holds when the journal has written it.</summary>
-    public void Grant(string fileId, string tenant) => journal.Append(context =>
+    public void Grant(string fileId, string tenant)
     {
-        if (context.Owners.Find(fileId, tenant) is null)
-            context.Owners.Add(new OwnerRow { FileId = fileId, Tenant = tenant });
-    });
+        var now = options.Time.GetUtcNow();
+        journal.Append(context =>
+        {
+            if (context.Owners.Find(fileId, tenant) is null)
+                context.Owners.Add(new OwnerRow { FileId = fileId, Tenant = tenant, Since = now });
+        });
+    }
 }

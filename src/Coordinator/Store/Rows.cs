@@ -81,6 +81,9 @@ internal sealed class OwnerRow
 {
     public required string FileId { get; set; }
     public required string Tenant { get; set; }
+
+    /// <summary>Its own time: that of the file would tell when another tenant sent the same.</summary>
+    public required DateTimeOffset Since { get; set; }
 }
 
 internal sealed class ApiKeyRow

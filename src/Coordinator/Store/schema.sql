@@ -84,6 +84,7 @@ CREATE TABLE "JoinTokens" (
 CREATE TABLE "Owners" (
     "FileId" TEXT NOT NULL,
     "Tenant" TEXT NOT NULL,
+    "Since" INTEGER NOT NULL,
     CONSTRAINT "PK_Owners" PRIMARY KEY ("FileId", "Tenant")
 );
 

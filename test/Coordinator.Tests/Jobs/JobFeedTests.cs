@@ -39,6 +39,27 @@ public sealed class JobFeedTests
     }
 
     [TestMethod]
+    public async Task Watch_OfThePastOnly_EndsWithTheLatestEventOfAJobThatGoesOn()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        var jobId = await Specs.SubmitAsync(coordinator);
+        using var live = new JobWatch(coordinator, jobId);
+        await worker.EpochAsync(await worker.ExpectStartAsync(), 0);
+        while ((await live.NextAsync()).Epoch is null)
+        {
+        }
+
+        using var past = coordinator.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, PastOnly = true });
+        var seen = new List<JobEvent>();
+        while (await past.ResponseStream.MoveNext(CancellationToken.None).Within())
+            seen.Add(past.ResponseStream.Current);
+
+        CollectionAssert.AreEqual(live.Seen, seen);
+    }
+
+    [TestMethod]
     public async Task Read_AtTheEnd_WaitsForTheNextEvent()
     {
         var feed = new JobFeed();

@@ -66,6 +66,55 @@ public sealed class TenantTests
     }
 
     [TestMethod]
+    public async Task Datasets_Listed_AreTheTenantsOwnWithItsOwnTimes()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs, admin) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"), Key(coordinator, "ops", Scopes.Admin));
+        var (both, only) = (new TestData(batches: 1), new TestData(batches: 2));
+        var start = coordinator.Time.GetUtcNow();
+        await UploadAsync(mine, both);
+        coordinator.Time.Advance(TimeSpan.FromMinutes(1));
+        await UploadAsync(mine, only);
+        Assert.IsEmpty(await List(theirs));
+
+        coordinator.Time.Advance(TimeSpan.FromMinutes(1));
+        await UploadAsync(theirs, both);
+
+        var (first, second, third) = (start, start + TimeSpan.FromMinutes(1), start + TimeSpan.FromMinutes(2));
+        CollectionAssert.AreEqual(new[] { (only.Id, second), (both.Id, first) }, await List(mine));
+        CollectionAssert.AreEqual(new[] { (both.Id, third) }, await List(theirs), "When another tenant sent the same is its secret.");
+        CollectionAssert.AreEqual(new[] { (only.Id, second), (both.Id, first) }, await List(admin));
+        CollectionAssert.AreEqual(new[] { (only.Id, second) }, await List(admin, new ListDatasetsRequest { Limit = 1 }));
+        CollectionAssert.AreEqual(new[] { (both.Id, first) }, await List(mine, new ListDatasetsRequest { IdPrefix = both.Id[..8].ToUpperInvariant() }));
+        Assert.IsEmpty(await List(theirs, new ListDatasetsRequest { IdPrefix = only.Id[..8] }));
+        var shown = (await new Protocol.Datasets.DatasetsClient(theirs).ListDatasetsAsync(new ListDatasetsRequest()).Within()).Datasets.Single();
+        Assert.AreEqual(both.RowCount, shown.RowCount);
+        Assert.IsGreaterThan(both.RowCount * TestData.FeatureSize * sizeof(float), shown.SizeBytes);
+
+        static async Task<(string Id, DateTimeOffset Sent)[]> List(CallInvoker tenant, ListDatasetsRequest? request = null) =>
+            [.. (await new Protocol.Datasets.DatasetsClient(tenant).ListDatasetsAsync(request ?? new ListDatasetsRequest()).Within()).Datasets.Select(d => (d.Id, d.Sent.ToDateTimeOffset()))];
+    }
+
+    [TestMethod]
+    public async Task Jobs_ByTheFirstDigitsOfTheirIds_AreTheTenantsOwn()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = await UploadAsync(mine, new TestData(batches: 1));
+        var jobId = (await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId;
+        var other = (await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId;
+        var common = string.Concat(jobId.Zip(other).TakeWhile(p => p.First == p.Second).Select(p => p.First));
+
+        Assert.AreEqual(jobId, (await Find(mine, jobId[..(common.Length + 1)].ToUpperInvariant())).Single());
+        CollectionAssert.AreEquivalent(new[] { jobId, other }, await Find(mine, common));
+        Assert.IsEmpty(await Find(mine, "%"), "No wildcard.");
+        Assert.IsEmpty(await Find(theirs, jobId));
+
+        static async Task<string[]> Find(CallInvoker tenant, string start) =>
+            [.. (await Jobs(tenant).ListJobsAsync(new ListJobsRequest { IdPrefix = start }).Within()).Jobs.Select(j => j.Id)];
+    }
+
+    [TestMethod]
     public async Task Upload_HalfSentByAnotherTenant_IsNotGoneOnWith()
     {
         await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);

@@ -1,0 +1,59 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using Grpc.Core;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Cli.Downloads;
+
+/// <summary>Fetches artifacts into files, going on where a lost connection broke one off, and checks them against their ids.</summary>
+internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
+{
+    private static readonly TimeSpan RetryDelay = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan GiveUpAfter = TimeSpan.FromMinutes(1);
+
+    /// <param name="artifact">Its size and hash.</param>
+    /// <param name="path">A file that is not there yet. It is whole when this returns, and its caller's to remove when this throws.</param>
+    /// <param name="cancellation">Ends the download.</param>
+    /// <exception cref="CliException">What came is not the artifact.</exception>
+    public async Task SaveAsync(Artifact artifact, string path, CancellationToken cancellation)
+    {
+        var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16, FileOptions.Asynchronous);
+        await using (file.ConfigureAwait(false))
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            long? lost = null;
+            while (!await FetchAsync(artifact, file, hash, () => lost = null, () => time.GetElapsedTime(lost ??= time.GetTimestamp()) < GiveUpAfter, cancellation).ConfigureAwait(false))
+                await Task.Delay(RetryDelay, time, cancellation).ConfigureAwait(false);
+            if (Convert.ToHexStringLower(hash.GetHashAndReset()) is var found && found != artifact.Id)
+                throw new CliException($"Artifact {artifact.Id} came with the SHA-256 {found}, expected its id: the coordinator's store or the way here damages data. Try again, and look at the coordinator's disk.");
+            file.Flush(flushToDisk: true);
+        }
+    }
+
+    // False: worth another connection.
+    private async Task<bool> FetchAsync(Artifact artifact, FileStream file, IncrementalHash hash, Action onData, Func<bool> mayRetry, CancellationToken cancellation)
+    {
+        try
+        {
+            using var call = blobs.Download(new DownloadRequest { Id = artifact.Id, Offset = file.Position, Kind = BlobKind.Artifact }, cancellationToken: cancellation);
+            while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+            {
+                var data = call.ResponseStream.Current.Data.Memory;
+                if (data.Length > artifact.SizeBytes - file.Position)
+                    throw new CliException(string.Create(CultureInfo.InvariantCulture, $"Artifact {artifact.Id} is longer than its {artifact.SizeBytes:N0} bytes. Look at the coordinator's log."));
+                hash.AppendData(data.Span);
+                await file.WriteAsync(data, cancellation).ConfigureAwait(false);
+                if (data.Length > 0)
+                    onData();
+            }
+
+            if (file.Position == artifact.SizeBytes)
+                return true;
+            throw new RpcException(new Status(StatusCode.Unavailable, string.Create(CultureInfo.InvariantCulture, $"it ended after {file.Position:N0} of {artifact.SizeBytes:N0} bytes")));
+        }
+        catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted && mayRetry())
+        {
+            return false;
+        }
+    }
+}

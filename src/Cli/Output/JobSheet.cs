@@ -1,0 +1,66 @@
+using System.Globalization;
+using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Cli.Output;
+
+/// <summary>All that is known of a job, a line a fact.</summary>
+internal static class JobSheet
+{
+    private const int NameWidth = 12;
+
+    public static void Write(JobSnapshot job, TextWriter output, DateTimeOffset now, bool isColored = false)
+    {
+        foreach (var (name, text) in Facts(job, now))
+        {
+            var shown = VisibleText.Of(text);
+            output.WriteLine($"{name.PadRight(NameWidth)}{(isColored && name == "State" ? StateColors.Paint(shown) : shown)}");
+        }
+    }
+
+    private static IEnumerable<(string Name, string Text)> Facts(JobSnapshot job, DateTimeOffset now)
+    {
+        yield return ("Job", job.Id);
+        yield return ("Name", job.Name);
+        yield return ("State", $"{Words.Of(job.State)}: {job.Reason}");
+        if (job.Attempt > 1)
+            yield return ("Attempt", $"{job.Attempt} of {job.Spec?.MaxAttempts}");
+        if (job.Submitted is not null)
+            yield return ("Submitted", When(job.Submitted, now));
+        if (job.Started is not null)
+            yield return ("Started", When(job.Started, now));
+        if (job.Ended is not null)
+            yield return ("Ended", $"{When(job.Ended, now)}{(job.Started is null ? "" : $", {Words.Duration(job.Ended.ToDateTimeOffset() - job.Started.ToDateTimeOffset())} after it started")}");
+        foreach (var fact in Asked(job.Spec ?? new JobSpec()))
+            yield return fact;
+        if (job.Progress is { } progress && job.Result is null)
+            yield return ("Progress", Invariant($"epoch {Words.Epoch(progress.Epoch)}, step {progress.Step:N0} of {progress.TotalSteps:N0}, loss {progress.Loss:G4}, {progress.RowsPerSecond:N0} rows/s"));
+        foreach (var fact in job.Result is { } result ? Made(result) : [])
+            yield return fact;
+        foreach (var word in job.Failure?.LastWords ?? [])
+            yield return ("", "| " + word);
+    }
+
+    private static IEnumerable<(string Name, string Text)> Asked(JobSpec spec)
+    {
+        if (spec.Module?.Mlp is { } mlp)
+            yield return ("Network", $"{string.Join('-', mlp.HiddenSizes.Prepend(mlp.InputSize).Append(mlp.OutputSize))}, {spec.Task.ToString().ToLowerInvariant()}");
+        if (spec.Data is { } data)
+            yield return ("Data", $"{Words.Count(data.RowCount, "row")} of dataset {data.DatasetId}");
+        yield return ("Training", Invariant($"{Words.Count(spec.Epochs, "epoch")}, {spec.GlobalBatchSize:N0} rows a step, seed {spec.Seed}"));
+    }
+
+    private static IEnumerable<(string Name, string Text)> Made(JobResult result)
+    {
+        var validation = result.HasValidationLoss ? Invariant($", validation {result.ValidationLoss:G4} (best: epoch {Words.Epoch(result.BestEpoch)})") : "";
+        yield return ("Trained", Invariant($"{Words.Count(result.Epochs, "epoch")}, {Words.Count(result.Steps, "step")} in {Words.Duration(TimeSpan.FromSeconds(result.TrainingSeconds))} on {Words.Count(result.WorldSize, "rank")}"));
+        yield return ("Loss", Invariant($"{result.TrainingLoss:G4}{validation}"));
+        foreach (var (name, artifact) in result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal))
+            yield return ("File", $"{name}, {Words.Bytes(artifact.SizeBytes)}");
+    }
+
+    private static string When(Timestamp time, DateTimeOffset now) =>
+        $"{Words.Of(time.ToDateTimeOffset(), now)} ({Words.Duration(now - time.ToDateTimeOffset())} ago)";
+
+    private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,110 @@
+using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Coordinator;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Cli.Output;
+
+// What --json shows. Scripts rely on these names: fields are added, never renamed or removed. Epochs count from 1, times are UTC.
+
+internal sealed record JobView(
+    string Id, string Name, string State, string Reason, int Attempt, int MaxAttempts, DateTime? Submitted, DateTime? Started, DateTime? Ended,
+    TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure)
+{
+    public static JobView Of(JobSnapshot job) => new(
+        job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, job.Spec?.MaxAttempts ?? 0,
+        job.Submitted?.ToDateTime(), job.Started?.ToDateTime(), job.Ended?.ToDateTime(),
+        TaskView.Of(job.Spec ?? new JobSpec()), DataView.Of(job.Spec?.Data ?? new DataSpec()),
+        job.Progress is null ? null : ProgressView.Of(job.Progress),
+        job.Result is null ? null : ResultView.Of(job.Result),
+        job.Failure is null ? null : FailureView.Of(job.Failure));
+}
+
+internal sealed record TaskView(string Kind, int InputSize, IReadOnlyList<int> HiddenSizes, int OutputSize, int Epochs, int BatchSize, ulong Seed, int Priority)
+{
+    public static TaskView Of(JobSpec spec) => new(
+        spec.Task.ToString().ToLowerInvariant(), spec.Module?.Mlp?.InputSize ?? 0, [.. spec.Module?.Mlp?.HiddenSizes ?? []], spec.Module?.Mlp?.OutputSize ?? 0,
+        spec.Epochs, spec.GlobalBatchSize, spec.Seed, spec.Priority);
+}
+
+internal sealed record DataView(string DatasetId, long RowCount, string? ValidationDatasetId, double ValidationFraction)
+{
+    public static DataView Of(DataSpec data) =>
+        new(data.DatasetId, data.RowCount, data.ValidationDatasetId.Length > 0 ? data.ValidationDatasetId : null, data.ValidationFraction);
+}
+
+internal sealed record ProgressView(int Epoch, long Step, long TotalSteps, double Loss, double LearningRate, double RowsPerSecond)
+{
+    public static ProgressView Of(Progress progress) =>
+        new(Words.Epoch(progress.Epoch), progress.Step, progress.TotalSteps, progress.Loss, progress.LearningRate, progress.RowsPerSecond);
+}
+
+internal sealed record ResultView(
+    int Epochs, int BestEpoch, long Steps, int WorldSize, double TrainingSeconds, double TrainingLoss, double? ValidationLoss,
+    IReadOnlyList<EpochView> History, IReadOnlyList<ArtifactView> Artifacts)
+{
+    public static ResultView Of(JobResult result) => new(
+        result.Epochs, Words.Epoch(result.BestEpoch), result.Steps, result.WorldSize, result.TrainingSeconds,
+        result.TrainingLoss, result.HasValidationLoss ? result.ValidationLoss : null,
+        [.. result.History.Select(EpochView.Of)],
+        [.. result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => new ArtifactView(a.Key, a.Value.SizeBytes, a.Value.Id))]);
+}
+
+internal sealed record EpochView(int Epoch, double TrainingLoss, double? ValidationLoss, bool IsBest, double Seconds)
+{
+    public static EpochView Of(EpochEnded epoch) =>
+        new(Words.Epoch(epoch.Epoch), epoch.TrainingLoss, epoch.HasValidationLoss ? epoch.ValidationLoss : null, epoch.IsBest, epoch.Seconds);
+}
+
+internal sealed record ArtifactView(string Name, long SizeBytes, string Sha256);
+
+internal sealed record FailureView(string Kind, string Message, int? Rank, string? Host, int ExitCode, long Step, IReadOnlyList<string> LastWords)
+{
+    public static FailureView Of(JobFailure failure) => new(
+        failure.Kind.ToString().ToLowerInvariant(), failure.Message, failure.Rank < 0 ? null : failure.Rank, failure.Host.Length > 0 ? failure.Host : null,
+        failure.ExitCode, failure.Step, [.. failure.LastWords]);
+}
+
+/// <summary>An event of a job: of state, epoch, log and progress the one that is not null.</summary>
+internal sealed record EventView(long Sequence, DateTime? Time, int Attempt, StateView? State, EpochView? Epoch, LogView? Log, ProgressView? Progress)
+{
+    public static EventView Of(JobEvent item) => new(
+        item.Sequence, item.Time?.ToDateTime(), item.Attempt,
+        item.State is { } state ? new StateView(Words.Of(state.State), state.Reason, state.WorldSize, state.Failure is null ? null : FailureView.Of(state.Failure)) : null,
+        item.Epoch is { } epoch ? EpochView.Of(epoch) : null,
+        item.Log is { } log ? new LogView(log.Level.ToString().ToLowerInvariant(), log.Source, log.Message) : null,
+        item.Progress is { } progress ? ProgressView.Of(progress) : null);
+}
+
+internal sealed record StateView(string State, string Reason, int WorldSize, FailureView? Failure);
+
+internal sealed record LogView(string Level, string Source, string Message);
+
+internal sealed record DatasetView(string Id, long RowCount, long SizeBytes, DateTime? Sent)
+{
+    public static DatasetView Of(DatasetSnapshot dataset) => new(dataset.Id, dataset.RowCount, dataset.SizeBytes, dataset.Sent?.ToDateTime());
+}
+
+internal sealed record ClusterView(string Version, int QueuedJobs, int RunningJobs, IReadOnlyList<WorkerView> Workers)
+{
+    public static ClusterView Of(ClusterSnapshot cluster) => new(cluster.Version, cluster.QueuedJobs, cluster.RunningJobs, [.. cluster.Workers.Select(WorkerView.Of)]);
+}
+
+internal sealed record WorkerView(string Id, string Host, string Status, IReadOnlyList<DeviceView> Devices)
+{
+    public static WorkerView Of(WorkerSnapshot worker) => new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)]);
+}
+
+internal sealed record DeviceView(int Slot, string Kind, int Index, string Name, double Utilization, long? MemoryBytes, long? MemoryUsedBytes, string? Fault)
+{
+    public static DeviceView Of(Device device) => new(
+        device.Slot, Words.Of(device.Kind), device.Index, device.Name, device.Utilization,
+        device.MemoryBytes > 0 ? device.MemoryBytes : null, device.MemoryBytes > 0 ? device.MemoryUsedBytes : null, device.Fault.Length > 0 ? device.Fault : null);
+}
+
+internal sealed record KeyView(string Id, string Name, string Tenant, IReadOnlyList<string> Scopes, DateTime Created, DateTime? Revoked)
+{
+    public static KeyView Of(ApiKeyInfo key) => new(
+        key.Id, key.Name, key.Tenant, [.. key.Scopes.ToString().ToLowerInvariant().Split(", ")], key.Created.UtcDateTime, key.Revoked?.UtcDateTime);
+}
+
+internal sealed record DownloadView(string JobId, string Folder, IReadOnlyList<ArtifactView> Files);

@@ -1,0 +1,42 @@
+using System.Globalization;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Cli.Output;
+
+/// <summary>Words for what the protocol enumerates and counts.</summary>
+internal static class Words
+{
+    private static readonly string[] s_units = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+    public static string Of(JobState state) => state.ToString().ToLowerInvariant();
+
+    public static string Of(DeviceKind kind) => kind.ToString().ToLowerInvariant();
+
+    public static string Count(long count, string noun) => count == 1 ? $"1 {noun}" : string.Create(CultureInfo.InvariantCulture, $"{count:N0} {noun}s");
+
+    /// <summary>The wire counts epochs from 0, people from 1.</summary>
+    public static int Epoch(int onTheWire) => onTheWire + 1;
+
+    /// <summary>The time of day; the date too, when it is another than today's.</summary>
+    public static string Of(DateTimeOffset time, DateTimeOffset now) =>
+        time.ToLocalTime().Date == now.ToLocalTime().Date ? $"{time.ToLocalTime():HH:mm:ss}" : $"{time.ToLocalTime():yyyy-MM-dd HH:mm}";
+
+    public static string Duration(TimeSpan time) => time switch
+    {
+        { TotalSeconds: < 9.95 } => string.Create(CultureInfo.InvariantCulture, $"{Math.Max(0, time.TotalSeconds):0.0} s"),
+        { TotalSeconds: < 100 } => $"{time.TotalSeconds:0} s",
+        { TotalMinutes: < 100 } => $"{time.TotalMinutes:0} min",
+        { TotalHours: < 48 } => $"{time.TotalHours:0} h",
+        _ => $"{time.TotalDays:0} days",
+    };
+
+    public static string Bytes(long count)
+    {
+        var (value, unit) = ((double)count, 0);
+        while (value >= 1023.95 && unit < s_units.Length - 1)
+            (value, unit) = (value / 1024, unit + 1);
+        return string.Create(CultureInfo.InvariantCulture, $"{value.ToString(unit == 0 ? "0" : "0.0", CultureInfo.InvariantCulture)} {s_units[unit]}");
+    }
+
+    public static bool IsLast(this JobState state) => state is JobState.Succeeded or JobState.Failed or JobState.Cancelled;
+}
