@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
@@ -73,7 +74,7 @@ internal sealed class AttemptRunner : IRankObserver
     public void OnErrorLine(int slot, string line)
     {
         if (_errorLines++ < MaxErrorLines)
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
+            Report(new AttemptEvent { Log = new LogLine { Level = NativeMessage.IsStack(line) ? LogLevel.Trace : LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
     }
 
     public void OnEvent(int slot, RankEvent message)
