@@ -27,6 +27,7 @@ internal sealed class AttemptRunner : IRankObserver
     private string _validationPath = "";
     private long? _lastFetchReport;
     private int _errorLines;
+    private long _lastStep;
 
     public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
     {
@@ -69,7 +70,7 @@ internal sealed class AttemptRunner : IRankObserver
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
 
     public void OnExit(int slot, RankExit exit) =>
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit)));
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit, _lastStep)));
 
     public void OnErrorLine(int slot, string line)
     {
@@ -101,6 +102,8 @@ internal sealed class AttemptRunner : IRankObserver
                 _checkpoints.Add(message.Checkpoint);
                 break;
             case RankEvent.EventOneofCase.Progress:
+                // Rank 0 speaks for all: they are in one step, or the barrier after it.
+                _lastStep = message.Progress.Step;
                 Report(new AttemptEvent { Progress = message.Progress });
                 break;
             case RankEvent.EventOneofCase.Epoch:

@@ -10,7 +10,11 @@ internal static class CrashReport
     private const int SignalBase = 128;
 
     /// <summary>The failure of a rank whose process ended in the middle of an attempt.</summary>
-    public static JobFailure Describe(int rank, string host, RankExit exit)
+    /// <param name="rank">Which.</param>
+    /// <param name="host">Where.</param>
+    /// <param name="exit">How.</param>
+    /// <param name="lastStep">The last step that the attempt has told of; 0: none.</param>
+    public static JobFailure Describe(int rank, string host, RankExit exit, long lastStep)
     {
         var (exitCode, lastWords) = (exit.ExitCode, exit.LastWords);
         var failure = new JobFailure
@@ -19,6 +23,7 @@ internal static class CrashReport
             Rank = rank,
             Host = host,
             ExitCode = exitCode,
+            Step = lastStep,
             Message = exit.KilledBecause is { } reason
                 ? $"Rank {rank} on \"{host}\" {reason}"
                 : $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",
