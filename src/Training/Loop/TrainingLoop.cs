@@ -18,7 +18,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
     public void Run()
     {
         using var checkpoints = new CheckpointWriter(state, reporter, _progress, environment);
-        using var pause = new CollectionPause();
+        using var pause = new CollectionPause(words => reporter.Log(new LogLine { Level = LogLevel.Warning, Message = words }));
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
         {
             var started = environment.Time.GetTimestamp();
