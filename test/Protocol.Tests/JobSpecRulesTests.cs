@@ -40,6 +40,38 @@ public sealed class JobSpecRulesTests
         (s => s.BitExact = new BitExactSpec { MicroBatches = 33 }, "MicroBatches is 33, expected 1 to 32"),
         (s => (s.BitExact, s.Module.Mlp.Normalization) = (new BitExactSpec { MicroBatches = 8 }, LayerNormalization.Batch), "Normalization is Batch beside Reproducibility.BitExact"),
         (s => (s.BitExact, s.Resources.Device) = (new BitExactSpec { MicroBatches = 8 }, DeviceKind.Cuda), "Device is Cuda beside Reproducibility.BitExact"),
+        (s => s.Epochs = int.MaxValue, "Epochs is 2147483647, expected at most 1,000,000. Use EarlyStopping"),
+        (s => s.MaxAttempts = int.MaxValue, "MaxAttempts is 2147483647, expected at most 1,000"),
+        (s => s.Checkpoint = new CheckpointSpec { KeepLast = int.MaxValue }, "CheckpointsKept is 2147483647, expected at most 1,000"),
+        (s => s.Checkpoint = new CheckpointSpec { IntervalSeconds = double.PositiveInfinity }, "CheckpointInterval is Infinity s"),
+        (s => s.Checkpoint = new CheckpointSpec { IntervalSeconds = double.NaN }, "CheckpointInterval is NaN s"),
+        (s => s.QueueTimeoutSeconds = double.NaN, "QueueTimeout is NaN s"),
+        (s => s.Resources.MaxRanks = int.MaxValue, "MaxRanks is 2147483647, expected at most 65,536. 0 is as many as one worker offers."),
+        (s => s.Resources.MinRanks = int.MinValue, "MinRanks is -2147483648, expected at least 0"),
+        (s => s.Resources.MaxRanks = -1, "MaxRanks is -1, expected at least 0"),
+        (s => s.EarlyStopping = new EarlyStoppingSpec { PatienceEpochs = int.MinValue }, "EarlyStopping.Patience is -2147483648"),
+        (s => s.EarlyStopping = new EarlyStoppingSpec { MinImprovement = double.NaN }, "EarlyStopping.MinImprovement is NaN"),
+        (s => s.Optimizer.LearningRate = double.Epsilon, "LearningRate is 5E-324, expected a number from 1E-12 to 1E+30"),
+        (s => s.Optimizer.LearningRate = double.MaxValue, "LearningRate is 1.7976931348623157E+308"),
+        (s => s.Optimizer.LearningRate = double.PositiveInfinity, "LearningRate is Infinity"),
+        (s => s.Optimizer.WeightDecay = double.NaN, "WeightDecay is NaN"),
+        (s => s.Optimizer.WeightDecay = 1e300, "WeightDecay is 1E+300"),
+        (s => s.Optimizer.WeightDecay = 1e-300, "WeightDecay is 1E-300, expected 0 or a number from 1E-30"),
+        (s => s.GradientClipNorm = double.PositiveInfinity, "GradientClipNorm is Infinity"),
+        (s => s.GradientClipNorm = 1e-40, "GradientClipNorm is 1E-40"),
+        (s => s.Module.Mlp.Dropout = double.NaN, "Dropout is NaN"),
+        (s => s.Module.Mlp.Dropout = 1 - 1e-12, "Dropout is 0.999999999999, expected a fraction from 0 to 0.999"),
+        (s => s.LabelSmoothing = double.NaN, "LabelSmoothing is NaN"),
+        (s => s.Data.ValidationFraction = double.NaN, "ValidationFraction is NaN"),
+        (s => s.Schedule.WarmupFraction = double.NaN, "WarmupFraction is NaN"),
+        (s => s.Schedule.FinalFraction = double.NaN, "FinalFraction is NaN"),
+        (s => s.Optimizer.Adamw.Beta2 = 1 - 1e-12, "Beta2 is 0.999999999999"),
+        (s => s.Optimizer.Adamw.Epsilon = double.PositiveInfinity, "Epsilon is Infinity"),
+        (s => s.Optimizer.Adamw.Epsilon = 1e-50, "Epsilon is 1E-50"),
+        (s => s.Optimizer.Sgd = new SgdSpec { Momentum = double.NaN }, "Momentum is NaN"),
+        (s => s.ClassWeights.Add([1, 1, 1e-40f]), "ClassWeights has"),
+        (s => s.Module.Mlp.HiddenSizes.Add(Enumerable.Repeat(1, 100_000)), "HiddenLayers has 100,001 layers, expected at most 1,000"),
+        (s => (s.Module.Mlp.InputSize, s.Data.Features) = (1 << 24, new FeatureScaling()), "Features have 16,777,216 slots, expected at most 4,000,000 with NormalizeFeatures"),
         (s => s.Task = MlTask.Unspecified, "Task is not set"),
     ];
 
@@ -56,6 +88,57 @@ public sealed class JobSpecRulesTests
             var errors = JobSpecRules.Validate(spec);
             Assert.IsTrue(errors.Any(e => e.Contains(names, StringComparison.Ordinal)), $"\"{names}\" is not in: {string.Join(" ", errors)}");
         }
+    }
+
+    // Large, and harmless: a batch is at most the rows, and a rank's part of it at most the batch.
+    [TestMethod]
+    public void Validate_LargestBatchMicroBatchPatienceAndSeed_AreAccepted()
+    {
+        var spec = Valid();
+        (spec.GlobalBatchSize, spec.MaxMicroBatchSize, spec.Seed, spec.Priority) = (int.MaxValue, int.MaxValue, ulong.MaxValue, int.MinValue);
+        spec.Data.ValidationFraction = 0.1;
+        spec.EarlyStopping = new EarlyStoppingSpec { PatienceEpochs = int.MaxValue };
+
+        Assert.IsEmpty(JobSpecRules.Validate(spec));
+    }
+
+    [TestMethod]
+    public void Validate_AMostlyScaledSpec_FitsAMessage()
+    {
+        var features = new FeatureScaling();
+        features.Mean.AddRange(Enumerable.Repeat(1f, JobSpecRules.MaxScaledFeatures));
+        features.Scale.AddRange(features.Mean);
+
+        Assert.IsLessThan(64 << 20, features.CalculateSize());
+    }
+
+    [TestMethod]
+    [DataRow(int.MaxValue, 0, 0, 1, 300L, DisplayName = "a batch is at most the rows")]
+    [DataRow(100, 0, 0, 4, 100L, DisplayName = "over all ranks")]
+    [DataRow(100, 10, 0, 4, 40L, DisplayName = "micro-batches of four ranks")]
+    [DataRow(100, int.MaxValue, 0, 4, 100L, DisplayName = "a micro-batch is at most the batch")]
+    [DataRow(100, 0, 8, 4, 52L, DisplayName = "parts of bit-exact training")]
+    public void LeastBytes_OfAStep_CountsTheRowsAtOnce(int batch, int microBatch, int parts, int ranks, long rows)
+    {
+        var spec = Valid();
+        (spec.GlobalBatchSize, spec.MaxMicroBatchSize, spec.BitExact) = (batch, microBatch, parts == 0 ? null : new BitExactSpec { MicroBatches = parts });
+
+        // 4 features, a hidden layer of 8 before and after its activation, 3 outputs.
+        Assert.AreEqual((Int128)rows * (4 + 16 + 3) * sizeof(float), BatchMemory.LeastBytes(spec, 300, ranks, isOnGpu: false));
+        Assert.AreEqual((Int128)rows * 4 * sizeof(float), BatchMemory.LeastBytes(spec, 300, ranks, isOnGpu: true));
+    }
+
+    [TestMethod]
+    public void Refusal_OfALargeBatch_NamesSizesAndRemedy()
+    {
+        var spec = Valid();
+        spec.GlobalBatchSize = int.MaxValue;
+        spec.Module.Mlp.InputSize = 10_000;
+
+        Assert.IsNull(BatchMemory.Refusal(spec, 1000, 1, isOnGpu: false, 0, 1L << 30));
+        Assert.AreEqual(
+            "BatchSize is 2,147,483,647: a step's 1,000,000 rows take at least 37.3 GiB beside 1.0 GiB for the module, expected at most the 8.0 GiB of the machine. Make BatchSize smaller, or set MaxMicroBatchSize.",
+            BatchMemory.Refusal(spec, 1_000_000, 1, isOnGpu: false, 1L << 30, 8L << 30));
     }
 
     [TestMethod]

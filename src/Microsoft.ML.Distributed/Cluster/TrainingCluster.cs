@@ -183,8 +183,8 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
             if (_local is { Ready.IsCompleted: false })
                 progress?.Report(new TrainingProgress { JobId = "", State = TrainingState.Queued, Message = "the local cluster starts" });
             await ReadyAsync(either.Token).ConfigureAwait(false);
-            if (_local is not null && LocalCapacity.IsAsked(spec.Resources))
-                await _local.RequireCapacityAsync(spec.Resources, either.Token).ConfigureAwait(false);
+            if (_local is not null && LocalCapacity.IsAsked(spec))
+                await _local.RequireCapacityAsync(spec, either.Token).ConfigureAwait(false);
             var transfer = new DatasetTransfer(_coordinator, progress, trainingLog.Write);
             await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
             if (validation is not null && validation.Id != training.Id)

@@ -12,8 +12,34 @@ public static class JobSpecRules
     /// <summary>The most parameters of a module: an ONNX file, as every protobuf message, holds 2 GiB.</summary>
     public const long MaxParameters = 500_000_000;
 
-    /// <summary>A longer wait for workers is one without an end.</summary>
-    public const double MaxQueueSeconds = 1e9;
+    /// <summary>A longer wait for workers is one without an end, and a longer time between checkpoints one without checkpoints.</summary>
+    public const double MaxSeconds = 1e9;
+
+    /// <summary>The most epochs: each leaves a line in the job's history, which is one message.</summary>
+    public const int MaxEpochs = 1_000_000;
+
+    /// <summary>The most features whose mean and scale a specification can carry: 8 bytes each, in a message of 64 MiB that may hold other things.</summary>
+    public const int MaxScaledFeatures = 4_000_000;
+
+    /// <summary>The most attempts, and the most checkpoints kept.</summary>
+    public const int MaxAttempts = 1000;
+
+    /// <summary>The most ranks that can be asked for.</summary>
+    public const int MaxRanks = 65_536;
+
+    /// <summary>The most hidden layers.</summary>
+    public const int MaxHiddenLayers = 1000;
+
+    // Ranks compute in float32 and take denormals as zero: what is smaller is nothing, what is larger is infinite once squared.
+    private const double Smallest = 1e-30;
+    private const double Largest = 1e30;
+
+    // Below it the automatic weight decay, which grows as it falls, would leave its own range.
+    private const double LeastLearningRate = 1e-12;
+
+    // As floats, larger fractions are 1: nothing would be kept, or averages would never move.
+    private const double LargestDropout = 0.999;
+    private const double LargestDecay = 0.9999999;
 
     /// <summary>All that is wrong, each a sentence that names the option, its value and what was expected; empty when valid.</summary>
     public static IReadOnlyList<string> Validate(JobSpec spec)
@@ -22,12 +48,13 @@ public static class JobSpecRules
         var classCount = spec.Task switch { MlTask.Multiclass => spec.Module?.Mlp?.OutputSize ?? 0, MlTask.Binary => 2, _ => 0 };
         Check(spec.Name.Length <= MaxNameLength, $"JobName has {spec.Name.Length:N0} characters (\"{spec.Name[..Math.Min(spec.Name.Length, 20)]}...\"), expected at most {MaxNameLength}.");
         Check(!spec.Name.Any(char.IsControl), $"JobName has the control character U+{(int)spec.Name.FirstOrDefault(char.IsControl):X4} at {spec.Name.TakeWhile(c => !char.IsControl(c)).Count()}, expected text on one line.");
-        AtLeast("Epochs", spec.Epochs, 1);
+        Between("Epochs", spec.Epochs, 1, MaxEpochs, " Use EarlyStopping to end sooner.");
         AtLeast("BatchSize", spec.GlobalBatchSize, 1);
         AtLeast("MaxMicroBatchSize", spec.MaxMicroBatchSize, 0);
-        AtLeast("MaxAttempts", spec.MaxAttempts, 1);
-        NotNegative("GradientClipNorm", spec.GradientClipNorm);
-        Check(spec.QueueTimeoutSeconds is >= 0 and <= MaxQueueSeconds, $"QueueTimeout is {spec.QueueTimeoutSeconds} s, expected 0 (for ever) to {MaxQueueSeconds:N0} s.");
+        Between("MaxAttempts", spec.MaxAttempts, 1, MaxAttempts);
+        NoneOr("GradientClipNorm", spec.GradientClipNorm, Smallest, Largest);
+        Check(spec.QueueTimeoutSeconds is >= 0 and <= MaxSeconds, $"QueueTimeout is {spec.QueueTimeoutSeconds} s, expected 0 (for ever) to {MaxSeconds:N0} s.");
+        CheckCheckpoint(spec.Checkpoint);
         Fraction("LabelSmoothing", spec.LabelSmoothing);
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
         Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
@@ -37,10 +64,11 @@ public static class JobSpecRules
         CheckOptimizer(spec.Optimizer);
         Fraction("WarmupFraction", spec.Schedule?.WarmupFraction ?? 0);
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
-        Check(spec.Resources is null || spec.Resources.MinRanks >= 0 && spec.Resources.MaxRanks >= 0, $"Ranks are {spec.Resources?.MinRanks} to {spec.Resources?.MaxRanks}, expected no negative number.");
+        Between("MinRanks", spec.Resources?.MinRanks ?? 0, 0, MaxRanks);
+        Between("MaxRanks", spec.Resources?.MaxRanks ?? 0, 0, MaxRanks, " 0 is as many as one worker offers.");
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
-        Check(spec.ClassWeights.All(w => w >= 0 && float.IsFinite(w)) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), "ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0.");
+        Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
         Check(spec.MaxMicroBatchSize == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
         if (spec.BitExact is { } exact)
         {
@@ -66,8 +94,12 @@ public static class JobSpecRules
         }
 
         void AtLeast(string name, long value, long least) => Check(value >= least, $"{name} is {value}, expected at least {least}.");
+        void Between(string name, long value, long least, long most, string remedy = "") => Check(value >= least && value <= most, value < least ? $"{name} is {value}, expected at least {least}." : $"{name} is {value}, expected at most {most:N0}.{remedy}");
+        void Range(string name, double value, double least, double most) => Check(value >= least && value <= most, $"{name} is {value}, expected a number from {least} to {most}.");
+        void NoneOr(string name, double value, double least, double most) => Check(value == 0 || value >= least && value <= most, $"{name} is {value}, expected 0 or a number from {least} to {most}.");
         void NotNegative(string name, double value) => Check(value >= 0 && double.IsFinite(value), $"{name} is {value}, expected a finite number of at least 0.");
         void Fraction(string name, double value) => Check(value is >= 0 and < 1, $"{name} is {value}, expected a fraction from 0 to below 1.");
+        void Decay(string name, double value) => Check(value is >= 0 and <= LargestDecay, $"{name} is {value}, expected a fraction from 0 to {LargestDecay}.");
 
         void CheckModule(MlpSpec? mlp)
         {
@@ -76,10 +108,13 @@ public static class JobSpecRules
                 return;
             AtLeast("Input size", mlp.InputSize, 1);
             AtLeast("Output size", mlp.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
+            Check(mlp.HiddenSizes.Count <= MaxHiddenLayers, $"HiddenLayers has {mlp.HiddenSizes.Count:N0} layers, expected at most {MaxHiddenLayers:N0}.");
+            if (mlp.HiddenSizes.Count > MaxHiddenLayers)
+                return;
             Check(mlp.HiddenSizes.All(h => h >= 1), $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.");
             var parameters = Parameters(mlp);
             Check(parameters <= MaxParameters, $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {MaxParameters:N0}: an ONNX file holds 2 GiB.");
-            Fraction("Dropout", mlp.Dropout);
+            Check(mlp.Dropout is >= 0 and <= LargestDropout, $"Dropout is {mlp.Dropout}, expected a fraction from 0 to {LargestDropout}.");
         }
 
         // Weights and biases; the sum of products of int's stays within 128 bits.
@@ -97,6 +132,7 @@ public static class JobSpecRules
             if (data is null)
                 return;
             AtLeast("Row count", data.RowCount, 1);
+            Check(data.Features is null || mlp?.InputSize <= MaxScaledFeatures, $"Features have {mlp?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
             Check(data.Features is null || data.Features.Mean.Count == mlp?.InputSize && data.Features.Scale.Count == mlp?.InputSize,
                 $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {mlp?.InputSize}, one a feature.");
             NotNegative("Weight scale", data.WeightScale);
@@ -104,15 +140,25 @@ public static class JobSpecRules
             Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");
         }
 
+        void CheckCheckpoint(CheckpointSpec? checkpoint)
+        {
+            if (checkpoint is null)
+                return;
+            // What is less than 0 counts as 0.
+            Check(checkpoint.IntervalSeconds <= MaxSeconds, $"CheckpointInterval is {checkpoint.IntervalSeconds} s, expected 0 (at the end of epochs only) to {MaxSeconds:N0} s.");
+            Check(checkpoint.MinIntervalSeconds <= MaxSeconds, $"The least time between checkpoints is {checkpoint.MinIntervalSeconds} s, expected 0 to {MaxSeconds:N0} s.");
+            Check(checkpoint.KeepLast <= MaxAttempts, $"CheckpointsKept is {checkpoint.KeepLast}, expected at most {MaxAttempts:N0}.");
+        }
+
         void CheckOptimizer(OptimizerSpec? optimizer)
         {
             Check(optimizer is not null && optimizer.OptimizerCase != OptimizerSpec.OptimizerOneofCase.None, "Optimizer is not set, expected SGD, AdamW or Adam.");
             if (optimizer is null)
                 return;
-            Check(optimizer.LearningRate > 0 && double.IsFinite(optimizer.LearningRate), $"LearningRate is {optimizer.LearningRate}, expected a finite number above 0.");
-            NotNegative("WeightDecay", optimizer.WeightDecay);
+            Range("LearningRate", optimizer.LearningRate, LeastLearningRate, Largest);
+            NoneOr("WeightDecay", optimizer.WeightDecay, Smallest, Largest);
             if (optimizer.Sgd is { } sgd)
-                Fraction("Momentum", sgd.Momentum);
+                Decay("Momentum", sgd.Momentum);
             if (optimizer.Adamw is { } decoupled)
                 CheckMoments(decoupled.Beta1, decoupled.Beta2, decoupled.Epsilon);
             if (optimizer.Adam is { } adam)
@@ -121,9 +167,9 @@ public static class JobSpecRules
 
         void CheckMoments(double beta1, double beta2, double epsilon)
         {
-            Fraction("Beta1", beta1);
-            Fraction("Beta2", beta2);
-            Check(epsilon > 0, $"Epsilon is {epsilon}, expected a number above 0.");
+            Decay("Beta1", beta1);
+            Decay("Beta2", beta2);
+            Range("Epsilon", epsilon, Smallest, Largest);
         }
     }
 }

@@ -11,9 +11,9 @@ internal readonly record struct BatchSplit(int First, int Count, int Total)
     /// <summary>As few parts a rank as have no more rows than the limit, the same number on each; 0: no limit.</summary>
     public static BatchSplit OverRanks(int globalRows, int maxRows, int rank, int worldSize)
     {
-        var rows = (int)Shard.Of(globalRows, 0, worldSize).Count;
+        var rows = Shard.Of(globalRows, 0, worldSize).Count;
         var parts = maxRows == 0 ? 1 : (rows + maxRows - 1) / maxRows;
-        return new BatchSplit(rank * parts, parts, worldSize * parts);
+        return new BatchSplit(checked((int)(rank * parts)), (int)parts, checked((int)(worldSize * parts)));
     }
 
     /// <summary>A number of parts that does not depend on the number of ranks.</summary>

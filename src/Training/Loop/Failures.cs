@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Native;
 
 namespace MLDistributed.Training.Loop;
 
@@ -13,15 +14,22 @@ internal static class Failures
         {
             CollectiveAbortedException or CollectiveTimeoutException => (FailureKind.Crashed, true),
             DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
+            OutOfMemoryException => (FailureKind.Invalid, false),
+            _ when NativeMessage.IsOutOfMemory(exception.Message) => (FailureKind.Invalid, false),
             CollectiveException or FormatException or IOException or UnauthorizedAccessException => (FailureKind.Invalid, false),
             _ => (FailureKind.Training, false),
         };
         var message = exception switch
         {
-            _ when kind == FailureKind.Training => $"Training failed on rank {rank}: {exception.GetType().Name}: {exception.Message}",
+            OutOfMemoryException => OutOfMemory(rank, exception.Message),
+            _ when NativeMessage.IsOutOfMemory(exception.Message) => OutOfMemory(rank, NativeMessage.FirstSentence(exception.Message)),
+            _ when kind == FailureKind.Training => $"Training failed on rank {rank}: {exception.GetType().Name}: {NativeMessage.FirstSentence(exception.Message)}",
             IOException or UnauthorizedAccessException => $"Rank {rank} cannot read or write its files ({exception.Message.TrimEnd('.')}), expected room and access in the worker's folder. Free space there, or start the worker with --work on a larger disk.",
             _ => exception.Message,
         };
         return new TrainingException(new JobFailure { Kind = kind, Rank = rank, Message = message }, isBystander, exception);
     }
+
+    private static string OutOfMemory(int rank, string words) =>
+        $"Rank {rank} ran out of memory ({words.TrimEnd('.')}), expected room for a step. Make BatchSize or HiddenLayers smaller, set MaxMicroBatchSize, or use fewer ranks (MaxRanks).";
 }

@@ -29,11 +29,14 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             Denormals.Flush();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
             var source = environment.Module(Spec);
-            MemoryNeeds.Of(Spec, source.Layout, start.WorldSize).Check(environment.MemoryBytes);
+            var needs = MemoryNeeds.Of(Spec, source.Layout, start.WorldSize);
+            needs.Check(environment.MemoryBytes);
             CheckTransport();
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
+            if (BatchMemory.Refusal(Spec, Math.Max(training.RowCount, validation?.RowCount ?? 0), start.WorldSize, start.Device == DeviceKind.Cuda, needs.TotalBytes, environment.MemoryBytes) is { } refusal)
+                throw new FormatException(refusal);
             if (validation is not null)
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
             var segment = SharedSegment.Join(Segment(source.Layout.ParameterLength), stop);
@@ -47,6 +50,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         {
             if (stop.IsCancellationRequested)
                 throw new OperationCanceledException("Training was stopped.", e, stop);
+            if (NativeMessage.HasStack(e.Message))
+                reporter.Log(new LogLine { Level = LogLevel.Trace, Message = e.Message });
             throw e as TrainingException ?? Failures.From(e, start.Rank);
         }
     }
@@ -182,7 +187,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     // While a GPU computes, the rank's own core has nothing to do. A small batch is gathered sooner than a thread is woken.
     private bool Prefetches(DatasetFile training) =>
         (start.Device == DeviceKind.Cuda || Environment.ProcessorCount > start.WorldSize * torch.get_num_threads()) &&
-        (long)Spec.GlobalBatchSize / start.WorldSize * training.FeatureSize * sizeof(float) >= SmallBatchBytes;
+        Math.Min(Spec.GlobalBatchSize, training.RowCount) / start.WorldSize * training.FeatureSize * sizeof(float) >= SmallBatchBytes;
 
     // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.
     private static int ThreadCount(int worldSize) =>

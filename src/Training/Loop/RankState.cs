@@ -25,13 +25,14 @@ internal sealed unsafe class RankState : IDisposable
         var spec = start.Spec;
         Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
-        StepsPerEpoch = (Order.TrainingCount + spec.GlobalBatchSize - 1) / spec.GlobalBatchSize;
+        BatchSize = (int)Math.Min(spec.GlobalBatchSize, Math.Max(Order.TrainingCount, ValidationCount));
+        StepsPerEpoch = (Order.TrainingCount + BatchSize - 1) / BatchSize;
         Parameters = segment.Parameters;
         Segment = segment;
         IsFirstOfMemory = segment.Rank == 0;
         Tensors = tensors;
-        Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(spec.GlobalBatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
-        var maxRows = Split.MaxRows(spec.GlobalBatchSize);
+        Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(BatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
+        var maxRows = Split.MaxRows(BatchSize);
         Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
             : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec, profile)
             : new BitExactUpdate(shared, Layout, spec);
@@ -74,6 +75,9 @@ internal sealed unsafe class RankState : IDisposable
 
     public float* Parameters { get; }
 
+    /// <summary>Rows a step, over all ranks: what was asked for, and at most all rows of the larger set.</summary>
+    public int BatchSize { get; }
+
     public long StepsPerEpoch { get; }
 
     public long TotalSteps => StepsPerEpoch * Spec.Epochs;
@@ -84,7 +88,7 @@ internal sealed unsafe class RankState : IDisposable
     public ModelWeights? Best { get; set; }
 
     /// <summary>Rows of a step's global batch, the step counted from 0 within the epoch.</summary>
-    public int GlobalRows(long step) => (int)Math.Min(Spec.GlobalBatchSize, Order.TrainingCount - step * Spec.GlobalBatchSize);
+    public int GlobalRows(long step) => (int)Math.Min(BatchSize, Order.TrainingCount - step * BatchSize);
 
     /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>
     public Batch LoadTraining(Func<long, long> rowAt, long step, int part)
@@ -93,14 +97,14 @@ internal sealed unsafe class RankState : IDisposable
         return _prefetched is null ? _trainingFeed.Load(Request(step, part))
             : _prefetched.Load(Request(step, part), !isLastPart ? Request(step, part + 1) : step + 1 < StepsPerEpoch ? Request(step + 1, Split.First) : null);
 
-        BatchRequest Request(long s, int p) => new(rowAt, s * Spec.GlobalBatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s));
+        BatchRequest Request(long s, int p) => new(rowAt, s * BatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s));
     }
 
     /// <summary>Loads a part of the validation rows from a position on.</summary>
     public Batch LoadValidation(long start, int part)
     {
         Func<long, long> rowAt = _validation is null ? Order.ValidationRow : index => index;
-        var globalRows = (int)Math.Min(Spec.GlobalBatchSize, ValidationCount - start);
+        var globalRows = (int)Math.Min(BatchSize, ValidationCount - start);
         return _validationFeed.Load(new BatchRequest(rowAt, start, Split.Rows(part, globalRows), globalRows));
     }
 

@@ -18,7 +18,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
     public void Run()
     {
         using var checkpoints = new CheckpointWriter(state, reporter, _progress, environment);
-        using var pause = new CollectionPause();
+        using var pause = new CollectionPause(words => reporter.Log(new LogLine { Level = LogLevel.Warning, Message = words }));
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
         {
             var started = environment.Time.GetTimestamp();
@@ -93,15 +93,15 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
         : index =>
         {
             var row = state.Order.TrainingRow(epoch, index);
-            taken(epoch * state.StepsPerEpoch + index / _spec.GlobalBatchSize + 1, row);
+            taken(epoch * state.StepsPerEpoch + index / state.BatchSize + 1, row);
             return row;
         };
 
     private double Validate(CollectionPause pause)
     {
         // Losses and weights by part, so that the order of summation does not depend on who has which part.
-        var sums = new double[2 * state.Split.Total];
-        for (var start = 0L; start < state.ValidationCount; start += _spec.GlobalBatchSize)
+        var sums = new double[2L * state.Split.Total];
+        for (var start = 0L; start < state.ValidationCount; start += state.BatchSize)
         {
             for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
             {

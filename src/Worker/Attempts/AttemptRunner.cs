@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
@@ -26,6 +27,7 @@ internal sealed class AttemptRunner : IRankObserver
     private string _validationPath = "";
     private long? _lastFetchReport;
     private int _errorLines;
+    private long _lastStep;
 
     public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
     {
@@ -68,12 +70,12 @@ internal sealed class AttemptRunner : IRankObserver
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
 
     public void OnExit(int slot, RankExit exit) =>
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit)));
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit, _lastStep)));
 
     public void OnErrorLine(int slot, string line)
     {
         if (_errorLines++ < MaxErrorLines)
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
+            Report(new AttemptEvent { Log = new LogLine { Level = NativeMessage.IsStack(line) ? LogLevel.Trace : LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
     }
 
     public void OnEvent(int slot, RankEvent message)
@@ -100,6 +102,8 @@ internal sealed class AttemptRunner : IRankObserver
                 _checkpoints.Add(message.Checkpoint);
                 break;
             case RankEvent.EventOneofCase.Progress:
+                // Rank 0 speaks for all: they are in one step, or the barrier after it.
+                _lastStep = message.Progress.Step;
                 Report(new AttemptEvent { Progress = message.Progress });
                 break;
             case RankEvent.EventOneofCase.Epoch:

@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 using MLDistributed.Worker.Ranks;
 
 namespace MLDistributed.Worker.Attempts;
@@ -9,7 +10,11 @@ internal static class CrashReport
     private const int SignalBase = 128;
 
     /// <summary>The failure of a rank whose process ended in the middle of an attempt.</summary>
-    public static JobFailure Describe(int rank, string host, RankExit exit)
+    /// <param name="rank">Which.</param>
+    /// <param name="host">Where.</param>
+    /// <param name="exit">How.</param>
+    /// <param name="lastStep">The last step that the attempt has told of; 0: none.</param>
+    public static JobFailure Describe(int rank, string host, RankExit exit, long lastStep)
     {
         var (exitCode, lastWords) = (exit.ExitCode, exit.LastWords);
         var failure = new JobFailure
@@ -18,17 +23,18 @@ internal static class CrashReport
             Rank = rank,
             Host = host,
             ExitCode = exitCode,
+            Step = lastStep,
             Message = exit.KilledBecause is { } reason
                 ? $"Rank {rank} on \"{host}\" {reason}"
                 : $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",
         };
-        failure.LastWords.AddRange(lastWords);
+        failure.LastWords.AddRange(lastWords.Where(w => !NativeMessage.IsStack(w)));
         return failure;
     }
 
     /// <summary>Why a process that never became ready ended.</summary>
     public static string WhyNotReady(RankExit exit) =>
-        $"its rank process {exit.KilledBecause ?? Ending(exit.ExitCode) + " while it loaded"}{(exit.LastWords.Count > 0 ? $": {exit.LastWords[^1]}" : "")}";
+        $"its rank process {exit.KilledBecause ?? Ending(exit.ExitCode) + " while it loaded"}{(exit.LastWords.Count > 0 ? $": {NativeMessage.FirstSentence(Words(exit.LastWords))}" : "")}";
 
     /// <summary>"was killed by signal 9 (SIGKILL)" or "ended with exit code 3".</summary>
     public static string Ending(int exitCode) => exitCode > SignalBase && SignalName(exitCode - SignalBase) is { } name
@@ -38,9 +44,14 @@ internal static class CrashReport
     private static string Remedy(int exitCode, IReadOnlyList<string> lastWords) => (exitCode - SignalBase) switch
     {
         9 => "If nobody killed it, the machine ran out of memory (see its kernel log): take a smaller batch or model, or fewer slots.",
-        _ when lastWords.Count > 0 => $"Its last words: {lastWords[^1]}",
+        _ when NativeMessage.IsOutOfMemory(Words(lastWords)) => $"It ran out of memory ({NativeMessage.FirstSentence(Words(lastWords))}): take a smaller batch or model, or fewer slots.",
+        _ when lastWords.Count > 0 => $"Its last words: {NativeMessage.FirstSentence(Words(lastWords))}",
         _ => "It left no last words; see the worker's log.",
     };
+
+    // What a C++ exception says stands above its stack.
+    private static string Words(IReadOnlyList<string> lastWords) =>
+        lastWords.LastOrDefault(w => w.Contains("what():", StringComparison.Ordinal)) ?? lastWords.LastOrDefault(w => !NativeMessage.IsStack(w)) ?? "";
 
     private static string? SignalName(int signal) => signal switch
     {

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Threading.Channels;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
 
 namespace MLDistributed.Worker.Ranks;
@@ -140,7 +141,9 @@ internal sealed class RankProcess
             ReadAsync(_process.StandardOutput, _lastWords.Add),
             ReadAsync(_process.StandardError, line =>
             {
-                _lastWords.Add(line);
+                // Twenty frames would push out what was said before them.
+                if (!NativeMessage.IsStack(line))
+                    _lastWords.Add(line);
                 onError(this, line);
             }));
         await _process.WaitForExitAsync().ConfigureAwait(false);

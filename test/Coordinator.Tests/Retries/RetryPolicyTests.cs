@@ -38,6 +38,14 @@ public sealed class RetryPolicyTests
     }
 
     [TestMethod]
+    public void Crash_BeforeAnyStep_CountsAsAnAttemptOnly()
+    {
+        JobFailure[] earlier = [.. Enumerable.Repeat(Failure(FailureKind.Crashed, 0), 5)];
+
+        Assert.IsTrue(RetryPolicy.Decide(Failure(FailureKind.Crashed, 0), 6, Spec(10), earlier, []).Retry);
+    }
+
+    [TestMethod]
     public void Worker_LostAgainAndAgain_IsNotTheJobsFault()
     {
         JobFailure[] earlier = [.. Enumerable.Repeat(Failure(FailureKind.WorkerLost, 0), 5)];

@@ -73,7 +73,7 @@ public sealed class ValidationTests : IDisposable
             """
             DistributedRegressionTrainer cannot train:
             - Epochs is 0, expected at least 1.
-            - Dropout is 2, expected a fraction from 0 to below 1.
+            - Dropout is 2, expected a fraction from 0 to 0.999.
             """.ReplaceLineEndings(),
             Refuse<ArgumentException>(() => trainer.Fit(_data)));
     }
@@ -93,6 +93,58 @@ public sealed class ValidationTests : IDisposable
         var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork("Value", exampleWeightColumnName: "Value");
 
         StringAssert.Contains(Refuse<ArgumentException>(() => trainer.Fit(_data)), "ExampleWeightColumnName is \"Value\", the label column");
+    }
+
+    [TestMethod]
+    public void Fit_MoreFeaturesThanAMessageHolds_IsRefusedBeforeDataIsRead()
+    {
+        var schema = SchemaDefinition.Create(typeof(Example));
+        schema[nameof(Example.Features)].ColumnType = new VectorDataViewType(NumberDataViewType.Single, 1 << 24);
+        var data = _ml.Data.LoadFromEnumerable(Unreadable(), schema);
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", HiddenLayers = [] });
+
+        StringAssert.Contains(Refuse<ArgumentException>(() => trainer.Fit(data)), "Features have 16,777,216 slots, expected at most 4,000,000 with NormalizeFeatures");
+        Assert.AreEqual(0, _backend.DatasetFiles);
+    }
+
+    [TestMethod]
+    public void Fit_ExtremeNumbers_AreRefusedEachWithItsRange()
+    {
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options
+        {
+            LabelColumnName = "Value",
+            Epochs = int.MaxValue,
+            MaxAttempts = int.MaxValue,
+            CheckpointsKept = int.MaxValue,
+            MaxRanks = int.MaxValue,
+            LearningRate = double.Epsilon,
+            GradientClipNorm = double.NaN,
+            QueueTimeout = TimeSpan.MinValue,
+            CheckpointInterval = TimeSpan.MinValue,
+        });
+
+        var message = Refuse<ArgumentException>(() => trainer.Fit(View(Unreadable())));
+
+        foreach (var name in new[] { "Epochs", "MaxAttempts", "CheckpointsKept", "MaxRanks", "LearningRate", "GradientClipNorm", "QueueTimeout", "CheckpointInterval" })
+            StringAssert.Contains(message, $"- {name} is ");
+    }
+
+    [TestMethod]
+    public void Fit_LargestTimesAndSizes_AreAJobThatTheRulesAccept()
+    {
+        _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options
+        {
+            LabelColumnName = "Value",
+            BatchSize = int.MaxValue,
+            MaxMicroBatchSize = int.MaxValue,
+            Seed = int.MinValue,
+            Priority = int.MinValue,
+            QueueTimeout = TimeSpan.MaxValue,
+            CheckpointInterval = TimeSpan.MaxValue,
+            CheckpointIntervalEpochs = int.MaxValue,
+        }).Fit(_data);
+
+        Assert.IsEmpty(MLDistributed.Protocol.JobSpecRules.Validate(_backend.Jobs.Single()));
     }
 
     [TestMethod]

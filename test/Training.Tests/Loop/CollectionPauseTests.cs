@@ -68,6 +68,26 @@ public sealed class CollectionPauseTests
     }
 
     [TestMethod]
+    [DataRow("1000000", DisplayName = "16 MiB")]
+    [DataRow("2000000", DisplayName = "32 MiB")]
+    [DataRow(null, DisplayName = "no limit")]
+    public async Task BetweenSteps_HeapIsLimited_NoCollectionComesInsideAStep(string? limit)
+    {
+        var outcome = await SmallHeap.StartAsync(kilobytesAStep: 40, limit);
+        Assert.AreEqual((0, 0, 0), (outcome.Inside, outcome.Noted, outcome.Warnings), outcome.ToString());
+        Assert.IsGreaterThan(0, outcome.Between, "Nothing was collected at all: too little is allocated to show anything.");
+    }
+
+    [TestMethod]
+    public async Task BetweenSteps_StepsThatAllocateMoreThanTheHeapGives_AreCountedAndToldOnce()
+    {
+        var outcome = await SmallHeap.StartAsync(kilobytesAStep: 4000, "1000000");
+        Assert.IsGreaterThan(0, outcome.Inside, outcome.ToString());
+        Assert.AreEqual(outcome.Inside, outcome.Noted, outcome.ToString());
+        Assert.AreEqual(1, outcome.Warnings);
+    }
+
+    [TestMethod]
     public void Steps_WithoutAPause_AreInterrupted() => Assert.IsGreaterThan(0, CollectionsInside(() => { }, () => { }));
 
     // Other threads allocate 8 MB during each step: half a minute of a real rank's chatter.

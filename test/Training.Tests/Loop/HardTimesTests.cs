@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
@@ -130,6 +131,52 @@ public sealed class HardTimesTests
             Assert.AreEqual("Module with 300,180,003 parameters takes 6.7 GiB on 2 ranks (3.4 shared, 1.1 optimizer state, 2.2 copies), " +
                 "expected at most the 6.0 GiB of this machine. Make HiddenLayers smaller, or use fewer ranks (MaxRanks).", failure.Message);
         }
+    }
+
+    [TestMethod]
+    public void Start_BatchLargerThanTheMemory_IsRefusedWithItsSizes()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 3200);
+        var spec = Cluster.Spec(s => s.GlobalBatchSize = int.MaxValue);
+        var failure = ((TrainingException)Cluster.Train(spec, 1, folder["data"], configure: e => e.Value with { MemoryBytes = 500_000 }).Failures[0]!).Failure;
+        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        StringAssert.StartsWith(failure.Message, "BatchSize is 2,147,483,647: a step's 3,200 rows take at least");
+        spec.MaxMicroBatchSize = 64;
+        Cluster.Train(spec, 1, folder["data"], configure: e => e.Value with { MemoryBytes = 500_000 }).ShouldSucceed();
+    }
+
+    [TestMethod, DataRow(1), DataRow(3)]
+    public void Train_LargestBatchAndMicroBatch_AreThoseOfAllRows(int world)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 100);
+        Datasets.WriteClouds(folder["validation"], 150, seed: 9);
+        var largest = Cluster.Train(Cluster.Spec(s => (s.GlobalBatchSize, s.MaxMicroBatchSize) = (int.MaxValue, int.MaxValue)), world, folder["data"], validationPath: folder["validation"]).ShouldSucceed();
+        var all = Cluster.Train(Cluster.Spec(s => s.GlobalBatchSize = 100), world, folder["data"], validationPath: folder["validation"]).ShouldSucceed();
+        Assert.AreEqual(3, largest.Result.Steps);
+        for (var step = 0; step < 3; step++)
+            Assert.AreEqual(all.Losses[step], largest.Losses[step], 1e-5);
+        Assert.AreEqual(all.Result.ValidationLoss, largest.Result.ValidationLoss, 1e-5);
+    }
+
+    [TestMethod]
+    public void Step_NativeMemoryRunsOut_IsOneSentenceAndTheStackIsLogged()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 32);
+        var run = Cluster.Train(Cluster.Spec(), 1, folder["data"], configure: e => e.Value with { Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new GreedyModule(m)) });
+        var failure = ((TrainingException)run.Failures[0]!).Failure;
+        Assert.AreEqual(FailureKind.Invalid, failure.Kind);
+        Assert.AreEqual("Rank 0 ran out of memory (libtorch could not allocate 4,194,304.0 GiB at once), expected room for a step. Make BatchSize or HiddenLayers smaller, set MaxMicroBatchSize, or use fewer ranks (MaxRanks).", failure.Message);
+        var log = run.Recorders[0].Logs.Single();
+        Assert.AreEqual(LogLevel.Trace, log.Level);
+        StringAssert.Contains(log.Message, "frame #0");
+    }
+
+    private sealed class GreedyModule(ITrainedModule module) : ModuleAround(module)
+    {
+        public override TorchSharp.torch.Tensor Forward(MLDistributed.Training.Data.Batch batch, long step) => TorchSharp.torch.empty(1L << 50);
     }
 
     [TestMethod]

@@ -47,6 +47,9 @@ internal static class ScriptedTraining
                 reporter.Progress(new Progress { Step = 1, TotalSteps = 10, Loss = 0.5 });
                 reporter.Epoch(new EpochEnded { Epoch = 0, TrainingLoss = 0.5 });
                 break;
+            case "on":
+                reporter.Progress(new Progress { Step = 7, TotalSteps = 10, Loss = 0.4 });
+                break;
             case "threads":
                 reporter.Log(new LogLine { Message = $"OMP_NUM_THREADS={Environment.GetEnvironmentVariable("OMP_NUM_THREADS")}" });
                 break;

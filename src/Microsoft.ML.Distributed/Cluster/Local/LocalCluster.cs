@@ -90,8 +90,8 @@ internal sealed class LocalCluster : IDisposable
     }
 
     /// <summary>Waits for the worker and refuses what it can never give.</summary>
-    /// <exception cref="ArgumentException">The job asks for more ranks than there are, or another kind of device.</exception>
-    public async Task RequireCapacityAsync(ResourceSpec resources, CancellationToken cancellation)
+    /// <exception cref="ArgumentException">The job asks for more ranks or memory than there are, or another kind of device.</exception>
+    public async Task RequireCapacityAsync(JobSpec spec, CancellationToken cancellation)
     {
         var jobs = new Jobs.JobsClient(Connection.Invoker);
         var started = _options.Time.GetTimestamp();
@@ -100,7 +100,7 @@ internal sealed class LocalCluster : IDisposable
             var devices = await DevicesAsync(jobs, cancellation).ConfigureAwait(false);
             if (devices.Count > 0)
             {
-                if (LocalCapacity.Refusal(resources, devices) is { } refusal)
+                if (LocalCapacity.Refusal(spec, devices) is { } refusal)
                     throw new ArgumentException(refusal);
                 return;
             }

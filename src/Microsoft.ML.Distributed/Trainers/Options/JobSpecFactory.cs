@@ -45,12 +45,12 @@ internal static class JobSpecFactory
             Resources = new ResourceSpec { Device = (DeviceKind)options.Device, MinRanks = options.MinRanks, MaxRanks = options.MaxRanks },
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,
-            QueueTimeoutSeconds = options.QueueTimeout == Timeout.InfiniteTimeSpan || options.QueueTimeout.TotalSeconds > JobSpecRules.MaxQueueSeconds ? 0 : options.QueueTimeout.TotalSeconds,
+            QueueTimeoutSeconds = options.QueueTimeout == Timeout.InfiniteTimeSpan || options.QueueTimeout.TotalSeconds > JobSpecRules.MaxSeconds ? 0 : options.QueueTimeout.TotalSeconds,
             DisconnectPolicy = (DisconnectPolicy)options.OnDisconnect,
             Checkpoint = new CheckpointSpec
             {
                 IntervalEpochs = options.CheckpointIntervalEpochs,
-                IntervalSeconds = options.CheckpointInterval.TotalSeconds,
+                IntervalSeconds = options.CheckpointInterval.TotalSeconds > JobSpecRules.MaxSeconds ? 0 : options.CheckpointInterval.TotalSeconds,
                 KeepLast = options.CheckpointsKept,
                 MinIntervalSeconds = CheckpointMinSeconds,
             },
@@ -80,6 +80,8 @@ internal static class JobSpecFactory
         var complete = spec.Clone();
         complete.Data.DatasetId = new string('0', 64);
         complete.Data.RowCount = 1;
+        if (options.NormalizeFeatures && complete.Module.Mlp.InputSize > JobSpecRules.MaxScaledFeatures)
+            complete.Data.Features = new FeatureScaling();
         if (options.ValidationSet is not null)
             complete.Data.ValidationDatasetId = complete.Data.DatasetId;
 

@@ -49,7 +49,7 @@ public abstract class NeuralNetworkOptions
     /// <value>30</value>
     public int Epochs { get; set; } = DefaultEpochs;
 
-    /// <summary>Rows a step, over all ranks together.</summary>
+    /// <summary>Rows a step, over all ranks together; at most all rows that there are, so that <see cref="int.MaxValue"/> is the whole data a step.</summary>
     /// <value>null: about a fortieth of the rows, a power of two from 32 to 256.</value>
     public int? BatchSize { get; set; }
 

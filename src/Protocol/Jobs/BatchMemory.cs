@@ -1,0 +1,44 @@
+namespace MLDistributed.Protocol;
+
+/// <summary>What the rows of a step take of a machine's memory: judged by the client of a local cluster before data is sent, and by each rank before its first step.</summary>
+public static class BatchMemory
+{
+    private const double GiB = 1 << 30;
+
+    /// <summary>Bytes that the rows which all ranks of a machine compute at once take at the least: features, and in each layer its sums and its activations.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="rows">Rows of its data: a batch is at most all of them.</param>
+    /// <param name="worldSize">Ranks, 1 or more.</param>
+    /// <param name="isOnGpu">Whether layers are computed elsewhere than in this memory.</param>
+    public static Int128 LeastBytes(JobSpec spec, long rows, int worldSize, bool isOnGpu)
+    {
+        if (spec.Module?.Mlp is not { } mlp)
+            return 0;
+        var floats = (Int128)mlp.InputSize + (isOnGpu ? 0 : mlp.HiddenSizes.Sum(h => 2L * h) + mlp.OutputSize);
+        return AtOnce(spec, Math.Min(spec.GlobalBatchSize, rows), worldSize) * floats * sizeof(float);
+    }
+
+    /// <summary>Why a step does not fit, in one sentence; null when it may.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="rows">Rows of its data.</param>
+    /// <param name="worldSize">Ranks, 1 or more.</param>
+    /// <param name="isOnGpu">Whether layers are computed elsewhere than in this memory.</param>
+    /// <param name="otherBytes">What the job takes besides.</param>
+    /// <param name="memoryBytes">What the machine has.</param>
+    public static string? Refusal(JobSpec spec, long rows, int worldSize, bool isOnGpu, long otherBytes, long memoryBytes)
+    {
+        var bytes = LeastBytes(spec, rows, worldSize, isOnGpu);
+        if (bytes + otherBytes <= memoryBytes)
+            return null;
+        return $"BatchSize is {spec.GlobalBatchSize:N0}: a step's {Math.Min(spec.GlobalBatchSize, rows):N0} rows take at least {(double)bytes / GiB:N1} GiB{(otherBytes == 0 ? "" : $" beside {otherBytes / GiB:N1} GiB for the module")}, " +
+            $"expected at most the {memoryBytes / GiB:N1} GiB of the machine. Make BatchSize smaller{(spec.BitExact is null ? ", or set MaxMicroBatchSize" : "")}.";
+    }
+
+    private static Int128 AtOnce(JobSpec spec, long batch, int worldSize)
+    {
+        var parts = spec.BitExact?.MicroBatches ?? 0;
+        return parts > 0 ? (batch + parts - 1) / parts * Math.Min(worldSize, parts)
+            : spec.MaxMicroBatchSize > 0 ? Int128.Min(batch, (Int128)spec.MaxMicroBatchSize * worldSize)
+            : batch;
+    }
+}

@@ -1,0 +1,37 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed.Tests.Cluster;
+
+[TestClass]
+public sealed class LocalCapacityTests
+{
+    private const long Memory = 8L << 30;
+
+    [TestMethod]
+    [DataRow(256, 1_000_000L, 0L, false, DisplayName = "a small batch of much data")]
+    [DataRow(int.MaxValue, 300L, 0L, false, DisplayName = "a huge batch of little data")]
+    [DataRow(int.MaxValue, 10_000_000L, 0L, true, DisplayName = "all of much data")]
+    [DataRow(int.MaxValue, 300L, 10_000_000L, true, DisplayName = "all of a large validation set")]
+    public void Refusal_OfABatch_ComesWhenItsRowsDoNotFit(int batch, long rows, long validationRows, bool refused)
+    {
+        var spec = Spec(batch, rows, validationRows);
+
+        Assert.AreEqual(refused, LocalCapacity.IsAsked(spec));
+        if (refused)
+            StringAssert.StartsWith(LocalCapacity.Refusal(spec, [Cpu(Memory)]), "BatchSize is 2,147,483,647: a step's 10,000,000 rows take at least");
+        else
+            Assert.IsNull(LocalCapacity.Refusal(spec, [Cpu(Memory)]));
+    }
+
+    [TestMethod]
+    public void Refusal_MemoryUnknown_IsLeftToTheRank() => Assert.IsNull(LocalCapacity.Refusal(Spec(int.MaxValue, 10_000_000, 0), [Cpu(0)]));
+
+    private static JobSpec Spec(int batch, long rows, long validationRows) => new()
+    {
+        GlobalBatchSize = batch,
+        Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 100, OutputSize = 1, HiddenSizes = { 256 } } },
+        Data = new DataSpec { RowCount = rows, ValidationRowCount = validationRows },
+    };
+
+    private static Device Cpu(long memory) => new() { Kind = DeviceKind.Cpu, MemoryBytes = memory };
+}

@@ -1,0 +1,11 @@
+using System.Globalization;
+using Microsoft.Testing.Platform.Builder;
+using Training.Tests.Loop;
+
+if (args is ["steps", var kilobytes])
+    return SmallHeap.Run(int.Parse(kilobytes, CultureInfo.InvariantCulture));
+
+var builder = await TestApplication.CreateBuilderAsync(args);
+Training.Tests.SelfRegisteredExtensions.AddSelfRegisteredExtensions(builder, args);
+using var app = await builder.BuildAsync();
+return await app.RunAsync();
