@@ -150,6 +150,47 @@ public sealed class CommandLineTests
     }
 
     [TestMethod]
+    public async Task Keys_ByTheirFirstDigits_AreRevoked()
+    {
+        Assert.AreEqual(0, (await RunAsync("keys", "create", "--name", "leaver", "--data", _cluster.DataFolder)).Code);
+        var id = await IdOfAsync();
+
+        // As many digits as the other key does not begin with too.
+        var (code, _, error) = await RunAsync("keys", "revoke", id[..8], "--data", _cluster.DataFolder);
+
+        Assert.AreEqual((0, ""), (code, error));
+        Assert.AreEqual(4, (await RunAsync("keys", "revoke", id[..8], "--data", _cluster.DataFolder)).Code, "It is revoked already.");
+        Assert.AreEqual(4, (await RunAsync("workers", "revoke", "zz", "--data", _cluster.DataFolder)).Code);
+
+        async Task<string> IdOfAsync()
+        {
+            using var keys = JsonDocument.Parse((await RunAsync("keys", "list", "--json", "--data", _cluster.DataFolder)).Output);
+            return keys.RootElement.EnumerateArray().Single(k => k.GetProperty("name").GetString() == "leaver").GetProperty("id").GetString()!;
+        }
+    }
+
+    [TestMethod]
+    [DataRow("", true)]
+    [DataRow("1", false)]
+    public async Task Jobs_OnATerminal_FitItsWidthInColourUnlessToldNot(string noColor, bool isColored)
+    {
+        var mldist = RunningProgram.PathOf("MLDistributed.Cli", "mldist");
+        var start = new System.Diagnostics.ProcessStartInfo("/usr/bin/script", ["-qec", $"stty cols 80; exec '{mldist}' jobs", "/dev/null"]) { RedirectStandardOutput = true, RedirectStandardInput = true };
+        (start.Environment["MLDIST_COORDINATOR"], start.Environment["MLDIST_API_KEY"]) = (_cluster.Address.ToString(), _cluster.ApiKey);
+        (start.Environment["TERM"], start.Environment["NO_COLOR"]) = ("xterm", noColor);
+
+        using var script = System.Diagnostics.Process.Start(start)!;
+        var output = await script.StandardOutput.ReadToEndAsync(TestContext.CancellationToken).WaitAsync(Limit, TestContext.CancellationToken);
+
+        var row = output.Split('\n').Single(l => l.Contains(_job.Id[..12], StringComparison.Ordinal)).TrimEnd('\r');
+        Assert.AreEqual(isColored, row.Contains("\e[32msucceeded\e[39m", StringComparison.Ordinal), row);
+        var plain = row.Replace("\e[32m", "", StringComparison.Ordinal).Replace("\e[39m", "", StringComparison.Ordinal);
+        Assert.DoesNotContain("\e", plain);
+        StringAssert.EndsWith(plain, "…");
+        Assert.IsLessThan(80, plain.Length, plain);
+    }
+
+    [TestMethod]
     public async Task Version_IsOneLineThatBeginsWithTheRelease()
     {
         var (code, output, error) = await RunAsync("--version");

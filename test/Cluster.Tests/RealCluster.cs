@@ -25,6 +25,8 @@ internal sealed class RealCluster : IAsyncDisposable
     /// <summary>What the coordinator has stored, oldest first.</summary>
     public IReadOnlyList<FileInfo> Blobs => [.. new DirectoryInfo(Path.Combine(_folder, "data", "blobs")).EnumerateFiles().Where(f => f.Name[0] != '.').OrderBy(f => f.LastWriteTimeUtc)];
 
+    public string DataFolder => Path.Combine(_folder, "data");
+
     private Uri Socket => new($"unix://{_folder}/c.sock");
 
     /// <param name="workers">Each of two slots; their hosts are "w0", "w1" and so on.</param>

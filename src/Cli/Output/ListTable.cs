@@ -6,7 +6,7 @@ namespace MLDistributed.Cli.Output;
 
 /// <summary>
 /// A list for people and programs, a line a row. On a terminal, what does not fit its width ends in "…": the widest columns
-/// give way first. Columns without any text are left out.
+/// give way first, ids last. Columns without any text are left out.
 /// </summary>
 internal sealed class ListTable(params string[] headings)
 {
@@ -57,10 +57,15 @@ internal sealed class ListTable(params string[] headings)
         return text[..end] + "…";
     }
 
+    // The first column has the ids, which commands take: it stays whole while others can give way.
     private static int[] Fit(int[] widths, int room)
     {
         while (widths.Sum(w => (long)w) > room && widths.Max() > 1)
-            widths[Array.LastIndexOf(widths, widths.Max())]--;
+        {
+            var widest = Math.Max(widths[1..].DefaultIfEmpty().Max(), 1);
+            widths[widest > 1 ? Array.LastIndexOf(widths, widest) : 0]--;
+        }
+
         return widths;
     }
 }

@@ -64,8 +64,8 @@ internal static class Composition
         logging.SetMinimumLevel(options.Urls.Count == 0 ? LogLevel.Warning : LogLevel.Information);
         logging.AddFilter("Microsoft", LogLevel.Warning).AddFilter("Grpc", LogLevel.Warning)
             .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is thrown, and told once
-        logging.AddSimpleConsole(console => (console.SingleLine, console.TimestampFormat, console.ColorBehavior) = (true, "HH:mm:ss ", LoggerColorBehavior.Disabled));
-        logging.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
+        logging.AddConsole(console => (console.FormatterName, console.LogToStandardErrorThreshold) = (LineFormatter.FormatName, LogLevel.Trace));
+        logging.AddConsoleFormatter<LineFormatter, ConsoleFormatterOptions>();
     }
 }
 

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Text;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -119,9 +120,10 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
         if (p.State != TrainingState.Running)
         {
             var state = p.State.ToString().ToLowerInvariant();
-            return p.Message.Length == 0 ? state
-                : p.State is TrainingState.Uploading or TrainingState.Encoding && p.Fraction > 0 ? $"{state} {Bar(p.Fraction, room)} {p.Message}"
-                : $"{state}: {p.Message}";
+            var message = VisibleText.Of(p.Message); // names of other jobs may be in it
+            return message.Length == 0 ? state
+                : p.State is TrainingState.Uploading or TrainingState.Encoding && p.Fraction > 0 ? $"{state} {Bar(p.Fraction, room)} {message}"
+                : $"{state}: {message}";
         }
 
         var line = new StringBuilder();
@@ -158,7 +160,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
     private string Summary(TrainingProgress p)
     {
         if (p.State != TrainingState.Succeeded)
-            return $"{(p.State == TrainingState.Failed ? "Training failed" : "Training was cancelled")}{(p.Epoch > 0 ? $" in epoch {p.Epoch}" : "")} after {Duration(p.Elapsed)}{(p.Message.Length > 0 ? ": " + p.Message : "")}";
+            return $"{(p.State == TrainingState.Failed ? "Training failed" : "Training was cancelled")}{(p.Epoch > 0 ? $" in epoch {p.Epoch}" : "")} after {Duration(p.Elapsed)}{(p.Message.Length > 0 ? ": " + string.Join(Environment.NewLine, VisibleText.Lines(p.Message)) : "")}";
         var text = $"Trained {p.Epoch} {(p.Epoch == 1 ? "epoch" : "epochs")} in {Duration(p.Elapsed)}{(p.WorldSize > 0 ? $" on {p.WorldSize} {(p.WorldSize == 1 ? "rank" : "ranks")}" : "")}";
         if (double.IsFinite(p.Loss))
             text += Invariant($": loss {p.Loss:0.0000}");

@@ -36,6 +36,11 @@ public sealed class ListTableTests
         Written(35, ["aaaa", "running, attempt 2", "0.25", "waits for two ranks of cpu"]));
 
     [TestMethod]
+    public void Write_WithoutRoomForAll_KeepsTheIds() => StringAssert.Contains(
+        Written(30, ["aaaaaaaaaaaa", "running", "0.25", "waits for two ranks of cpu"]),
+        "aaaaaaaaaaaa  run…  0.25  wa…");
+
+    [TestMethod]
     [DataRow(1)]
     [DataRow(7)]
     [DataRow(20)]

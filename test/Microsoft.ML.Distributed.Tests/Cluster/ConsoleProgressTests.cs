@@ -33,6 +33,16 @@ public sealed class ConsoleProgressTests
     }
 
     [TestMethod]
+    public void Report_NamesOfOtherJobs_ObeyNothing()
+    {
+        var (progress, output) = Make(width: 80);
+
+        progress.Report(new TrainingProgress { JobId = "", State = TrainingState.Queued, Message = "waits behind \"a\e[2J\u202Eb\n\"" });
+
+        Assert.AreEqual("\r\e[Kqueued: waits behind \"a\\e[2J\\u202Eb\\n\"", output.ToString());
+    }
+
+    [TestMethod]
     public void Report_OddHalf_DrawsHalfACell()
     {
         var (progress, output) = Make();
