@@ -23,10 +23,8 @@ public sealed class CleanerTests
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 1, Device = LocalDevice.Cpu });
         Fit(cluster);
         var path = Path.Combine(cluster.Local!.RunFolder, removed);
-        if (File.Exists(path))
-            File.Delete(path);
-        else
-            Directory.Delete(path, recursive: true);
+        // The cluster may be writing there in this moment, as it may when a cleaner comes.
+        Assert.IsTrue(await ProcessTree.Until(() => TryRemove(path), Limit));
 
         await Task.Run(() => Fit(cluster)).WaitAsync(Limit);
 
@@ -42,6 +40,22 @@ public sealed class CleanerTests
             Fit(cluster, seed);
 
         Assert.IsTrue(await ProcessTree.Until(() => Directory.GetFiles(cluster.Local!.RunFolder, "*.arrow", SearchOption.AllDirectories).Length == 0, Limit));
+    }
+
+    private static bool TryRemove(string path)
+    {
+        try
+        {
+            if (File.Exists(path))
+                File.Delete(path);
+            else if (Directory.Exists(path))
+                Directory.Delete(path, recursive: true);
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     private static void Fit(TrainingCluster cluster, int seed = 1)

@@ -15,13 +15,17 @@ internal sealed class App
         ["RestoreUseStaticGraphEvaluation"] = "false",
     };
 
+    /// <param name="name">The app's, of its project and its folder.</param>
+    /// <param name="project">The text of its project file.</param>
+    /// <param name="extension">That of its project file.</param>
+    /// <param name="sources">Files of Apps/, or elsewhere by their whole paths.</param>
     public App(string name, string project, string extension = "csproj", params string[] sources)
     {
         Name = name;
         Folder = Directory.CreateDirectory(Path.Combine(Feed.Folder, name)).FullName;
         File.WriteAllText(Path.Combine(Folder, $"{name}.{extension}"), project.Replace("$VERSION", Feed.Version, StringComparison.Ordinal));
         foreach (var source in sources)
-            File.Copy(Path.Combine(AppContext.BaseDirectory, "Apps", source), Path.Combine(Folder, source));
+            File.Copy(Path.Combine(AppContext.BaseDirectory, "Apps", source), Path.Combine(Folder, Path.GetFileName(source)));
     }
 
     public string Name { get; }

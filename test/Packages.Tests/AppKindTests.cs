@@ -77,4 +77,50 @@ public sealed class AppKindTests
         StringAssert.Contains(service.Output, "Fit was cancelled");
         Assert.IsEmpty(Directory.GetDirectories(temp, "mldist-*"), "the last of the cluster's processes removes its folder");
     }
+
+    [TestMethod, TestCategory("Slow")]
+    [DataRow("INT")]
+    [DataRow("TERM")]
+    public async Task WebApi_SignalInFit_AnsweredItsClientsAndLeavesNothing(string signal)
+    {
+        var samples = Path.Combine(Feed.Repository, "samples");
+        var app = new App("WebApi" + signal, App.Project(items: """<Content Include="digits.csv" CopyToOutputDirectory="PreserveNewest" />""", sdk: "Microsoft.NET.Sdk.Web"),
+            sources: [.. Directory.GetFiles(Path.Combine(samples, "WebApi"), "*.cs"), Path.Combine(samples, "Digits", "digits.csv")]);
+        await app.DotnetAsync("build");
+        var temp = Directory.CreateDirectory(Path.Combine(app.Folder, "temp")).FullName;
+
+        using var service = RunningProgram.StartFile(Path.Combine(app.Folder, "bin", "Debug", "net10.0", app.Name), temp, new Dictionary<string, string>(), "--urls", "http://127.0.0.1:0");
+        using var client = new HttpClient { BaseAddress = new Uri((await service.Line("Now listening on: ", s_limit)).Split("on: ")[^1]) };
+        await service.Line("A new model is in use", s_limit);
+        await UntilAsync(async () => (await client.PostAsync(new Uri("/train?epochs=10000", UriKind.Relative), null)).IsSuccessStatusCode);
+        await UntilAsync(async () => (await client.GetStringAsync(new Uri("/training", UriKind.Relative))).Contains("\"state\":\"running\"", StringComparison.Ordinal));
+        var pixels = string.Join(',', File.ReadLines(Path.Combine(samples, "Digits", "digits.csv")).First().Split(',')[..64]);
+        var answers = await Task.WhenAll(Enumerable.Range(0, 32).Select(_ => Task.Run(() => AskAsync(client, pixels))));
+        service.Signal(signal);
+        var code = await service.Exit(s_limit);
+
+        Assert.AreEqual(0, code, service.Output);
+        Assert.HasCount(1, answers.SelectMany(a => a).Distinct().ToList(), "All clients get the same answer to the same question.");
+        Assert.IsEmpty(Directory.GetDirectories(temp, "mldist-*"), "the last of the cluster's processes removes its folder");
+    }
+
+    private static async Task<List<string>> AskAsync(HttpClient client, string pixels)
+    {
+        var answers = new List<string>();
+        for (var i = 0; i < 20; i++)
+        {
+            using var answer = await client.PostAsync(new Uri("/predict", UriKind.Relative), new StringContent($$"""{ "pixels": [{{pixels}}] }""", System.Text.Encoding.UTF8, "application/json"));
+            answers.Add(await answer.EnsureSuccessStatusCode().Content.ReadAsStringAsync());
+        }
+
+        return answers;
+    }
+
+    private static async Task UntilAsync(Func<Task<bool>> holds)
+    {
+        using var limit = new CancellationTokenSource(s_limit);
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(100));
+        while (!await holds())
+            await timer.WaitForNextTickAsync(limit.Token);
+    }
 }
