@@ -95,7 +95,7 @@ internal sealed partial class ClusterController
     /// <summary>Ends an attempt for its job, though not on its worker: its slots stay taken until the worker says that it ended.</summary>
     private void GiveUp(AttemptEntry attempt, JobFailure failure)
     {
-        attempt.GivenUpFor = failure;
+        workers.GiveUp(attempt, failure);
         var row = attempt.ToRow(outcome: "given up");
         journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
         SendStop(attempt, "the coordinator gave this attempt up");
@@ -136,8 +136,7 @@ internal sealed partial class ClusterController
 
     private void Release(AttemptEntry attempt, string outcome, JobFailure? failure)
     {
-        attempt.Worker.Attempts.Remove(attempt.Id);
-        _mustSchedule = true;
+        workers.Release(attempt);
         if (attempt.IsForeign)
             return;
         var row = attempt.ToRow(Now, outcome, failure);

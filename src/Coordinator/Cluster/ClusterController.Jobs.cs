@@ -13,7 +13,7 @@ internal sealed partial class ClusterController
         if (requestId.Length > 0 && jobs.FindRequest(tenant, requestId) is { } known)
             return known;
         var job = jobs.Add(spec, tenant, requestId);
-        _mustSchedule = true;
+        IsUnplaceable(job, clock.Now); // from now on its time to wait runs
         _log.Submitted(job.Id, spec.Name);
         return job;
     }
@@ -25,14 +25,18 @@ internal sealed partial class ClusterController
     {
         if (jobs.Find(jobId) is not { } job)
             return null;
-        job.Watchers++;
+        if (job.Watchers++ == 0)
+            _watched.Add(job);
+        TellWhy(job);
         return job;
     }
 
     public void CloseWatch(JobEntry job)
     {
-        if (--job.Watchers == 0)
-            job.UnwatchedSince = clock.Now;
+        if (--job.Watchers > 0)
+            return;
+        job.UnwatchedSince = clock.Now;
+        _watched.Remove(job);
     }
 
     public JobEntry? Cancel(string jobId, string reason)
@@ -70,7 +74,6 @@ internal sealed partial class ClusterController
         job.Checkpoints = [];
         jobs.Transition(job, state, reason, job.Result?.WorldSize ?? 0);
         _log.Ended(job.Id, state, reason);
-        _mustSchedule = true;
         DropCheckpoints(job, checkpoints);
     }
 

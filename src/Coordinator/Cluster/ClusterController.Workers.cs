@@ -27,7 +27,6 @@ internal sealed partial class ClusterController
         foreach (var unknown in hello.RunningAttempts.Where(id => !worker.Attempts.ContainsKey(id)))
             Hold(unknown, worker);
         _log.Connected(worker.Host, session.Epoch, worker.Devices.Count);
-        _mustSchedule = true;
         return session;
     }
 
@@ -36,9 +35,8 @@ internal sealed partial class ClusterController
     {
         if (session.Worker.Session != session)
             return;
-        session.Worker.Session = null;
+        workers.Close(session.Worker);
         _log.Disconnected(session.Worker.Host, session.Epoch);
-        _mustSchedule = true;
     }
 
     public void Receive(WorkerSession session, WorkerMessage message)
@@ -49,7 +47,7 @@ internal sealed partial class ClusterController
         worker.LastSeen = clock.Now;
         switch (message.MessageCase)
         {
-            case WorkerMessage.MessageOneofCase.Heartbeat: UpdateDevices(worker, message.Heartbeat); break;
+            case WorkerMessage.MessageOneofCase.Heartbeat: Update(worker, message.Heartbeat); break;
             case WorkerMessage.MessageOneofCase.AttemptStarted: Apply(worker, message.AttemptStarted.AttemptId, Started); break;
             case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, _) => Relay(job, message.AttemptEvent)); break;
             case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(job, message.CheckpointSaved)); break;
@@ -69,12 +67,10 @@ internal sealed partial class ClusterController
             apply(job, attempt);
     }
 
-    private void UpdateDevices(WorkerEntry worker, Heartbeat heartbeat)
+    private void Update(WorkerEntry worker, Heartbeat heartbeat)
     {
-        if (heartbeat.Devices.Count == 0)
-            return;
-        _mustSchedule |= !heartbeat.Devices.Select(d => d.Fault).SequenceEqual(worker.Devices.Select(d => d.Fault), StringComparer.Ordinal);
-        worker.Devices = heartbeat.Devices;
+        if (heartbeat.Devices.Count > 0)
+            workers.Update(worker, heartbeat.Devices);
     }
 
     private void Reconcile(AttemptEntry attempt, bool isRunning)
@@ -118,19 +114,16 @@ internal sealed partial class ClusterController
             Started = Now,
             IsForeign = true,
         };
-        worker.Attempts.Add(attemptId, attempt);
+        workers.Hold(attempt);
         SendStop(attempt, "the coordinator does not know this attempt");
     }
 
     private void Lose(WorkerEntry worker, string reason)
     {
         _log.Lost(worker.Host, reason);
-        worker.IsLost = true;
-        worker.Session?.Close(StatusCode.Unavailable, $"The coordinator gave this worker up: {reason}. Connect again.");
-        worker.Session = null;
+        workers.Lose(worker, $"The coordinator gave this worker up: {reason}. Connect again.");
         foreach (var attempt in worker.Attempts.Values.Where(a => a.GivenUpFor is null && !a.IsForeign).ToList())
             GiveUp(attempt, Failures.WorkerLost(worker, Sentence(reason)));
-        _mustSchedule = true;
     }
 
     private static string Sentence(string reason) => char.ToUpperInvariant(reason[0]) + reason[1..] + ".";

@@ -17,22 +17,28 @@ internal sealed partial class ClusterController(
 {
     private const double LeastRecoverySeconds = 3600;
     private readonly ClusterLog _log = new(logger);
-    private bool _mustSchedule;
+    private readonly HashSet<JobEntry> _watched = [];
+    private (long Queue, long Slots) _settled = (-1, -1);
+    private (long Queue, long Slots) _told = (-1, -1);
+    private IReadOnlyList<PendingJob> _heads = [];
 
     // For records; all waits are by the awake clock.
     private DateTimeOffset Now => options.Time.GetUtcNow();
 
+    private (long Queue, long Slots) Versions => (jobs.Queue.Version, workers.Slots.Version);
+
     /// <summary>Runs after every action on the loop: places jobs when something changed that may allow it.</summary>
     public void Settle()
     {
-        if (!_mustSchedule)
+        if (_settled == Versions)
             return;
-        _mustSchedule = false;
-        var pending = jobs.Active.Where(j => j.IsPending).Select(ToPending).ToList();
-        if (pending.Count == 0)
-            return;
-        foreach (var decision in Scheduler.Decide(clock.Now, pending, workers.Capacities(), options.IsLocalOnly))
-            Carry(jobs.Find(decision.JobId)!, decision);
+        while (Scheduler.Decide(jobs.Queue, workers.Slots) is { } placement)
+            Place(jobs.Find(placement.JobId)!, workers.Find(placement.WorkerId!)!, placement);
+        if (options.IsLocalOnly && !workers.Slots.IsEmpty)
+            foreach (var job in jobs.Queue.Unplaceable(workers.Slots).ToList())
+                Refuse(jobs.Find(job.Id)!, Scheduler.Explain(job, [], workers.Slots));
+        _settled = Versions;
+        _heads = jobs.Queue.Heads(workers.Slots);
     }
 
     /// <summary>Notices what did not happen in time.</summary>
@@ -47,7 +53,20 @@ internal sealed partial class ClusterController(
             Check(job, now);
         foreach (var attempt in workers.Forget(now).SelectMany(w => w.Attempts.Values).ToList())
             Release(attempt, "unknown", null);
-        _mustSchedule = true; // for jobs that wait after a failure
+        jobs.Queue.Wake(now);
+        if (_told == _settled)
+            return;
+        _told = _settled;
+        foreach (var job in _watched)
+            TellWhy(job);
+    }
+
+    /// <summary>What may be shown of a job; why it waits is found out now.</summary>
+    public JobSnapshot Snapshot(JobEntry job)
+    {
+        var snapshot = job.ToSnapshot();
+        snapshot.Reason = Why(job);
+        return snapshot;
     }
 
     public ClusterSnapshot Snapshot() => new()
@@ -55,15 +74,24 @@ internal sealed partial class ClusterController(
         Version = typeof(ClusterController).Assembly.GetName().Version?.ToString(3) ?? "",
         ProtocolVersion = ProtocolVersion.Current,
         Workers = { workers.Snapshots() },
-        QueuedJobs = jobs.Active.Count(j => j.IsPending),
-        RunningJobs = jobs.Active.Count(j => !j.IsPending),
+        QueuedJobs = jobs.Queue.Count,
+        RunningJobs = jobs.ActiveCount - jobs.Queue.Count,
     };
+
+    // Waiting reasons are no history: they change with every job ahead. Who watches is told, at most once a tick.
+    private void TellWhy(JobEntry job)
+    {
+        if (jobs.Queue.Find(job.Id) is not null && Why(job) is var why && why != job.Reason)
+            job.Feed.Tell(jobs.Waiting(job, why));
+    }
+
+    private string Why(JobEntry job) => jobs.Queue.Find(job.Id) is { } pending ? Scheduler.Explain(pending, _heads, workers.Slots) : job.Reason;
 
     private void Check(JobEntry job, TimeSpan now)
     {
         if (job.CancelReason is not null && now >= job.CancelDeadline)
             Cancelled(job, job.Current is null ? job.CancelReason : $"{job.CancelReason}; worker \"{job.Current.Worker.Host}\" did not confirm within {options.StopTimeout.TotalSeconds:0.#} s");
-        else if (job is { IsPending: true, UnplaceableSince: { } since } && QueueLimit(job) is { } limit && now - since > limit)
+        else if (IsUnplaceable(job, now) && QueueLimit(job) is { } limit && now - job.UnplaceableSince > limit)
             FailUnplaceable(job, limit);
         else if (job is { State: JobState.Placing, Current: { } placed } && now - placed.LastSign > options.PlacingTimeout)
             GiveUp(placed, Failures.WorkerLost(placed.Worker, $"Worker \"{placed.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
@@ -78,36 +106,21 @@ internal sealed partial class ClusterController(
 
     private void FailUnplaceable(JobEntry job, TimeSpan limit)
     {
-        var message = $"No worker could hold the job within {limit.TotalSeconds:0.#} s (QueueTimeout): it {job.Reason.TrimEnd('.')}. Connect such a worker, ask for less (MinRanks, Device), or allow more time.";
-        job.Failure = new JobFailure { Kind = FailureKind.Invalid, Message = message, Rank = -1 };
-        End(job, JobState.Failed, message);
+        var message = $"No worker could hold the job within {limit.TotalSeconds:0.#} s (QueueTimeout): it {Why(job).TrimEnd('.')}. Connect such a worker, ask for less (MinRanks, Device), or allow more time.";
+        Refuse(job, message);
     }
 
-    private static PendingJob ToPending(JobEntry job)
+    private void Refuse(JobEntry job, string reason)
     {
-        var resources = job.Spec.Resources ?? new ResourceSpec();
-        return new PendingJob(job.Id, job.Spec.Name, job.Number, job.Spec.Priority, resources.Device, Math.Max(1, resources.MinRanks), resources.MaxRanks)
-        {
-            NotBefore = job.NotBefore,
-            Tenant = job.Tenant,
-            BackoffReason = job.Reason,
-        };
+        job.Failure = new JobFailure { Kind = FailureKind.Invalid, Message = reason, Rank = -1 };
+        End(job, JobState.Failed, reason);
     }
 
-    private void Carry(JobEntry job, SchedulingDecision decision)
+    private bool IsUnplaceable(JobEntry job, TimeSpan now)
     {
-        job.UnplaceableSince = decision.IsUnplaceable ? job.UnplaceableSince ?? clock.Now : null;
-        if (decision.Fails)
-        {
-            job.Failure = new JobFailure { Kind = FailureKind.Invalid, Message = decision.Reason, Rank = -1 };
-            End(job, JobState.Failed, decision.Reason);
-        }
-        else if (decision.WorkerId is not null)
-            Place(job, workers.Find(decision.WorkerId)!, decision);
-        else if (decision.Reason != job.Reason && job.State == JobState.Queued)
-            jobs.Transition(job, JobState.Queued, decision.Reason);
-        else if (job.State == JobState.Recovering && job.NotBefore <= clock.Now && decision.Reason != job.Reason)
-            jobs.Transition(job, JobState.Recovering, decision.Reason);
+        var never = jobs.Queue.Find(job.Id) is { } pending && Scheduler.IsUnplaceable(pending, workers.Slots);
+        job.UnplaceableSince = never ? job.UnplaceableSince ?? now : null;
+        return never;
     }
 
     private void Place(JobEntry job, WorkerEntry worker, SchedulingDecision decision)
@@ -123,7 +136,7 @@ internal sealed partial class ClusterController(
             LastSign = clock.Now,
         };
         job.Current = attempt;
-        worker.Attempts.Add(attempt.Id, attempt);
+        workers.Hold(attempt);
         var row = attempt.ToRow();
         journal.Append(context => context.Attempts.Add(row));
         jobs.Transition(job, JobState.Placing, decision.Reason, decision.Slots.Count);

@@ -72,9 +72,9 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null && !living.Contains(a.Id)).ToList())
         {
             var attempt = Attach(row);
-            attempt.GivenUpFor = row.Failure is null
+            workers.GiveUp(attempt, row.Failure is null
                 ? Failures.WorkerLost(attempt.Worker, $"Worker \"{row.Host}\" did not say that the attempt ended.")
-                : JobFailure.Parser.ParseFrom(row.Failure);
+                : JobFailure.Parser.ParseFrom(row.Failure));
         }
     }
 
@@ -91,7 +91,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             Started = row.StartedAt,
             LastSign = clock.Now,
         };
-        worker.Attempts.Add(attempt.Id, attempt);
+        workers.Hold(attempt);
         return attempt;
     }
 }

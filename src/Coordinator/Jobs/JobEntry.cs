@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
 using MLDistributed.Protocol;
@@ -60,6 +61,17 @@ internal sealed class JobEntry
 
     /// <summary>Waits for a worker.</summary>
     public bool IsPending => Current is null && CancelReason is null && State is (JobState.Queued or JobState.Recovering);
+
+    public PendingJob ToPending()
+    {
+        var resources = Spec.Resources ?? new ResourceSpec();
+        return new PendingJob(Id, Spec.Name, Number, Spec.Priority, resources.Device, Math.Max(1, resources.MinRanks), resources.MaxRanks)
+        {
+            NotBefore = NotBefore,
+            Tenant = Tenant,
+            BackoffReason = Reason,
+        };
+    }
 
     public JobSnapshot ToSnapshot() => new()
     {

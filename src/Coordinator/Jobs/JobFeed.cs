@@ -12,6 +12,7 @@ internal sealed class JobFeed
     private readonly List<JobEvent> _events = [];
     private readonly TaskCompletionSource _endedSource = NewSignal();
     private TaskCompletionSource _changed = NewSignal();
+    private JobEvent? _waiting;
     private bool _ended;
 
     /// <summary>Completes when the last event is published.</summary>
@@ -23,6 +24,8 @@ internal sealed class JobFeed
         lock (_lock)
         {
             _events.Add(jobEvent);
+            if (_waiting?.Sequence < jobEvent.Sequence)
+                _waiting = null;
             _ended |= jobEvent.State is { } state && JobStates.IsFinal(state.State);
             (changed, _changed) = (_changed, NewSignal());
         }
@@ -30,6 +33,21 @@ internal sealed class JobFeed
         changed.TrySetResult();
         if (_ended)
             _endedSource.TrySetResult();
+    }
+
+    /// <summary>Tells why the job waits: only the latest, to those who have seen all else, and only until the next event.</summary>
+    public void Tell(JobEvent waiting)
+    {
+        TaskCompletionSource changed;
+        lock (_lock)
+        {
+            if (_waiting?.State.Reason == waiting.State.Reason || FirstAfter(waiting.Sequence) < _events.Count)
+                return;
+            _waiting = waiting;
+            (changed, _changed) = (_changed, NewSignal());
+        }
+
+        changed.TrySetResult();
     }
 
     /// <summary>Forgets progress and log lines up to a sequence number.</summary>
@@ -40,7 +58,11 @@ internal sealed class JobFeed
     }
 
     /// <summary>The next events, at most <paramref name="limit"/>; none only when the feed has ended.</summary>
-    public async Task<IReadOnlyList<JobEvent>> ReadAsync(long afterSequence, int limit, CancellationToken cancellation)
+    /// <param name="afterSequence">What was read last.</param>
+    /// <param name="limit">The most events.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    /// <param name="told">The last event that was read, so that no reason is read twice.</param>
+    public async Task<IReadOnlyList<JobEvent>> ReadAsync(long afterSequence, int limit, CancellationToken cancellation, JobEvent? told = null)
     {
         while (true)
         {
@@ -52,6 +74,8 @@ internal sealed class JobFeed
                     return _events.GetRange(first, Math.Min(limit, _events.Count - first));
                 if (_ended)
                     return [];
+                if (_waiting is { } waiting && !ReferenceEquals(waiting, told) && waiting.Sequence == afterSequence)
+                    return [waiting];
                 changed = _changed.Task;
             }
 

@@ -2,6 +2,7 @@ using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Cluster;
+using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
@@ -26,6 +27,11 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     public Action? EndCommitted { get; set; }
 
     public IEnumerable<JobEntry> Active => _jobs.Values.Where(j => !j.IsFinal);
+
+    public int ActiveCount => _jobs.Count - _ended.Count;
+
+    /// <summary>Those of the living jobs that wait for a worker.</summary>
+    public JobQueue Queue { get; } = new();
 
     public JobEntry? Find(string id) => _jobs.GetValueOrDefault(id);
 
@@ -67,6 +73,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             job.Started ??= jobEvent.Time.ToDateTimeOffset();
         if (job.IsFinal)
             End(job, jobEvent.Time.ToDateTimeOffset());
+        Enqueue(job);
 
         var row = job.ToRow();
         var transition = new JobTransitionRow
@@ -117,6 +124,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     /// <summary>Writes a job's row without a change of its state.</summary>
     public void Save(JobEntry job, Action? committed = null)
     {
+        Enqueue(job);
         var row = job.ToRow();
         journal.Append(context => context.Put(context.Jobs, row, isNew: false, j => j.Id == row.Id), committed);
     }
@@ -126,6 +134,16 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         _jobs.Add(job.Id, job);
         if (job.RequestId is not null)
             _byRequest[(job.Tenant, job.RequestId)] = job;
+        Enqueue(job);
+    }
+
+    // All that decides whether a job waits goes through the methods that call this.
+    private void Enqueue(JobEntry job)
+    {
+        if (job.IsPending)
+            Queue.Put(job.ToPending());
+        else
+            Queue.Remove(job.Id);
     }
 
     private void End(JobEntry job, DateTimeOffset now)
@@ -154,6 +172,15 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             context => context.JobEvents.Where(e => e.JobId == id && e.Transient && e.Sequence <= last).ExecuteDelete(),
             () => job.Feed.Prune(last));
     }
+
+    /// <summary>Tells those who watch why a job waits; no row, and under the number of the event before it.</summary>
+    public JobEvent Waiting(JobEntry job, string reason) => new()
+    {
+        Sequence = job.LastSequence,
+        Time = time.GetUtcNow().ToTimestamp(),
+        Attempt = job.Attempt,
+        State = new StateChanged { State = job.State, Reason = reason },
+    };
 
     private JobEvent Next(JobEntry job) => new() { Sequence = ++job.LastSequence, Time = time.GetUtcNow().ToTimestamp(), Attempt = job.Attempt };
 

@@ -74,7 +74,7 @@ internal sealed class JobsService(
         var caller = Caller.Of(context);
         var stored = await archive.ListAsync(caller, request, context.CancellationToken).ConfigureAwait(false);
         var reply = new ListJobsReply();
-        reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id)?.ToSnapshot() ?? s).ToList()).ConfigureAwait(false));
+        reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id) is { } job ? cluster.Snapshot(job) : s).ToList()).ConfigureAwait(false));
         return reply;
     }
 
@@ -86,21 +86,22 @@ internal sealed class JobsService(
             return snapshot; // it ended long ago
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
         await Task.WhenAny(job.Feed.Ended, journal.Trouble).Unwrap().WaitAsync(stop.Token).ConfigureAwait(false);
-        return await loop.InvokeAsync(job.ToSnapshot).ConfigureAwait(false);
+        return await loop.InvokeAsync(() => cluster.Snapshot(job)).ConfigureAwait(false);
     }
 
     private async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
     {
+        JobEvent? last = null;
         while (await NextAsync().ConfigureAwait(false) is { Count: > 0 } events)
             foreach (var jobEvent in events)
             {
                 await responseStream.SendAsync(jobEvent, cancellation).ConfigureAwait(false);
-                afterSequence = jobEvent.Sequence;
+                (afterSequence, last) = (jobEvent.Sequence, jobEvent);
             }
 
         async Task<IReadOnlyList<JobEvent>> NextAsync()
         {
-            var next = feed.ReadAsync(afterSequence, WatchPage, cancellation);
+            var next = feed.ReadAsync(afterSequence, WatchPage, cancellation, last);
             await Task.WhenAny(next, journal.Trouble).Unwrap().ConfigureAwait(false);
             return await next.ConfigureAwait(false);
         }
@@ -109,7 +110,7 @@ internal sealed class JobsService(
     private async Task<JobSnapshot> GetAsync(string jobId, ServerCallContext context)
     {
         var caller = Caller.Of(context);
-        var (tenant, snapshot) = await loop.InvokeAsync(() => cluster.Find(jobId) is { } job ? (job.Tenant, job.ToSnapshot()) : (null, null)).ConfigureAwait(false);
+        var (tenant, snapshot) = await loop.InvokeAsync(() => cluster.Find(jobId) is { } job ? (job.Tenant, cluster.Snapshot(job)) : (null, null)).ConfigureAwait(false);
         if (snapshot is null)
             (tenant, snapshot) = await archive.FindAsync(jobId, context.CancellationToken).ConfigureAwait(false);
         // Another tenant's job does not exist for this one.

@@ -8,7 +8,7 @@ internal sealed record PendingJob(string Id, string Name, long Number, int Prior
     /// <summary>Whose it is.</summary>
     public string Tenant { get; init; } = "";
 
-    /// <summary>Not placed earlier, because it just failed.</summary>
+    /// <summary>Not placed earlier, because it just failed; zero: at once.</summary>
     public TimeSpan NotBefore { get; init; }
 
     /// <summary>What to say until then.</summary>
@@ -16,7 +16,11 @@ internal sealed record PendingJob(string Id, string Name, long Number, int Prior
 }
 
 /// <summary>A connected worker.</summary>
-internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<WorkerSlot> Slots);
+internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<WorkerSlot> Slots)
+{
+    /// <summary>The same with these slots taken.</summary>
+    public WorkerCapacity Without(IReadOnlyList<int> taken) => this with { Slots = [.. Slots.Select(s => taken.Contains(s.Index) ? s with { IsFree = false } : s)] };
+}
 
 /// <summary>A device of a worker.</summary>
 /// <param name="Index">What a placement names.</param>

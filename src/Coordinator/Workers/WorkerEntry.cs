@@ -8,6 +8,8 @@ internal sealed class WorkerEntry
 {
     public required string Id { get; init; }
     public string Host { get; set; } = "";
+
+    /// <summary>Set by <see cref="WorkerTable"/>, as all that decides which slots are free.</summary>
     public IReadOnlyList<Device> Devices { get; set; } = [];
 
     /// <summary>By the coordinator's awake clock.</summary>
@@ -16,6 +18,9 @@ internal sealed class WorkerEntry
     /// <summary>Known from the database only: it has not connected to this coordinator yet.</summary>
     public bool IsRestored { get; set; }
     public bool IsLost { get; set; }
+
+    /// <summary>Whether jobs may be placed here.</summary>
+    public bool IsConnected => Session is not null && !IsLost;
 
     /// <summary>Its open stream; null between two connections.</summary>
     public WorkerSession? Session { get; set; }

@@ -18,7 +18,8 @@ internal sealed class WorkerTable
 
     public WorkerEntry? Find(string id) => _workers.GetValueOrDefault(id);
 
-    public IReadOnlyList<WorkerCapacity> Capacities() => [.. _workers.Values.Where(w => w is { Session: not null, IsLost: false }).Select(w => w.ToCapacity())];
+    /// <summary>The connected workers' slots.</summary>
+    public SlotIndex Slots { get; } = new();
 
     public IEnumerable<Member> Members() => _workers.Values.Where(w => !w.IsLost).Select(w => new Member(w.Id, w.Host, w.LastSeen, w.IsRestored));
 
@@ -46,7 +47,54 @@ internal sealed class WorkerTable
         worker.Devices = hello.Devices;
         worker.LastSeen = now;
         worker.IsRestored = worker.IsLost = false;
+        Changed(worker);
         return (worker, session);
+    }
+
+    /// <summary>The stream is gone.</summary>
+    public void Close(WorkerEntry worker)
+    {
+        worker.Session = null;
+        Changed(worker);
+    }
+
+    /// <summary>Takes in what a heartbeat tells.</summary>
+    public void Update(WorkerEntry worker, IReadOnlyList<Device> devices)
+    {
+        var isSame = devices.Select(d => d.Fault).SequenceEqual(worker.Devices.Select(d => d.Fault), StringComparer.Ordinal);
+        worker.Devices = devices;
+        if (!isSame)
+            Changed(worker);
+    }
+
+    /// <summary>The attempt has its slots from now on, until <see cref="Release"/>.</summary>
+    public void Hold(AttemptEntry attempt)
+    {
+        attempt.Worker.Attempts.Add(attempt.Id, attempt);
+        Changed(attempt.Worker);
+    }
+
+    public void Release(AttemptEntry attempt)
+    {
+        attempt.Worker.Attempts.Remove(attempt.Id);
+        Changed(attempt.Worker);
+    }
+
+    /// <summary>The attempt is wanted no more; its slots stay taken.</summary>
+    public void GiveUp(AttemptEntry attempt, JobFailure failure)
+    {
+        attempt.GivenUpFor = failure;
+        Changed(attempt.Worker);
+    }
+
+    /// <summary>Gives up a worker that was silent.</summary>
+    /// <param name="worker">The worker.</param>
+    /// <param name="reason">What its stream is told, should it still be open.</param>
+    public void Lose(WorkerEntry worker, string reason)
+    {
+        worker.IsLost = true;
+        worker.Session?.Close(StatusCode.Unavailable, reason);
+        Close(worker);
     }
 
     /// <summary>Drops the workers that were lost long ago, and returns them.</summary>
@@ -56,5 +104,13 @@ internal sealed class WorkerTable
         foreach (var worker in forgotten)
             _workers.Remove(worker.Id);
         return forgotten;
+    }
+
+    private void Changed(WorkerEntry worker)
+    {
+        if (worker.IsConnected)
+            Slots.Put(worker.ToCapacity());
+        else
+            Slots.Remove(worker.Id);
     }
 }

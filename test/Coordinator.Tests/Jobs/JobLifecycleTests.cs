@@ -32,7 +32,8 @@ public sealed class JobLifecycleTests
         Assert.AreEqual(model, last.State.Result.Artifacts["file0"]);
         CollectionAssert.AreEqual(new[] { JobState.Queued, JobState.Queued, JobState.Placing, JobState.Running, JobState.Succeeded }, watch.States.ToArray());
         Assert.AreEqual(1, watch.Seen.Count(e => e.Epoch is not null));
-        CollectionAssert.AreEqual(Enumerable.Range(1, watch.Seen.Count).Select(i => (long)i).ToArray(), watch.Seen.Select(e => e.Sequence).ToArray());
+        CollectionAssert.AreEqual(Enumerable.Range(1, watch.Seen.Count - 1).Select(i => (long)i).ToArray(), watch.Seen.Select(e => e.Sequence).Distinct().ToArray());
+        Assert.AreEqual(watch.Seen[0].Sequence, watch.Seen[1].Sequence, "Why it waited is no history.");
         var snapshot = await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }).Within();
         Assert.AreEqual(7, snapshot.Progress.Step);
         Assert.AreEqual("trained 2 epochs on 2 ranks", snapshot.Reason);

@@ -60,8 +60,8 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
                 while (await TryAsync(() => watch.ResponseStream.MoveNext(cancellation)).ConfigureAwait(false))
                 {
                     var e = watch.ResponseStream.Current;
-                    if (e.Sequence <= sequence)
-                        continue;
+                    if (e.Sequence < sequence || e.Sequence == sequence && e.State?.State is not (JobState.Queued or JobState.Recovering))
+                        continue; // heard before; why a job waits comes without a number of its own
                     sequence = e.Sequence;
                     narrator.Tell(e);
                     if (e.State is { } change && IsEnd(change.State))

@@ -1,0 +1,87 @@
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Scheduling;
+
+/// <summary>
+/// The jobs that wait, by priority and then by number, grouped by what they need at least. Of a group only the head is ever
+/// tried: where it does not fit, none behind it does. So a round costs what there are groups, however many jobs wait.
+/// </summary>
+internal sealed class JobQueue
+{
+    private static readonly Comparer<PendingJob> s_byTime = Comparer<PendingJob>.Create((a, b) => (a.NotBefore, a.Number).CompareTo((b.NotBefore, b.Number)));
+
+    private readonly Dictionary<string, PendingJob> _jobs = new(StringComparer.Ordinal);
+    private readonly Dictionary<DeviceKind, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
+    private readonly SortedSet<PendingJob> _delayed = new(s_byTime);
+
+    /// <summary>Another number whenever something changed.</summary>
+    public long Version { get; private set; }
+
+    /// <summary>All that wait, those after a failure too.</summary>
+    public int Count => _jobs.Count;
+
+    /// <summary>In the order of the queue.</summary>
+    public static Comparer<PendingJob> Order { get; } = Comparer<PendingJob>.Create((a, b) => (-(long)a.Priority, a.Number).CompareTo((-(long)b.Priority, b.Number)));
+
+    public PendingJob? Find(string id) => _jobs.GetValueOrDefault(id);
+
+    /// <summary>Adds a job, or replaces it. One with a <see cref="PendingJob.NotBefore"/> is asleep until <see cref="Wake"/>.</summary>
+    public void Put(PendingJob job)
+    {
+        Remove(job.Id);
+        _jobs.Add(job.Id, job);
+        if (job.NotBefore > TimeSpan.Zero)
+            _delayed.Add(job);
+        else
+            Group(job).Add(job);
+        Version++;
+    }
+
+    public void Remove(string id)
+    {
+        if (!_jobs.Remove(id, out var job))
+            return;
+        Version++;
+        if (_delayed.Remove(job))
+            return;
+        var groups = _groups[job.Device];
+        var group = groups[job.MinRanks];
+        group.Remove(job);
+        if (group.Count == 0)
+            groups.Remove(job.MinRanks);
+    }
+
+    /// <summary>Lets the jobs in whose time has come.</summary>
+    public void Wake(TimeSpan now)
+    {
+        while (_delayed.Min is { } first && first.NotBefore <= now)
+            Put(first with { NotBefore = TimeSpan.Zero });
+    }
+
+    /// <summary>The first of each group that some worker could hold, in the order of the queue.</summary>
+    public IReadOnlyList<PendingJob> Heads(SlotIndex slots)
+    {
+        var heads = new List<PendingJob>();
+        foreach (var (device, groups) in _groups)
+        {
+            var largest = slots.Largest(device);
+            heads.AddRange(groups.TakeWhile(g => g.Key <= largest).Select(g => g.Value.Min!));
+        }
+
+        heads.Sort(Order);
+        return heads;
+    }
+
+    /// <summary>Those that no worker could hold, were all idle.</summary>
+    public IEnumerable<PendingJob> Unplaceable(SlotIndex slots) =>
+        _groups.SelectMany(d => d.Value.Where(g => g.Key > slots.Largest(d.Key)).SelectMany(g => g.Value));
+
+    private SortedSet<PendingJob> Group(PendingJob job)
+    {
+        if (!_groups.TryGetValue(job.Device, out var groups))
+            _groups.Add(job.Device, groups = []);
+        if (!groups.TryGetValue(job.MinRanks, out var group))
+            groups.Add(job.MinRanks, group = new SortedSet<PendingJob>(Order));
+        return group;
+    }
+}
