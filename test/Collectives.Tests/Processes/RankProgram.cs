@@ -2,7 +2,10 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Tests.Shared;
+using Collectives.Tests.Mpi;
 
 namespace Collectives.Tests.Processes;
 
@@ -13,7 +16,7 @@ namespace Collectives.Tests.Processes;
 /// </summary>
 internal static class RankProgram
 {
-    private static SharedMemoryCollective? s_collective;
+    private static ICollective? s_collective;
 
     public static int Run()
     {
@@ -74,6 +77,11 @@ internal static class RankProgram
                     RendezvousTimeout = limit,
                 }));
                 break;
+            case ["mpi", var socket, var run, var rank, var world, var milliseconds, var joinMilliseconds]:
+                s_collective = MpiWorld.Join(MpiGang.Options(run, Number(rank), Number(world), TimeSpan.FromMilliseconds(Number(milliseconds)), TimeSpan.FromMilliseconds(Number(joinMilliseconds))), new UnixRendezvous(socket, Number(rank)));
+                break;
+            case ["test", var name, var board, .. var arguments]:
+                return MpiTests.RunInside(s_collective!, name, board, [.. arguments.Select(Number)]);
             case ["abort"]:
                 s_collective!.Abort();
                 break;
@@ -88,7 +96,7 @@ internal static class RankProgram
                 Operations[Number(index)](s_collective!);
                 break;
             case ["arrivals"]:
-                return $"{Volatile.Read(ref s_collective!.Segment.Slot(s_collective.Rank)->Arrivals)}";
+                return $"{Volatile.Read(ref ((SharedMemoryCollective)s_collective!).Segment.Slot(s_collective!.Rank)->Arrivals)}";
         }
 
         return "ok";

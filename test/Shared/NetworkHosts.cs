@@ -1,0 +1,102 @@
+using System.Diagnostics;
+using System.Globalization;
+
+namespace MLDistributed.Tests.Shared;
+
+/// <summary>Hosts that a network joins: network namespaces of this machine, each with an "eth0", on a bridge in one more. Needs root and iproute2.</summary>
+internal sealed class NetworkHosts : IDisposable
+{
+    public const string Interface = "eth0";
+
+    private static int s_count;
+
+    private readonly string _prefix = string.Create(CultureInfo.InvariantCulture, $"mld{Environment.ProcessId}n{Interlocked.Increment(ref s_count)}");
+    private readonly int _count;
+
+    private NetworkHosts(int count) => _count = count;
+
+    private string Switch => _prefix + "sw";
+
+    /// <summary>Why they cannot be made here; null: they can.</summary>
+    public static string? Unavailable()
+    {
+        if (!OperatingSystem.IsLinux() || !Environment.IsPrivilegedProcess)
+            return "Makes network namespaces, which needs root on Linux.";
+        var name = string.Create(CultureInfo.InvariantCulture, $"mld{Environment.ProcessId}try");
+        if (Ip(["netns", "add", name]) is { } refusal)
+            return $"Makes network namespaces, which this machine does not let it ({refusal}).";
+        Ip(["netns", "del", name]);
+        return null;
+    }
+
+    public static NetworkHosts Create(int count)
+    {
+        var hosts = new NetworkHosts(count);
+        try
+        {
+            Must("netns", "add", hosts.Switch);
+            Must("-n", hosts.Switch, "link", "add", "br0", "type", "bridge");
+            Must("-n", hosts.Switch, "link", "set", "br0", "up");
+            for (var host = 0; host < count; host++)
+            {
+                var (name, port) = (hosts.Name(host), Port(host));
+                Must("netns", "add", name);
+                Must("-n", name, "link", "add", Interface, "type", "veth", "peer", "name", port, "netns", hosts.Switch);
+                Must("-n", hosts.Switch, "link", "set", port, "master", "br0", "up");
+                Must("-n", name, "addr", "add", Address(host) + "/24", "dev", Interface);
+                Must("-n", name, "link", "set", "lo", "up");
+                Must("-n", name, "link", "set", Interface, "up");
+            }
+
+            return hosts;
+        }
+        catch
+        {
+            hosts.Dispose();
+            throw;
+        }
+    }
+
+    public static string Address(int host) => string.Create(CultureInfo.InvariantCulture, $"10.77.0.{host + 1}");
+
+    /// <summary>Starts a program on a host; the process is the program's own.</summary>
+    public ProcessStartInfo On(int host, string program, params string[] arguments) => new("ip", ["netns", "exec", Name(host), program, .. arguments]);
+
+    /// <summary>Pulls a host's cable, or puts it back.</summary>
+    public void SetLink(int host, bool isUp) => Must("-n", Switch, "link", "set", Port(host), isUp ? "up" : "down");
+
+    /// <summary>Has the switch forget a host, whose own link stays up: what it sends is lost.</summary>
+    public void SetLost(int host, bool isLost) => Must(["-n", Switch, "link", "set", Port(host), .. isLost ? (string[])["nomaster"] : ["master", "br0"]]);
+
+    public void Dispose()
+    {
+        for (var host = 0; host < _count; host++)
+            Ip(["netns", "del", Name(host)]);
+        Ip(["netns", "del", Switch]);
+    }
+
+    private static string Port(int host) => string.Create(CultureInfo.InvariantCulture, $"port{host}");
+
+    private static void Must(params string[] arguments)
+    {
+        if (Ip(arguments) is { } refusal)
+            throw new InvalidOperationException($"ip {string.Join(' ', arguments)}: {refusal}");
+    }
+
+    private static string? Ip(string[] arguments)
+    {
+        try
+        {
+            using var process = Process.Start(new ProcessStartInfo("ip", arguments) { RedirectStandardError = true })!;
+            var text = process.StandardError.ReadToEnd();
+            process.WaitForExit();
+            return process.ExitCode == 0 ? null : text.Trim();
+        }
+        catch (System.ComponentModel.Win32Exception e)
+        {
+            return e.Message;
+        }
+    }
+
+    private string Name(int host) => string.Create(CultureInfo.InvariantCulture, $"{_prefix}h{host}");
+}
