@@ -1,4 +1,4 @@
-using MLDistributed.Training.Loop;
+using MLDistributed.Training.Profiling;
 
 namespace MLDistributed.Engine.Bench;
 

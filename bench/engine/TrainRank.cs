@@ -9,6 +9,7 @@ using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Profiling;
 
 namespace MLDistributed.Engine.Bench;
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
 
@@ -13,7 +12,7 @@ internal static unsafe class Checkpoint
 
     /// <summary>Reads a checkpoint: rank 0 the parameters, every rank its slice of the optimizer state. The caller lets the ranks meet afterwards.</summary>
     /// <exception cref="DamagedCheckpointException">The file is not this job's checkpoint, or it is damaged.</exception>
-    public static TrainingPosition Read(string path, RankState state)
+    public static TrainingPosition Read(string path, ITrainedState state)
     {
         try
         {
@@ -26,7 +25,7 @@ internal static unsafe class Checkpoint
         }
     }
 
-    private static TrainingPosition ReadFile(string path, RankState state)
+    private static TrainingPosition ReadFile(string path, ITrainedState state)
     {
         using var reader = new SafetensorsReader(path);
         if (reader.Metadata.GetValueOrDefault("format") != CheckpointLayout.Format)

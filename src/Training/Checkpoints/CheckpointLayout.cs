@@ -1,5 +1,4 @@
 using MLDistributed.Collectives;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Checkpoints;
@@ -26,10 +25,10 @@ internal sealed class CheckpointLayout
     private const int HeaderBytesAnEpoch = 128;
     private const int HeaderBytesARank = 512;
 
-    private readonly RankState _state;
+    private readonly ITrainedState _state;
     private readonly IReadOnlyList<string> _optimizerStates;
 
-    public CheckpointLayout(RankState state, int epochs)
+    public CheckpointLayout(ITrainedState state, int epochs)
     {
         _state = state;
         _optimizerStates = FlatOptimizer.StateNames(state.Spec.Optimizer);

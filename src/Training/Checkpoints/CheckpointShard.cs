@@ -1,7 +1,6 @@
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using MLDistributed.Collectives;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Optimization;
 using Microsoft.Win32.SafeHandles;
 
@@ -14,11 +13,11 @@ namespace MLDistributed.Training.Checkpoints;
 internal sealed unsafe class CheckpointShard : IDisposable
 {
     private const int ChunkBytes = 4 << 20;
-    private readonly RankState _state;
+    private readonly ITrainedState _state;
     private readonly Shard _slice;
     private readonly float* _copy;
 
-    public CheckpointShard(RankState state)
+    public CheckpointShard(ITrainedState state)
     {
         _state = state;
         _slice = state.Slice;

@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.IO.Hashing;
 using MLDistributed.Protocol;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
 using Microsoft.Win32.SafeHandles;
 
@@ -17,7 +16,12 @@ namespace MLDistributed.Training.Checkpoints;
 /// plans no other before all have written: so none can miss it, however slow. Where ranks share no memory, each has all,
 /// and rank 0 writes alone.
 /// </remarks>
-internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter reporter, ProgressMeter? progress, TrainingEnvironment environment) : IDisposable
+/// <param name="state">What is written.</param>
+/// <param name="reporter">Hears of each, on the training thread.</param>
+/// <param name="flushProgress">Tells the losses that are not out yet.</param>
+/// <param name="time">For the intervals.</param>
+/// <param name="waitsForEach">Whether training stands still meanwhile, for tests.</param>
+internal sealed unsafe class CheckpointWriter(ITrainedState state, IRankReporter reporter, Action? flushProgress, TimeProvider time, bool waitsForEach) : IDisposable
 {
     private static readonly TimeSpan s_pollInterval = TimeSpan.FromMilliseconds(2);
 
@@ -26,7 +30,7 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
     private CheckpointShard? _shard;
     private Thread? _thread;
     private Task? _task;
-    private long _lastTime = environment.Time.GetTimestamp();
+    private long _lastTime = time.GetTimestamp();
     private bool _isPending;
 
     /// <summary>Words of shared memory: which point is planned; whether the file is open; whether this rank has written (negative: it could not), and its checksums.</summary>
@@ -39,8 +43,8 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
     {
         if (!state.IsFirst)
             return;
-        CollectFinished(wait: environment.WaitForCheckpoints);
-        var elapsed = environment.Time.GetElapsedTime(_lastTime).TotalSeconds;
+        CollectFinished(wait: waitsForEach);
+        var elapsed = time.GetElapsedTime(_lastTime).TotalSeconds;
         var isDue = !point.IsEndOfEpoch && _spec is { IntervalEpochs: > 0, IntervalSeconds: > 0 } && elapsed >= _spec.IntervalSeconds;
         // One that comes too soon is left out, not put off: short epochs must not spend their time on checkpoints.
         _isPending |= (isWanted && elapsed >= _spec.MinIntervalSeconds) || isDue;
@@ -56,7 +60,7 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
     {
         // Of the checkpoint before: it has written all, and only leaves.
         _thread?.Join();
-        (_isPending, _lastTime) = (false, environment.Time.GetTimestamp());
+        (_isPending, _lastTime) = (false, time.GetTimestamp());
         _shard ??= new CheckpointShard(state);
         _shard.Copy();
         var layout = new CheckpointLayout(state, position.History.Count);
@@ -97,7 +101,7 @@ internal sealed unsafe class CheckpointWriter(RankState state, IRankReporter rep
         if (_task!.Failure is not { } failure)
         {
             // What is before the checkpoint is never trained again, so its losses must be out.
-            progress?.Flush();
+            flushProgress?.Invoke();
             reporter.Checkpoint(_task.Path, _task.Epoch, _task.Step);
             return;
         }

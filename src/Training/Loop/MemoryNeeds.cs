@@ -1,6 +1,7 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using MLDistributed.Training.Parallel;
 
 namespace MLDistributed.Training.Loop;
 
@@ -23,7 +24,7 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
         {
             var bytes = layout.ParameterLength * sizeof(float);
             var states = FlatOptimizer.StateNames(spec.Optimizer).Count;
-            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * RankSession.GradientBuffers(spec, worldSize)), bytes * states, bytes * (2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0)), worldSize);
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, worldSize)), bytes * states, bytes * (2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0)), worldSize);
         }
     }
 

@@ -1,13 +1,11 @@
 using Google.Protobuf;
-using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
-using MLDistributed.Training.BitExact;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
-using MLDistributed.Training.Optimization;
+using MLDistributed.Training.Parallel;
 using TorchSharp;
 
 namespace MLDistributed.Training.Loop;
@@ -31,7 +29,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var source = environment.Module(Spec);
             var needs = MemoryNeeds.Of(Spec, source.Layout, start.WorldSize);
             needs.Check(environment.MemoryBytes);
-            CheckTransport();
+            ParallelStrategy.Check(start, sharesMemory: environment.Transport is null);
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
@@ -39,12 +37,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
                 throw new FormatException(refusal);
             if (validation is not null)
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
-            var segment = SharedSegment.Join(Segment(source.Layout.ParameterLength), stop);
-            using var memory = new SharedMemoryCollective(segment);
-            using var transport = environment.Transport?.Invoke(start);
-            var collective = transport ?? memory;
-            using (stop.Register(collective.Abort))
-                return Train(source, collective, segment, training, validation, stop);
+            using var parallel = Join(source.Layout.ParameterLength, stop);
+            using (stop.Register(parallel.Collective.Abort))
+                return Train(source, parallel, training, validation, stop);
         }
         catch (Exception e)
         {
@@ -56,8 +51,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private RankResult Train(IModuleSource source, ICollective collective, SharedSegment segment, DatasetFile training, DatasetFile? validation, CancellationToken stop)
+    private RankResult Train(IModuleSource source, IParallelStrategy parallel, DatasetFile training, DatasetFile? validation, CancellationToken stop)
     {
+        var segment = parallel.Memory;
         try
         {
             Directory.CreateDirectory(start.OutputFolder);
@@ -67,7 +63,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             using var tensors = DeviceTensors.Create(start, segment, source.Layout.ParameterLength);
             // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
             using var pinned = PinnedBuffers.Create(start, segment, environment.Cuda, reporter);
-            using var state = new RankState(start, source, collective, segment, tensors, training, validation, environment.Prefetch ?? Prefetches(training), environment.Profile);
+            using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training));
             var position = Begin(state);
             reporter.Started();
             new TrainingLoop(state, position, reporter, environment, stop).Run();
@@ -76,7 +72,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         catch
         {
             // While the memory is still mapped: the others must not wait for this rank.
-            collective.Abort();
+            parallel.Collective.Abort();
             throw;
         }
     }
@@ -151,29 +147,15 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         return result;
     }
 
-    private SegmentOptions Segment(long length) => new()
+    private IParallelStrategy Join(long length, CancellationToken stop)
     {
-        Path = environment.Transport is null ? start.SegmentPath : $"{start.SegmentPath}-{start.Rank}",
-        Rank = environment.Transport is null ? start.Rank : 0,
-        WorldSize = environment.Transport is null ? start.WorldSize : 1,
-        Length = length,
-        GradientBuffers = GradientBuffers(Spec, start.WorldSize),
-        StateBuffers = FlatOptimizer.StateNames(Spec.Optimizer).Count,
-        RunId = start.AttemptId,
-        RendezvousTimeout = environment.StartTimeout,
-        Timeout = environment.PeerTimeout,
-    };
-
-    internal static int GradientBuffers(JobSpec spec, int worldSize) => spec.BitExact is { } exact ? SumTree.BuffersOf(exact.MicroBatches, worldSize) : 1;
-
-    private void CheckTransport()
-    {
-        if (environment.Transport is not null && Spec.BitExact is { } exact)
-        {
-            throw new FormatException($"Job \"{Spec.Name}\" has Reproducibility.BitExact ({exact.MicroBatches} micro-batches) with ranks that share no memory, expected ranks of one host: " +
-                "the order of a transport's sums is not ours. Use Reproducibility.UpToRounding, or ranks of one host.");
-        }
+        if (environment.Transport is null)
+            return new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, length)), environment.Profile, stop);
+        var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, length);
+        return new Transported(Spec, Timed(alone with { Path = $"{alone.Path}-{start.Rank}" }), () => environment.Transport(start), stop);
     }
+
+    private SegmentOptions Timed(SegmentOptions options) => options with { RendezvousTimeout = environment.StartTimeout, Timeout = environment.PeerTimeout };
 
     private void CheckData(DatasetFile file, long expectedRows, string path)
     {

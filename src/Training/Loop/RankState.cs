@@ -1,43 +1,41 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
-using MLDistributed.Training.BitExact;
+using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
 using MLDistributed.Training.Optimization;
+using MLDistributed.Training.Parallel;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Loop;
 
 /// <summary>What lives on a rank while it trains.</summary>
-internal sealed unsafe class RankState : IDisposable
+internal sealed unsafe class RankState : ITrainedState, IDisposable
 {
     private readonly DatasetFile? _validation;
     private readonly BatchFeed _trainingFeed;
     private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, ICollective collective, SharedSegment segment, DeviceTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch, StepProfile? profile)
+    public RankState(RankStart start, IModuleSource source, IParallelStrategy parallel, DeviceTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch)
     {
-        (Start, Layout, Collective, _validation) = (start, source.Layout, collective, validation);
+        (Start, Layout, Collective, Segment, _validation) = (start, source.Layout, parallel.Collective, parallel.Memory, validation);
         var spec = start.Spec;
         Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
         BatchSize = (int)Math.Min(spec.GlobalBatchSize, Math.Max(Order.TrainingCount, ValidationCount));
         StepsPerEpoch = (Order.TrainingCount + BatchSize - 1) / BatchSize;
-        Parameters = segment.Parameters;
-        Segment = segment;
-        IsFirstOfMemory = segment.Rank == 0;
+        Parameters = Segment.Parameters;
+        IsFirstOfMemory = Segment.Rank == 0;
         Tensors = tensors;
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(BatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(BatchSize);
-        Strategy = collective is not SharedMemoryCollective shared ? new OverlappedUpdate(collective, segment, Layout, spec, Split)
-            : spec.BitExact is null ? new SharedUpdate(shared, Layout, spec, profile)
-            : new BitExactUpdate(shared, Layout, spec);
+        Strategy = parallel.CreateUpdate(Layout, Split);
         // Gradients of a device are where the ranks meet after the last backward only.
-        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
         _trainingFeed = new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device);
         _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device)) : null;
         _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, spec.Data.ValidationWeightScale, maxRows, Tensors.Parameters.device);

@@ -3,6 +3,7 @@ using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native.Cuda;
+using MLDistributed.Training.Profiling;
 
 namespace MLDistributed.Training.Loop;
 

@@ -4,6 +4,7 @@ using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
 using MLDistributed.Training.Optimization;
+using MLDistributed.Training.Profiling;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Loop;
@@ -17,7 +18,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
 
     public void Run()
     {
-        using var checkpoints = new CheckpointWriter(state, reporter, _progress, environment);
+        using var checkpoints = new CheckpointWriter(state, reporter, _progress is null ? null : _progress.Flush, environment.Time, environment.WaitForCheckpoints);
         using var pause = new CollectionPause(words => reporter.Log(new LogLine { Level = LogLevel.Warning, Message = words }));
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
         {

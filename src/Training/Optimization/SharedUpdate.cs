@@ -2,8 +2,8 @@ using System.Numerics.Tensors;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Profiling;
 
 namespace MLDistributed.Training.Optimization;
 

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 
-namespace MLDistributed.Training.Loop;
+namespace MLDistributed.Training.Profiling;
 
 /// <summary>What a rank does in a step, in order.</summary>
 internal enum StepPhase

@@ -1,0 +1,23 @@
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Optimization;
+
+namespace MLDistributed.Training.Parallel;
+
+/// <summary>
+/// Where a job's ranks keep parameters, gradients and the optimizer's state, and by which way they reach one another.
+/// Made when the ranks meet, disposed when this one leaves.
+/// </summary>
+internal interface IParallelStrategy : IDisposable
+{
+    /// <summary>All ranks of the job.</summary>
+    ICollective Collective { get; }
+
+    /// <summary>Parameters, gradients and optimizer state that this rank sees: its host's, or its own where ranks share none.</summary>
+    SharedSegment Memory { get; }
+
+    /// <summary>Makes what turns a step's gradients into the next parameters. Once.</summary>
+    IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split);
+}
