@@ -29,14 +29,29 @@ internal sealed class JobsCommand : Command
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
         var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = ClusterCommand.LimitOf(parsed, _limit) };
-        var reply = await _cluster.CallAsync(parsed, async clients => await clients.Jobs.ListJobsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
+        var jobs = await _cluster.CallAsync(parsed, clients => PagesAsync(clients.Jobs, request, cancellation)).ConfigureAwait(false);
         if (parsed.GetValue(_json))
-            Json.Write(reply.Jobs.Select(JobView.Of));
-        else if (reply.Jobs.Count == 0)
+            Json.Write(jobs.Select(JobView.Of));
+        else if (jobs.Count == 0)
             Console.WriteLine(request.ActiveOnly ? "No job waits or runs." : "No jobs yet.");
         else
-            Table(reply.Jobs).Write();
+            Table(jobs).Write();
         return ExitCode.Success;
+    }
+
+    // A page's size is limited in bytes too.
+    private static async Task<IReadOnlyList<JobSnapshot>> PagesAsync(Jobs.JobsClient client, ListJobsRequest request, CancellationToken cancellation)
+    {
+        var (jobs, limit) = (new List<JobSnapshot>(), request.Limit);
+        do
+        {
+            request.Limit = limit - jobs.Count;
+            var page = await client.ListJobsAsync(request, cancellationToken: cancellation);
+            jobs.AddRange(page.Jobs);
+            request.PageToken = page.NextPageToken;
+        }
+        while (jobs.Count < limit && request.PageToken.Length > 0);
+        return jobs;
     }
 
     private static ListTable Table(IEnumerable<JobSnapshot> jobs)

@@ -11,9 +11,9 @@ internal sealed record JobView(
     TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure)
 {
     public static JobView Of(JobSnapshot job) => new(
-        job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, job.Spec?.MaxAttempts ?? 0,
+        job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, (job.Spec ?? job.Outline)?.MaxAttempts ?? 0,
         job.Submitted?.ToDateTime(), job.Started?.ToDateTime(), job.Ended?.ToDateTime(),
-        TaskView.Of(job.Spec ?? new JobSpec()), DataView.Of(job.Spec?.Data ?? new DataSpec()),
+        TaskView.Of(job.Spec ?? job.Outline ?? new JobSpec()), DataView.Of((job.Spec ?? job.Outline)?.Data ?? new DataSpec()),
         job.Progress is null ? null : ProgressView.Of(job.Progress),
         job.Result is null ? null : ResultView.Of(job.Result),
         job.Failure is null ? null : FailureView.Of(job.Failure));

@@ -13,7 +13,7 @@ namespace MLDistributed.Coordinator.Cluster;
 /// The other parts of this class hold the jobs' commands, the workers' messages and the ends of attempts.
 /// </summary>
 internal sealed partial class ClusterController(
-    JobTable jobs, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
+    JobTable jobs, JobArchive archive, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
 {
     private const double LeastRecoverySeconds = 3600;
     private readonly ClusterLog _log = new(logger);
@@ -62,9 +62,13 @@ internal sealed partial class ClusterController(
     }
 
     /// <summary>What may be shown of a job; why it waits is found out now.</summary>
-    public JobSnapshot Snapshot(JobEntry job)
+    public JobSnapshot Snapshot(JobEntry job) => Explained(job, job.ToSnapshot());
+
+    /// <summary>The same as lists show it.</summary>
+    public JobSnapshot Summary(JobEntry job) => Explained(job, job.ToSummary());
+
+    private JobSnapshot Explained(JobEntry job, JobSnapshot snapshot)
     {
-        var snapshot = job.ToSnapshot();
         snapshot.Reason = Why(job);
         return snapshot;
     }
@@ -125,6 +129,17 @@ internal sealed partial class ClusterController(
 
     private void Place(JobEntry job, WorkerEntry worker, SchedulingDecision decision)
     {
+        JobSpec spec;
+        try
+        {
+            spec = job.WholeSpec ?? archive.Spec(job.Id);
+        }
+        catch (InvalidDataException e)
+        {
+            Refuse(job, e.Message);
+            return;
+        }
+
         var attempt = new AttemptEntry
         {
             Id = OpaqueId.New(),
@@ -148,7 +163,7 @@ internal sealed partial class ClusterController(
                 JobId = job.Id,
                 AttemptId = attempt.Id,
                 Attempt = job.Attempt,
-                Spec = job.Spec,
+                Spec = spec,
                 Slots = { decision.Slots },
                 ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
             },

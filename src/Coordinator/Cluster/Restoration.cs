@@ -20,8 +20,11 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         using var context = database.NewContext();
         var lastNumber = context.Jobs.Max(j => (long?)j.Number) ?? 0;
         var firstFinal = (int)JobState.Succeeded;
-        var rows = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal).ToList();
-        var restored = rows.Select(row => Restore(context, row)).ToList();
+        var living = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal);
+        // Three queries, however many jobs there are.
+        var events = living.Join(context.JobEvents, j => j.Id, e => e.JobId, (_, e) => e).AsNoTracking().ToLookup(e => e.JobId, StringComparer.Ordinal);
+        var attempts = living.Join(context.Attempts, j => j.Id, a => a.JobId, (_, a) => a).AsNoTracking().ToLookup(a => a.JobId, StringComparer.Ordinal);
+        var restored = living.ToList().Select(row => Restore(row, events[row.Id], [.. attempts[row.Id].OrderBy(a => a.Number)])).ToList();
         jobs.Restore(restored.Select(r => r.Job), lastNumber);
         foreach (var (job, attempt) in restored)
             if (attempt is not null)
@@ -31,11 +34,11 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             _log.Restored(restored.Count);
     }
 
-    private (JobEntry Job, AttemptRow? Attempt) Restore(ClusterDbContext context, JobRow row)
+    private (JobEntry Job, AttemptRow? Attempt) Restore(JobRow row, IEnumerable<JobEventRow> events, IReadOnlyList<AttemptRow> attempts)
     {
         var job = JobEntry.FromRow(row);
         job.UnwatchedSince = clock.Now;
-        foreach (var stored in context.JobEvents.AsNoTracking().Where(e => e.JobId == row.Id).OrderBy(e => e.Sequence))
+        foreach (var stored in events.OrderBy(e => e.Sequence))
         {
             var jobEvent = JobEvent.Parser.ParseFrom(stored.Event);
             job.Feed.Publish(jobEvent);
@@ -47,7 +50,6 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
                 job.TransientEvents.Enqueue(stored.Sequence);
         }
 
-        var attempts = context.Attempts.AsNoTracking().Where(a => a.JobId == row.Id).OrderBy(a => a.Number).ToList();
         job.EarlierFailures.AddRange(attempts.Where(a => a.Failure is not null).Select(a => JobFailure.Parser.ParseFrom(a.Failure)));
         return (job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
     }

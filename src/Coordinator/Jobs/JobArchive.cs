@@ -10,6 +10,7 @@ internal sealed class JobArchive(ClusterDatabase database)
 {
     private const int DefaultLimit = 100;
     private const int MaxLimit = 1000;
+    private const int PageBytes = 8 << 20;
 
     public async Task<string?> FindRequestAsync(string tenant, string requestId, CancellationToken cancellation)
     {
@@ -20,24 +21,63 @@ internal sealed class JobArchive(ClusterDatabase database)
     public async Task<(string? Tenant, JobSnapshot? Job)> FindAsync(string jobId, CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        var row = await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false);
-        return row is null ? (null, null) : (row.Tenant, JobEntry.FromRow(row).ToSnapshot());
+        if (await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false) is not { } row)
+            return (null, null);
+        var documents = await context.JobDocuments.AsNoTracking().Where(d => d.JobId == jobId).ToDictionaryAsync(d => d.Kind, d => d.Content, cancellation).ConfigureAwait(false);
+        return (row.Tenant, JobEntry.FromRow(row, documents.GetValueOrDefault(JobDocument.Spec), documents.GetValueOrDefault(JobDocument.Result)).ToSnapshot());
     }
 
-    /// <summary>The latest jobs that the caller may see, newest first.</summary>
-    public async Task<IReadOnlyList<JobSnapshot>> ListAsync(Caller caller, ListJobsRequest request, CancellationToken cancellation)
+    /// <summary>All of a job's specification.</summary>
+    /// <exception cref="InvalidDataException">The database has it no more, or damaged.</exception>
+    public JobSpec Spec(string jobId)
+    {
+        try
+        {
+            using var context = database.NewContext();
+            var content = context.JobDocuments.AsNoTracking().Where(d => d.JobId == jobId && d.Kind == JobDocument.Spec).Select(d => d.Content).FirstOrDefault();
+            return content is not null ? JobSpec.Parser.ParseFrom(content) : throw new InvalidDataException("it is not there");
+        }
+        catch (Exception e) when (e is InvalidDataException or Google.Protobuf.InvalidProtocolBufferException or System.Data.Common.DbException)
+        {
+            throw new InvalidDataException($"The specification of job {jobId} cannot be read from the database ({e.Message.TrimEnd('.')}). Submit the job again.", e);
+        }
+    }
+
+    /// <summary>A page of the jobs that the caller may see, newest first, as summaries.</summary>
+    /// <returns>The jobs, and the next page's token; empty: there is none.</returns>
+    /// <exception cref="ArgumentException">The page token is not of such a job.</exception>
+    public async Task<(IReadOnlyList<JobSnapshot> Jobs, string NextPage)> ListAsync(Caller caller, ListJobsRequest request, CancellationToken cancellation)
     {
         var sees = caller.Scopes.HasFlag(Scopes.Admin);
         var tenant = caller.Tenant;
         var firstFinal = (int)JobState.Succeeded;
-        var (activeOnly, prefix) = (request.ActiveOnly, request.IdPrefix.ToLowerInvariant());
+        var limit = request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit);
         using var context = database.NewContext();
-        var rows = await context.Jobs.AsNoTracking()
-            .Where(j => (sees || j.Tenant == tenant) && (!activeOnly || j.State < firstFinal) && j.Id.StartsWith(prefix))
-            .OrderByDescending(j => j.Number)
-            .Take(request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit))
-            .ToListAsync(cancellation).ConfigureAwait(false);
-        return [.. rows.Select(r => JobEntry.FromRow(r).ToSnapshot())];
+        var seen = context.Jobs.AsNoTracking();
+        if (!sees)
+            seen = seen.Where(j => j.Tenant == tenant);
+        var (matching, token) = (seen, request.PageToken);
+        if (request.ActiveOnly)
+            matching = matching.Where(j => j.State < firstFinal);
+        if (request.IdPrefix.ToLowerInvariant() is { Length: > 0 } prefix)
+            matching = matching.Where(j => j.Id.StartsWith(prefix));
+        if (token.Length > 0)
+        {
+            var after = await seen.Where(j => j.Id == token).Select(j => (long?)j.Number).FirstOrDefaultAsync(cancellation).ConfigureAwait(false)
+                ?? throw new ArgumentException($"Page token \"{VisibleText.Of(token[..Math.Min(token.Length, 40)])}\" is unknown, expected the one that came with the page before. Begin with the first page.");
+            matching = matching.Where(j => j.Number < after);
+        }
+
+        var (page, bytes) = (new List<JobSnapshot>(), 0);
+        await foreach (var row in matching.OrderByDescending(j => j.Number).Take(limit + 1).AsAsyncEnumerable().WithCancellation(cancellation).ConfigureAwait(false))
+        {
+            if (page.Count == limit || bytes > PageBytes)
+                return (page, page[^1].Id);
+            page.Add(JobEntry.FromRow(row).ToSummary());
+            bytes += page[^1].CalculateSize();
+        }
+
+        return (page, "");
     }
 
     public async IAsyncEnumerable<JobEvent> EventsAsync(string jobId, long afterSequence)

@@ -14,7 +14,12 @@ internal sealed class JobEntry
     public required long Number { get; init; }
     public required string Tenant { get; init; }
     public required string? RequestId { get; init; }
+
+    /// <summary>The specification, less what grows with the data: <see cref="OutlineOf"/>.</summary>
     public required JobSpec Spec { get; init; }
+
+    /// <summary>All of it, until it is written; from then on the database has it.</summary>
+    public JobSpec? WholeSpec { get; set; }
     public required DateTimeOffset Submitted { get; init; }
 
     public JobState State { get; set; }
@@ -85,9 +90,30 @@ internal sealed class JobEntry
         Ended = Ended?.ToTimestamp(),
         Result = Result,
         Failure = Failure,
-        Spec = Spec,
+        Spec = WholeSpec,
+        Outline = Spec,
         Progress = Progress,
     };
+
+    /// <summary>As a list shows it: nothing that grows with the data, or with the time of training.</summary>
+    public JobSnapshot ToSummary()
+    {
+        var summary = ToSnapshot();
+        summary.Spec = null;
+        summary.Result = WithoutHistory(Result);
+        if (summary.Progress is { Recent.Count: > 0 })
+            (summary.Progress = summary.Progress.Clone()).Recent.Clear();
+        return summary;
+    }
+
+    public static JobSpec OutlineOf(JobSpec spec)
+    {
+        var outline = spec.Clone();
+        outline.ClassWeights.Clear();
+        if (outline.Data is not null)
+            outline.Data.Features = null;
+        return outline;
+    }
 
     public JobRow ToRow() => new()
     {
@@ -103,28 +129,41 @@ internal sealed class JobEntry
         StartedAt = Started,
         EndedAt = Ended,
         Spec = Spec.ToByteArray(),
-        Result = Result?.ToByteArray(),
+        Result = WithoutHistory(Result)?.ToByteArray(),
         Failure = Failure?.ToByteArray(),
         Checkpoints = StoredCheckpoint.ToText(Checkpoints),
         CancelReason = CancelReason,
     };
 
-    public static JobEntry FromRow(JobRow row) => new()
+    /// <param name="row">The job.</param>
+    /// <param name="spec">All of its specification, where it is needed.</param>
+    /// <param name="result">Its result; null: the one without history.</param>
+    public static JobEntry FromRow(JobRow row, byte[]? spec = null, byte[]? result = null) => new()
     {
         Id = row.Id,
         Number = row.Number,
         Tenant = row.Tenant,
         RequestId = row.RequestId,
         Spec = JobSpec.Parser.ParseFrom(row.Spec),
+        WholeSpec = spec is null ? null : JobSpec.Parser.ParseFrom(spec),
         Submitted = row.SubmittedAt,
         State = (JobState)row.State,
         Reason = row.Reason,
         Attempt = row.Attempt,
         Started = row.StartedAt,
         Ended = row.EndedAt,
-        Result = row.Result is null ? null : JobResult.Parser.ParseFrom(row.Result),
+        Result = (result ?? row.Result) is { } made ? JobResult.Parser.ParseFrom(made) : null,
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
         Checkpoints = StoredCheckpoint.Parse(row.Checkpoints),
         CancelReason = row.CancelReason,
     };
+
+    private static JobResult? WithoutHistory(JobResult? result)
+    {
+        if (result is not { History.Count: > 0 })
+            return result;
+        var summary = result.Clone();
+        summary.History.Clear();
+        return summary;
+    }
 }

@@ -53,7 +53,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             Number = ++_lastNumber,
             Tenant = tenant,
             RequestId = string.IsNullOrEmpty(requestId) ? null : requestId,
-            Spec = spec,
+            Spec = JobEntry.OutlineOf(spec),
+            WholeSpec = spec,
             Submitted = time.GetUtcNow(),
             UnwatchedSince = clock.Now,
         };
@@ -76,6 +77,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         Enqueue(job);
 
         var row = job.ToRow();
+        var document = isNew ? Document(job, JobDocument.Spec, job.WholeSpec!) : state == JobState.Succeeded ? Document(job, JobDocument.Result, job.Result!) : null;
         var transition = new JobTransitionRow
         {
             JobId = job.Id,
@@ -88,10 +90,14 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         journal.Append(context =>
         {
             context.Put(context.Jobs, row, isNew, j => j.Id == row.Id);
+            if (document is not null)
+                context.JobDocuments.Add(document);
             context.JobTransitions.Add(transition);
             context.JobEvents.Add(ToRow(job, jobEvent));
         }, () =>
         {
+            if (isNew)
+                job.WholeSpec = null;
             job.Feed.Publish(jobEvent);
             if (JobStates.IsFinal(state))
                 EndCommitted?.Invoke();
@@ -183,6 +189,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     };
 
     private JobEvent Next(JobEntry job) => new() { Sequence = ++job.LastSequence, Time = time.GetUtcNow().ToTimestamp(), Attempt = job.Attempt };
+
+    private static JobDocumentRow Document(JobEntry job, JobDocument kind, IMessage content) => new() { JobId = job.Id, Kind = kind, Content = content.ToByteArray() };
 
     private static JobEventRow ToRow(JobEntry job, JobEvent jobEvent) =>
         new() { JobId = job.Id, Sequence = jobEvent.Sequence, Transient = JobStates.IsTransient(jobEvent), Event = jobEvent.ToByteArray() };

@@ -67,15 +67,27 @@ internal sealed class JobsService(
         }
     }
 
-    public override Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context) => GetAsync(request.JobId, context);
+    public override async Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context)
+    {
+        var snapshot = await GetAsync(request.JobId, context).ConfigureAwait(false);
+        snapshot.Spec ??= archive.Spec(request.JobId);
+        return snapshot;
+    }
 
     public override async Task<ListJobsReply> ListJobs(ListJobsRequest request, ServerCallContext context)
     {
         var caller = Caller.Of(context);
-        var stored = await archive.ListAsync(caller, request, context.CancellationToken).ConfigureAwait(false);
-        var reply = new ListJobsReply();
-        reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id) is { } job ? cluster.Snapshot(job) : s).ToList()).ConfigureAwait(false));
-        return reply;
+        try
+        {
+            var (stored, next) = await archive.ListAsync(caller, request, context.CancellationToken).ConfigureAwait(false);
+            var reply = new ListJobsReply { NextPageToken = next };
+            reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id) is { } job ? cluster.Summary(job) : s).ToList()).ConfigureAwait(false));
+            return reply;
+        }
+        catch (ArgumentException e)
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
+        }
     }
 
     public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)

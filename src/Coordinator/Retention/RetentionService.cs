@@ -97,6 +97,7 @@ internal sealed class RetentionService(
             {
                 rows.JobEvents.Where(e => ids.Contains(e.JobId)).ExecuteDelete();
                 rows.JobTransitions.Where(t => ids.Contains(t.JobId)).ExecuteDelete();
+                rows.JobDocuments.Where(d => ids.Contains(d.JobId)).ExecuteDelete();
                 rows.Attempts.Where(a => ids.Contains(a.JobId)).ExecuteDelete();
                 rows.Jobs.Where(j => ids.Contains(j.Id)).ExecuteDelete();
             });

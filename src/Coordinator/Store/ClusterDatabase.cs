@@ -7,7 +7,7 @@ namespace MLDistributed.Coordinator.Store;
 /// <summary>The SQLite file of a data folder.</summary>
 internal sealed class ClusterDatabase
 {
-    private const int SchemaVersion = 5;
+    private const int SchemaVersion = 6;
     private readonly string _connectionString;
     private readonly DbContextOptions<ClusterDbContext> _options;
 

@@ -6,6 +6,7 @@ namespace MLDistributed.Coordinator.Store;
 internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> options) : DbContext(options)
 {
     public DbSet<JobRow> Jobs => Set<JobRow>();
+    public DbSet<JobDocumentRow> JobDocuments => Set<JobDocumentRow>();
     public DbSet<JobTransitionRow> JobTransitions => Set<JobTransitionRow>();
     public DbSet<JobEventRow> JobEvents => Set<JobEventRow>();
     public DbSet<AttemptRow> Attempts => Set<AttemptRow>();
@@ -36,6 +37,9 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
         var jobs = model.Entity<JobRow>();
         jobs.HasIndex(j => j.Number).IsUnique();
         jobs.HasIndex(j => new { j.Tenant, j.RequestId }).IsUnique();
+        jobs.HasIndex(j => new { j.Tenant, j.Number });
+        jobs.HasIndex(j => j.State);
+        model.Entity<JobDocumentRow>().HasKey(d => new { d.JobId, d.Kind });
         model.Entity<JobTransitionRow>().HasKey(t => new { t.JobId, t.Sequence });
         model.Entity<JobEventRow>().HasKey(e => new { e.JobId, e.Sequence });
         model.Entity<OwnerRow>().HasKey(o => new { o.FileId, o.Tenant });

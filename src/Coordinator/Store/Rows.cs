@@ -13,7 +13,11 @@ internal sealed class JobRow
     public required DateTimeOffset SubmittedAt { get; set; }
     public DateTimeOffset? StartedAt { get; set; }
     public DateTimeOffset? EndedAt { get; set; }
+
+    /// <summary>The specification, less what grows with the data.</summary>
     public required byte[] Spec { get; set; }
+
+    /// <summary>The result, less its history.</summary>
     public byte[]? Result { get; set; }
     public byte[]? Failure { get; set; }
 
@@ -23,6 +27,16 @@ internal sealed class JobRow
     /// <summary>Why it is being, or was, cancelled.</summary>
     public string? CancelReason { get; set; }
 }
+
+/// <summary>What is large of a job, written once: neither a list nor a change of state touches it.</summary>
+internal sealed class JobDocumentRow
+{
+    public required string JobId { get; set; }
+    public required JobDocument Kind { get; set; }
+    public required byte[] Content { get; set; }
+}
+
+internal enum JobDocument { Spec, Result }
 
 internal sealed class JobTransitionRow
 {

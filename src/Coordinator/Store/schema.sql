@@ -37,6 +37,13 @@ CREATE TABLE "Datasets" (
     "UsedAt" INTEGER NOT NULL
 );
 
+CREATE TABLE "JobDocuments" (
+    "JobId" TEXT NOT NULL,
+    "Kind" INTEGER NOT NULL,
+    "Content" BLOB NOT NULL,
+    CONSTRAINT "PK_JobDocuments" PRIMARY KEY ("JobId", "Kind")
+);
+
 CREATE TABLE "JobEvents" (
     "JobId" TEXT NOT NULL,
     "Sequence" INTEGER NOT NULL,
@@ -106,6 +113,10 @@ CREATE UNIQUE INDEX "IX_ApiKeys_Hash" ON "ApiKeys" ("Hash");
 CREATE INDEX "IX_Attempts_JobId" ON "Attempts" ("JobId");
 
 CREATE UNIQUE INDEX "IX_Jobs_Number" ON "Jobs" ("Number");
+
+CREATE INDEX "IX_Jobs_State" ON "Jobs" ("State");
+
+CREATE INDEX "IX_Jobs_Tenant_Number" ON "Jobs" ("Tenant", "Number");
 
 CREATE UNIQUE INDEX "IX_Jobs_Tenant_RequestId" ON "Jobs" ("Tenant", "RequestId");
 
