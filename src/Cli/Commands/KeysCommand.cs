@@ -12,12 +12,13 @@ internal sealed class KeysCommand : Command
     private readonly Option<string> _tenant = new("--tenant") { Description = "The owner of what is submitted with it.", DefaultValueFactory = _ => "default", HelpName = "T" };
     private readonly Option<string[]> _scopes = new("--scopes") { Description = "What it may do: submit, read, admin.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => ["submit", "read"] };
     private readonly Option<bool> _json = new("--json") { Description = "Print one JSON document, for programs." };
+    private readonly Option<int?> _maxPriority = new("--max-priority") { Description = "The highest priority that jobs may be submitted with; 0, and no limit for admin, when not given.", HelpName = "n" };
     private readonly Argument<string> _id = new("id") { Description = "The key's id, from \"mldist keys list\", or its first digits." };
 
     public KeysCommand() : base("keys", "Make, list and revoke API keys, on the coordinator's machine.")
     {
         _scopes.AcceptOnlyFromAmong("submit", "read", "admin");
-        var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes };
+        var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes, _maxPriority };
         create.SetAction(Create);
         var list = new Command("list", "List all keys, without their secrets.") { _json };
         list.SetAction(List);
@@ -38,7 +39,7 @@ internal sealed class KeysCommand : Command
         }
 
         var scopes = parsed.GetRequiredValue(_scopes).Aggregate(Scopes.None, (all, name) => all | Enum.Parse<Scopes>(name, ignoreCase: true));
-        Console.WriteLine(CoordinatorAdministration.CreateKey(parsed.GetRequiredValue(_data), parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_tenant), scopes));
+        Console.WriteLine(CoordinatorAdministration.CreateKey(parsed.GetRequiredValue(_data), parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_tenant), scopes, parsed.GetValue(_maxPriority)));
         return ExitCode.Success;
     }
 
@@ -51,9 +52,9 @@ internal sealed class KeysCommand : Command
             return ExitCode.Success;
         }
 
-        var table = new ListTable("Id", "Tenant", "Scopes", "Created", "Revoked", "Name");
+        var table = new ListTable("Id", "Tenant", "Scopes", "Priority", "Created", "Revoked", "Name");
         foreach (var key in keys)
-            table.Add(key.Id, key.Tenant, key.Scopes.ToString().ToLowerInvariant(), $"{key.Created.ToLocalTime():yyyy-MM-dd HH:mm}", key.Revoked is { } revoked ? $"{revoked.ToLocalTime():yyyy-MM-dd HH:mm}" : "", key.Name);
+            table.Add(key.Id, key.Tenant, key.Scopes.ToString().ToLowerInvariant(), key.MaxPriority == int.MaxValue ? "any" : $"to {key.MaxPriority}", $"{key.Created.ToLocalTime():yyyy-MM-dd HH:mm}", key.Revoked is { } revoked ? $"{revoked.ToLocalTime():yyyy-MM-dd HH:mm}" : "", key.Name);
         table.Write();
         return ExitCode.Success;
     }

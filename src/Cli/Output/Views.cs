@@ -101,10 +101,10 @@ internal sealed record DeviceView(int Slot, string Kind, int Index, string Name,
         device.MemoryBytes > 0 ? device.MemoryBytes : null, device.MemoryBytes > 0 ? device.MemoryUsedBytes : null, device.Fault.Length > 0 ? device.Fault : null);
 }
 
-internal sealed record KeyView(string Id, string Name, string Tenant, IReadOnlyList<string> Scopes, DateTime Created, DateTime? Revoked)
+internal sealed record KeyView(string Id, string Name, string Tenant, IReadOnlyList<string> Scopes, int MaxPriority, DateTime Created, DateTime? Revoked)
 {
     public static KeyView Of(ApiKeyInfo key) => new(
-        key.Id, key.Name, key.Tenant, [.. key.Scopes.ToString().ToLowerInvariant().Split(", ")], key.Created.UtcDateTime, key.Revoked?.UtcDateTime);
+        key.Id, key.Name, key.Tenant, [.. key.Scopes.ToString().ToLowerInvariant().Split(", ")], key.MaxPriority, key.Created.UtcDateTime, key.Revoked?.UtcDateTime);
 }
 
 internal sealed record DownloadView(string JobId, string Folder, IReadOnlyList<ArtifactView> Files);

@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Grpc.Core;
+using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
@@ -9,7 +10,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Blobs;
 
 /// <summary>Sends blobs and datasets from any offset on, and receives the workers' blobs.</summary>
-internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
+internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, ClusterController cluster, EventLoop loop, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Blobs.BlobsBase
 {
     private const int ChunkBytes = 1 << 20;
@@ -18,14 +19,14 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
     {
         var what = request.Kind == BlobKind.Dataset ? "Dataset" : "Blob";
         RequireContentId(what, request.Id);
-        if (!await ownership.MayUseAsync(Caller.Of(context), request.Id, context.CancellationToken).ConfigureAwait(false))
+        if (!await MayFetchAsync(Caller.Of(context), request, context.CancellationToken).ConfigureAwait(false))
             throw Missing(what, request.Id);
         using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(request.Id) : blobs.PathOf(request.Id), request.Id);
         var total = RandomAccess.GetLength(file);
         if (request.Offset < 0 || request.Offset > total)
             throw new RpcException(new Status(StatusCode.OutOfRange, $"Offset is {request.Offset}, expected 0 to {total}, the size of {what.ToLowerInvariant()} \"{request.Id}\"."));
 
-        using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var cancellation = CallEnd.Of(context, lifetime);
         var chunk = new Chunk { Id = request.Id, TotalBytes = total };
         var position = request.Offset;
         do
@@ -42,9 +43,14 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         while (position < total);
     }
 
+    // A worker may fetch what its attempts need; which those are, the event loop knows.
+    private async Task<bool> MayFetchAsync(Caller caller, DownloadRequest request, CancellationToken cancellation) => caller.WorkerId is { } worker
+        ? await loop.InvokeAsync(() => cluster.MayFetch(worker, request.Kind, request.Id)).ConfigureAwait(false)
+        : await ownership.MayUseAsync(caller, request.Id, cancellation).ConfigureAwait(false);
+
     public override async Task<UploadReply> Upload(IAsyncStreamReader<Chunk> requestStream, ServerCallContext context)
     {
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var stop = CallEnd.Of(context, lifetime);
         var cancellation = stop.Token;
         if (!await requestStream.NextAsync(cancellation).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.InvalidArgument, "The upload has no chunk, expected a first one with id and total_bytes."));
@@ -52,13 +58,20 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         RequireContentId("Blob", id);
         if (total < 0 || total > options.MaxUploadBytes)
             throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Blob \"{id}\" has {total} bytes, expected at most {options.MaxUploadBytes}."));
-        if (!blobs.Contains(id))
+        var worker = Caller.Of(context).WorkerId;
+        if (worker is not null && !await loop.InvokeAsync(() => cluster.MayStore(worker)).ConfigureAwait(false))
+            throw NoAttempt(id, worker);
+        // Who has it must show it, even where it is here already: an id alone proves nothing.
+        if (worker is not null || !blobs.Contains(id))
         {
             StoreException.RequireRoom($"Blob \"{id}\"", blobs.Folder, total, options.MinFreeBytes);
             await ReceiveAsync(requestStream, id, total, cancellation).ConfigureAwait(false);
         }
 
         Record(id, new FileInfo(blobs.PathOf(id)).Length);
+        if (worker is not null && !await loop.InvokeAsync(() => cluster.Stored(worker, id)).ConfigureAwait(false))
+            throw NoAttempt(id, worker);
+        await journal.FlushAsync().ConfigureAwait(false); // it is named next, and a restart must know whose it is
         return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
     }
 
@@ -106,6 +119,9 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
             throw Missing(what, id);
         }
     }
+
+    private static RpcException NoAttempt(string id, string worker) =>
+        new(new Status(StatusCode.PermissionDenied, $"Blob \"{id}\" came from worker \"{worker}\", which has no attempt it could belong to."));
 
     // Another tenant's file does not exist for this one.
     private static RpcException Missing(string what, string id) =>

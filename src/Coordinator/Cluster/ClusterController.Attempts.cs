@@ -13,29 +13,45 @@ internal sealed partial class ClusterController
             jobs.Transition(job, JobState.Running, $"runs on \"{attempt.Worker.Host}\" with {attempt.Slots.Count} {(attempt.Slots.Count == 1 ? "rank" : "ranks")}", attempt.Slots.Count);
     }
 
-    private void Relay(JobEntry job, AttemptEvent told)
+    private void Relay(JobEntry job, AttemptEntry attempt, AttemptEvent told)
     {
+        var limits = attempt.Worker.Limits;
         switch (told.EventCase)
         {
             case AttemptEvent.EventOneofCase.Progress:
                 job.Progress = told.Progress;
-                jobs.Publish(job, e => e.Progress = told.Progress);
+                if (limits.AdmitsProgress(clock.Now))
+                    jobs.Publish(job, e => e.Progress = told.Progress);
+                else
+                    attempt.Dropped++;
                 break;
             case AttemptEvent.EventOneofCase.Epoch when job.LastEpoch.Attempt < job.Attempt || job.LastEpoch.Epoch < told.Epoch.Epoch:
                 job.LastEpoch = (job.Attempt, told.Epoch.Epoch);
                 jobs.Publish(job, e => e.Epoch = told.Epoch);
                 break;
             case AttemptEvent.EventOneofCase.Log:
-                jobs.Publish(job, e => e.Log = told.Log);
+                var line = RelayLimits.Cut(told.Log);
+                if (limits.Admits(line, clock.Now))
+                    jobs.Publish(job, e => e.Log = line);
+                else
+                    attempt.Dropped++;
                 break;
         }
     }
 
-    private void Remember(JobEntry job, CheckpointSaved saved)
+    private void TellDropped(JobEntry job, AttemptEntry attempt)
+    {
+        if (attempt.Dropped == 0)
+            return;
+        jobs.Log(job, Protocol.LogLevel.Warning, $"{attempt.Dropped:N0} lines of worker \"{attempt.Worker.Host}\" were dropped: more came than its jobs may log. Log less.");
+        attempt.Dropped = 0;
+    }
+
+    private void Remember(WorkerEntry worker, JobEntry job, CheckpointSaved saved)
     {
         if (saved.Step < job.Checkpoints.FirstOrDefault()?.Step || job.Checkpoints.Any(c => c.Artifact.Id == saved.Artifact.Id))
             return; // told before
-        if (!blobs.Contains(saved.Artifact.Id))
+        if (!MayName(worker, job, saved.Artifact.Id))
         {
             jobs.Log(job, Protocol.LogLevel.Warning, $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. Those before stay.");
             return;
@@ -56,7 +72,7 @@ internal sealed partial class ClusterController
         var failure = ended.OutcomeCase switch
         {
             AttemptEnded.OutcomeOneofCase.Failure => ended.Failure,
-            AttemptEnded.OutcomeOneofCase.Result when MissingArtifact(ended.Result) is { } name =>
+            AttemptEnded.OutcomeOneofCase.Result when job is not null && MissingArtifact(worker, job, ended.Result) is { } name =>
                 Failures.Crashed(worker, $"Worker \"{worker.Host}\" reported artifact \"{name}\", which is not in the store."),
             AttemptEnded.OutcomeOneofCase.Result => null,
             _ when job?.CancelReason is not null => null,
@@ -136,6 +152,8 @@ internal sealed partial class ClusterController
 
     private void Release(AttemptEntry attempt, string outcome, JobFailure? failure)
     {
+        if (jobs.Find(attempt.JobId) is { IsFinal: false } job)
+            TellDropped(job, attempt);
         workers.Release(attempt);
         if (attempt.IsForeign)
             return;
@@ -143,5 +161,5 @@ internal sealed partial class ClusterController
         journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
     }
 
-    private string? MissingArtifact(JobResult result) => result.Artifacts.FirstOrDefault(a => !blobs.Contains(a.Value.Id)).Key;
+    private string? MissingArtifact(WorkerEntry worker, JobEntry job, JobResult result) => result.Artifacts.FirstOrDefault(a => !MayName(worker, job, a.Value.Id)).Key;
 }

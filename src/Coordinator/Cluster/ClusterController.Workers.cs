@@ -13,6 +13,7 @@ internal sealed partial class ClusterController
     public WorkerSession Connect(Hello hello, bool isLocal)
     {
         var (worker, session) = workers.Open(hello, clock.Now);
+        worker.IsLocal = isLocal;
         session.Send(new WorkerCommand
         {
             Welcome = new Welcome
@@ -49,8 +50,8 @@ internal sealed partial class ClusterController
         {
             case WorkerMessage.MessageOneofCase.Heartbeat: Update(worker, message.Heartbeat); break;
             case WorkerMessage.MessageOneofCase.AttemptStarted: Apply(worker, message.AttemptStarted.AttemptId, Started); break;
-            case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, _) => Relay(job, message.AttemptEvent)); break;
-            case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(job, message.CheckpointSaved)); break;
+            case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, attempt) => Relay(job, attempt, message.AttemptEvent)); break;
+            case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(worker, job, message.CheckpointSaved)); break;
             case WorkerMessage.MessageOneofCase.AttemptEnded: Ended(worker, message.AttemptEnded); break;
             default: throw Refusal(StatusCode.InvalidArgument, $"Worker \"{worker.Host}\" sent {message.MessageCase}, expected another message. Use the same release on both.");
         }

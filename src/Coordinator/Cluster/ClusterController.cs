@@ -16,11 +16,13 @@ internal sealed partial class ClusterController(
     JobTable jobs, JobArchive archive, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
 {
     private const double LeastRecoverySeconds = 3600;
+    private static readonly TimeSpan DroppedInterval = TimeSpan.FromSeconds(10);
     private readonly ClusterLog _log = new(logger);
     private readonly HashSet<JobEntry> _watched = [];
     private (long Queue, long Slots) _settled = (-1, -1);
     private (long Queue, long Slots) _told = (-1, -1);
     private IReadOnlyList<PendingJob> _heads = [];
+    private TimeSpan _droppedTold;
 
     // For records; all waits are by the awake clock.
     private DateTimeOffset Now => options.Time.GetUtcNow();
@@ -53,6 +55,8 @@ internal sealed partial class ClusterController(
             Check(job, now);
         foreach (var attempt in workers.Forget(now).SelectMany(w => w.Attempts.Values).ToList())
             Release(attempt, "unknown", null);
+        if (now - _droppedTold > DroppedInterval)
+            TellDropped(now);
         jobs.Queue.Wake(now);
         if (_told == _settled)
             return;
@@ -73,14 +77,28 @@ internal sealed partial class ClusterController(
         return snapshot;
     }
 
-    public ClusterSnapshot Snapshot() => new()
+    /// <summary>The cluster as the caller may see it: all of it, or its tenant's part and of the rest counts and kinds.</summary>
+    public ClusterSnapshot Snapshot(Caller caller)
     {
-        Version = typeof(ClusterController).Assembly.GetName().Version?.ToString(3) ?? "",
-        ProtocolVersion = ProtocolVersion.Current,
-        Workers = { workers.Snapshots() },
-        QueuedJobs = jobs.Queue.Count,
-        RunningJobs = jobs.ActiveCount - jobs.Queue.Count,
-    };
+        var tenant = caller.Scopes.HasFlag(Scopes.Admin) ? null : caller.Tenant;
+        var waiting = jobs.Queue.CountOf(tenant);
+        return new ClusterSnapshot
+        {
+            Version = typeof(ClusterController).Assembly.GetName().Version?.ToString(3) ?? "",
+            ProtocolVersion = ProtocolVersion.Current,
+            Workers = { workers.Shown().Select(w => tenant is null || w.Attempts.Values.Any(a => jobs.Find(a.JobId)?.Tenant == tenant) ? w.ToSnapshot() : w.ToAnonymous()) },
+            QueuedJobs = waiting,
+            RunningJobs = jobs.ActiveOf(tenant) - waiting,
+        };
+    }
+
+    private void TellDropped(TimeSpan now)
+    {
+        _droppedTold = now;
+        foreach (var attempt in workers.Attempts().Where(a => a.Dropped > 0))
+            if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
+                TellDropped(job, attempt);
+    }
 
     // Waiting reasons are no history: they change with every job ahead. Who watches is told, at most once a tick.
     private void TellWhy(JobEntry job)

@@ -26,17 +26,27 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
         var id = await DatasetIdAsync(requestStream).ConfigureAwait(false);
         var schema = await SchemaAsync(requestStream).ConfigureAwait(false);
         // Who did not send it himself must show that he has it: an id alone proves nothing.
-        if (!store.Contains(id) || !await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false))
-            await ReceiveAsync(requestStream, schema, id, firstBatch, rows, context).ConfigureAwait(false);
+        if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !store.Contains(id))
+        {
+            var upload = store.Partial(id, Caller.Of(context).Tenant);
+            try
+            {
+                await ReceiveAsync(requestStream, upload, schema, firstBatch, rows, context).ConfigureAwait(false);
+            }
+            finally
+            {
+                store.Return(upload);
+            }
+        }
+
         await responseStream.WriteAsync(new FlightPutResult()).ConfigureAwait(false);
     }
 
     private async Task ReceiveAsync(
-        FlightServerRecordBatchStreamReader requestStream, Schema schema, string id, long firstBatch, long rows, ServerCallContext context)
+        FlightServerRecordBatchStreamReader requestStream, PartialUpload upload, Schema schema, long firstBatch, long rows, ServerCallContext context)
     {
-        var tenant = Caller.Of(context).Tenant;
-        var upload = store.Partial(id, tenant);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        var (id, tenant) = (upload.DatasetId, Caller.Of(context).Tenant);
+        using var stop = CallEnd.Of(context, lifetime);
         var session = await upload.BeginAsync(stop.Token).ConfigureAwait(false);
         await using (session.ConfigureAwait(false))
         try

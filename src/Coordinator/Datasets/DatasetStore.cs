@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using MLDistributed.Coordinator.Security;
@@ -11,6 +10,7 @@ namespace MLDistributed.Coordinator.Datasets;
 internal sealed class DatasetStore
 {
     private const string TempSuffix = ".tmp";
+    private const int MaxClaims = 1000;
     private static readonly TimeSpan ClaimTime = TimeSpan.FromMinutes(10);
     private readonly string _folder;
     private readonly Journal _journal;
@@ -18,7 +18,7 @@ internal sealed class DatasetStore
     private readonly TimeProvider _time;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Queue<long>> _claims = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
 
     public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options)
     {
@@ -96,19 +96,60 @@ internal sealed class DatasetStore
         }
     }
 
+    /// <summary>How many batches of an unfinished upload of the tenant's are here.</summary>
+    public async ValueTask<long> CountAsync(string id, string tenant, CancellationToken cancellation)
+    {
+        var partial = Partial(id, tenant);
+        try
+        {
+            return await partial.CountAsync(cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            Return(partial);
+        }
+    }
+
+    /// <summary>The tenant's upload of a dataset, until <see cref="Return"/>: of ids that are only asked for, nothing stays.</summary>
     public PartialUpload Partial(string id, string tenant)
     {
         var name = $"{id}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(tenant)))[..16]}";
-        return _partials.GetOrAdd(name, static (name, upload) => new PartialUpload(upload._folder, name, upload.id), (_folder, id));
+        lock (_gate)
+        {
+            if (!_partials.TryGetValue(name, out var partial))
+                _partials.Add(name, partial = new PartialUpload(_folder, name, id));
+            partial.Users++;
+            return partial;
+        }
+    }
+
+    public void Return(PartialUpload partial)
+    {
+        lock (_gate)
+            if (--partial.Users == 0 && !partial.Exists)
+                _partials.Remove(partial.Name);
     }
 
     /// <param name="name">Of one of <see cref="Partials"/>, without its suffix.</param>
     public void DeletePartial(string name)
     {
-        if (_partials.TryRemove(name, out var known))
+        PartialUpload? known;
+        lock (_gate)
+            known = _partials.GetValueOrDefault(name);
+        if (known is not null)
             known.Delete();
         else
             Directory.Delete(Path.Combine(_folder, name + PartialUpload.Suffix), recursive: true);
+    }
+
+    /// <summary>How many uploads are known.</summary>
+    internal int PartialCount
+    {
+        get
+        {
+            lock (_gate)
+                return _partials.Count;
+        }
     }
 
     /// <summary>Takes a file of the incoming folder over by renaming it, once it is read through and has the content of its id.</summary>
@@ -152,7 +193,6 @@ internal sealed class DatasetStore
                 File.Move(temp, PathOf(partial.DatasetId), overwrite: true);
             Record(partial.DatasetId, rowCount, tenant);
             partial.Delete();
-            _partials.TryRemove(partial.Name, out _); // for each dataset ever sent one would grow for ever
         }
         catch (FormatException)
         {
@@ -198,6 +238,8 @@ internal sealed class DatasetStore
     {
         if (!_claims.TryGetValue(id, out var claims))
             _claims.Add(id, claims = new Queue<long>());
+        if (claims.Count == MaxClaims)
+            claims.Dequeue(); // one keeps it as well as many; each is given back once
         claims.Enqueue(_time.GetTimestamp());
     }
 

@@ -19,7 +19,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
         return new FindDatasetReply
         {
             Complete = complete,
-            ReceivedBatches = complete ? 0 : await store.Partial(request.DatasetId, caller.Tenant).CountAsync(context.CancellationToken).ConfigureAwait(false),
+            ReceivedBatches = complete ? 0 : await store.CountAsync(request.DatasetId, caller.Tenant, context.CancellationToken).ConfigureAwait(false),
             AdoptsFiles = local,
             IncomingFolder = local ? store.IncomingFolder : "",
         };

@@ -24,6 +24,12 @@ internal sealed class PartialUpload(string datasetsFolder, string name, string d
 
     public string DatasetId => datasetId;
 
+    /// <summary>Who has it now; counted by the store.</summary>
+    public int Users { get; set; }
+
+    /// <summary>Whether anything of it is here.</summary>
+    public bool Exists => Directory.Exists(_folder);
+
     /// <summary>Bytes on disk so far.</summary>
     public long Bytes => Interlocked.Read(ref _bytes);
 

@@ -48,6 +48,7 @@ internal static class Composition
         services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
         services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>().AddSingleton<DatasetArchive>();
         services.AddSingleton<KeyRing>().AddSingleton<Ownership>().AddSingleton<AuthenticationInterceptor>();
+        services.AddSingleton<Revocations>().AddHostedService(s => s.GetRequiredService<Revocations>());
         services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
         services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddSingleton<ClusterService>().AddHostedService(s => s.GetRequiredService<ClusterService>());

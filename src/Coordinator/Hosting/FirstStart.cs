@@ -17,7 +17,7 @@ internal static class FirstStart
     {
         if (!keys.IsEmpty())
             return;
-        var (_, key) = keys.CreateKey("first administrator", "default", Scopes.Read | Scopes.Submit | Scopes.Admin);
+        var (_, key) = keys.CreateKey("first administrator", "default", Scopes.Read | Scopes.Submit | Scopes.Admin, int.MaxValue);
         var token = keys.CreateJoinToken(TokenValidFor);
         var at = address.GetLeftPart(UriPartial.Authority);
         output.WriteLine($"""

@@ -18,13 +18,14 @@ internal sealed class JobArchive(ClusterDatabase database)
         return await context.Jobs.Where(j => j.Tenant == tenant && j.RequestId == requestId).Select(j => j.Id).FirstOrDefaultAsync(cancellation).ConfigureAwait(false);
     }
 
-    public async Task<(string? Tenant, JobSnapshot? Job)> FindAsync(string jobId, CancellationToken cancellation)
+    /// <summary>A job that the caller may see; null: there is none.</summary>
+    public async Task<JobSnapshot?> FindAsync(Caller caller, string jobId, CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        if (await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false) is not { } row)
-            return (null, null);
+        if (await SeenBy(caller, context).FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false) is not { } row)
+            return null;
         var documents = await context.JobDocuments.AsNoTracking().Where(d => d.JobId == jobId).ToDictionaryAsync(d => d.Kind, d => d.Content, cancellation).ConfigureAwait(false);
-        return (row.Tenant, JobEntry.FromRow(row, documents.GetValueOrDefault(JobDocument.Spec), documents.GetValueOrDefault(JobDocument.Result)).ToSnapshot());
+        return JobEntry.FromRow(row, documents.GetValueOrDefault(JobDocument.Spec), documents.GetValueOrDefault(JobDocument.Result)).ToSnapshot();
     }
 
     /// <summary>All of a job's specification.</summary>
@@ -48,14 +49,10 @@ internal sealed class JobArchive(ClusterDatabase database)
     /// <exception cref="ArgumentException">The page token is not of such a job.</exception>
     public async Task<(IReadOnlyList<JobSnapshot> Jobs, string NextPage)> ListAsync(Caller caller, ListJobsRequest request, CancellationToken cancellation)
     {
-        var sees = caller.Scopes.HasFlag(Scopes.Admin);
-        var tenant = caller.Tenant;
         var firstFinal = (int)JobState.Succeeded;
         var limit = request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit);
         using var context = database.NewContext();
-        var seen = context.Jobs.AsNoTracking();
-        if (!sees)
-            seen = seen.Where(j => j.Tenant == tenant);
+        var seen = SeenBy(caller, context);
         var (matching, token) = (seen, request.PageToken);
         if (request.ActiveOnly)
             matching = matching.Where(j => j.State < firstFinal);
@@ -86,5 +83,11 @@ internal sealed class JobArchive(ClusterDatabase database)
         var rows = context.JobEvents.AsNoTracking().Where(e => e.JobId == jobId && e.Sequence > afterSequence).OrderBy(e => e.Sequence).AsAsyncEnumerable();
         await foreach (var row in rows.ConfigureAwait(false))
             yield return JobEvent.Parser.ParseFrom(row.Event);
+    }
+
+    private static IQueryable<JobRow> SeenBy(Caller caller, ClusterDbContext context)
+    {
+        var (jobs, tenant) = (context.Jobs.AsNoTracking(), caller.Tenant);
+        return caller.Scopes.HasFlag(Scopes.Admin) ? jobs : jobs.Where(j => j.Tenant == tenant);
     }
 }

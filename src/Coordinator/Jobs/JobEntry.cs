@@ -34,6 +34,9 @@ internal sealed class JobEntry
     /// <summary>Newest first: the next attempt goes on from the first, and from the one behind it when that is damaged.</summary>
     public IReadOnlyList<StoredCheckpoint> Checkpoints { get; set; } = [];
 
+    /// <summary>The files that the job's workers stored, the latest last: what they may name, and fetch again.</summary>
+    public IReadOnlyList<string> Files { get; set; } = [];
+
     /// <summary>The last epoch that an attempt told: workers repeat themselves after an outage.</summary>
     public (int Attempt, int Epoch) LastEpoch { get; set; } = (0, -1);
 
@@ -132,6 +135,7 @@ internal sealed class JobEntry
         Result = WithoutHistory(Result)?.ToByteArray(),
         Failure = Failure?.ToByteArray(),
         Checkpoints = StoredCheckpoint.ToText(Checkpoints),
+        Files = string.Join(' ', Files),
         CancelReason = CancelReason,
     };
 
@@ -155,6 +159,7 @@ internal sealed class JobEntry
         Result = (result ?? row.Result) is { } made ? JobResult.Parser.ParseFrom(made) : null,
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
         Checkpoints = StoredCheckpoint.Parse(row.Checkpoints),
+        Files = row.Files.Split(' ', StringSplitOptions.RemoveEmptyEntries),
         CancelReason = row.CancelReason,
     };
 

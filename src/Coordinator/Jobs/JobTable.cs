@@ -21,6 +21,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     private readonly Dictionary<string, JobEntry> _jobs = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Tenant, string RequestId), JobEntry> _byRequest = [];
     private readonly Queue<JobEntry> _ended = [];
+    private readonly Dictionary<string, int> _activeOf = new(StringComparer.Ordinal);
     private long _lastNumber;
 
     /// <summary>Called whenever the end of a job is durable.</summary>
@@ -28,7 +29,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
 
     public IEnumerable<JobEntry> Active => _jobs.Values.Where(j => !j.IsFinal);
 
-    public int ActiveCount => _jobs.Count - _ended.Count;
+    /// <summary>How many live, of a tenant or (null) of all.</summary>
+    public int ActiveOf(string? tenant) => tenant is null ? _activeOf.Values.Sum() : _activeOf.GetValueOrDefault(tenant);
 
     /// <summary>Those of the living jobs that wait for a worker.</summary>
     public JobQueue Queue { get; } = new();
@@ -138,6 +140,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     private void Keep(JobEntry job)
     {
         _jobs.Add(job.Id, job);
+        _activeOf[job.Tenant] = _activeOf.GetValueOrDefault(job.Tenant) + 1;
         if (job.RequestId is not null)
             _byRequest[(job.Tenant, job.RequestId)] = job;
         Enqueue(job);
@@ -156,6 +159,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     {
         job.Ended = now;
         _ended.Enqueue(job);
+        if (--_activeOf[job.Tenant] == 0)
+            _activeOf.Remove(job.Tenant);
         if (_ended.Count <= EndedKept)
             return;
         Drop(_ended.Dequeue());

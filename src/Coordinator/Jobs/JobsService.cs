@@ -16,7 +16,7 @@ internal sealed class JobsService(
 {
     private const int WatchPage = 256;
 
-    public override Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context) => loop.InvokeAsync(cluster.Snapshot);
+    public override Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context) => loop.InvokeAsync(() => cluster.Snapshot(Caller.Of(context)));
 
     public override async Task<SubmitJobReply> SubmitJob(SubmitJobRequest request, ServerCallContext context)
     {
@@ -48,7 +48,7 @@ internal sealed class JobsService(
     public override async Task WatchJob(WatchJobRequest request, IServerStreamWriter<JobEvent> responseStream, ServerCallContext context)
     {
         await GetAsync(request.JobId, context).ConfigureAwait(false);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var stop = CallEnd.Of(context, lifetime);
         var job = request.PastOnly ? null : await loop.InvokeAsync(() => cluster.OpenWatch(request.JobId)).ConfigureAwait(false);
         if (job is null)
         {
@@ -96,7 +96,7 @@ internal sealed class JobsService(
         var job = await loop.InvokeAsync(() => cluster.Cancel(request.JobId, request.Reason)).ConfigureAwait(false);
         if (job is null)
             return snapshot; // it ended long ago
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var stop = CallEnd.Of(context, lifetime);
         await Task.WhenAny(job.Feed.Ended, journal.Trouble).Unwrap().WaitAsync(stop.Token).ConfigureAwait(false);
         return await loop.InvokeAsync(() => cluster.Snapshot(job)).ConfigureAwait(false);
     }
@@ -119,27 +119,27 @@ internal sealed class JobsService(
         }
     }
 
+    // Another tenant's job does not exist for this one, and is looked for in the same places as one that does not exist.
     private async Task<JobSnapshot> GetAsync(string jobId, ServerCallContext context)
     {
         var caller = Caller.Of(context);
-        var (tenant, snapshot) = await loop.InvokeAsync(() => cluster.Find(jobId) is { } job ? (job.Tenant, cluster.Snapshot(job)) : (null, null)).ConfigureAwait(false);
-        if (snapshot is null)
-            (tenant, snapshot) = await archive.FindAsync(jobId, context.CancellationToken).ConfigureAwait(false);
-        // Another tenant's job does not exist for this one.
-        return snapshot is not null && caller.MaySee(tenant!)
-            ? snapshot
-            : throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
+        return await loop.InvokeAsync(() => cluster.Find(jobId) is { } job && caller.MaySee(job.Tenant) ? cluster.Snapshot(job) : null).ConfigureAwait(false)
+            ?? await archive.FindAsync(caller, jobId, context.CancellationToken).ConfigureAwait(false)
+            ?? throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
     }
 
     private async Task ValidateAsync(JobSpec spec, ServerCallContext context)
     {
+        var caller = Caller.Of(context);
         var errors = JobSpecRules.Validate(spec);
+        if (spec.Priority > caller.MaxPriority)
+            errors = [.. errors, $"Priority is {spec.Priority}, expected at most {caller.MaxPriority}, the highest that key \"{caller.Name}\" may ask for. Ask for less, or an administrator for a key with a higher --max-priority."];
         if (errors.Count > 0)
             throw new RpcException(new Status(StatusCode.InvalidArgument, string.Join('\n', errors)));
         foreach (var id in DatasetsOf(spec))
         {
             DatasetsService.RequireId(id);
-            if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !datasets.TryClaim(id))
+            if (!await ownership.MayUseAsync(caller, id, context.CancellationToken).ConfigureAwait(false) || !datasets.TryClaim(id))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }

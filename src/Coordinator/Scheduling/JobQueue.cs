@@ -12,13 +12,14 @@ internal sealed class JobQueue
 
     private readonly Dictionary<string, PendingJob> _jobs = new(StringComparer.Ordinal);
     private readonly Dictionary<DeviceKind, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
+    private readonly Dictionary<string, int> _ofTenant = new(StringComparer.Ordinal);
     private readonly SortedSet<PendingJob> _delayed = new(s_byTime);
 
     /// <summary>Another number whenever something changed.</summary>
     public long Version { get; private set; }
 
-    /// <summary>All that wait, those after a failure too.</summary>
-    public int Count => _jobs.Count;
+    /// <summary>How many wait, those after a failure too, of a tenant or (null) of all.</summary>
+    public int CountOf(string? tenant) => tenant is null ? _jobs.Count : _ofTenant.GetValueOrDefault(tenant);
 
     /// <summary>In the order of the queue.</summary>
     public static Comparer<PendingJob> Order { get; } = Comparer<PendingJob>.Create((a, b) => (-(long)a.Priority, a.Number).CompareTo((-(long)b.Priority, b.Number)));
@@ -30,6 +31,7 @@ internal sealed class JobQueue
     {
         Remove(job.Id);
         _jobs.Add(job.Id, job);
+        _ofTenant[job.Tenant] = _ofTenant.GetValueOrDefault(job.Tenant) + 1;
         if (job.NotBefore > TimeSpan.Zero)
             _delayed.Add(job);
         else
@@ -42,6 +44,8 @@ internal sealed class JobQueue
         if (!_jobs.Remove(id, out var job))
             return;
         Version++;
+        if (--_ofTenant[job.Tenant] == 0)
+            _ofTenant.Remove(job.Tenant);
         if (_delayed.Remove(job))
             return;
         var groups = _groups[job.Device];

@@ -7,7 +7,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Security;
 
 /// <summary>Checks the protocol version and the key of every call, and words what goes wrong in any handler.</summary>
-internal sealed class AuthenticationInterceptor(KeyRing keys, IHostApplicationLifetime lifetime, ILogger<AuthenticationInterceptor> logger) : Interceptor
+internal sealed class AuthenticationInterceptor(KeyRing keys, Revocations revocations, IHostApplicationLifetime lifetime, ILogger<AuthenticationInterceptor> logger) : Interceptor
 {
     private readonly SecurityLog _log = new(logger);
 
@@ -40,6 +40,10 @@ internal sealed class AuthenticationInterceptor(KeyRing keys, IHostApplicationLi
             if (!AccessRules.IsOpen(context.Method))
                 await AuthenticateAsync(context).ConfigureAwait(false);
             return await handler().ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is not RpcException && context.GetHttpContext().Features.Get<Caller>()?.Revoked.IsCancellationRequested == true)
+        {
+            throw new RpcException(new Status(StatusCode.Unauthenticated, "The call's key or credential was revoked."));
         }
         catch (Exception e) when (e is not RpcException && lifetime.ApplicationStopping.IsCancellationRequested)
         {
@@ -74,7 +78,7 @@ internal sealed class AuthenticationInterceptor(KeyRing keys, IHostApplicationLi
                 : new RpcException(new Status(StatusCode.PermissionDenied, $"Key \"{caller.Name}\" has scope {Words(caller.Scopes)}, expected {Words(required)} for {context.Method}. Ask an administrator for another key."));
         }
 
-        context.GetHttpContext().Features.Set(caller);
+        context.GetHttpContext().Features.Set(caller with { Revoked = revocations.Of(caller) });
     }
 
     private async Task<Caller> IdentifyAsync(ServerCallContext context)

@@ -10,8 +10,17 @@ namespace MLDistributed.Coordinator.Security;
 /// <param name="IsLocal">Whether it came through the Unix socket, which needs no key.</param>
 internal sealed record Caller(string Name, string Tenant, Scopes Scopes, string? WorkerId = null, bool IsLocal = false)
 {
-    public static readonly Caller Local = new("local", "local", Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Worker, IsLocal: true);
+    public static readonly Caller Local = new("local", "local", Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Worker, IsLocal: true) { MaxPriority = int.MaxValue };
     public static readonly Caller Anonymous = new("anonymous", "", Scopes.None);
+
+    /// <summary>The API key's id; null: it came with none.</summary>
+    public string? KeyId { get; init; }
+
+    /// <summary>The highest priority that its jobs may have.</summary>
+    public int MaxPriority { get; init; }
+
+    /// <summary>Cancelled when its key or credential is revoked.</summary>
+    public CancellationToken Revoked { get; init; }
 
     public bool MaySee(string tenant) => Scopes.HasFlag(Scopes.Admin) || tenant == Tenant;
 

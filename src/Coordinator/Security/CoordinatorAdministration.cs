@@ -12,19 +12,20 @@ public static class CoordinatorAdministration
     /// <param name="name">For people: whose key it is.</param>
     /// <param name="tenant">The owner of what is submitted with the key.</param>
     /// <param name="scopes">What the key may do.</param>
+    /// <param name="maxPriority">The highest priority that jobs may be submitted with, any lower one too; null: 0, a job's own default, and no limit for an administrator.</param>
     /// <exception cref="ArgumentException">The name is empty, or the scopes are none or a worker's.</exception>
-    public static string CreateKey(string dataFolder, string name, string tenant, Scopes scopes)
+    public static string CreateKey(string dataFolder, string name, string tenant, Scopes scopes, int? maxPriority = null)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
         ArgumentException.ThrowIfNullOrWhiteSpace(tenant);
         if (scopes == Scopes.None || (scopes & ~(Scopes.Read | Scopes.Submit | Scopes.Admin)) != 0)
             throw new ArgumentException($"Scopes are \"{scopes}\", expected one or more of Read, Submit and Admin. Workers get their credential by a join token.", nameof(scopes));
-        return Open(dataFolder).CreateKey(name, tenant, scopes).Secret;
+        return Open(dataFolder).CreateKey(name, tenant, scopes, maxPriority ?? (scopes.HasFlag(Scopes.Admin) ? int.MaxValue : 0)).Secret;
     }
 
     /// <summary>All keys, the revoked ones too, oldest first.</summary>
     public static IReadOnlyList<ApiKeyInfo> ListKeys(string dataFolder) =>
-        [.. Open(dataFolder).ListKeys().Select(k => new ApiKeyInfo(k.Id, k.Name, k.Tenant, (Scopes)k.Scopes, k.CreatedAt, k.RevokedAt))];
+        [.. Open(dataFolder).ListKeys().Select(k => new ApiKeyInfo(k.Id, k.Name, k.Tenant, (Scopes)k.Scopes, k.MaxPriority, k.CreatedAt, k.RevokedAt))];
 
     /// <summary>Revokes a key at once.</summary>
     /// <returns>Whether there was such a key that was not revoked before.</returns>
@@ -60,6 +61,7 @@ public static class CoordinatorAdministration
 /// <param name="Name">Whose it is.</param>
 /// <param name="Tenant">The owner of what is submitted with it.</param>
 /// <param name="Scopes">What it may do.</param>
+/// <param name="MaxPriority">The highest priority that jobs may be submitted with.</param>
 /// <param name="Created">When it was made.</param>
 /// <param name="Revoked">When it was revoked; null: it is valid.</param>
-public sealed record ApiKeyInfo(string Id, string Name, string Tenant, Scopes Scopes, DateTimeOffset Created, DateTimeOffset? Revoked);
+public sealed record ApiKeyInfo(string Id, string Name, string Tenant, Scopes Scopes, int MaxPriority, DateTimeOffset Created, DateTimeOffset? Revoked);

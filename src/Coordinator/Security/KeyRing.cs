@@ -13,7 +13,7 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         using var context = database.NewContext();
         var key = await context.ApiKeys.AsNoTracking().FirstOrDefaultAsync(k => k.Hash == hash && k.RevokedAt == null, cancellation).ConfigureAwait(false);
         if (key is not null)
-            return new Caller(key.Name, key.Tenant, (Scopes)key.Scopes);
+            return new Caller(key.Name, key.Tenant, (Scopes)key.Scopes) { KeyId = key.Id, MaxPriority = key.MaxPriority };
         var worker = await context.Workers.AsNoTracking().FirstOrDefaultAsync(w => w.CredentialHash == hash && w.RevokedAt == null, cancellation).ConfigureAwait(false);
         return worker is null ? null : new Caller(worker.Host, "", Scopes.Worker, worker.Id);
     }
@@ -24,7 +24,7 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         return !context.ApiKeys.Any();
     }
 
-    public (ApiKeyRow Row, string Secret) CreateKey(string name, string tenant, Scopes scopes)
+    public (ApiKeyRow Row, string Secret) CreateKey(string name, string tenant, Scopes scopes, int maxPriority)
     {
         var secret = Secret.New("mlk_");
         var row = new ApiKeyRow
@@ -34,6 +34,7 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
             Name = name,
             Tenant = tenant,
             Scopes = (int)scopes,
+            MaxPriority = maxPriority,
             CreatedAt = time.GetUtcNow(),
         };
         using var context = database.NewContext();
@@ -98,10 +99,13 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         return context.Workers.Where(w => w.Id == id && w.RevokedAt == null).ExecuteUpdate(set => set.SetProperty(w => w.RevokedAt, now)) > 0;
     }
 
-    public async Task<bool> IsWorkerRevokedAsync(string id, CancellationToken cancellation)
+    /// <summary>The ids of all keys and workers that were revoked.</summary>
+    public async Task<IReadOnlyList<string>> RevokedAsync(CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        return await context.Workers.AnyAsync(w => w.Id == id && w.RevokedAt != null, cancellation).ConfigureAwait(false);
+        return await context.ApiKeys.Where(k => k.RevokedAt != null).Select(k => k.Id)
+            .Concat(context.Workers.Where(w => w.RevokedAt != null).Select(w => w.Id))
+            .ToListAsync(cancellation).ConfigureAwait(false);
     }
 }
 

@@ -24,6 +24,9 @@ internal sealed class JobRow
     /// <summary>As <see cref="Jobs.StoredCheckpoint"/> writes them.</summary>
     public required string Checkpoints { get; set; }
 
+    /// <summary>The files that the job's workers stored last, which are what they may name as its checkpoints and results: ids with spaces between.</summary>
+    public required string Files { get; set; }
+
     /// <summary>Why it is being, or was, cancelled.</summary>
     public string? CancelReason { get; set; }
 }
@@ -107,6 +110,9 @@ internal sealed class ApiKeyRow
     public required string Name { get; set; }
     public required string Tenant { get; set; }
     public required int Scopes { get; set; }
+
+    /// <summary>The highest priority that jobs may be submitted with.</summary>
+    public required int MaxPriority { get; set; }
     public required DateTimeOffset CreatedAt { get; set; }
     public DateTimeOffset? RevokedAt { get; set; }
 }

@@ -4,6 +4,7 @@ CREATE TABLE "ApiKeys" (
     "Name" TEXT NOT NULL,
     "Tenant" TEXT NOT NULL,
     "Scopes" INTEGER NOT NULL,
+    "MaxPriority" INTEGER NOT NULL,
     "CreatedAt" INTEGER NOT NULL,
     "RevokedAt" INTEGER NULL
 );
@@ -78,6 +79,7 @@ CREATE TABLE "Jobs" (
     "Result" BLOB NULL,
     "Failure" BLOB NULL,
     "Checkpoints" TEXT NOT NULL,
+    "Files" TEXT NOT NULL,
     "CancelReason" TEXT NULL
 );
 

@@ -26,6 +26,9 @@ internal sealed class AttemptEntry
     /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
     public TimeSpan? MissingSince { get; set; }
 
+    /// <summary>Lines and messages of progress that were too many, and not told of yet.</summary>
+    public int Dropped { get; set; }
+
     public AttemptRow ToRow(DateTimeOffset? ended = null, string? outcome = null, JobFailure? failure = null) => new()
     {
         Id = Id,

@@ -19,11 +19,17 @@ internal sealed class WorkerEntry
     public bool IsRestored { get; set; }
     public bool IsLost { get; set; }
 
+    /// <summary>It came through the Unix socket: it is this machine's user, to whom all files belong.</summary>
+    public bool IsLocal { get; set; }
+
     /// <summary>Whether jobs may be placed here.</summary>
     public bool IsConnected => Session is not null && !IsLost;
 
     /// <summary>Its open stream; null between two connections.</summary>
     public WorkerSession? Session { get; set; }
+
+    /// <summary>How much it may tell.</summary>
+    public RelayLimits Limits { get; } = new();
 
     /// <summary>What runs there, wanted or being stopped, by attempt id.</summary>
     public Dictionary<string, AttemptEntry> Attempts { get; } = new(StringComparer.Ordinal);
@@ -41,5 +47,12 @@ internal sealed class WorkerEntry
         Host = Host,
         Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : Devices.Count > 0 && Devices.All(d => d.Fault.Length > 0) ? "broken" : "ready",
         Devices = { Devices },
+    };
+
+    /// <summary>Without who it is, and without what others do on it.</summary>
+    public WorkerSnapshot ToAnonymous() => new()
+    {
+        Status = ToSnapshot().Status,
+        Devices = { Devices.Select(d => new Device { Slot = d.Slot, Kind = d.Kind, Index = d.Index, Name = d.Name, MemoryBytes = d.MemoryBytes, Fault = d.Fault.Length > 0 ? "it cannot be used" : "" }) },
     };
 }

@@ -25,7 +25,7 @@ internal sealed class WorkerTable
 
     public IEnumerable<AttemptEntry> Attempts() => _workers.Values.SelectMany(w => w.Attempts.Values);
 
-    public IEnumerable<WorkerSnapshot> Snapshots() => _workers.Values.Where(w => !w.IsRestored).Select(w => w.ToSnapshot());
+    public IEnumerable<WorkerEntry> Shown() => _workers.Values.Where(w => !w.IsRestored);
 
     /// <summary>A worker that ran an attempt when the coordinator stopped.</summary>
     public WorkerEntry Restore(string id, string host, TimeSpan now)

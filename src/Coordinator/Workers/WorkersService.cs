@@ -11,7 +11,6 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
     : Protocol.Workers.WorkersBase
 {
     private static readonly TimeSpan HelloTimeout = TimeSpan.FromSeconds(10);
-    private static readonly TimeSpan RevocationInterval = TimeSpan.FromSeconds(5);
     private readonly WorkersLog _log = new(logger);
 
     public override async Task<JoinReply> Join(JoinRequest request, ServerCallContext context)
@@ -30,22 +29,21 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
 
     public override async Task Connect(IAsyncStreamReader<WorkerMessage> requestStream, IServerStreamWriter<WorkerCommand> responseStream, ServerCallContext context)
     {
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(context.CancellationToken, lifetime.ApplicationStopping);
+        using var stop = CallEnd.Of(context, lifetime);
         var caller = Caller.Of(context);
         var hello = await ReadHelloAsync(requestStream, caller, stop.Token).ConfigureAwait(false);
         var session = await loop.InvokeAsync(() => cluster.Connect(hello, caller.IsLocal)).ConfigureAwait(false);
         var sending = SendAsync(session, responseStream, stop.Token);
         var receiving = ReceiveAsync(session, requestStream, stop.Token);
-        var revocation = caller.WorkerId is null ? Task.Delay(Timeout.Infinite, stop.Token) : AwaitRevocationAsync(caller.WorkerId, stop.Token);
         try
         {
-            await Task.WhenAny(sending, receiving, revocation).Unwrap().ConfigureAwait(false);
+            await Task.WhenAny(sending, receiving).Unwrap().ConfigureAwait(false);
         }
         finally
         {
             await stop.CancelAsync().ConfigureAwait(false);
             loop.Post(() => cluster.Disconnect(session));
-            await Task.WhenAll(sending, receiving, revocation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.WhenAll(sending, receiving).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -62,15 +60,6 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
         if (hello.Devices.Select(d => d.Slot).Distinct().Count() != hello.Devices.Count)
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"Hello of \"{hello.Host}\" lists a slot twice, expected every slot once."));
         return hello;
-    }
-
-    // The administrator writes to the database, from another process.
-    private async Task AwaitRevocationAsync(string workerId, CancellationToken cancellation)
-    {
-        using var timer = new PeriodicTimer(RevocationInterval, options.Time);
-        while (!await keys.IsWorkerRevokedAsync(workerId, cancellation).ConfigureAwait(false))
-            await timer.WaitForNextTickAsync(cancellation).ConfigureAwait(false);
-        throw new RpcException(new Status(StatusCode.Unauthenticated, "The worker's credential was revoked."));
     }
 
     private static async Task SendAsync(WorkerSession session, IServerStreamWriter<WorkerCommand> stream, CancellationToken cancellation)

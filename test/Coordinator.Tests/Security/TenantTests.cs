@@ -164,6 +164,85 @@ public sealed class TenantTests
         Assert.AreEqual("waits behind another tenant's job, which came first", (await watch.UntilAsync(JobState.Queued, "behind")).State.Reason);
     }
 
+    [TestMethod]
+    public async Task Cluster_SeenByATenant_IsItsOwnAndOfOthersCountsAndKinds()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs, admin) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"), Key(coordinator, "ops", Scopes.Admin));
+        var data = await UploadAsync(mine, new TestData(batches: 1));
+        using var worker = await FakeWorker.ConnectAsync(coordinator, slots: 1);
+        await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within();
+        await worker.ExpectStartAsync();
+        await Jobs(mine).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within();
+
+        Assert.AreEqual((1, 1, "w1", "host-w1"), await Seen(mine));
+        Assert.AreEqual((0, 0, "", ""), await Seen(theirs));
+        Assert.AreEqual((1, 1, "w1", "host-w1"), await Seen(admin));
+        var others = (await Jobs(theirs).GetClusterAsync(new GetClusterRequest()).Within()).Workers.Single();
+        Assert.AreEqual(("busy", DeviceKind.Cpu), (others.Status, others.Devices.Single().Kind));
+
+        static async Task<(int, int, string, string)> Seen(CallInvoker tenant)
+        {
+            var cluster = await Jobs(tenant).GetClusterAsync(new GetClusterRequest()).Within();
+            return (cluster.QueuedJobs, cluster.RunningJobs, cluster.Workers.Single().Id, cluster.Workers.Single().Host);
+        }
+    }
+
+    [TestMethod]
+    public async Task Priority_AboveTheKeys_IsRefused()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var plain = Tenant(coordinator, "a");
+        var urgent = coordinator.ConnectByKey(CoordinatorAdministration.CreateKey(coordinator.DataFolder, "urgent", "a", Scopes.Submit, maxPriority: 5)).Invoker;
+        var data = await UploadAsync(plain, new TestData(batches: 1));
+
+        var refused = await Submit(plain, 1).Fails(StatusCode.InvalidArgument);
+        StringAssert.Contains(refused.Status.Detail, "Priority is 1, expected at most 0, the highest that key \"a\" may ask for.");
+        await Submit(plain, -1).Within();
+        await Submit(urgent, 5).Within();
+        await Submit(urgent, 6).Fails(StatusCode.InvalidArgument);
+        CollectionAssert.AreEquivalent(new[] { 0, 5 }, CoordinatorAdministration.ListKeys(coordinator.DataFolder).Select(k => k.MaxPriority).ToArray());
+
+        AsyncUnaryCall<SubmitJobReply> Submit(CallInvoker tenant, int priority) =>
+            Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => s.Priority = priority) });
+    }
+
+    [TestMethod]
+    public async Task Key_Revoked_EndsItsWatchAndItsUpload()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var key = CoordinatorAdministration.CreateKey(coordinator.DataFolder, "a", "a", Scopes.Submit);
+        var (tenant, other) = (coordinator.ConnectByKey(key).Invoker, Tenant(coordinator, "b"));
+        var data = await UploadAsync(tenant, new TestData(batches: 1));
+        await UploadAsync(other, data);
+        using var watch = Jobs(tenant).WatchJob(new WatchJobRequest { JobId = (await Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId });
+        using var othersWatch = Jobs(other).WatchJob(new WatchJobRequest { JobId = (await Jobs(other).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) }).Within()).JobId });
+        var more = new TestData(batches: 2);
+        using var upload = new FlightUpload(tenant, more.Id, 0, more.RowCount);
+        await upload.WriteAsync(more.Batches[0]);
+        await Eventually.UntilAsync(coordinator, () => Find(tenant, more), found => found.ReceivedBatches == 1);
+
+        var id = CoordinatorAdministration.ListKeys(coordinator.DataFolder).Single(k => k.Name == "a").Id;
+        Assert.IsTrue(CoordinatorAdministration.RevokeKey(coordinator.DataFolder, id));
+        var ended = EndAsync(watch);
+        await Eventually.AdvanceUntilAsync(coordinator, TimeSpan.FromSeconds(1), async () =>
+        {
+            await Task.WhenAny(ended, coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within());
+            return ended.IsCompleted;
+        }, over => over);
+
+        Assert.AreEqual(StatusCode.Unauthenticated, (await ended).StatusCode);
+        await upload.CompleteAsync().Fails(StatusCode.Unauthenticated);
+        Assert.IsTrue(await othersWatch.ResponseStream.MoveNext(CancellationToken.None).Within(), "Another key's goes on.");
+
+        static async Task<RpcException> EndAsync(AsyncServerStreamingCall<JobEvent> watch) => await Assert.ThrowsExactlyAsync<RpcException>(async () =>
+        {
+            while (await watch.ResponseStream.MoveNext(CancellationToken.None))
+            {
+            }
+        });
+    }
+
     private static CallInvoker Tenant(TestCoordinator coordinator, string tenant) => Key(coordinator, tenant, Scopes.Submit);
 
     private static CallInvoker Key(TestCoordinator coordinator, string tenant, Scopes scopes) =>
