@@ -1,4 +1,5 @@
 using MLDistributed.Bench;
+using MLDistributed.Bench.Load;
 
 return args switch
 {
@@ -7,6 +8,7 @@ return args switch
     ["encode", .. var sizes] => EncodeThroughput.Run(sizes),
     ["scoring", ..] => ScoringThroughput.Run(),
     ["latency", .. var rest] => SingleRowLatency.Run(rest),
+    ["load", .. var part] => await LoadBench.RunAsync(part).ConfigureAwait(false),
     _ => Usage(),
 };
 
@@ -18,6 +20,8 @@ static int Usage()
           fit              what a Fit costs beyond the training: cold and warm local cluster
           encode [MB..]    rows/s, MB/s and managed heap of the dataset encoder
           scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM
+          load [jobs|upload]
+                           a coordinator with many waiting jobs and agents; uploads beside a bare Flight sink
           latency          microseconds a row in a PredictionEngine (BenchmarkDotNet)
         """);
     return 2;

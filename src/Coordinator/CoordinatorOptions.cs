@@ -47,6 +47,10 @@ public sealed class CoordinatorOptions
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
 
+    /// <summary>The log lines and progress of jobs that ended so long ago are removed; their states and epochs stay with the job.</summary>
+    /// <value>7 days.</value>
+    public TimeSpan LogRetentionPeriod { get; init; } = TimeSpan.FromDays(7);
+
     /// <summary>
     /// Datasets and models that no living job needs are removed beyond this size, whenever a job ends, and of the jobs'
     /// history only the latest hundred are kept: for the cluster of one app, whose data is of use to nobody else. On a small
@@ -94,6 +98,7 @@ public sealed class CoordinatorOptions
         Positive(nameof(StopTimeout), StopTimeout);
         Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
+        Positive(nameof(LogRetentionPeriod), LogRetentionPeriod);
         if (CacheBytes < 0)
             errors.Add($"CacheBytes is {CacheBytes}, expected at least 0.");
         if (MaxUploadBytes <= 0)

@@ -24,6 +24,8 @@ internal sealed class RetentionService(
     private readonly RetentionLog _log = new(logger);
     private readonly (DateTimeOffset Wall, long Timestamp) _start = (options.Time.GetUtcNow(), options.Time.GetTimestamp());
 
+    private DateTimeOffset _logsForgottenUntil;
+
     // Nothing ages by a clock that is set forward.
     private DateTimeOffset Now
     {
@@ -80,7 +82,22 @@ internal sealed class RetentionService(
             rows.Owners.Where(o => ids.Contains(o.FileId)).ExecuteDelete();
             rows.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDelete();
         });
+        await ForgetLogsAsync(context, now - options.LogRetentionPeriod, cancellation).ConfigureAwait(false);
         await ForgetJobsAsync(context, now - options.RetentionPeriod, cancellation).ConfigureAwait(false);
+    }
+
+    // Of each job once, but after a start.
+    private async Task ForgetLogsAsync(ClusterDbContext context, DateTimeOffset limit, CancellationToken cancellation)
+    {
+        var since = _logsForgottenUntil;
+        var old = await context.Jobs.Where(j => j.EndedAt <= limit && j.EndedAt > since).Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false);
+        foreach (var ids in old.Chunk(JobsAtOnce))
+        {
+            journal.Append(rows => rows.JobEvents.Where(e => ids.Contains(e.JobId) && e.Transient).ExecuteDelete());
+            await journal.FlushAsync().ConfigureAwait(false);
+        }
+
+        _logsForgottenUntil = limit;
     }
 
     // Not those with an attempt that may still run: it holds its slots by its row.

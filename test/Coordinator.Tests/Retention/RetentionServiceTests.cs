@@ -39,8 +39,33 @@ public sealed class RetentionServiceTests
         await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = old }).Fails(StatusCode.NotFound);
         await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = recent }).Within();
         using var context = coordinator.Get<ClusterDatabase>().NewContext();
-        foreach (var jobs in new[] { context.Jobs.Select(j => j.Id), context.JobEvents.Select(e => e.JobId), context.JobTransitions.Select(t => t.JobId), context.Attempts.Select(a => a.JobId) })
+        foreach (var jobs in new[] { context.Jobs.Select(j => j.Id), context.JobEvents.Select(e => e.JobId), context.JobTransitions.Select(t => t.JobId), context.JobDocuments.Select(d => d.JobId), context.Attempts.Select(a => a.JobId) })
             CollectionAssert.AreEqual(new[] { recent }, jobs.Distinct().ToArray());
+    }
+
+    [TestMethod]
+    public async Task Logs_OfAJobThatEndedAWeekAgo_AreRemovedAndItsStatesStay()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        var jobId = await Specs.SubmitAsync(coordinator);
+        using var watch = new JobWatch(coordinator, jobId);
+        var start = await worker.ExpectStartAsync();
+        await worker.LogAsync(start, "a line");
+        await worker.EpochAsync(start, 0);
+        await worker.SucceedAsync(start);
+        await watch.ToEndAsync();
+
+        foreach (var (days, lines) in new[] { (6, 1), (2, 0) })
+        {
+            coordinator.Time.Leap(TimeSpan.FromDays(days));
+            await coordinator.Get<RetentionService>().CollectAsync(CancellationToken.None);
+            using var context = coordinator.Get<ClusterDatabase>().NewContext();
+            var events = context.JobEvents.AsEnumerable().Select(e => JobEvent.Parser.ParseFrom(e.Event)).ToList();
+            Assert.AreEqual(lines, events.Count(e => e.Log is not null));
+            Assert.AreEqual(4, events.Count(e => e.State is not null || e.Epoch is not null), "submitted, placed, an epoch, succeeded");
+        }
     }
 
     [TestMethod]
