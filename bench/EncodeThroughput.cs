@@ -77,6 +77,8 @@ internal static class EncodeThroughput
             File.Delete(training.Path);
             throw new OperationCanceledException();
         }
+
+        public string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) => throw new NotSupportedException();
     }
 
     private sealed class Row

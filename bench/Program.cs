@@ -7,6 +7,7 @@ return args switch
     ["fit", ..] => FitOverhead.Run(),
     ["encode", .. var sizes] => EncodeThroughput.Run(sizes),
     ["scoring", ..] => ScoringThroughput.Run(),
+    ["recovery", .. var rest] => Recovery.Run(rest),
     ["latency", .. var rest] => SingleRowLatency.Run(rest),
     ["load", .. var part] => await LoadBench.RunAsync(part).ConfigureAwait(false),
     _ => Usage(),
@@ -22,6 +23,7 @@ static int Usage()
           scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM
           load [jobs|upload]
                            a coordinator with many waiting jobs and agents; uploads beside a bare Flight sink
+          recovery [KILLS] a rank killed to training again, and steps repeated: p50 and p95 of 20 kills
           latency          microseconds a row in a PredictionEngine (BenchmarkDotNet)
         """);
     return 2;

@@ -51,6 +51,10 @@ public sealed class CoordinatorOptions
     /// <value>7 days.</value>
     public TimeSpan LogRetentionPeriod { get; init; } = TimeSpan.FromDays(7);
 
+    /// <summary>A job that failed or was cancelled keeps its last checkpoint this long, so that it can be resumed.</summary>
+    /// <value>7 days. Zero: none is kept.</value>
+    public TimeSpan CheckpointRetention { get; init; } = TimeSpan.FromDays(7);
+
     /// <summary>
     /// Datasets and models that no living job needs are removed beyond this size, whenever a job ends, and of the jobs'
     /// history only the latest hundred are kept: for the cluster of one app, whose data is of use to nobody else. On a small
@@ -99,6 +103,8 @@ public sealed class CoordinatorOptions
         Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
         Positive(nameof(LogRetentionPeriod), LogRetentionPeriod);
+        if (CheckpointRetention < TimeSpan.Zero)
+            errors.Add($"{nameof(CheckpointRetention)} is {CheckpointRetention}, expected zero (none is kept) or more.");
         if (CacheBytes < 0)
             errors.Add($"CacheBytes is {CacheBytes}, expected at least 0.");
         if (MaxUploadBytes <= 0)

@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using MLDistributed.Protocol;
 using MLDistributed.Worker.Agents;
+using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
 using MLDistributed.Worker.Devices;
 using MLDistributed.Worker.Ranks;
@@ -70,7 +71,8 @@ public static class AgentHost
         CoordinatorLink? link = null;
         var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
         var datasets = new DatasetCache(work.Datasets, options.DatasetCacheBytes, blobs, options.Time);
-        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, options.Time, log), work, offer.List);
+        using var commits = new CommitStore(AttemptFiles.SegmentFolder, options.Time, mailbox.Post);
+        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, commits, options.Time, log), work, offer.List);
         await mailbox.AskAsync(() => pool.FaultsChanged = agent.OnFaultsChanged).ConfigureAwait(false);
         using var closing = new CancellationTokenSource();
         using var opened = link = new CoordinatorLink(options, work.CredentialPath, outbox, agent, log);

@@ -25,6 +25,67 @@ public sealed class FaultTests
             Assert.AreEqual(curve[(int)loss.Step - 1].Loss, loss.Loss, 1e-4 * Math.Abs(loss.Loss), $"step {loss.Step}");
     }
 
+    [TestMethod, TestCategory("Slow")]
+    public void Fit_WhenRanksAreKilledMoreOftenThanMaxAttempts_GoesOnFromMemoryToTheSameModel()
+    {
+        const int kills = 3;
+        var undisturbed = Fit((_, _) => { }, out _);
+        var told = new List<long>();
+        var (started, killed, recovered) = (0L, 0, 0);
+
+        var disturbed = Fit((cluster, p) =>
+        {
+            if (p.State == TrainingState.Recovering)
+                (started, recovered) = (0, killed);
+            told.AddRange(p.RecentLosses.Select(l => l.Step));
+            if (started == 0 && p.RecentLosses.Count > 0)
+                started = Stopwatch.GetTimestamp();
+
+            // Long enough for a commit, which comes half a second after the first step.
+            if (killed == recovered && killed < kills && started != 0 && Stopwatch.GetElapsedTime(started) > TimeSpan.FromSeconds(1))
+            {
+                killed++;
+                Kill(cluster, "rank");
+            }
+        }, out var messages);
+
+        Assert.AreEqual(undisturbed, disturbed, "It is the same model, bit for bit.");
+        Assert.AreEqual((kills, kills), (killed, messages.Count(m => m.Contains("which it has in memory", StringComparison.Ordinal))), string.Join('\n', messages));
+        Assert.IsTrue(messages.Any(m => m.Contains($"Attempt {kills + 1} follows.", StringComparison.Ordinal)), "Each gets on, so that none is counted with the ones before.");
+        CollectionAssert.AreEqual(Enumerable.Range(1, (int)told.Max()).Select(s => (long)s).ToArray(), told.Distinct().Order().ToArray(), "No step is missing.");
+
+        static string Fit(Action<TrainingCluster, TrainingProgress> onProgress, out List<string> messages)
+        {
+            using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
+            var ml = new MLContext(1);
+            ml.UseCluster(cluster);
+            var heard = messages = [];
+            ml.Log += (_, e) => heard.Add(e.Message);
+            var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+            {
+                Seed = 3,
+                MinRanks = 2,
+                MaxRanks = 2,
+                Epochs = 120,
+                MaxAttempts = 2,
+                // No checkpoint comes before the end: memory alone has the state.
+                CheckpointIntervalEpochs = 120,
+                CheckpointInterval = TimeSpan.Zero,
+                Progress = new Listener(p => onProgress(cluster, p)),
+            });
+            try
+            {
+                using var onnx = new MemoryStream();
+                trainer.Fit(DataSets.Digits(ml)).Model.SaveOnnx(onnx);
+                return Convert.ToHexString(SHA256.HashData(onnx.ToArray()));
+            }
+            catch (TrainingFailedException e)
+            {
+                throw new AssertFailedException(string.Join('\n', heard.Where(m => !m.Contains(": step ", StringComparison.Ordinal))), e);
+            }
+        }
+    }
+
     [TestMethod]
     public void Fit_WhenTheCoordinatorIsKilled_TrainsOnInTheSameAttempt()
     {

@@ -100,7 +100,8 @@ internal sealed class RealCluster : IAsyncDisposable
         Assert.IsEmpty(left, "processes outlive their worker");
     }
 
-    private void StartWorker(int index) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
+    /// <summary>Starts a worker, or another in the place of one that is gone.</summary>
+    public void StartWorker(int index) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
         "worker", "--coordinator", Socket.ToString(), "--work", Path.Combine(_folder, $"w{index}"), "--slots", "2", "--device", "cpu", "--name", $"w{index}"));
 
     private async Task UntilAsync(Func<Task<bool>> holds)

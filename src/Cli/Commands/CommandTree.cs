@@ -50,6 +50,7 @@ internal static class CommandTree
             new CoordinatorCommand(),
             new WorkerCommand(),
             new JobsCommand(),
+            new ModelsCommand(),
             new WatchCommand(),
             new CancelCommand(),
             new DatasetsCommand(),

@@ -15,12 +15,13 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };
     private readonly Option<double> _grace = new("--disconnect-grace") { Description = "A job that is to end with its app is cancelled when nobody watched it for so many seconds.", HelpName = "s", DefaultValueFactory = _ => 30 };
     private readonly Option<long?> _cache = new("--cache-bytes") { Description = "Keep data and models that no job needs up to so many bytes, a tenth of the disk at most, and the history of a hundred jobs. Default: all of it for 30 days.", HelpName = "n" };
+    private readonly Option<double> _retention = new("--checkpoint-retention") { Description = "A job that failed or was cancelled can be resumed for so many days. 0: never.", HelpName = "d", DefaultValueFactory = _ => 7 };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _cache, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _retention, _cache, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -37,6 +38,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
         var grace = parsed.GetValue(_grace);
         if (grace is not (> 0 and < 86400))
             throw new CliException($"--disconnect-grace is {grace}, expected seconds above 0, as 30.", ExitCode.Usage);
+        var retention = parsed.GetValue(_retention);
+        if (retention is not (>= 0 and <= 3650))
+            throw new CliException($"--checkpoint-retention is {retention}, expected days from 0 to 3650, as 7.", ExitCode.Usage);
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         await CoordinatorHost.RunAsync(
             new CoordinatorOptions
@@ -48,6 +52,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CertificateKeyPath = parsed.GetValue(_key),
                 HeartbeatTimeout = TimeSpan.FromSeconds(timeout),
                 DisconnectGrace = TimeSpan.FromSeconds(grace),
+                CheckpointRetention = TimeSpan.FromDays(retention),
                 CacheBytes = parsed.GetValue(_cache),
             },
             lifespan.Stop).ConfigureAwait(false);

@@ -22,6 +22,7 @@ internal sealed class JobsCommand : Command
         Add(new JobShowCommand(_cluster));
         Add(new JobLogsCommand(_cluster));
         Add(new JobDownloadCommand(_cluster));
+        Add(new JobResumeCommand(_cluster));
         Add(new WatchCommand(_cluster));
         Add(new CancelCommand(_cluster));
     }

@@ -24,13 +24,15 @@ internal static class JobSheet
         yield return ("Name", job.Name);
         yield return ("State", $"{Words.Of(job.State)}: {job.Reason}");
         if (job.Attempt > 1)
-            yield return ("Attempt", $"{job.Attempt} of {job.Spec?.MaxAttempts}");
+            yield return ("Attempt", $"{job.Attempt}");
         if (job.Submitted is not null)
             yield return ("Submitted", When(job.Submitted, now));
         if (job.Started is not null)
             yield return ("Started", When(job.Started, now));
         if (job.Ended is not null)
             yield return ("Ended", $"{When(job.Ended, now)}{(job.Started is null ? "" : $", {Words.Duration(job.Ended.ToDateTimeOffset() - job.Started.ToDateTimeOffset())} after it started")}");
+        if (job.KeptStep > 0)
+            yield return ("Kept", $"the checkpoint of step {job.KeptStep}: \"mldist jobs resume {job.Id}\" goes on from it");
         foreach (var fact in Asked(job.Spec ?? new JobSpec()))
             yield return fact;
         if (job.Progress is { } progress && job.Result is null)

@@ -8,7 +8,7 @@ namespace MLDistributed.Cli.Output;
 
 internal sealed record JobView(
     string Id, string Name, string State, string Reason, int Attempt, int MaxAttempts, DateTime? Submitted, DateTime? Started, DateTime? Ended,
-    TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure)
+    TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure, long? KeptStep)
 {
     public static JobView Of(JobSnapshot job) => new(
         job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, (job.Spec ?? job.Outline)?.MaxAttempts ?? 0,
@@ -16,7 +16,8 @@ internal sealed record JobView(
         TaskView.Of(job.Spec ?? job.Outline ?? new JobSpec()), DataView.Of((job.Spec ?? job.Outline)?.Data ?? new DataSpec()),
         job.Progress is null ? null : ProgressView.Of(job.Progress),
         job.Result is null ? null : ResultView.Of(job.Result),
-        job.Failure is null ? null : FailureView.Of(job.Failure));
+        job.Failure is null ? null : FailureView.Of(job.Failure),
+        job.KeptStep > 0 ? job.KeptStep : null);
 }
 
 internal sealed record TaskView(string Kind, int InputSize, IReadOnlyList<int> HiddenSizes, int OutputSize, int Epochs, int BatchSize, ulong Seed, int Priority)

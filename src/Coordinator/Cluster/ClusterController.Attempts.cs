@@ -79,7 +79,7 @@ internal sealed partial class ClusterController
             _ => Failures.WorkerLost(worker, $"Worker \"{worker.Host}\" stopped the attempt without being asked."),
         };
         if (job is null || job.Current != attempt)
-            Release(attempt, "unwanted", failure);
+            Release(attempt, "unwanted", attempt.GivenUpFor ?? failure);
         else if (job.CancelReason is not null || failure is null)
             Conclude(job, attempt, ended.Result);
         else
@@ -104,6 +104,7 @@ internal sealed partial class ClusterController
 
     private void FailAttempt(AttemptEntry attempt, JobFailure failure)
     {
+        NoteProgress(attempt, failure);
         Release(attempt, "failed", failure);
         GoOnAfter(attempt, failure);
     }
@@ -111,12 +112,17 @@ internal sealed partial class ClusterController
     /// <summary>Ends an attempt for its job, though not on its worker: its slots stay taken until the worker says that it ended.</summary>
     private void GiveUp(AttemptEntry attempt, JobFailure failure)
     {
+        NoteProgress(attempt, failure);
         workers.GiveUp(attempt, failure);
         var row = attempt.ToRow(outcome: "given up");
         journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
         SendStop(attempt, "the coordinator gave this attempt up");
         GoOnAfter(attempt, failure);
     }
+
+    // Stored with the attempt, so that a restart counts the same losses.
+    private void NoteProgress(AttemptEntry attempt, JobFailure failure) =>
+        failure.KeptStep = Math.Max(failure.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
 
     private void GoOnAfter(AttemptEntry attempt, JobFailure failure)
     {
@@ -130,7 +136,7 @@ internal sealed partial class ClusterController
         }
 
         var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures, job.Checkpoints);
-        job.EarlierFailures.Add(failure);
+        job.Remember(failure);
         _log.AttemptFailed(job.Id, job.Attempt, decision.Reason);
         if (decision.Retry)
         {

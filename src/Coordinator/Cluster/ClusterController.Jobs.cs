@@ -18,6 +18,37 @@ internal sealed partial class ClusterController
         return job;
     }
 
+    /// <summary>Queues a job that goes on from what an ended one has kept, which is the new one's from now on.</summary>
+    /// <param name="ended">The job that failed or was cancelled.</param>
+    /// <param name="spec">All of its specification; this changes it.</param>
+    /// <param name="requestId">Of the new one.</param>
+    public JobEntry Resume(JobEntry ended, JobSpec spec, string requestId)
+    {
+        if (jobs.FindRequest(ended.Tenant, requestId) is { } known)
+            return known;
+        // Whoever resumes it does not wait for it.
+        spec.DisconnectPolicy = DisconnectPolicy.Finish;
+        var job = jobs.Add(spec, ended.Tenant, requestId, ended.Checkpoints, $"resumes job {ended.Id} {StoredCheckpoint.Origin(ended.Checkpoints)}");
+        ended.Checkpoints = [];
+        jobs.Save(ended);
+        IsUnplaceable(job, clock.Now);
+        _log.Submitted(job.Id, spec.Name);
+        return job;
+    }
+
+    /// <summary>Removes what ended jobs have kept too long.</summary>
+    public void ForgetCheckpoints(IEnumerable<JobEntry> ended)
+    {
+        foreach (var stored in ended)
+        {
+            var job = jobs.Find(stored.Id) ?? stored;
+            var checkpoints = job.Checkpoints;
+            job.Checkpoints = [];
+            jobs.Save(job);
+            DropCheckpoints(job, checkpoints);
+        }
+    }
+
     public JobEntry? Find(string jobId) => jobs.Find(jobId);
 
     /// <summary>Counts a watcher in; null when the job is not in memory any more, which is long after its end.</summary>
@@ -70,11 +101,12 @@ internal sealed partial class ClusterController
 
     private void End(JobEntry job, JobState state, string reason)
     {
-        var checkpoints = job.Checkpoints;
-        job.Checkpoints = [];
+        var all = job.Checkpoints;
+        var kept = state == JobState.Succeeded || options.CheckpointRetention == TimeSpan.Zero ? 0 : 1;
+        job.Checkpoints = [.. all.Take(kept)];
         jobs.Transition(job, state, reason, job.Result?.WorldSize ?? 0);
         _log.Ended(job.Id, state, reason);
-        DropCheckpoints(job, checkpoints);
+        DropCheckpoints(job, all.Skip(kept));
     }
 
     private void DropCheckpoints(JobEntry job, IEnumerable<StoredCheckpoint> checkpoints)
@@ -94,8 +126,10 @@ internal sealed partial class ClusterController
         }
     }
 
-    private static void SendStop(AttemptEntry attempt, string reason) =>
-        attempt.Worker.Session?.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attempt.Id, Reason = reason } });
+    private void SendStop(AttemptEntry attempt, string reason) => attempt.Worker.Session?.Send(new WorkerCommand
+    {
+        StopAttempt = new StopAttempt { AttemptId = attempt.Id, Reason = reason, JobGoesOn = jobs.Find(attempt.JobId) is { IsFinal: false, CancelReason: null } },
+    });
 
     private static RpcException Refusal(StatusCode code, string message) => new(new Status(code, message));
 }

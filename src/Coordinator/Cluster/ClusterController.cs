@@ -145,6 +145,16 @@ internal sealed partial class ClusterController(
         return never;
     }
 
+    // Of what an app needs for its model alone, a worker has no use.
+    private static JobSpec ForWorkers(JobSpec spec)
+    {
+        if (spec.ModelSchema.IsEmpty)
+            return spec;
+        var sent = spec.Clone();
+        sent.ModelSchema = Google.Protobuf.ByteString.Empty;
+        return sent;
+    }
+
     private void Place(JobEntry job, WorkerEntry worker, SchedulingDecision decision)
     {
         JobSpec spec;
@@ -181,9 +191,10 @@ internal sealed partial class ClusterController(
                 JobId = job.Id,
                 AttemptId = attempt.Id,
                 Attempt = job.Attempt,
-                Spec = spec,
+                Spec = ForWorkers(spec),
                 Slots = { decision.Slots },
                 ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
+                ResumeStep = job.Checkpoints.FirstOrDefault()?.Step ?? 0,
             },
         });
     }

@@ -50,7 +50,8 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
                 job.TransientEvents.Enqueue(stored.Sequence);
         }
 
-        job.EarlierFailures.AddRange(attempts.Where(a => a.Failure is not null).Select(a => JobFailure.Parser.ParseFrom(a.Failure)));
+        foreach (var failed in attempts.Where(a => a.Failure is not null && a.Number < row.Attempt))
+            job.Remember(JobFailure.Parser.ParseFrom(failed.Failure));
         return (job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
     }
 

@@ -28,6 +28,14 @@ internal sealed class JobArchive(ClusterDatabase database)
         return JobEntry.FromRow(row, documents.GetValueOrDefault(JobDocument.Spec), documents.GetValueOrDefault(JobDocument.Result)).ToSnapshot();
     }
 
+    /// <summary>A job, whosever it is, less what is large of it, as it was written last. One that has ended does not change but by the loop.</summary>
+    public async Task<JobEntry?> FindEntryAsync(string jobId, CancellationToken cancellation)
+    {
+        using var context = database.NewContext();
+        var row = await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false);
+        return row is null ? null : JobEntry.FromRow(row);
+    }
+
     /// <summary>All of a job's specification.</summary>
     /// <exception cref="InvalidDataException">The database has it no more, or damaged.</exception>
     public JobSpec Spec(string jobId)

@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
+using MLDistributed.Coordinator.Retries;
 using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
@@ -40,7 +41,7 @@ internal sealed class JobEntry
     /// <summary>The last epoch that an attempt told: workers repeat themselves after an outage.</summary>
     public (int Attempt, int Epoch) LastEpoch { get; set; } = (0, -1);
 
-    /// <summary>What ended the attempts so far.</summary>
+    /// <summary>What ended the last attempts, the latest last.</summary>
     public List<JobFailure> EarlierFailures { get; } = [];
 
     /// <summary>The attempt on a worker; null while the job waits for one.</summary>
@@ -81,6 +82,13 @@ internal sealed class JobEntry
         };
     }
 
+    public void Remember(JobFailure failure)
+    {
+        EarlierFailures.Add(failure);
+        if (EarlierFailures.Count > RetryPolicy.FailuresRemembered)
+            EarlierFailures.RemoveAt(0);
+    }
+
     public JobSnapshot ToSnapshot() => new()
     {
         Id = Id,
@@ -96,6 +104,7 @@ internal sealed class JobEntry
         Spec = WholeSpec,
         Outline = Spec,
         Progress = Progress,
+        KeptStep = IsFinal ? Checkpoints.FirstOrDefault()?.Step ?? 0 : 0,
     };
 
     /// <summary>As a list shows it: nothing that grows with the data, or with the time of training.</summary>
@@ -113,6 +122,7 @@ internal sealed class JobEntry
     {
         var outline = spec.Clone();
         outline.ClassWeights.Clear();
+        outline.ModelSchema = ByteString.Empty;
         if (outline.Data is not null)
             outline.Data.Features = null;
         return outline;

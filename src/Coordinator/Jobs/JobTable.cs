@@ -47,7 +47,13 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             Keep(job);
     }
 
-    public JobEntry Add(JobSpec spec, string tenant, string? requestId)
+    /// <summary>Takes a new job in.</summary>
+    /// <param name="spec">What is asked.</param>
+    /// <param name="tenant">Whose it is.</param>
+    /// <param name="requestId">The same again is the same job; null or empty: none.</param>
+    /// <param name="checkpoints">What it goes on from, newest first; null: nothing.</param>
+    /// <param name="reason">Why it waits.</param>
+    public JobEntry Add(JobSpec spec, string tenant, string? requestId, IReadOnlyList<StoredCheckpoint>? checkpoints = null, string reason = "submitted")
     {
         var job = new JobEntry
         {
@@ -59,9 +65,10 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             WholeSpec = spec,
             Submitted = time.GetUtcNow(),
             UnwatchedSince = clock.Now,
+            Checkpoints = checkpoints ?? [],
         };
         Keep(job);
-        Transition(job, JobState.Queued, "submitted");
+        Transition(job, JobState.Queued, reason);
         return job;
     }
 

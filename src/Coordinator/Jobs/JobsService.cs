@@ -1,5 +1,6 @@
 using Grpc.Core;
 using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Blobs;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Hosting;
@@ -11,7 +12,7 @@ namespace MLDistributed.Coordinator.Jobs;
 
 /// <summary>What clients do with jobs. Living jobs are asked of the event loop, long ended ones of the database.</summary>
 internal sealed class JobsService(
-    ClusterController cluster, ClusterService service, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, Ownership ownership, IHostApplicationLifetime lifetime)
+    ClusterController cluster, ClusterService service, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, BlobStore blobs, Ownership ownership, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Jobs.JobsBase
 {
     private const int WatchPage = 256;
@@ -42,6 +43,30 @@ internal sealed class JobsService(
         // Now the job holds them: its own claims, and those of the client that found or brought them, are done.
         foreach (var id in DatasetsOf(request.Spec!))
             datasets.Release(id, count: 2);
+        return new SubmitJobReply { JobId = job.Id };
+    }
+
+    public override async Task<SubmitJobReply> ResumeJob(ResumeJobRequest request, ServerCallContext context)
+    {
+        if (!service.CheckFiles())
+            throw new RpcException(new Status(StatusCode.Unavailable, service.Fault!.Message));
+        var id = (await GetAsync(request.JobId, context).ConfigureAwait(false)).Id;
+        // The commits before this are in the database, and of ended jobs that are not in memory only the loop writes more.
+        await journal.FlushAsync().ConfigureAwait(false);
+        var stored = await archive.FindEntryAsync(id, context.CancellationToken).ConfigureAwait(false);
+        var ended = await loop.InvokeAsync(() => cluster.Find(id) ?? stored).ConfigureAwait(false)
+            ?? throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{id}\" was removed by its age while it was being resumed."));
+        var requestId = $"resume {id}";
+        if (await archive.FindRequestAsync(ended.Tenant, requestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
+            return new SubmitJobReply { JobId = await RequireUsefulAsync(id, earlier, context).ConfigureAwait(false) };
+        if (ResumeRules.Refusal(ended.ToSnapshot(), blobs.Contains, options.CheckpointRetention, ended.Checkpoints) is { } refusal)
+            throw new RpcException(new Status(StatusCode.FailedPrecondition, refusal));
+        var spec = SpecOf(id);
+        await ValidateAsync(spec, context).ConfigureAwait(false);
+        var job = await loop.InvokeAsync(() => cluster.Resume(ended, spec, requestId)).ConfigureAwait(false);
+        await journal.FlushAsync().ConfigureAwait(false);
+        foreach (var dataset in DatasetsOf(spec))
+            datasets.Release(dataset, count: 1);
         return new SubmitJobReply { JobId = job.Id };
     }
 
@@ -126,6 +151,27 @@ internal sealed class JobsService(
         return await loop.InvokeAsync(() => cluster.Find(jobId) is { } job && caller.MaySee(job.Tenant) ? cluster.Snapshot(job) : null).ConfigureAwait(false)
             ?? await archive.FindAsync(caller, jobId, context.CancellationToken).ConfigureAwait(false)
             ?? throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
+    }
+
+    private JobSpec SpecOf(string jobId)
+    {
+        try
+        {
+            return archive.Spec(jobId);
+        }
+        catch (InvalidDataException e)
+        {
+            throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
+        }
+    }
+
+    // What it was resumed as may have ended like it.
+    private async Task<string> RequireUsefulAsync(string id, string resumedAs, ServerCallContext context)
+    {
+        var job = await GetAsync(resumedAs, context).ConfigureAwait(false);
+        return job.State is JobState.Failed or JobState.Cancelled
+            ? throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Job \"{id}\" was resumed as job \"{resumedAs}\", which {(job.State == JobState.Failed ? "failed" : "was cancelled")}. Resume that one."))
+            : resumedAs;
     }
 
     private async Task ValidateAsync(JobSpec spec, ServerCallContext context)

@@ -14,7 +14,7 @@ namespace MLDistributed.Coordinator.Retention;
 /// hour; with a cache that has a size, whenever a job ends and every minute.
 /// </summary>
 internal sealed class RetentionService(
-    ClusterDatabase database, Journal journal, EventLoop loop, JobTable jobs, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
+    ClusterDatabase database, Journal journal, EventLoop loop, JobTable jobs, ClusterController cluster, BlobStore blobs, DatasetStore datasets, CoordinatorOptions options, ILogger<RetentionService> logger) : BackgroundService
 {
     private static readonly TimeSpan Interval = TimeSpan.FromHours(1);
     private static readonly TimeSpan CacheInterval = TimeSpan.FromMinutes(1);
@@ -83,7 +83,19 @@ internal sealed class RetentionService(
             rows.Blobs.Where(b => ids.Contains(b.Id)).ExecuteDelete();
         });
         await ForgetLogsAsync(context, now - options.LogRetentionPeriod, cancellation).ConfigureAwait(false);
+        await ForgetCheckpointsAsync(context, now - options.CheckpointRetention, cancellation).ConfigureAwait(false);
         await ForgetJobsAsync(context, now - options.RetentionPeriod, cancellation).ConfigureAwait(false);
+    }
+
+    private async Task ForgetCheckpointsAsync(ClusterDbContext context, DateTimeOffset limit, CancellationToken cancellation)
+    {
+        var rows = await context.Jobs.AsNoTracking().Where(j => j.EndedAt <= limit && j.Checkpoints != "").ToListAsync(cancellation).ConfigureAwait(false);
+        if (rows.Count == 0)
+            return;
+        var ended = rows.ConvertAll(row => JobEntry.FromRow(row));
+        await loop.InvokeAsync(() => cluster.ForgetCheckpoints(ended)).ConfigureAwait(false);
+        await journal.FlushAsync().ConfigureAwait(false);
+        _log.CheckpointsRemoved(rows.Count);
     }
 
     // Of each job once, but after a start.
@@ -188,6 +200,9 @@ internal sealed partial class RetentionLog(ILogger logger)
 
     [LoggerMessage(403, LogLevel.Information, "Removed the history of {Count} jobs that ended long ago")]
     public partial void JobsRemoved(int count);
+
+    [LoggerMessage(404, LogLevel.Information, "Removed the checkpoints of {Count} jobs that failed or were cancelled long ago")]
+    public partial void CheckpointsRemoved(int count);
 
     [LoggerMessage(402, LogLevel.Warning, "Could not remove old files; the next hour tries again")]
     public partial void Failed(Exception error);

@@ -13,7 +13,7 @@ internal static class AccessRules
         "/mldist.v1.Workers/Join" => Scopes.None, // the token is checked by the call itself
         "/mldist.v1.Workers/Connect" or "/mldist.v1.Blobs/Upload" => Scopes.Worker,
         "/mldist.v1.Blobs/Download" => Readers | Scopes.Worker,
-        "/mldist.v1.Jobs/SubmitJob" or "/mldist.v1.Jobs/CancelJob" => Submitters,
+        "/mldist.v1.Jobs/SubmitJob" or "/mldist.v1.Jobs/ResumeJob" or "/mldist.v1.Jobs/CancelJob" => Submitters,
         "/mldist.v1.Datasets/AdoptDataset" => Submitters,
         "/arrow.flight.protocol.FlightService/DoPut" => Submitters,
         _ when method.StartsWith("/mldist.v1.Jobs/", StringComparison.Ordinal) => Readers,

@@ -21,6 +21,7 @@ internal static class ClusterErrors
             $"Coordinator {address} does not accept the API key: {ConnectionFailure.Describe(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterVariables.ApiKey}.", e),
         StatusCode.PermissionDenied => new ClusterException(
             $"Coordinator {address} does not allow this: {ConnectionFailure.Describe(e)}", e),
+        StatusCode.NotFound => new ClusterException($"Coordinator {address} does not have it: {ConnectionFailure.Describe(e)}", e),
         StatusCode.FailedPrecondition => new ClusterException($"Coordinator {address} refuses the call: {ConnectionFailure.Describe(e)}", e),
         StatusCode.Unimplemented => new ClusterException(
             $"The server at {address} is no coordinator, or one of another release: {ConnectionFailure.Describe(e)} Check the address and that both are of one release.", e),

@@ -11,4 +11,7 @@ internal interface ITrainingBackend
 
     /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
     TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
+
+    /// <summary>Sends what the cluster lacks, and returns the id of the job as soon as the cluster has it.</summary>
+    string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
 }

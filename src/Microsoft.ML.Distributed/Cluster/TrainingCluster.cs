@@ -5,7 +5,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>A coordinator and its workers, on which trainers run their jobs. Safe for use by several threads.</summary>
-public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDisposable
+public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDisposable
 {
     // As long as a job takes to be cancelled.
     private static readonly TimeSpan s_disposeLimit = TimeSpan.FromSeconds(2);
@@ -130,12 +130,18 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
         return Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow");
     }
 
-    TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
+        Run(spec, training, validation, progress, log, (run, either) => run.RunAsync(either), cancellation);
+
+    string ITrainingBackend.Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
+        Run(spec, training, validation, progress, log, (run, either) => run.SubmitAsync(either), cancellation);
+
+    private T Run<T>(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation)
     {
         try
         {
             ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
-            return Block(() => CallAsync(either => TrainAsync(spec, training, validation, progress, log, cancellation, either), cancellation));
+            return Block(() => CallAsync(either => TrainAsync(spec, training, validation, progress, log, run, cancellation, either), cancellation));
         }
         finally
         {
@@ -172,7 +178,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
     /// <inheritdoc cref="Dispose"/>
     public ValueTask DisposeAsync() => new(Task.Run(Dispose));
 
-    private async Task<TrainedJob> TrainAsync(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation, CancellationToken cancellationOrDisposal)
+    private async Task<T> TrainAsync<T>(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation, CancellationToken cancellationOrDisposal)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationOrDisposal, _local?.Broken ?? CancellationToken.None);
         using var trainingLog = new TrainingLog(log);
@@ -189,7 +195,7 @@ public sealed class TrainingCluster : ITrainingBackend, IDisposable, IAsyncDispo
             await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
             if (validation is not null && validation.Id != training.Id)
                 await transfer.ProvideAsync(validation, either.Token).ConfigureAwait(false);
-            return await new JobRun(_coordinator, spec, progress, trainingLog.Write).RunAsync(either.Token).ConfigureAwait(false);
+            return await run(new JobRun(_coordinator, spec, progress, trainingLog.Write), either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
         {

@@ -36,7 +36,8 @@ public sealed class TrainingFailedException : Exception
 
     private static string Describe(string jobId, string reason, JobFailure? failure)
     {
-        var message = failure?.Message is { Length: > 0 } sentence ? sentence : reason;
+        // The reason may say more than the failure that it quotes.
+        var message = failure?.Message is { Length: > 0 } sentence && !reason.StartsWith(sentence.TrimEnd('.'), StringComparison.Ordinal) ? sentence : reason;
         if (message.Length == 0)
             message = $"Job {jobId} failed and its coordinator does not say why. Look at the coordinator's log.";
         return failure is { LastWords.Count: > 0 }

@@ -47,6 +47,18 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         return base.Fit(input);
     }
 
+    /// <summary>Encodes and sends the data, and returns the id of a job that goes on without this app.</summary>
+    internal string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation)
+    {
+        Validate(input.Schema);
+        using var channel = Host.Start("Training");
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _options.CancellationToken);
+        return NewRun(cluster, input, channel, either.Token).Submit(input);
+    }
+
+    /// <summary>The transformer of a network that was trained before.</summary>
+    internal TTransformer Restore(TrainedNetwork network, DataViewSchema schema) => MakeTransformer(MakeModel(Host, network), schema);
+
     /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
     /// <param name="inputSchema">The schema of the training data.</param>
     /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
@@ -69,12 +81,17 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     {
         using var channel = Host.Start("Training");
         var data = trainContext.TrainingSet.Data;
-        var (features, outputs) = Columns.Measure(data.Schema);
-        var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
         // First, so that a cluster that has to be started does so while the data is encoded.
         var backend = ClusterSelection.Resolve(_environment, _options.Cluster);
-        var run = new TrainingRun(backend, Columns, _options, spec, channel);
-        return MakeModel(Host, run.Execute(data));
+        return MakeModel(Host, NewRun(backend, data, channel, _options.CancellationToken).Execute(data));
+    }
+
+    private TrainingRun NewRun(ITrainingBackend backend, IDataView data, IChannel channel, CancellationToken cancellation)
+    {
+        var (features, outputs) = Columns.Measure(data.Schema);
+        var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
+        spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
+        return new TrainingRun(backend, Columns, _options, spec, channel, cancellation);
     }
 
     private protected abstract TModel MakeModel(IHostEnvironment environment, TrainedNetwork network);

@@ -4,13 +4,18 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>One Fit after its options were found valid: encode, train, fetch.</summary>
-internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel)
+internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel, CancellationToken cancellation)
 {
     public TrainedNetwork Execute(IDataView data)
     {
         try
         {
-            return Train(data);
+            return Encode(data, (training, validation, progress) =>
+            {
+                var job = backend.Train(spec, training, validation, progress, Log, cancellation);
+                channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
+                return new TrainedNetwork(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
+            });
         }
         catch (Exception) when (ProcessEnd.HasBegun)
         {
@@ -19,24 +24,52 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         }
     }
 
-    private TrainedNetwork Train(IDataView data)
+    /// <summary>Encodes and sends the data, and returns the job's id.</summary>
+    public string Submit(IDataView data)
+    {
+        spec.DisconnectPolicy = DisconnectPolicy.Finish;
+        if (spec.ModelSchema.IsEmpty)
+            throw new InvalidOperationException($"The names of the classes of label column \"{columns.Label}\" take more than {JobSpecRules.MaxModelSchemaBytes:N0} bytes, expected fewer for a job that is attached to later. Use Fit, or map shorter keys.");
+        return Encode(data, (training, validation, progress) => backend.Submit(spec, training, validation, progress, Log, cancellation));
+    }
+
+    /// <summary>Says a line of a job's log in ML.NET's own.</summary>
+    public static void Log(IChannel channel, LogLine line)
+    {
+        var message = $"{line.Source}: {line.Message}";
+        switch (line.Level)
+        {
+            case LogLevel.Trace:
+                channel.Trace(MessageSensitivity.None, message);
+                break;
+            case LogLevel.Warning:
+                channel.Warning(MessageSensitivity.None, message);
+                break;
+            case LogLevel.Error:
+                channel.Error(MessageSensitivity.None, message);
+                break;
+            default:
+                channel.Info(MessageSensitivity.None, message);
+                break;
+        }
+    }
+
+    private T Encode<T>(IDataView data, Func<EncodedDataset, EncodedDataset?, IProgress<TrainingProgress>?, T> use)
     {
         string? validationPath = null;
         var progress = options.Progress ?? ConsoleProgress.IfInteractive();
-        var trainingPath = backend.NewDatasetFile(options.CancellationToken);
+        var trainingPath = backend.NewDatasetFile(cancellation);
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
-            var training = encoder.Encode(data, trainingPath, isTraining: true, options.CancellationToken);
+            var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation);
             var validation = options.ValidationSet is { } set
-                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(options.CancellationToken), isTraining: false, options.CancellationToken)
+                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(cancellation), isTraining: false, cancellation)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
             if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)
                 throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
-            var job = backend.Train(spec, training.Dataset, validation?.Dataset, progress, Log, options.CancellationToken);
-            channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
-            return new TrainedNetwork(job.Onnx, spec, job.Result, job.JobId);
+            return use(training.Dataset, validation?.Dataset, progress);
         }
         finally
         {
@@ -76,23 +109,5 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" has a standard deviation of {statistics.Deviation(slots[0]):G3} in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and the like in {slots.Count - 1:N0} others" : "")}, out of the range {ScaleRange.Least:G1} to {ScaleRange.Most:G1} that single precision can compute with: it counts as a constant. Multiply it by one.");
     }
 
-    private void Log(LogLine line)
-    {
-        var message = $"{line.Source}: {line.Message}";
-        switch (line.Level)
-        {
-            case LogLevel.Trace:
-                channel.Trace(MessageSensitivity.None, message);
-                break;
-            case LogLevel.Warning:
-                channel.Warning(MessageSensitivity.None, message);
-                break;
-            case LogLevel.Error:
-                channel.Error(MessageSensitivity.None, message);
-                break;
-            default:
-                channel.Info(MessageSensitivity.None, message);
-                break;
-        }
-    }
+    private void Log(LogLine line) => Log(channel, line);
 }

@@ -6,6 +6,9 @@ public static class JobSpecRules
     /// <summary>The most parts of a global batch in bit-exact training.</summary>
     public const int MaxMicroBatches = 32;
 
+    /// <summary>The most bytes of <see cref="JobSpec.ModelSchema"/>.</summary>
+    public const int MaxModelSchemaBytes = 1 << 20;
+
     /// <summary>The most characters of a job's name.</summary>
     public const int MaxNameLength = 200;
 
@@ -46,6 +49,7 @@ public static class JobSpecRules
     {
         var errors = new List<string>();
         var classCount = spec.Task switch { MlTask.Multiclass => spec.Module?.Mlp?.OutputSize ?? 0, MlTask.Binary => 2, _ => 0 };
+        Check(spec.ModelSchema.Length <= MaxModelSchemaBytes, $"ModelSchema has {spec.ModelSchema.Length:N0} bytes, expected at most {MaxModelSchemaBytes:N0}.");
         Check(spec.Name.Length <= MaxNameLength, $"JobName has {spec.Name.Length:N0} characters (\"{spec.Name[..Math.Min(spec.Name.Length, 20)]}...\"), expected at most {MaxNameLength}.");
         Check(!spec.Name.Any(char.IsControl), $"JobName has the control character U+{(int)spec.Name.FirstOrDefault(char.IsControl):X4} at {spec.Name.TakeWhile(c => !char.IsControl(c)).Count()}, expected text on one line.");
         Between("Epochs", spec.Epochs, 1, MaxEpochs, " Use EarlyStopping to end sooner.");

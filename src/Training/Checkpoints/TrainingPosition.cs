@@ -56,6 +56,11 @@ internal sealed class TrainingPosition
         ["history"] = Convert.ToBase64String(new JobResult { History = { History } }.ToByteArray()),
     };
 
+    /// <summary>The same, in one text.</summary>
+    public string ToText() => string.Join('\n', ToMetadata().Select(m => $"{m.Key}={m.Value}"));
+
+    public static TrainingPosition Parse(string text) => Parse(text.Split('\n').Select(l => l.Split('=', 2)).ToDictionary(p => p[0], p => p[1]));
+
     public static TrainingPosition Parse(IReadOnlyDictionary<string, string> metadata)
     {
         var position = new TrainingPosition

@@ -2,6 +2,7 @@ using Google.Protobuf;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Commits;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
@@ -64,9 +65,13 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
             using var pinned = PinnedBuffers.Create(start, segment, environment.Cuda, reporter);
             using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training));
-            var position = Begin(state);
+            using var commitFile = CommitMemory.Open(start, reporter);
+            // Before any rank may write to it.
+            var newest = commitFile?.Newest();
+            var position = Begin(state, commitFile, newest);
+            var commits = new CommitWriter(state, commitFile, !CommitMemory.HasRoom(state, environment.MemoryBytes, reporter), newest, reporter, environment.Time);
             reporter.Started();
-            new TrainingLoop(state, position, reporter, environment, stop).Run();
+            new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
             return state.IsFirst ? Finish(state, position) : new RankResult(null, new Dictionary<string, string>());
         }
         catch
@@ -77,14 +82,23 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private TrainingPosition Begin(RankState state)
+    private TrainingPosition Begin(RankState state, CommitFile? commits, Commit? newest)
     {
-        var position = start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state) : new TrainingPosition();
+        var position = start.CommitStep > 0 ? CommitReader.Read(commits!, Require(newest), state)
+            : start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state)
+            : new TrainingPosition();
         // Rank 0 may have read gigabytes meanwhile.
         state.Collective.Barrier(environment.StartTimeout);
         state.Tensors.PullParameters();
         return position;
     }
+
+    private Commit Require(Commit? newest) => newest?.Step == start.CommitStep ? newest : throw new TrainingException(new JobFailure
+    {
+        Kind = FailureKind.Crashed,
+        Rank = start.Rank,
+        Message = $"The worker's memory has the state of step {newest?.Step ?? 0}, expected that of step {start.CommitStep}. Report this as a defect of MLDistributed.",
+    });
 
     private RankResult Finish(RankState state, TrainingPosition position)
     {

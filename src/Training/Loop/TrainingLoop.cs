@@ -1,5 +1,6 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Commits;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
@@ -10,7 +11,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Loop;
 
 /// <summary>The training loop of one rank.</summary>
-internal sealed class TrainingLoop(RankState state, TrainingPosition position, IRankReporter reporter, TrainingEnvironment environment, CancellationToken stop)
+internal sealed class TrainingLoop(RankState state, TrainingPosition position, CommitWriter commits, IRankReporter reporter, TrainingEnvironment environment, CancellationToken stop)
 {
     private readonly JobSpec _spec = state.Spec;
     private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
@@ -33,6 +34,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
                 var point = new TrainingPoint(position.Step + 1, IsEndOfEpoch: false);
                 checkpoints.Plan(point, isWanted: false);
+                commits.BeginStep(point);
                 var totals = Step(rowAt, step, rate);
                 ThrowIfNotFinite(totals, rate, position.Step + 1);
                 ThrowIfWeightless(totals.WeightSum, position.Step + 1, $"All {state.GlobalRows(step)} rows of step {position.Step + 1}");
@@ -42,6 +44,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
                 position.Step++;
                 BeginIfPlanned(checkpoints, point);
                 _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
+                CommitIfPlanned(point);
                 pause.BetweenSteps();
                 environment.Profile?.Lap(StepPhase.Rest);
             }
@@ -159,6 +162,16 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, I
 
         if (state.IsFirst)
             reporter.Epoch(ended);
+    }
+
+    private void CommitIfPlanned(TrainingPoint point)
+    {
+        if (!commits.IsPlanned(point))
+            return;
+        // What is before the commit is never trained again, so its losses must be out.
+        _progress?.Flush();
+        AwaitParameters();
+        commits.Write(point, position);
     }
 
     private void BeginIfPlanned(CheckpointWriter checkpoints, TrainingPoint point)

@@ -84,7 +84,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     private void Stop(StopAttempt stop)
     {
         if (_attempts.TryGetValue(stop.AttemptId, out var attempt))
-            attempt.Apply(new AttemptInput.StopRequested(stop.Reason));
+            attempt.Stop(stop);
         else if (!services.Outbox.UnreportedEnds().Contains(stop.AttemptId))
             services.Outbox.Post(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = stop.AttemptId, Stopped = new Stopped() } });
     }

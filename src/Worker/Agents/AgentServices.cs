@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
@@ -14,5 +15,6 @@ internal sealed record AgentServices(
     Outbox Outbox,
     BlobTransfer Blobs,
     DatasetCache Datasets,
+    CommitStore Commits,
     TimeProvider Time,
     AgentLog Log);

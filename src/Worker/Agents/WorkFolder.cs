@@ -112,10 +112,11 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
 
     public string ResumePath => Path.Combine(Folder, "resume");
 
-    /// <summary>Where rank 0 makes the segment: in memory where the system has a folder for that.</summary>
+    /// <summary>Where rank 0 makes the segment.</summary>
     public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{AttemptId}");
 
-    private static string SegmentFolder => Directory.Exists(SharedMemory) ? SharedMemory : Path.GetTempPath();
+    /// <summary>In memory where the system has a folder for that.</summary>
+    public static string SegmentFolder => Directory.Exists(SharedMemory) ? SharedMemory : Path.GetTempPath();
 
     public void Delete()
     {

@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Commits;
 using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
 using MLDistributed.Worker.Ranks;
@@ -27,6 +28,9 @@ internal sealed class AttemptRunner : IRankObserver
     private string _validationPath = "";
     private long? _lastFetchReport;
     private int _errorLines;
+    private readonly CommitFile? _commits;
+    private readonly long _commitStep;
+    private bool _jobGoesOn;
     private long _lastStep;
 
     public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
@@ -36,6 +40,8 @@ internal sealed class AttemptRunner : IRankObserver
         _services = services;
         _onEnded = onEnded;
         _state = new AttemptState(start.AttemptId, start.Slots.Count);
+        _commits = TakeCommits();
+        _commitStep = _commits?.NewestStep() is { } kept && kept > start.ResumeStep ? kept : 0;
         _checkpoints = new CheckpointUploader(services.Blobs, services.Outbox, services.Log, _ended.Token);
     }
 
@@ -44,6 +50,8 @@ internal sealed class AttemptRunner : IRankObserver
     public void Start(string sharedStore)
     {
         _services.Log.AttemptStarts(AttemptId, string.Join(", ", _start.Slots));
+        if (_commitStep > 0)
+            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"goes on from step {_commitStep}, which it has in memory" } });
         _work.Add(PrepareAsync(sharedStore));
         foreach (var slot in _start.Slots)
         {
@@ -51,6 +59,13 @@ internal sealed class AttemptRunner : IRankObserver
             if (_services.Pool.IsReady(slot))
                 OnReady(slot);
         }
+    }
+
+    /// <summary>The coordinator wants no more of it.</summary>
+    public void Stop(StopAttempt stop)
+    {
+        _jobGoesOn = stop.JobGoesOn;
+        Apply(new AttemptInput.StopRequested(stop.Reason));
     }
 
     public void Apply(AttemptInput input)
@@ -65,12 +80,13 @@ internal sealed class AttemptRunner : IRankObserver
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll(_work).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _files.Delete();
+        _commits?.Dispose();
     }
 
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
 
     public void OnExit(int slot, RankExit exit) =>
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit, _lastStep)));
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit, _commits?.StepOf(RankOf(slot)) ?? _lastStep)));
 
     public void OnErrorLine(int slot, string line)
     {
@@ -102,7 +118,7 @@ internal sealed class AttemptRunner : IRankObserver
                 _checkpoints.Add(message.Checkpoint);
                 break;
             case RankEvent.EventOneofCase.Progress:
-                // Rank 0 speaks for all: they are in one step, or the barrier after it.
+                // Where there is no memory to say it exactly in: rank 0 speaks for all.
                 _lastStep = message.Progress.Step;
                 Report(new AttemptEvent { Progress = message.Progress });
                 break;
@@ -171,7 +187,9 @@ internal sealed class AttemptRunner : IRankObserver
             DatasetPath = _datasetPath,
             ValidationDatasetPath = _validationPath,
             OutputFolder = _files.OutputFolder,
-            ResumePath = _start.ResumeFrom is null ? "" : _files.ResumePath,
+            ResumePath = _start.ResumeFrom is null || _commitStep > 0 ? "" : _files.ResumePath,
+            CommitPath = _commits?.Path ?? "",
+            CommitStep = _commitStep,
         };
     }
 
@@ -188,7 +206,7 @@ internal sealed class AttemptRunner : IRankObserver
             if (_start.Spec.Data.ValidationDatasetId.Length > 0)
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
             refusal = FailureKind.CheckpointDamaged;
-            if (_start.ResumeFrom is { } checkpoint)
+            if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
                 await FetchCheckpointAsync(checkpoint).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
         }
@@ -247,6 +265,35 @@ internal sealed class AttemptRunner : IRankObserver
         _services.Mailbox.Post(() => Apply(outcome));
     }
 
+    private CommitFile? TakeCommits()
+    {
+        try
+        {
+            return _services.Commits.Take(_start.JobId);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Warning, Source = $"worker {_services.Host}", Message = $"The state cannot be kept in memory ({e.Message.TrimEnd('.')}), expected room in {AttemptFiles.SegmentFolder}. A failure goes back to the last checkpoint." } });
+            return null;
+        }
+    }
+
+    // Told with the failure: who makes steps that stay is not to be given up.
+    private void LeaveCommits(AttemptEnded report)
+    {
+        if (_commits is null)
+            return;
+        if (report.Failure is { Kind: FailureKind.Crashed or FailureKind.WorkerLost } failure)
+            failure.KeptStep = _commits.NewestStep();
+        else if (report.Stopped is null || !_jobGoesOn)
+        {
+            _commits.Dispose();
+            return;
+        }
+
+        _services.Commits.Keep(_start.JobId, _commits);
+    }
+
     private JobFailure Failure(FailureKind kind, string message) => new() { Kind = kind, Message = message, Rank = -1, Host = _services.Host };
 
     private async Task DeadlineAsync()
@@ -257,8 +304,8 @@ internal sealed class AttemptRunner : IRankObserver
 
     private async Task EndAsync(AttemptEnded report)
     {
-        // A checkpoint on its way shortens the next attempt.
-        if (report.Failure is not null)
+        // A checkpoint on its way shortens the next attempt, where memory does not have more.
+        if (report.Failure is not null && !(_commits?.NewestStep() > 0))
             await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
@@ -271,6 +318,7 @@ internal sealed class AttemptRunner : IRankObserver
             foreach (var slot in _start.Slots)
                 _services.Pool.Detach(slot);
             _onEnded(this);
+            LeaveCommits(report);
             _services.Log.AttemptEnded(AttemptId, report.Failure?.Message ?? report.OutcomeCase.ToString());
             _services.Outbox.Post(new WorkerMessage { AttemptEnded = report });
         });

@@ -13,8 +13,8 @@ internal static class CrashReport
     /// <param name="rank">Which.</param>
     /// <param name="host">Where.</param>
     /// <param name="exit">How.</param>
-    /// <param name="lastStep">The last step that the attempt has told of; 0: none.</param>
-    public static JobFailure Describe(int rank, string host, RankExit exit, long lastStep)
+    /// <param name="step">The step that the rank had begun; 0: none.</param>
+    public static JobFailure Describe(int rank, string host, RankExit exit, long step)
     {
         var (exitCode, lastWords) = (exit.ExitCode, exit.LastWords);
         var failure = new JobFailure
@@ -23,7 +23,7 @@ internal static class CrashReport
             Rank = rank,
             Host = host,
             ExitCode = exitCode,
-            Step = lastStep,
+            Step = step,
             Message = exit.KilledBecause is { } reason
                 ? $"Rank {rank} on \"{host}\" {reason}"
                 : $"Rank {rank} on \"{host}\" {Ending(exitCode)}, expected it to train to the end. {Remedy(exitCode, lastWords)}",

@@ -23,6 +23,7 @@ internal sealed class RankProcess
     private readonly Channel<RankCommand> _commands = Channel.CreateUnbounded<RankCommand>(new UnboundedChannelOptions { SingleReader = true });
     private readonly TimeProvider _time;
     private volatile string? _killedBecause;
+    private volatile Task _served = Task.CompletedTask;
 
     private RankProcess(Process process, int slot, string token, Action<RankProcess, string> onError, TimeProvider time)
     {
@@ -71,6 +72,8 @@ internal sealed class RankProcess
     /// <summary>Serves the socket of this process until it ends; then the process must end too.</summary>
     public async Task ServeAsync(Stream stream, FrameReader reader, Action<RankProcess, RankEvent> onEvent)
     {
+        var served = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _served = served.Task;
         var sending = SendAllAsync(new FrameWriter(stream));
         try
         {
@@ -82,6 +85,7 @@ internal sealed class RankProcess
             _lastWords.Add($"(the agent could not read from this process: {e.Message})");
         }
 
+        served.SetResult();
         _commands.Writer.TryComplete();
         await sending.ConfigureAwait(false);
         try
@@ -147,8 +151,8 @@ internal sealed class RankProcess
                 onError(this, line);
             }));
         await _process.WaitForExitAsync().ConfigureAwait(false);
-        // Bounded: a grandchild may hold the pipe open.
-        await Task.WhenAny(output, Task.Delay(Grace, _time)).ConfigureAwait(false);
+        // What it said last is heard before its end. Bounded: a grandchild may hold the pipe open.
+        await Task.WhenAny(Task.WhenAll(output, _served), Task.Delay(Grace, _time)).ConfigureAwait(false);
         var exit = new RankExit(_process.ExitCode, _lastWords.ToList(), _killedBecause);
         _process.Dispose();
         return exit;

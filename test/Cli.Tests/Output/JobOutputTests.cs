@@ -23,7 +23,7 @@ public sealed class JobOutputTests
             Job         j1
             Name        evil\e[2J
             State       succeeded: trained
-            Attempt     2 of 3
+            Attempt     2
             Submitted   {s_start.ToLocalTime():HH:mm:ss} (10 min ago)
             Started     {s_start.AddSeconds(1).ToLocalTime():HH:mm:ss} (10 min ago)
             Ended       {s_start.AddSeconds(43).ToLocalTime():HH:mm:ss} (9 min ago), 42 s after it started
@@ -54,7 +54,7 @@ public sealed class JobOutputTests
         Assert.AreEqual(JsonValueKind.Null, job.GetProperty("result").GetProperty("history")[0].GetProperty("trainingLoss").ValueKind, "JSON has no NaN.");
         Assert.AreEqual(JsonValueKind.Null, job.GetProperty("failure").ValueKind, "Fields are always there.");
         CollectionAssert.AreEqual(
-            new[] { "id", "name", "state", "reason", "attempt", "maxAttempts", "submitted", "started", "ended", "task", "data", "progress", "result", "failure" },
+            new[] { "id", "name", "state", "reason", "attempt", "maxAttempts", "submitted", "started", "ended", "task", "data", "progress", "result", "failure", "keptStep" },
             job.EnumerateObject().Select(p => p.Name).ToArray(),
             "Scripts rely on the names.");
     }

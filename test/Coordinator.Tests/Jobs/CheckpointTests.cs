@@ -47,7 +47,7 @@ public sealed class CheckpointTests
         await worker.FailAsync(second, FailureKind.CheckpointDamaged, message: "A byte is another.");
         await watch.UntilLogAsync("The checkpoint of step 30 is damaged. Training goes on from the checkpoint of step 20.");
         Assert.AreEqual(LogLevel.Warning, watch.Seen[^1].Log.Level);
-        await watch.UntilAsync(JobState.Recovering, "A byte is another. Attempt 3 of 3 follows, from the checkpoint of step 20.");
+        await watch.UntilAsync(JobState.Recovering, "A byte is another. Attempt 3 follows, from the checkpoint of step 20.");
 
         var third = await worker.ExpectStartAsync();
         Assert.AreEqual((saved[1], 3), (third.ResumeFrom, third.Attempt));
@@ -60,7 +60,7 @@ public sealed class CheckpointTests
         Assert.AreEqual("", await StoredAsync(coordinator));
         await worker.FailAsync(fourth, FailureKind.Crashed, step: 5, message: "It broke.");
         var last = await watch.ToEndAsync();
-        Assert.AreEqual((JobState.Failed, "It broke. That was the last of 4 attempts."), (last.State.State, last.State.Reason));
+        Assert.AreEqual((JobState.Failed, "It broke. That was the last of 2 attempts that were lost without progress between them (MaxAttempts)."), (last.State.State, last.State.Reason));
     }
 
     [TestMethod]
@@ -79,7 +79,7 @@ public sealed class CheckpointTests
         // Of a lower step than the damaged one.
         var again = await SaveAsync(coordinator, worker, third, 15);
         await worker.FailAsync(third, FailureKind.Crashed, step: 16);
-        await watch.UntilAsync(JobState.Recovering, "Attempt 4 of 4 follows.");
+        await watch.UntilAsync(JobState.Recovering, "Attempt 4 follows; 2 of 3 were lost without progress.");
         coordinator.Time.Advance(TimeSpan.FromSeconds(1));
         await worker.BeatAsync(coordinator);
 

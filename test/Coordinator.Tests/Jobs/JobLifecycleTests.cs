@@ -57,7 +57,7 @@ public sealed class JobLifecycleTests
         await worker.FailAsync(first, FailureKind.Crashed, step: 25);
 
         var recovering = await watch.UntilAsync(JobState.Recovering);
-        StringAssert.Contains(recovering.State.Reason, "Rank 1 was killed by signal 9. Attempt 2 of 3 follows.");
+        StringAssert.Contains(recovering.State.Reason, "Rank 1 was killed by signal 9. Attempt 2 follows.");
         var second = await worker.ExpectStartAsync();
         Assert.AreEqual(2, second.Attempt);
         Assert.AreEqual(latest, second.ResumeFrom);
@@ -69,6 +69,34 @@ public sealed class JobLifecycleTests
         await coordinator.Get<Coordinator.Store.Journal>().FlushAsync().Within();
         var left = Directory.EnumerateFiles(Path.Combine(coordinator.DataFolder, "blobs")).ToList();
         Assert.IsEmpty(left, "The checkpoints of an ended job stay.");
+    }
+
+    [TestMethod]
+    public async Task Job_ThatGetsOnBetweenItsCrashes_IsRetriedAtOnceForEver()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        var jobId = await Specs.SubmitAsync(coordinator);
+        // By checkpoints and by commits, which the worker tells with the failure.
+        for (var step = 10; step <= 60; step += 10)
+        {
+            var attempt = await worker.ExpectStartAsync();
+            Assert.AreEqual(step / 10, attempt.Attempt);
+            await worker.StartedAsync(attempt);
+            if (step % 20 == 0)
+                await worker.CheckpointAsync(attempt, await Specs.UploadAsync(coordinator, $"checkpoint {step}"), step);
+            await worker.FailAsync(attempt, FailureKind.Crashed, step + 1, keptStep: step % 20 == 0 ? 0 : step);
+        }
+
+        using var watch = new JobWatch(coordinator, jobId);
+        await worker.FailAsync(await worker.ExpectStartAsync(), FailureKind.Crashed, step: 61);
+        await watch.UntilAsync(JobState.Recovering, "Attempt 8 follows; 2 of 3 were lost without progress.");
+        coordinator.Time.Advance(TimeSpan.FromSeconds(1));
+        await worker.BeatAsync(coordinator);
+        await worker.FailAsync(await worker.ExpectStartAsync(), FailureKind.Crashed, step: 62);
+
+        StringAssert.EndsWith((await watch.ToEndAsync()).State.Reason, "That was the last of 3 attempts that were lost without progress between them (MaxAttempts).");
     }
 
     [TestMethod]

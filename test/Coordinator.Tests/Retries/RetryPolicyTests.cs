@@ -7,19 +7,36 @@ namespace MLDistributed.Coordinator.Tests.Retries;
 public sealed class RetryPolicyTests
 {
     [TestMethod]
-    [DataRow(FailureKind.Crashed, 1, 3, true, "It broke. Attempt 2 of 3 follows.")]
-    [DataRow(FailureKind.Crashed, 2, 3, true, "It broke. Attempt 3 of 3 follows.")]
-    [DataRow(FailureKind.Crashed, 3, 3, false, "It broke. That was the last of 3 attempts.")]
-    [DataRow(FailureKind.WorkerLost, 1, 3, true, "It broke. Attempt 2 of 3 follows.")]
-    [DataRow(FailureKind.WorkerLost, 1, 1, false, "It broke.")]
-    [DataRow(FailureKind.Training, 1, 3, false, "It broke.")]
-    [DataRow(FailureKind.Invalid, 1, 3, false, "It broke.")]
-    [DataRow(FailureKind.Unspecified, 1, 3, false, "It broke.")]
-    public void Failure_OfAKind_IsRetriedOrNot(FailureKind kind, int attempt, int maxAttempts, bool retry, string reason)
+    [DataRow(FailureKind.Crashed, 3, true, "It broke. Attempt 2 follows.")]
+    [DataRow(FailureKind.WorkerLost, 3, true, "It broke. Attempt 2 follows.")]
+    [DataRow(FailureKind.WorkerLost, 1, false, "It broke.")]
+    [DataRow(FailureKind.Training, 3, false, "It broke.")]
+    [DataRow(FailureKind.Invalid, 3, false, "It broke.")]
+    [DataRow(FailureKind.Unspecified, 3, false, "It broke.")]
+    public void Failure_OfAKind_IsRetriedOrNot(FailureKind kind, int maxAttempts, bool retry, string reason)
     {
-        var decision = RetryPolicy.Decide(Failure(kind, step: 5), attempt, Spec(maxAttempts), [], []);
+        var decision = RetryPolicy.Decide(Failure(kind, step: 5), 1, Spec(maxAttempts), [], []);
 
         Assert.AreEqual((retry, reason), (decision.Retry, decision.Reason));
+    }
+
+    [TestMethod]
+    [DataRow("0", true, 0, "It broke. Attempt 2 follows.", DisplayName = "the first")]
+    [DataRow("0 0", true, 1, "It broke. Attempt 3 follows; 2 of 3 were lost without progress.", DisplayName = "the second without progress")]
+    [DataRow("0 0 0", false, 0, "It broke. That was the last of 3 attempts that were lost without progress between them (MaxAttempts).", DisplayName = "the third")]
+    [DataRow("0 0 7", true, 0, "It broke. Attempt 4 follows.", DisplayName = "progress at last")]
+    [DataRow("1 2 3 4 5 6 7", true, 0, "It broke. Attempt 8 follows.", DisplayName = "progress each time")]
+    [DataRow("0 9 9 9", false, 0, "It broke. That was the last of 3 attempts that were lost without progress between them (MaxAttempts).", DisplayName = "progress once")]
+    [DataRow("0 9 8 9", false, 0, "It broke. That was the last of 3 attempts that were lost without progress between them (MaxAttempts).", DisplayName = "no further than before")]
+    [DataRow("9 damaged 5 5", false, 0, "It broke. That was the last of 3 attempts that were lost without progress between them (MaxAttempts).", DisplayName = "a damaged checkpoint is no loss, and going back no progress")]
+    [DataRow("9 damaged 10", true, 0, "It broke. Attempt 4 follows.", DisplayName = "past the damage")]
+    public void Losses_AreCountedSinceProgress(string keptSteps, bool retry, int delaySeconds, string reason)
+    {
+        JobFailure[] failures = [.. keptSteps.Split(' ').Select((text, i) => text == "damaged" ? Failure(FailureKind.CheckpointDamaged, 0) : Failure(FailureKind.Crashed, i + 1, keptStep: Number(text)))];
+
+        var decision = RetryPolicy.Decide(failures[^1], failures.Length, Spec(3), failures[..^1], []);
+
+        Assert.AreEqual((retry, TimeSpan.FromSeconds(delaySeconds), reason), (decision.Retry, decision.Delay, decision.Reason));
     }
 
     [TestMethod]
@@ -59,35 +76,27 @@ public sealed class RetryPolicyTests
     [DataRow(3, 2.0)]
     [DataRow(4, 4.0)]
     [DataRow(50, 30.0)]
-    public void Delay_GrowsWithTheAttempts(int attempt, double seconds) =>
-        Assert.AreEqual(TimeSpan.FromSeconds(seconds), RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), attempt, Spec(100), [], []).Delay);
+    public void Delay_GrowsWithTheLosses(int losses, double seconds) => Assert.AreEqual(
+        TimeSpan.FromSeconds(seconds),
+        RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), losses, Spec(100), [.. Enumerable.Repeat(Failure(FailureKind.WorkerLost, 0), losses - 1)], []).Delay);
 
     [TestMethod]
-    [DataRow("20 10", true, "It broke. Attempt 3 of 3 follows, from the checkpoint of step 10.")]
-    [DataRow("20", true, "It broke. Attempt 3 of 3 follows, from the beginning.")]
+    [DataRow("20 10", true, "It broke. Attempt 3 follows, from the checkpoint of step 10.")]
+    [DataRow("20", true, "It broke. Attempt 3 follows, from the beginning.")]
     [DataRow("", false, "It broke.")]
     public void Checkpoint_Damaged_CostsItselfAndNoAttempt(string steps, bool retry, string reason)
     {
-        StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(new Artifact(), int.Parse(s, System.Globalization.CultureInfo.InvariantCulture)))];
+        StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(new Artifact(), Number(s)))];
 
         var decision = RetryPolicy.Decide(Failure(FailureKind.CheckpointDamaged, 0), 2, Spec(2), [Failure(FailureKind.Crashed, 25)], checkpoints);
 
         Assert.AreEqual((retry, retry, reason, TimeSpan.Zero), (decision.Retry, decision.DropsCheckpoint, decision.Reason, decision.Delay));
     }
 
-    [TestMethod]
-    [DataRow(3, true, "It broke. Attempt 4 of 4 follows.")]
-    [DataRow(4, false, "It broke. That was the last of 4 attempts.")]
-    public void Failure_AfterDamagedCheckpoints_CountsWithoutThem(int attempt, bool retry, string reason)
-    {
-        JobFailure[] earlier = [Failure(FailureKind.Crashed, 25), Failure(FailureKind.CheckpointDamaged, 0)];
-
-        var decision = RetryPolicy.Decide(Failure(FailureKind.Crashed, 7), attempt, Spec(3), earlier, [new StoredCheckpoint(new Artifact(), 5)]);
-
-        Assert.AreEqual((retry, false, reason), (decision.Retry, decision.DropsCheckpoint, decision.Reason));
-    }
-
     private static JobSpec Spec(int maxAttempts) => new() { MaxAttempts = maxAttempts };
 
-    private static JobFailure Failure(FailureKind kind, long step, int exitCode = 137) => new() { Kind = kind, Message = "It broke.", Step = step, ExitCode = exitCode };
+    private static JobFailure Failure(FailureKind kind, long step, int exitCode = 137, long keptStep = 0) =>
+        new() { Kind = kind, Message = "It broke.", Step = step, ExitCode = exitCode, KeptStep = keptStep };
+
+    private static long Number(string text) => long.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
 }

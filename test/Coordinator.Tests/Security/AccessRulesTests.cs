@@ -10,6 +10,7 @@ public sealed class AccessRulesTests
     [DataRow("/mldist.v1.Jobs/WatchJob", Scopes.Read | Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Jobs/SubmitJob", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Jobs/CancelJob", Scopes.Submit | Scopes.Admin)]
+    [DataRow("/mldist.v1.Jobs/ResumeJob", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Datasets/FindDataset", Scopes.Read | Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Datasets/AdoptDataset", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Blobs/Download", Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Worker)]

@@ -15,6 +15,7 @@ public sealed class TenantTests
 
         await Jobs(theirs).GetJobAsync(new GetJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
         await Jobs(theirs).CancelJobAsync(new CancelJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
+        await Jobs(theirs).ResumeJobAsync(new ResumeJobRequest { JobId = jobId }).Fails(StatusCode.NotFound);
         using (var watch = Jobs(theirs).WatchJob(new WatchJobRequest { JobId = jobId }))
             await watch.ResponseStream.MoveNext(CancellationToken.None).Fails(StatusCode.NotFound);
         Assert.IsEmpty((await Jobs(theirs).ListJobsAsync(new ListJobsRequest()).Within()).Jobs);

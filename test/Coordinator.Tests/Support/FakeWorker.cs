@@ -77,8 +77,8 @@ internal sealed class FakeWorker : IDisposable
         return SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Result = result } });
     }
 
-    public Task FailAsync(StartAttempt attempt, FailureKind kind, long step = 0, string message = "Rank 1 was killed by signal 9.") =>
-        SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Failure = new JobFailure { Kind = kind, Message = message, Step = step, ExitCode = 137 } } });
+    public Task FailAsync(StartAttempt attempt, FailureKind kind, long step = 0, string message = "Rank 1 was killed by signal 9.", long keptStep = 0) =>
+        SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Failure = new JobFailure { Kind = kind, Message = message, Step = step, ExitCode = 137, KeptStep = keptStep } } });
 
     public Task SendAsync(WorkerMessage message)
     {

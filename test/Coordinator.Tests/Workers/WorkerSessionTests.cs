@@ -16,7 +16,7 @@ public sealed class WorkerSessionTests
 
         coordinator.Time.Advance(TimeSpan.FromSeconds(6));
         var lost = await watch.UntilAsync(JobState.Recovering);
-        StringAssert.Contains(lost.State.Reason, "Worker \"host-w1\" was silent for 6 s, expected a sign of life within 5 s. Attempt 2 of 3 follows.");
+        StringAssert.Contains(lost.State.Reason, "Worker \"host-w1\" was silent for 6 s, expected a sign of life within 5 s. Attempt 2 follows.");
         await first.RefusedAsync(StatusCode.Unavailable);
 
         using var second = await FakeWorker.ConnectAsync(coordinator, "w2");

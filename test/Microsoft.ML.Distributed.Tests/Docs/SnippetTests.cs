@@ -19,6 +19,9 @@ public sealed partial class SnippetTests
     {
         ["ml"] = "var ml = new MLContext();",
         ["trainingData"] = "IDataView trainingData = null!;",
+        ["cluster"] = "TrainingCluster cluster = null!;",
+        ["rows"] = "IDataView rows = null!;",
+        ["jobId"] = "var jobId = \"\";",
         ["key"] = "var key = \"\";",
         ["cancellation"] = "var cancellation = new CancellationTokenSource();",
     };

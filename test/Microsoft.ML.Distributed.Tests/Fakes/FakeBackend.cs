@@ -43,6 +43,12 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
         return new TrainedJob("job-1", onnx, new JobResult { Epochs = spec.Epochs, WorldSize = 2, Steps = 10, TrainingLoss = 0.25, TrainingSeconds = 1.5, History = { new EpochEnded { Epoch = 0, TrainingLoss = 0.5 } } });
     }
 
+    public string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    {
+        Jobs.Add(spec.Clone());
+        return "job-1";
+    }
+
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     public static List<(float[] Features, float Label, float Weight)> Read(string path)

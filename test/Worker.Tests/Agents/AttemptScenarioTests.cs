@@ -81,26 +81,16 @@ public sealed class AttemptScenarioTests
     }
 
     [TestMethod]
-    [DataRow("progress on exit | wait", 0, 7L, DisplayName = "rank 0, after progress")]
-    [DataRow("exit | wait", 0, 0L, DisplayName = "rank 0, before any")]
-    public async Task Rank_Dies_FailureHasTheLastStepThatItTold(string script, int rank, long step)
+    [DataRow("step7 exit | wait", 0, 7L, DisplayName = "rank 0")]
+    [DataRow("step7 wait | step7 step8 exit", 1, 8L, DisplayName = "its own, not that of rank 0")]
+    [DataRow("progress exit | wait", 0, 0L, DisplayName = "before any")]
+    public async Task Rank_Dies_FailureHasTheStepThatItHadBegun(string script, int rank, long step)
     {
         await using var fixture = await AgentFixture.StartAsync();
         await fixture.StartAttemptAsync($"step-{step}", script);
         var failure = (await fixture.EndOfAsync($"step-{step}")).Failure;
 
         Assert.AreEqual((FailureKind.Crashed, rank, step, 3), (failure.Kind, failure.Rank, failure.Step, failure.ExitCode), failure.ToString());
-    }
-
-    [TestMethod]
-    public async Task Rank_ThatTellsOfNoSteps_DiesAtTheStepThatRankZeroTold()
-    {
-        await using var fixture = await AgentFixture.StartAsync();
-        await fixture.StartAttemptAsync("step-other", "on wait | wait");
-        await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Progress);
-        Processes.Kill(fixture.RankProcesses()[1]);
-
-        Assert.AreEqual(7, (await fixture.EndOfAsync("step-other")).Failure.Step);
     }
 
     [TestMethod]

@@ -14,7 +14,7 @@ public sealed class CrashReportTests
     [DataRow(255, "ended with exit code 255")]
     public void Describe_ExitCode_IsPutInWords(int exitCode, string expected)
     {
-        var failure = CrashReport.Describe(3, "box", new RankExit(exitCode, ["first", "last"]), lastStep: 7);
+        var failure = CrashReport.Describe(3, "box", new RankExit(exitCode, ["first", "last"]), step: 7);
         StringAssert.Contains(failure.Message, $"Rank 3 on \"box\" {expected}");
         Assert.AreEqual(exitCode, failure.ExitCode);
         Assert.AreEqual(7, failure.Step);
@@ -23,11 +23,11 @@ public sealed class CrashReportTests
 
     [TestMethod]
     public void Describe_Sigkill_SuspectsMemory() =>
-        StringAssert.Contains(CrashReport.Describe(0, "box", new RankExit(137, []), lastStep: 7).Message, "out of memory");
+        StringAssert.Contains(CrashReport.Describe(0, "box", new RankExit(137, []), step: 7).Message, "out of memory");
 
     [TestMethod]
     public void Describe_OtherEnd_QuotesTheLastWord() =>
-        StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, ["a", "c10::Error"]), lastStep: 7).Message, "Its last words: c10::Error");
+        StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, ["a", "c10::Error"]), step: 7).Message, "Its last words: c10::Error");
 
     [TestMethod]
     public void Describe_NativeStack_LeavesItToTheLog()
@@ -39,7 +39,7 @@ public sealed class CrashReportTests
             "Exception raised from alloc_cpu at alloc_cpu.cpp:119 (most recent call first):",
             "frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x96 (0x7f in libc10.so)",
         ];
-        var failure = CrashReport.Describe(0, "box", new RankExit(134, words), lastStep: 7);
+        var failure = CrashReport.Describe(0, "box", new RankExit(134, words), step: 7);
         StringAssert.EndsWith(failure.Message, "It ran out of memory (libtorch could not allocate 2,048.0 GiB at once): take a smaller batch or model, or fewer slots.");
         CollectionAssert.AreEqual(words[..2], failure.LastWords);
     }
@@ -48,10 +48,10 @@ public sealed class CrashReportTests
     public void Describe_OtherNativeError_QuotesItsSentence()
     {
         string[] words = ["terminate called", "  what():  [enforce fail at shape.cpp:7] a == b. 3 vs 4", "frame #0: main"];
-        StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, words), lastStep: 7).Message, "Its last words: 3 vs 4");
+        StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, words), step: 7).Message, "Its last words: 3 vs 4");
     }
 
     [TestMethod]
     public void Describe_KilledByTheAgent_SaysWhatFor() =>
-        Assert.AreEqual("Rank 0 on \"box\" did not answer.", CrashReport.Describe(0, "box", new RankExit(137, ["a"], "did not answer."), lastStep: 7).Message);
+        Assert.AreEqual("Rank 0 on \"box\" did not answer.", CrashReport.Describe(0, "box", new RankExit(137, ["a"], "did not answer."), step: 7).Message);
 }

@@ -1,5 +1,6 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training;
+using MLDistributed.Training.Commits;
 using MLDistributed.Worker.Ranks;
 
 namespace Worker.Tests.Fakes;
@@ -47,8 +48,9 @@ internal static class ScriptedTraining
                 reporter.Progress(new Progress { Step = 1, TotalSteps = 10, Loss = 0.5 });
                 reporter.Epoch(new EpochEnded { Epoch = 0, TrainingLoss = 0.5 });
                 break;
-            case "on":
-                reporter.Progress(new Progress { Step = 7, TotalSteps = 10, Loss = 0.4 });
+            case "step7" or "step8":
+                using (var steps = CommitFile.Open(start.CommitPath))
+                    steps.BeginStep(start.Rank, word[^1] - '0');
                 break;
             case "threads":
                 reporter.Log(new LogLine { Message = $"OMP_NUM_THREADS={Environment.GetEnvironmentVariable("OMP_NUM_THREADS")}" });

@@ -25,11 +25,11 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
         try
         {
             var jobId = (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).JobId;
-            var end = await WatchAsync(jobId, new JobNarrator(jobId, spec, progress, log, _time), cancellation).ConfigureAwait(false);
+            var end = await WatchAsync(jobId, cancellation).ConfigureAwait(false);
             ended = true;
             return end.State switch
             {
-                JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(jobId, end.Result, cancellation).ConfigureAwait(false), end.Result),
+                JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(coordinator, jobId, end.Result, cancellation).ConfigureAwait(false), end.Result),
                 JobState.Cancelled => throw new OperationCanceledException($"Job {jobId} was cancelled: {end.Reason}"),
                 _ => throw new TrainingFailedException(jobId, end.Reason, end.Failure),
             };
@@ -44,6 +44,30 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
             await giveUp.CancelAsync().ConfigureAwait(false);
         }
     }
+
+    /// <summary>Submits the job and returns its id; a job that the caller does not wait for any more is cancelled.</summary>
+    public async Task<string> SubmitAsync(CancellationToken cancellation)
+    {
+        var request = new SubmitJobRequest { Spec = spec, RequestId = Guid.NewGuid().ToString("N") };
+        using var giveUp = new CancellationTokenSource();
+        var submitted = coordinator.CallAsync(o => coordinator.Jobs.SubmitJobAsync(request, o), giveUp.Token);
+        try
+        {
+            return (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).JobId;
+        }
+        catch (OperationCanceledException)
+        {
+            await CancelAsync(submitted, "Its submission was cancelled.").ConfigureAwait(false);
+            throw;
+        }
+        finally
+        {
+            await giveUp.CancelAsync().ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Tells of a job until its end, and how that was.</summary>
+    public Task<StateChanged> WatchAsync(string jobId, CancellationToken cancellation) => WatchAsync(jobId, new JobNarrator(jobId, spec, progress, log, _time), cancellation);
 
     private async Task<StateChanged> WatchAsync(string jobId, JobNarrator narrator, CancellationToken cancellation)
     {
@@ -101,7 +125,8 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
         return IsEnd(job.State) ? new StateChanged { State = job.State, Reason = job.Reason, Result = job.Result, Failure = job.Failure } : null;
     }
 
-    private async Task<byte[]> DownloadModelAsync(string jobId, JobResult? result, CancellationToken cancellation) =>
+    /// <summary>The model of a job that succeeded.</summary>
+    public static async Task<byte[]> DownloadModelAsync(CoordinatorClient coordinator, string jobId, JobResult? result, CancellationToken cancellation) =>
         result is not null && result.Artifacts.TryGetValue(ArtifactName.Onnx, out var artifact)
             ? await new ArtifactDownload(coordinator).GetAsync(artifact, cancellation).ConfigureAwait(false)
             : throw new ClusterException($"Job {jobId} succeeded without \"{ArtifactName.Onnx}\" among its artifacts. Look at the coordinator's log.") { JobId = jobId };

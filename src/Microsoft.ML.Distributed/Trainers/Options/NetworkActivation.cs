@@ -53,9 +53,9 @@ public enum Reproducibility
 /// <summary>What becomes of a job whose app is gone.</summary>
 public enum DisconnectBehavior
 {
-    /// <summary>It is cancelled.</summary>
+    /// <summary>It is cancelled, so that it holds no machines for nobody. <see cref="TrainingCluster.ResumeAsync"/> goes on from its last checkpoint.</summary>
     Cancel,
 
-    /// <summary>It runs to its end.</summary>
+    /// <summary>It runs to its end. <see cref="TrainingCluster.AttachAsync"/> fetches its transformer, from any app.</summary>
     Finish,
 }

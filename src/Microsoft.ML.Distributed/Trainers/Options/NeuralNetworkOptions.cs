@@ -127,11 +127,14 @@ public abstract class NeuralNetworkOptions
     /// <value>10 minutes. <see cref="Timeout.InfiniteTimeSpan"/>: for ever.</value>
     public TimeSpan QueueTimeout { get; set; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>How often the job is started, at most, when ranks or machines are lost.</summary>
+    /// <summary>
+    /// How many losses of ranks or machines in a row end the job: those without progress, a new checkpoint or commit, between them.
+    /// One that gets on goes on, however often it is interrupted. 1: the first loss ends it.
+    /// </summary>
     /// <value>3</value>
     public int MaxAttempts { get; set; } = 3;
 
-    /// <summary>What becomes of the job when this app is gone.</summary>
+    /// <summary>What becomes of the job when this app is gone, which is after 30 seconds without it. <c>TrainingCluster.SubmitAsync</c> is for jobs that go on without it from the start.</summary>
     /// <value><see cref="DisconnectBehavior.Cancel"/></value>
     public DisconnectBehavior OnDisconnect { get; set; } = DisconnectBehavior.Cancel;
 
@@ -144,7 +147,7 @@ public abstract class NeuralNetworkOptions
     public TimeSpan CheckpointInterval { get; set; } = TimeSpan.FromSeconds(30);
 
     /// <summary>How many of a job's checkpoints are stored, at least 1. Should the newest turn out damaged, the job goes on from the one before. Each holds the best weights so far, so these are never lost with an older one.</summary>
-    /// <value>2. All are removed when the job ends.</value>
+    /// <value>2. When the job succeeds all are removed; when it fails or is cancelled the last is kept, for 7 days by default, so that <see cref="TrainingCluster.ResumeAsync"/> can go on from it.</value>
     public int CheckpointsKept { get; set; } = 2;
 
     /// <summary>The job's name, for people, in lists of jobs; it need not be unique. At most 200 characters on one line.</summary>

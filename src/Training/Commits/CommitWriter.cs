@@ -1,0 +1,124 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Models;
+
+namespace MLDistributed.Training.Commits;
+
+/// <summary>
+/// Copies the state of the training to the agent's memory every second or few, as often as it costs little: a rank's death
+/// then repeats the steps since. Each rank copies its slices while the others do theirs.
+/// </summary>
+/// <remarks>
+/// Rank 0 decides before the ranks meet at the end of a step, by one of two words of shared memory that take turns: it
+/// writes a word again two steps later, when all have met once more and so have read it.
+/// </remarks>
+internal sealed unsafe class CommitWriter
+{
+    private const int PlannedWords = 6; // behind those of checkpoints
+
+    private readonly ITrainedState _state;
+    private readonly CommitFile? _file;
+    private readonly IRankReporter _reporter;
+    private readonly TimeProvider _time;
+    private readonly CommitLayout _layout;
+    private bool _isOff;
+    private int _half;
+    private int _bestPlace = -1;
+    private ModelWeights? _best;
+    private long _lastTime;
+    private TimeSpan _interval = CommitInterval.Least;
+    private TimeSpan _lastCost;
+
+    /// <param name="state">Of this rank.</param>
+    /// <param name="file">The agent's memory; null: there is none.</param>
+    /// <param name="isOff">Whether it is for the steps alone.</param>
+    /// <param name="newest">What is in it, the same to all ranks; null: nothing.</param>
+    /// <param name="reporter">Hears when a commit fails.</param>
+    /// <param name="time">For the intervals.</param>
+    public CommitWriter(ITrainedState state, CommitFile? file, bool isOff, Commit? newest, IRankReporter reporter, TimeProvider time)
+    {
+        (_state, _file, _reporter, _time, _layout) = (state, file, reporter, time, new CommitLayout(state));
+        _isOff = isOff || file is null;
+        _half = 1 - (newest?.Half ?? 1);
+        _bestPlace = newest?.BestPlace ?? -1;
+        _best = _bestPlace >= 0 && newest!.Step == state.Strategy.StepsTaken ? state.Best : null;
+        _lastTime = time.GetTimestamp();
+    }
+
+    /// <summary>A step begins.</summary>
+    /// <param name="point">Its end.</param>
+    public void BeginStep(TrainingPoint point)
+    {
+        _file?.BeginStep(_state.Start.Rank, point.Step);
+        if (_state.IsFirst && !_isOff && _time.GetElapsedTime(_lastTime) >= _interval)
+            Volatile.Write(ref Planned(point), point.Code);
+    }
+
+    /// <summary>Whether this is a point for a commit. After the ranks have met there.</summary>
+    public bool IsPlanned(TrainingPoint point) => Volatile.Read(ref Planned(point)) == point.Code;
+
+    /// <summary>Copies this rank's part. After all slices are updated, before the ranks meet to change them again.</summary>
+    public void Write(TrainingPoint point, TrainingPosition position)
+    {
+        var started = _time.GetTimestamp();
+        try
+        {
+            if (!_isOff)
+                WriteHalf(point, position);
+        }
+        catch (IOException e)
+        {
+            _isOff = true;
+            _reporter.Log(new LogLine { Level = LogLevel.Warning, Message = $"The state of step {position.Step} could not be kept in memory ({e.Message.TrimEnd('.')}), expected room for {_layout.Bytes(hasBest: _bestPlace >= 0) / 1048576.0:N1} MiB. A failure goes back to the last checkpoint. Make /dev/shm larger." });
+        }
+
+        // Planned for all: those that could not write go on with the same half as the others.
+        _half = 1 - _half;
+        _lastTime = _time.GetTimestamp();
+        var cost = _time.GetElapsedTime(started, _lastTime);
+        // The lesser of two: in the first the runtime compiles this code, and any may have waited for its core.
+        _interval = CommitInterval.After(cost < _lastCost ? cost : _lastCost);
+        _lastCost = cost;
+    }
+
+    private void WriteHalf(TrainingPoint point, TrainingPosition position)
+    {
+        var (file, rank, slice) = (_file!, _state.Start.Rank, _state.Slice);
+        file.Begin(_half, rank);
+        for (var part = 0; part < _layout.Parts; part++)
+            WriteFloats(_layout.PartAt(_half, part, slice), (part == 0 ? _state.Parameters : _state.Segment.State(part - 1)) + slice.Start, slice.Count);
+        if (_state.IsFirst)
+        {
+            WriteFloats(_layout.BuffersAt(_half), _state.Model.Buffers);
+            WriteBest();
+            file.Describe(new Commit(_half, point.Code, position.Step, _state.Start.WorldSize, _bestPlace, position.ToText()), _layout.MetadataAt(_half));
+        }
+
+        file.End(_half, rank, point.Code);
+    }
+
+    // Where the commit before does not have its own.
+    private void WriteBest()
+    {
+        if (_state.Best is not { } best || best == _best)
+            return;
+        var place = _bestPlace == 0 ? 1 : 0;
+        WriteFloats(_layout.BestAt(place), best.Parameters);
+        WriteFloats(_layout.BestAt(place) + best.Parameters.LongLength * sizeof(float), best.Buffers);
+        (_best, _bestPlace) = (best, place);
+    }
+
+    private void WriteFloats(long at, float[] values)
+    {
+        fixed (float* start = values)
+            WriteFloats(at, start, values.LongLength);
+    }
+
+    private void WriteFloats(long at, float* values, long count)
+    {
+        for (var done = 0L; done < count; done += CommitReader.ChunkLength)
+            _file!.Write(at + done * sizeof(float), new ReadOnlySpan<byte>(values + done, (int)Math.Min(CommitReader.ChunkLength, count - done) * sizeof(float)));
+    }
+
+    private ref long Planned(TrainingPoint point) => ref _state.Segment.Signal(0, PlannedWords + (int)(point.Step % 2));
+}
