@@ -48,6 +48,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
         var (id, tenant) = (upload.DatasetId, Caller.Of(context).Tenant);
         using var stop = CallEnd.Of(context, lifetime);
         var session = await upload.BeginAsync(stop.Token).ConfigureAwait(false);
+        LiveAssembly? live = null;
         await using (session.ConfigureAwait(false))
         try
         {
@@ -55,17 +56,22 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
             if (firstBatch != received)
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"The stream starts at batch {firstBatch}, expected batch {received}: that many of dataset \"{id}\" are here. Ask FindDataset and go on from there."));
             _log.Receiving(id, firstBatch);
+            live = firstBatch == 0 ? store.TryAssembleLive(id) : null;
             while (await requestStream.NextAsync(session.Cancellation).ConfigureAwait(false))
             {
-                using var batch = requestStream.Current;
+                var batch = requestStream.Current;
                 StoreException.RequireRoom($"Dataset \"{id}\"", store.Folder, BatchBytes, options.MinFreeBytes);
                 await session.AppendAsync(schema, batch).ConfigureAwait(false);
                 if (upload.Bytes > options.MaxUploadBytes)
                     await RefuseAsync(upload, session).ConfigureAwait(false);
+                if (live is null)
+                    batch.Dispose();
+                else
+                    await live.AddAsync(batch, session.Cancellation).ConfigureAwait(false);
             }
 
             await session.CloseAsync().ConfigureAwait(false);
-            await store.CompleteAsync(upload, rows, tenant, session.Cancellation).ConfigureAwait(false);
+            await store.CompleteAsync(upload, live, rows, tenant, session.Cancellation).ConfigureAwait(false);
             await journal.FlushAsync().ConfigureAwait(false);
             _log.Complete(id, rows);
         }
@@ -83,6 +89,11 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
             throw new RpcException(new Status(StatusCode.Aborted, $"Another upload of dataset \"{id}\" took over. Ask FindDataset and go on from there."));
+        }
+        finally
+        {
+            if (live is not null)
+                await live.DisposeAsync().ConfigureAwait(false);
         }
     }
 

@@ -11,6 +11,7 @@ internal sealed class DatasetStore
 {
     private const string TempSuffix = ".tmp";
     private const int MaxClaims = 1000;
+    private const int MaxLive = 4;
     private static readonly TimeSpan ClaimTime = TimeSpan.FromMinutes(10);
     private readonly string _folder;
     private readonly Journal _journal;
@@ -19,6 +20,8 @@ internal sealed class DatasetStore
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Queue<long>> _claims = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
+
+    private int _live;
 
     public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options)
     {
@@ -180,15 +183,36 @@ internal sealed class DatasetStore
         Record(id, rowCount, tenant);
     }
 
-    /// <summary>Turns a whole upload into a dataset.</summary>
-    /// <exception cref="FormatException">What came is not the dataset of that id; the upload is thrown away.</exception>
-    public async Task CompleteAsync(PartialUpload partial, long rowCount, string tenant, CancellationToken cancellation)
+    /// <summary>Assembles an upload while it comes; null: several are already, and each takes memory and a core.</summary>
+    public LiveAssembly? TryAssembleLive(string id)
     {
-        var temp = Path.Combine(_folder, OpaqueId.New() + TempSuffix);
+        if (Interlocked.Increment(ref _live) > MaxLive)
+        {
+            Interlocked.Decrement(ref _live);
+            return null;
+        }
+
+        DataFolder.Create(_folder);
+        return new LiveAssembly(id, NewTemp(), () => Interlocked.Decrement(ref _live));
+    }
+
+    /// <summary>Turns a whole upload into a dataset.</summary>
+    /// <param name="partial">The upload.</param>
+    /// <param name="live">What was assembled while it came; null: it is assembled now.</param>
+    /// <param name="rowCount">The rows that were announced.</param>
+    /// <param name="tenant">Whose it is.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="FormatException">What came is not the dataset of that id; the upload is thrown away.</exception>
+    public async Task CompleteAsync(PartialUpload partial, LiveAssembly? live, long rowCount, string tenant, CancellationToken cancellation)
+    {
+        var temp = live?.Path ?? NewTemp();
         DataFolder.Create(_folder);
         try
         {
-            await DatasetAssembler.AssembleAsync(partial, temp, rowCount, cancellation).ConfigureAwait(false);
+            if (live is null)
+                await DatasetAssembler.AssembleAsync(partial, temp, rowCount, cancellation).ConfigureAwait(false);
+            else
+                await live.CompleteAsync(rowCount, cancellation).ConfigureAwait(false);
             if (!Contains(partial.DatasetId)) // another tenant's, the same
                 File.Move(temp, PathOf(partial.DatasetId), overwrite: true);
             Record(partial.DatasetId, rowCount, tenant);
@@ -233,6 +257,8 @@ internal sealed class DatasetStore
             throw new FormatException($"File \"{path}\" is not dataset \"{id}\" any more ({e.Message.TrimEnd('.')}): the disk or another program changed it. Train again, and check the disk of that folder.", e);
         }
     }
+
+    private string NewTemp() => Path.Combine(_folder, OpaqueId.New() + TempSuffix);
 
     private void Claim(string id)
     {

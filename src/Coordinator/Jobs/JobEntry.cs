@@ -120,11 +120,12 @@ internal sealed class JobEntry
 
     public static JobSpec OutlineOf(JobSpec spec)
     {
+        var features = spec.Data.Features;
+        spec.Data.Features = null; // megabytes that need no copy
         var outline = spec.Clone();
+        spec.Data.Features = features;
         outline.ClassWeights.Clear();
         outline.ModelSchema = ByteString.Empty;
-        if (outline.Data is not null)
-            outline.Data.Features = null;
         return outline;
     }
 

@@ -86,7 +86,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         Enqueue(job);
 
         var row = job.ToRow();
-        var document = isNew ? Document(job, JobDocument.Spec, job.WholeSpec!) : state == JobState.Succeeded ? Document(job, JobDocument.Result, job.Result!) : null;
+        IMessage? document = isNew ? job.WholeSpec : state == JobState.Succeeded ? job.Result : null;
         var transition = new JobTransitionRow
         {
             JobId = job.Id,
@@ -100,7 +100,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         {
             context.Put(context.Jobs, row, isNew, j => j.Id == row.Id);
             if (document is not null)
-                context.JobDocuments.Add(document);
+                context.JobDocuments.Add(new JobDocumentRow { JobId = row.Id, Kind = isNew ? JobDocument.Spec : JobDocument.Result, Content = document.ToByteArray() });
             context.JobTransitions.Add(transition);
             context.JobEvents.Add(ToRow(job, jobEvent));
         }, () =>
@@ -201,8 +201,6 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     };
 
     private JobEvent Next(JobEntry job) => new() { Sequence = ++job.LastSequence, Time = time.GetUtcNow().ToTimestamp(), Attempt = job.Attempt };
-
-    private static JobDocumentRow Document(JobEntry job, JobDocument kind, IMessage content) => new() { JobId = job.Id, Kind = kind, Content = content.ToByteArray() };
 
     private static JobEventRow ToRow(JobEntry job, JobEvent jobEvent) =>
         new() { JobId = job.Id, Sequence = jobEvent.Sequence, Transient = JobStates.IsTransient(jobEvent), Event = jobEvent.ToByteArray() };

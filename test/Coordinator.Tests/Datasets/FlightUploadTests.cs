@@ -22,6 +22,29 @@ public sealed class FlightUploadTests
     }
 
     [TestMethod]
+    public async Task Uploads_BeyondThoseThatAreAssembledWhileTheyCome_AreStoredAlike()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        var data = Enumerable.Range(1, 6).Select(batches => new TestData(batches)).ToList();
+        var uploads = data.ConvertAll(d => new FlightUpload(coordinator.Connect().Invoker, d.Id, 0, d.RowCount));
+        for (var i = 0; i < data.Count; i++)
+            await uploads[i].WriteAsync(data[i].Batches[0]); // all have begun
+        foreach (var each in data.Where(d => d.Batches.Count > 1))
+            await Eventually.UntilAsync(coordinator, () => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = each.Id }).Within(), found => found.ReceivedBatches == 1);
+
+        for (var i = 0; i < data.Count; i++)
+        {
+            foreach (var batch in data[i].Batches.Skip(1))
+                await uploads[i].WriteAsync(batch);
+            await uploads[i].CompleteAsync();
+            await AssertStoredAsync(coordinator, data[i]);
+            uploads[i].Dispose();
+        }
+
+        Assert.IsEmpty(Directory.EnumerateFileSystemEntries(Path.Combine(coordinator.DataFolder, "datasets")).Where(f => !f.EndsWith(".arrow", StringComparison.Ordinal)));
+    }
+
+    [TestMethod]
     public async Task Upload_Cut_GoesOnWithTheBatchThatIsMissing()
     {
         await using var coordinator = await TestCoordinator.StartAsync();
