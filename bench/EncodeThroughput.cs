@@ -64,7 +64,7 @@ internal static class EncodeThroughput
 
         public long PeakHeap { get; set; }
 
-        public string NewDatasetFile(CancellationToken cancellation = default)
+        public string NewDatasetFile(string? folder = null, CancellationToken cancellation = default)
         {
             _started = Stopwatch.GetTimestamp();
             return Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());

@@ -22,6 +22,7 @@ internal static class CliErrors
         StatusCode.NotFound => ExitCode.NotFound,
         StatusCode.Unavailable or StatusCode.DeadlineExceeded or StatusCode.Unauthenticated or StatusCode.PermissionDenied => ExitCode.NoAccess,
         StatusCode.Unimplemented or StatusCode.FailedPrecondition => ExitCode.NoAccess, // another release
+        StatusCode.Cancelled => ExitCode.NoAccess, // by the other side: our own end is no failed call
         _ => e.Status.DebugException is null ? ExitCode.Failure : ExitCode.NoAccess,
     };
 
@@ -32,11 +33,13 @@ internal static class CliErrors
             $"The certificate of coordinator \"{coordinator}\" is not trusted, expected one that this machine trusts or that has the given fingerprint. Set --fingerprint or {ClusterVariables.Fingerprint} to the one that the coordinator prints when it starts.",
         StatusCode.Unavailable =>
             $"Coordinator \"{coordinator}\" does not answer: {ConnectionFailure.Describe(e)}{ConnectionFailure.SchemeHint(e, coordinator)} Check --coordinator or {ClusterVariables.Coordinator}, and that it runs.",
+        StatusCode.DeadlineExceeded =>
+            $"Coordinator \"{coordinator}\" does not answer: {ConnectionFailure.Describe(e)} Check --coordinator or {ClusterVariables.Coordinator}, and the coordinator's log; --timeout waits longer.",
         StatusCode.Unauthenticated =>
             $"Coordinator \"{coordinator}\" does not accept the key: {ConnectionFailure.Describe(e)} Check --api-key or {ClusterVariables.ApiKey}.",
         StatusCode.PermissionDenied => $"Coordinator \"{coordinator}\" does not allow this: {ConnectionFailure.Describe(e)}",
         StatusCode.Unimplemented => $"The server at \"{coordinator}\" is no coordinator, or one of another release: {ConnectionFailure.Describe(e)} Check the address and that both are of one release.",
-        StatusCode.Internal or StatusCode.Unknown => $"Coordinator \"{coordinator}\" failed: {ConnectionFailure.Describe(e)}{ConnectionFailure.SchemeHint(e, coordinator)} Check the address, and look at the coordinator's log.",
+        StatusCode.Internal or StatusCode.Unknown or StatusCode.Cancelled => $"Coordinator \"{coordinator}\" failed: {ConnectionFailure.Describe(e)}{ConnectionFailure.SchemeHint(e, coordinator)} Check the address, and look at the coordinator's log.",
         _ => ConnectionFailure.Describe(e),
     };
 }

@@ -1,5 +1,4 @@
 using MLDistributed.Cli;
-using MLDistributed.Cli.Commands;
 
 namespace Cli.Tests;
 
@@ -34,6 +33,8 @@ public sealed class CommandLineTests
     [DataRow("coordinator --data x", "nowhere to listen, expected --socket or --urls")]
     [DataRow("coordinator --data x --urls https://localhost:0 --heartbeat-timeout -1", "--heartbeat-timeout is -1, expected seconds above 0")]
     [DataRow("worker --coordinator nowhere", "Coordinator is \"nowhere\", expected https://host:port")]
+    [DataRow("jobs --timeout 0 --coordinator unix:///nowhere/c", "--timeout is 0, expected 0.1 to 86,400 seconds.")]
+    [DataRow("jobs show abc --timeout NaN --coordinator unix:///nowhere/c", "--timeout is NaN, expected")]
     [DataRow("tokens create --data x --valid-hours 0", "--valid-hours is 0, expected")]
     public async Task Mldist_WrongUsage_IsToldInASentenceAndExitsWithTwo(string line, string expected)
     {
@@ -155,6 +156,7 @@ public sealed class CommandLineTests
     [DataRow("watch --help")]
     [DataRow("cancel --help")]
     [DataRow("workers --help")]
+    [DataRow("libtorch --help")]
     [DataRow("keys create --help")]
     [DataRow("tokens create --help")]
     public async Task Help_OfEveryCommand_IsPrinted(string line)
@@ -166,22 +168,5 @@ public sealed class CommandLineTests
         Assert.DoesNotContain("\n  rank", output, "The rank process is no command for people.");
     }
 
-    private static async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
-    {
-        var (output, error) = (Console.Out, Console.Error);
-        using var capturedOutput = new StringWriter();
-        using var capturedError = new StringWriter();
-        Console.SetOut(capturedOutput);
-        Console.SetError(capturedError);
-        try
-        {
-            var code = await CommandTree.RunAsync(arguments).WaitAsync(TimeSpan.FromSeconds(30));
-            return (code, capturedOutput.ToString(), capturedError.ToString());
-        }
-        finally
-        {
-            Console.SetOut(output);
-            Console.SetError(error);
-        }
-    }
+    private static Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments) => Mldist.RunAsync(arguments);
 }

@@ -61,13 +61,14 @@ public sealed class CommandLineTests
     {
         using var jobs = JsonDocument.Parse((await RunAsync("jobs --json")).Output);
         using var datasets = JsonDocument.Parse((await RunAsync("datasets --json")).Output);
+        using var whole = JsonDocument.Parse((await RunAsync($"jobs show {_job.Id} --json")).Output);
 
         var (job, dataset) = (jobs.RootElement[0], datasets.RootElement[0]);
         Assert.AreEqual((_job.Id, JobName, "succeeded"), (job.GetProperty("id").GetString(), job.GetProperty("name").GetString(), job.GetProperty("state").GetString()));
         Assert.AreEqual(dataset.GetProperty("id").GetString(), job.GetProperty("data").GetProperty("datasetId").GetString());
         Assert.AreEqual(1797, dataset.GetProperty("rowCount").GetInt64());
         Assert.IsGreaterThan(1797 * 64 * sizeof(float), dataset.GetProperty("sizeBytes").GetInt64());
-        CollectionAssert.AreEqual(new[] { 1, 2, 3 }, job.GetProperty("result").GetProperty("history").EnumerateArray().Select(e => e.GetProperty("epoch").GetInt32()).ToArray());
+        CollectionAssert.AreEqual(new[] { 1, 2, 3 }, whole.RootElement.GetProperty("result").GetProperty("history").EnumerateArray().Select(e => e.GetProperty("epoch").GetInt32()).ToArray());
     }
 
     [TestMethod]

@@ -20,5 +20,8 @@ public sealed class VisibleTextTests
     public void Of_HalfOfACharacter_IsItsNumber() => Assert.AreEqual(@"a\uD83Db\uDE00", VisibleText.Of("a\uD83Db\uDE00"));
 
     [TestMethod]
+    public void Hanging_OfText_HasNoLineOfItsOwn() => Assert.AreEqual($@"a{Environment.NewLine}  | b\e{Environment.NewLine}  | ", VisibleText.Hanging("a\r\nb\e\n", "  | "));
+
+    [TestMethod]
     public void Lines_OfText_AreKeptAndVisible() => CollectionAssert.AreEqual(new[] { "a", @"b\e", "" }, VisibleText.Lines("a\r\nb\e\n").ToArray());
 }

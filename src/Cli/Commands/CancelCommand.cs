@@ -19,9 +19,13 @@ internal sealed class CancelCommand : ClusterCommand
 
     private async Task<int> CancelAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var job = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.CancelJobAsync(
-            new CancelJobRequest { JobId = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false), Reason = parsed.GetRequiredValue(_reason) },
-            cancellationToken: cancellation)).ConfigureAwait(false);
+        var job = await Cluster.CallAsync(parsed, async clients =>
+        {
+            // Whether the coordinator is there is found out sooner than what takes as long as its ranks do.
+            var id = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
+            var job = await clients.Jobs.GetJobAsync(new GetJobRequest { JobId = id }, cancellationToken: cancellation);
+            return await clients.Stopping.CancelJobAsync(new CancelJobRequest { JobId = job.Id, Reason = parsed.GetRequiredValue(_reason) }, cancellationToken: cancellation);
+        }, cancellation).ConfigureAwait(false);
         Console.WriteLine(VisibleText.Of($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}"));
         return ExitCode.Success;
     }

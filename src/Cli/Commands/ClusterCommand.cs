@@ -1,4 +1,6 @@
 using System.CommandLine;
+using Grpc.Core;
+using Grpc.Core.Interceptors;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
@@ -29,10 +31,23 @@ internal abstract class ClusterCommand : Command
         : throw new CliException($"--limit is {parsed.GetValue(limit)}, expected 1 to 1000.", ExitCode.Usage);
 }
 
-/// <summary>A coordinator's services for clients.</summary>
-internal sealed class CoordinatorClients(ClusterConnection connection)
+/// <summary>A coordinator's services for clients. A call with one answer ends without it when its time is over.</summary>
+internal sealed class CoordinatorClients(ClusterConnection connection, TimeSpan timeout)
 {
-    public Jobs.JobsClient Jobs { get; } = new(connection.Invoker);
-    public Datasets.DatasetsClient Datasets { get; } = new(connection.Invoker);
+    // Ranks that do not hear are killed after 10 s.
+    private static readonly TimeSpan s_stopping = TimeSpan.FromSeconds(20);
+
+    /// <summary>How long it may leave a question without an answer.</summary>
+    public TimeSpan Timeout => timeout;
+
+    public Jobs.JobsClient Jobs { get; } = new(Within(connection, timeout));
+
+    /// <summary>For calls that return when ranks are stopped.</summary>
+    public Jobs.JobsClient Stopping { get; } = new(Within(connection, timeout + s_stopping));
+
+    public Datasets.DatasetsClient Datasets { get; } = new(Within(connection, timeout));
+
     public Blobs.BlobsClient Blobs { get; } = new(connection.Invoker);
+
+    private static CallInvoker Within(ClusterConnection connection, TimeSpan limit) => connection.Invoker.Intercept(new PatientCalls(limit, TimeProvider.System));
 }

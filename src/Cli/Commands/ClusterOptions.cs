@@ -7,9 +7,11 @@ namespace MLDistributed.Cli.Commands;
 /// <summary>How a command reaches the coordinator.</summary>
 internal sealed class ClusterOptions
 {
+    private const int MaxTimeout = 86_400;
     private readonly Option<string?> _coordinator = Coordinator();
     private readonly Option<string?> _key = new("--api-key") { Description = $"Default: {ClusterVariables.ApiKey}, which other users of this machine cannot see.", HelpName = "K" };
     private readonly Option<string?> _fingerprint = Fingerprint();
+    private readonly Option<double> _timeout = new("--timeout") { Description = "How many seconds the coordinator may leave a question without an answer.", DefaultValueFactory = _ => 10, HelpName = "s" };
 
     public static Option<string?> Coordinator() => new("--coordinator") { Description = $"https://host:port, unix:///path or, on this machine, http://localhost:port. Default: {ClusterVariables.Coordinator}.", HelpName = "URI" };
 
@@ -26,7 +28,7 @@ internal sealed class ClusterOptions
     /// <param name="isRecursive">Whether the commands below it take them too.</param>
     public void AddTo(Command command, bool isRecursive = false)
     {
-        foreach (var option in (Option<string?>[])[_coordinator, _key, _fingerprint])
+        foreach (var option in (Option[])[_coordinator, _key, _fingerprint, _timeout])
         {
             option.Recursive = isRecursive;
             command.Add(option);
@@ -46,16 +48,24 @@ internal sealed class ClusterOptions
     }
 
     /// <summary>Calls the coordinator; what the connection suffers becomes a sentence that names it.</summary>
-    public async Task<T> CallAsync<T>(ParseResult parsed, Func<CoordinatorClients, Task<T>> call)
+    public async Task<T> CallAsync<T>(ParseResult parsed, Func<CoordinatorClients, Task<T>> call, CancellationToken cancellation)
     {
+        var timeout = parsed.GetValue(_timeout);
+        if (timeout is not (>= 0.1 and <= MaxTimeout))
+            throw new CliException($"--timeout is {timeout}, expected 0.1 to {MaxTimeout:N0} seconds.", ExitCode.Usage);
         using var connection = Open(parsed);
         try
         {
-            return await call(new CoordinatorClients(connection)).ConfigureAwait(false);
+            return await call(new CoordinatorClients(connection, TimeSpan.FromSeconds(timeout))).ConfigureAwait(false);
         }
-        catch (RpcException e) when (e.StatusCode == StatusCode.Cancelled)
+        catch (Exception e) when (cancellation.IsCancellationRequested && e is RpcException or OperationCanceledException)
         {
-            throw new OperationCanceledException(e.Message, e);
+            throw new OperationCanceledException(e.Message, e, cancellation);
+        }
+        catch (OperationCanceledException e)
+        {
+            // Nobody interrupted it: the connection went.
+            throw new CliException($"Coordinator \"{connection.Address}\" broke off: {e.Message} Try again, and check that it runs.", ExitCode.NoAccess);
         }
         catch (RpcException e)
         {

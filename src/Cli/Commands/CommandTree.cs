@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
@@ -11,6 +12,7 @@ internal static class CommandTree
 {
     public static async Task<int> RunAsync(string[] args)
     {
+        Terminal.ShowVisibly();
         var parsed = Create().Parse(args);
         // Help, the version and suggestions for half a line are no errors.
         if (parsed.Action is ParseErrorAction)
@@ -31,7 +33,7 @@ internal static class CommandTree
         catch (Exception e)
         {
             var (message, code) = CliErrors.Explain(e);
-            await Console.Error.WriteLineAsync(string.Join(Environment.NewLine, VisibleText.Lines(message))).ConfigureAwait(false);
+            await Console.Error.WriteLineAsync(VisibleText.Hanging(message, "  ")).ConfigureAwait(false);
             return code;
         }
     }
@@ -43,7 +45,7 @@ internal static class CommandTree
         _ => "",
     };
 
-    private static RootCommand Create()
+    internal static RootCommand Create()
     {
         var root = new RootCommand("Trains ML.NET's neural networks on many cores.")
         {

@@ -21,7 +21,7 @@ internal sealed class DatasetsCommand : ClusterCommand
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
         var request = new ListDatasetsRequest { Limit = LimitOf(parsed, _limit) };
-        var reply = await Cluster.CallAsync(parsed, async clients => await clients.Datasets.ListDatasetsAsync(request, cancellationToken: cancellation)).ConfigureAwait(false);
+        var reply = await Cluster.CallAsync(parsed, async clients => await clients.Datasets.ListDatasetsAsync(request, cancellationToken: cancellation), cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
             Json.Write(reply.Datasets.Select(DatasetView.Of));
         else if (reply.Datasets.Count == 0)
@@ -35,7 +35,7 @@ internal sealed class DatasetsCommand : ClusterCommand
     {
         var table = new ListTable("Dataset", "Rows", "Size", "Age");
         foreach (var dataset in datasets)
-            table.Add(Terminal.Id(dataset.Id), dataset.RowCount.ToString("N0", CultureInfo.InvariantCulture), Words.Bytes(dataset.SizeBytes), Words.Duration(now - dataset.Sent.ToDateTimeOffset()));
+            table.Add(Terminal.Id(dataset.Id), dataset.RowCount.ToString("N0", CultureInfo.InvariantCulture), Words.Bytes(dataset.SizeBytes), Words.Time(dataset.Sent) is { } sent ? Words.Duration(now - sent) : "");
         return table;
     }
 }

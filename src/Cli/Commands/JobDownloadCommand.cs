@@ -33,7 +33,7 @@ internal sealed class JobDownloadCommand : ClusterCommand
             var id = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
             var job = await clients.Jobs.GetJobAsync(new GetJobRequest { JobId = id }, cancellationToken: cancellation);
             return (job, await new ResultFiles(job, new BlobDownload(clients.Blobs, TimeProvider.System)).SaveAsync(folder, parsed.GetValue(_force), cancellation).ConfigureAwait(false));
-        }).ConfigureAwait(false);
+        }, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
             Json.Write(new DownloadView(job.Id, folder, files));
         else

@@ -24,8 +24,8 @@ internal sealed class JobLogsCommand : ClusterCommand
     {
         var job = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
         var events = (parsed.GetValue(_follow)
-            ? JobWatch.WatchAsync(clients.Jobs, job, TimeProvider.System, cancellation)
-            : JobWatch.PastAsync(clients.Jobs, job, cancellation)).Where(e => e.Progress is null);
+            ? JobWatch.WatchAsync(clients, job, TimeProvider.System, cancellation)
+            : JobWatch.PastAsync(clients, job, TimeProvider.System, cancellation)).Where(e => e.Progress is null);
         if (!parsed.GetValue(_json))
             await WatchView.WriteLinesAsync(events).ConfigureAwait(false);
         else if (parsed.GetValue(_follow))
@@ -33,5 +33,5 @@ internal sealed class JobLogsCommand : ClusterCommand
         else
             Json.Write(await events.Select(EventView.Of).ToListAsync(cancellation).ConfigureAwait(false));
         return ExitCode.Success;
-    });
+    }, cancellation);
 }

@@ -25,7 +25,7 @@ internal sealed class JobResumeCommand : ClusterCommand
             var ended = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
             var resumed = await clients.Jobs.ResumeJobAsync(new ResumeJobRequest { JobId = ended }, cancellationToken: cancellation);
             return await clients.Jobs.GetJobAsync(new GetJobRequest { JobId = resumed.JobId }, cancellationToken: cancellation);
-        }).ConfigureAwait(false);
+        }, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
             Json.Write(JobView.Of(job));
         else

@@ -21,7 +21,7 @@ internal sealed class JobShowCommand : ClusterCommand
     {
         var job = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.GetJobAsync(
             new GetJobRequest { JobId = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false) },
-            cancellationToken: cancellation)).ConfigureAwait(false);
+            cancellationToken: cancellation), cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
             Json.Write(JobView.Of(job));
         else

@@ -30,7 +30,7 @@ internal sealed class JobsCommand : Command
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
         var request = new ListJobsRequest { ActiveOnly = parsed.GetValue(_active), Limit = ClusterCommand.LimitOf(parsed, _limit) };
-        var jobs = await _cluster.CallAsync(parsed, clients => PagesAsync(clients.Jobs, request, cancellation)).ConfigureAwait(false);
+        var jobs = await _cluster.CallAsync(parsed, clients => PagesAsync(clients.Jobs, request, cancellation), cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
             Json.Write(jobs.Select(JobView.Of));
         else if (jobs.Count == 0)
@@ -44,14 +44,15 @@ internal sealed class JobsCommand : Command
     private static async Task<IReadOnlyList<JobSnapshot>> PagesAsync(Jobs.JobsClient client, ListJobsRequest request, CancellationToken cancellation)
     {
         var (jobs, limit) = (new List<JobSnapshot>(), request.Limit);
+        ListJobsReply page;
         do
         {
             request.Limit = limit - jobs.Count;
-            var page = await client.ListJobsAsync(request, cancellationToken: cancellation);
+            page = await client.ListJobsAsync(request, cancellationToken: cancellation);
             jobs.AddRange(page.Jobs);
             request.PageToken = page.NextPageToken;
         }
-        while (jobs.Count < limit && request.PageToken.Length > 0);
+        while (jobs.Count < limit && page.Jobs.Count > 0 && request.PageToken.Length > 0);
         return jobs;
     }
 
@@ -63,9 +64,9 @@ internal sealed class JobsCommand : Command
             table.Add(
                 Terminal.Id(job.Id),
                 $"{Words.Of(job.State)}{(job.Attempt > 1 ? $", attempt {job.Attempt}" : "")}",
-                job.Progress is { TotalSteps: > 0 } p ? $"{100 * p.Step / p.TotalSteps} %" : "",
+                job.Progress is { TotalSteps: > 0 } p ? $"{Math.Floor(100.0 * Math.Clamp(p.Step, 0, p.TotalSteps) / p.TotalSteps):0} %" : "",
                 job.Progress is { } last ? $"{last.Loss:G4}" : "",
-                job.Submitted is null ? "" : Words.Of(job.Submitted.ToDateTimeOffset(), TimeProvider.System.GetUtcNow()),
+                Words.Time(job.Submitted) is { } submitted ? Words.Of(submitted, TimeProvider.System.GetUtcNow()) : "",
                 job.Name,
                 job.Reason);
         }

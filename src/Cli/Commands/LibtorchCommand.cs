@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.CommandLine;
 using System.Diagnostics;
+using MLDistributed.Cli.Output;
 using MLDistributed.Training.Native;
 
 namespace MLDistributed.Cli.Commands;
@@ -16,14 +17,39 @@ internal sealed class LibtorchCommand : Command
         </Project>
         """;
 
-    public LibtorchCommand() : base("libtorch", $"Show where this machine's libtorch is, and fetch it by NuGet (130 MB) where there is none. Workers load it; {LibtorchFolder.Variable} names another.") =>
-        SetAction(async (_, cancellation) =>
+    private readonly Option<bool> _json = ClusterCommand.AsJson();
+
+    public LibtorchCommand() : base("libtorch", $"Show where this machine's libtorch is, and fetch it by NuGet (130 MB) where there is none. Workers load it; {LibtorchFolder.Variable} names another.")
+    {
+        Add(_json);
+        SetAction(ShowAsync);
+    }
+
+    private async Task<int> ShowAsync(ParseResult parsed, CancellationToken cancellation)
+    {
+        var isFetched = Find() is null;
+        if (isFetched)
+            await FetchAsync(cancellation).ConfigureAwait(false);
+        var folder = Find() ?? throw new CliException(
+            $"NuGet unpacked {LibtorchFolder.PackageId} into a folder that NUGET_PACKAGES does not name. Set {LibtorchFolder.Variable} to its folder runtimes/linux-x64/native.");
+        if (parsed.GetValue(_json))
+            Json.Write(new LibtorchView(folder, LibtorchFolder.PackageVersion, isFetched));
+        else
+            await Console.Out.WriteLineAsync(folder).ConfigureAwait(false);
+        return ExitCode.Success;
+    }
+
+    private static string? Find()
+    {
+        try
         {
-            if (LibtorchFolder.Find() is null)
-                await FetchAsync(cancellation).ConfigureAwait(false);
-            await Console.Out.WriteLineAsync(LibtorchFolder.Find() ?? throw new CliException(
-                $"NuGet unpacked {LibtorchFolder.PackageId} into a folder that NUGET_PACKAGES does not name. Set {LibtorchFolder.Variable} to its folder runtimes/linux-x64/native.")).ConfigureAwait(false);
-        });
+            return LibtorchFolder.Find();
+        }
+        catch (DllNotFoundException e)
+        {
+            throw new CliException(e.Message);
+        }
+    }
 
     private static async Task FetchAsync(CancellationToken cancellation)
     {

@@ -23,9 +23,9 @@ internal sealed class WatchCommand : ClusterCommand
         var state = await Cluster.CallAsync(parsed, async clients =>
         {
             var job = await Ids.JobAsync(clients.Jobs, parsed.GetRequiredValue(_job), cancellation).ConfigureAwait(false);
-            var events = JobWatch.WatchAsync(clients.Jobs, job, TimeProvider.System, cancellation);
+            var events = JobWatch.WatchAsync(clients, job, TimeProvider.System, cancellation);
             return await (parsed.GetValue(_json) ? EventLines.WriteJsonAsync(events) : WatchView.ShowAsync(events)).ConfigureAwait(false);
-        }).ConfigureAwait(false);
+        }, cancellation).ConfigureAwait(false);
         return state == JobState.Succeeded ? ExitCode.Success : ExitCode.Failure;
     }
 }

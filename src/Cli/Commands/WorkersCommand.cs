@@ -32,7 +32,7 @@ internal sealed class WorkersCommand : ClusterCommand
 
     private async Task<int> ListAsync(ParseResult parsed, CancellationToken cancellation)
     {
-        var cluster = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation)).ConfigureAwait(false);
+        var cluster = await Cluster.CallAsync(parsed, async clients => await clients.Jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation), cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_json))
         {
             Json.Write(ClusterView.Of(cluster));

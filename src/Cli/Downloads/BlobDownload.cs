@@ -21,8 +21,8 @@ internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
         await using (file.ConfigureAwait(false))
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            long? lost = null;
-            while (!await FetchAsync(artifact, file, hash, () => lost = null, () => time.GetElapsedTime(lost ??= time.GetTimestamp()) < GiveUpAfter, cancellation).ConfigureAwait(false))
+            using var still = new AwakeStopwatch(time);
+            while (!await FetchAsync(artifact, file, hash, still, cancellation).ConfigureAwait(false))
                 await Task.Delay(RetryDelay, time, cancellation).ConfigureAwait(false);
             if (Convert.ToHexStringLower(hash.GetHashAndReset()) is var found && found != artifact.Id)
                 throw new CliException($"Artifact {artifact.Id} came with the SHA-256 {found}, expected its id: the coordinator's store or the way here damages data. Try again, and look at the coordinator's disk.");
@@ -31,29 +31,31 @@ internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
     }
 
     // False: worth another connection.
-    private async Task<bool> FetchAsync(Artifact artifact, FileStream file, IncrementalHash hash, Action onData, Func<bool> mayRetry, CancellationToken cancellation)
+    private async Task<bool> FetchAsync(Artifact artifact, FileStream file, IncrementalHash hash, AwakeStopwatch still, CancellationToken cancellation)
     {
         try
         {
             using var call = blobs.Download(new DownloadRequest { Id = artifact.Id, Offset = file.Position, Kind = BlobKind.Artifact }, cancellationToken: cancellation);
-            while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+            while (await call.ResponseStream.NextWithinAsync(GiveUpAfter, time, cancellation).ConfigureAwait(false))
             {
-                var data = call.ResponseStream.Current.Data.Memory;
-                if (data.Length > artifact.SizeBytes - file.Position)
-                    throw new CliException(string.Create(CultureInfo.InvariantCulture, $"Artifact {artifact.Id} is longer than its {artifact.SizeBytes:N0} bytes. Look at the coordinator's log."));
+                var (data, total) = (call.ResponseStream.Current.Data.Memory, call.ResponseStream.Current.TotalBytes);
+                if (data.Length > artifact.SizeBytes - file.Position || (total != 0 && total != artifact.SizeBytes))
+                    throw OtherSize("is longer than");
+                if (data.IsEmpty && artifact.SizeBytes > 0)
+                    throw OtherSize("comes in empty pieces, without");
                 hash.AppendData(data.Span);
                 await file.WriteAsync(data, cancellation).ConfigureAwait(false);
-                if (data.Length > 0)
-                    onData();
+                still.Restart();
             }
 
-            if (file.Position == artifact.SizeBytes)
-                return true;
-            throw new RpcException(new Status(StatusCode.Unavailable, string.Create(CultureInfo.InvariantCulture, $"it ended after {file.Position:N0} of {artifact.SizeBytes:N0} bytes")));
+            // It was all that there is: asked again, it would end there again.
+            return file.Position == artifact.SizeBytes ? true : throw OtherSize(string.Create(CultureInfo.InvariantCulture, $"ended after {file.Position:N0} bytes, before"));
         }
-        catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted && mayRetry())
+        catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded && still.Elapsed < GiveUpAfter)
         {
             return false;
         }
+
+        CliException OtherSize(string what) => new(string.Create(CultureInfo.InvariantCulture, $"Artifact {artifact.Id} {what} its {artifact.SizeBytes:N0} bytes. Look at the coordinator's store, and at the worker that the artifact comes from."));
     }
 }

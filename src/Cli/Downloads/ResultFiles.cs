@@ -1,7 +1,9 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 
 namespace MLDistributed.Cli.Downloads;
 
@@ -19,6 +21,8 @@ internal sealed class ResultFiles(JobSnapshot job, BlobDownload blobs)
     {
         if (job.Result is null)
             throw new CliException($"Job {job.Id} is {Words.Of(job.State)}, expected one that succeeded: {(job.State.IsLast() ? $"it left no model. See \"mldist jobs show {job.Id}\"." : $"wait with \"mldist watch {job.Id}\".")}");
+        foreach (var (name, artifact) in job.Result.Artifacts)
+            RequireSize(name, artifact.SizeBytes);
         var metrics = Encoding.UTF8.GetBytes(Json.Document(JobView.Of(job)) + Environment.NewLine);
         var files = job.Result.Artifacts
             .Select(a => new ArtifactView(FileName(a.Key), a.Value.SizeBytes, a.Value.Id))
@@ -34,6 +38,8 @@ internal sealed class ResultFiles(JobSnapshot job, BlobDownload blobs)
             Directory.CreateDirectory(staging);
             foreach (var (name, artifact) in job.Result.Artifacts)
                 await blobs.SaveAsync(artifact, Path.Combine(staging, FileName(name)), cancellation).ConfigureAwait(false);
+            if (job.Result.Artifacts.ContainsKey(ArtifactName.Onnx))
+                await RequireOwnModelAsync(Path.Combine(staging, ArtifactName.Onnx), cancellation).ConfigureAwait(false);
             if (!job.Result.Artifacts.ContainsKey(Metrics))
                 await File.WriteAllBytesAsync(Path.Combine(staging, Metrics), metrics, cancellation).ConfigureAwait(false);
             foreach (var file in files)
@@ -48,6 +54,39 @@ internal sealed class ResultFiles(JobSnapshot job, BlobDownload blobs)
         }
 
         return files;
+    }
+
+    // What a worker says of sizes is held against the layers that the job asked for.
+    private void RequireSize(string name, long bytes)
+    {
+        var most = name is ArtifactName.Onnx or ArtifactName.Weights ? SizeOfModel().Most : int.MaxValue;
+        if (bytes < 0 || bytes > most)
+            throw new CliException(string.Create(CultureInfo.InvariantCulture, $"File \"{FileName(name)}\" of job {job.Id} is announced with {bytes:N0} bytes, expected at most {most:N0} for the layers of the job. Look at the worker that it comes from."));
+    }
+
+    // Whoever has the file will run it: it must be a network, and this job's.
+    private async Task RequireOwnModelAsync(string path, CancellationToken cancellation)
+    {
+        try
+        {
+            OnnxMlpReader.Read(await File.ReadAllBytesAsync(path, cancellation).ConfigureAwait(false), job.Spec ?? new JobSpec());
+        }
+        catch (FormatException e)
+        {
+            throw new CliException($"The model of job {job.Id} is not saved: {e.Message}");
+        }
+    }
+
+    private (long Least, long Most) SizeOfModel()
+    {
+        try
+        {
+            return OnnxMlpSize.Of(job.Spec ?? new JobSpec());
+        }
+        catch (FormatException e)
+        {
+            throw new CliException($"The files of job {job.Id} are not fetched: {e.Message}");
+        }
     }
 
     // The names come over the wire: none may lead out of the folder.

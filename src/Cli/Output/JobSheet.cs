@@ -1,5 +1,4 @@
 using System.Globalization;
-using Google.Protobuf.WellKnownTypes;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Output;
@@ -25,12 +24,12 @@ internal static class JobSheet
         yield return ("State", $"{Words.Of(job.State)}: {job.Reason}");
         if (job.Attempt > 1)
             yield return ("Attempt", $"{job.Attempt}");
-        if (job.Submitted is not null)
-            yield return ("Submitted", When(job.Submitted, now));
-        if (job.Started is not null)
-            yield return ("Started", When(job.Started, now));
-        if (job.Ended is not null)
-            yield return ("Ended", $"{When(job.Ended, now)}{(job.Started is null ? "" : $", {Words.Duration(job.Ended.ToDateTimeOffset() - job.Started.ToDateTimeOffset())} after it started")}");
+        if (Words.Time(job.Submitted) is { } submitted)
+            yield return ("Submitted", When(submitted, now));
+        if (Words.Time(job.Started) is { } started)
+            yield return ("Started", When(started, now));
+        if (Words.Time(job.Ended) is { } ended)
+            yield return ("Ended", $"{When(ended, now)}{(Words.Time(job.Started) is { } begun ? $", {Words.Duration(ended - begun)} after it started" : "")}");
         if (job.KeptStep > 0)
             yield return ("Kept", $"the checkpoint of step {job.KeptStep}: \"mldist jobs resume {job.Id}\" goes on from it");
         foreach (var fact in Asked(job.Spec ?? new JobSpec()))
@@ -55,14 +54,13 @@ internal static class JobSheet
     private static IEnumerable<(string Name, string Text)> Made(JobResult result)
     {
         var validation = result.HasValidationLoss ? Invariant($", validation {result.ValidationLoss:G4} (best: epoch {Words.Epoch(result.BestEpoch)})") : "";
-        yield return ("Trained", Invariant($"{Words.Count(result.Epochs, "epoch")}, {Words.Count(result.Steps, "step")} in {Words.Duration(TimeSpan.FromSeconds(result.TrainingSeconds))} on {Words.Count(result.WorldSize, "rank")}"));
+        yield return ("Trained", Invariant($"{Words.Count(result.Epochs, "epoch")}, {Words.Count(result.Steps, "step")} in {Words.Duration(result.TrainingSeconds)} on {Words.Count(result.WorldSize, "rank")}"));
         yield return ("Loss", Invariant($"{result.TrainingLoss:G4}{validation}"));
         foreach (var (name, artifact) in result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal))
             yield return ("File", $"{name}, {Words.Bytes(artifact.SizeBytes)}");
     }
 
-    private static string When(Timestamp time, DateTimeOffset now) =>
-        $"{Words.Of(time.ToDateTimeOffset(), now)} ({Words.Duration(now - time.ToDateTimeOffset())} ago)";
+    private static string When(DateTimeOffset time, DateTimeOffset now) => $"{Words.Of(time, now)} ({Words.Duration(now - time)} ago)";
 
     private static string Invariant(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

@@ -12,7 +12,7 @@ internal sealed record JobView(
 {
     public static JobView Of(JobSnapshot job) => new(
         job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, (job.Spec ?? job.Outline)?.MaxAttempts ?? 0,
-        job.Submitted?.ToDateTime(), job.Started?.ToDateTime(), job.Ended?.ToDateTime(),
+        Words.Time(job.Submitted)?.UtcDateTime, Words.Time(job.Started)?.UtcDateTime, Words.Time(job.Ended)?.UtcDateTime,
         TaskView.Of(job.Spec ?? job.Outline ?? new JobSpec()), DataView.Of((job.Spec ?? job.Outline)?.Data ?? new DataSpec()),
         job.Progress is null ? null : ProgressView.Of(job.Progress),
         job.Result is null ? null : ResultView.Of(job.Result),
@@ -69,7 +69,7 @@ internal sealed record FailureView(string Kind, string Message, int? Rank, strin
 internal sealed record EventView(long Sequence, DateTime? Time, int Attempt, StateView? State, EpochView? Epoch, LogView? Log, ProgressView? Progress)
 {
     public static EventView Of(JobEvent item) => new(
-        item.Sequence, item.Time?.ToDateTime(), item.Attempt,
+        item.Sequence, Words.Time(item.Time)?.UtcDateTime, item.Attempt,
         item.State is { } state ? new StateView(Words.Of(state.State), state.Reason, state.WorldSize, state.Failure is null ? null : FailureView.Of(state.Failure)) : null,
         item.Epoch is { } epoch ? EpochView.Of(epoch) : null,
         item.Log is { } log ? new LogView(log.Level.ToString().ToLowerInvariant(), log.Source, log.Message) : null,
@@ -82,7 +82,7 @@ internal sealed record LogView(string Level, string Source, string Message);
 
 internal sealed record DatasetView(string Id, long RowCount, long SizeBytes, DateTime? Sent)
 {
-    public static DatasetView Of(DatasetSnapshot dataset) => new(dataset.Id, dataset.RowCount, dataset.SizeBytes, dataset.Sent?.ToDateTime());
+    public static DatasetView Of(DatasetSnapshot dataset) => new(dataset.Id, dataset.RowCount, dataset.SizeBytes, Words.Time(dataset.Sent)?.UtcDateTime);
 }
 
 internal sealed record ClusterView(string Version, int QueuedJobs, int RunningJobs, IReadOnlyList<WorkerView> Workers)
@@ -107,5 +107,7 @@ internal sealed record KeyView(string Id, string Name, string Tenant, IReadOnlyL
     public static KeyView Of(ApiKeyInfo key) => new(
         key.Id, key.Name, key.Tenant, [.. key.Scopes.ToString().ToLowerInvariant().Split(", ")], key.MaxPriority, key.Created.UtcDateTime, key.Revoked?.UtcDateTime);
 }
+
+internal sealed record LibtorchView(string Folder, string Version, bool IsFetched);
 
 internal sealed record DownloadView(string JobId, string Folder, IReadOnlyList<ArtifactView> Files);

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Google.Protobuf.WellKnownTypes;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Output;
@@ -20,6 +21,12 @@ internal static class Words
     /// <summary>The time of day; the date too, when it is another than today's.</summary>
     public static string Of(DateTimeOffset time, DateTimeOffset now) =>
         time.ToLocalTime().Date == now.ToLocalTime().Date ? $"{time.ToLocalTime():HH:mm:ss}" : $"{time.ToLocalTime():yyyy-MM-dd HH:mm}";
+
+    /// <summary>The time that a message tells; null where it tells none, or one of no calendar.</summary>
+    public static DateTimeOffset? Time(Timestamp? time) => time is { Seconds: >= -62_135_596_800 and <= 253_402_300_799, Nanos: >= 0 and <= 999_999_999 } ? time.ToDateTimeOffset() : null;
+
+    /// <summary>So many seconds; as many as there may be when they are more, or none.</summary>
+    public static string Duration(double seconds) => Duration(TimeSpan.FromSeconds(double.IsNaN(seconds) ? 0 : Math.Clamp(seconds, 0, 1e9)));
 
     public static string Duration(TimeSpan time) => time switch
     {

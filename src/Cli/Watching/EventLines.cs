@@ -14,7 +14,7 @@ internal static class EventLines
     public static IEnumerable<string> Of(JobEvent item, DateTimeOffset now)
     {
         var said = Describe(item);
-        return said.Count == 0 ? [] : said.Skip(1).Select(more => Margin + more).Prepend($"{Words.Of(item.Time.ToDateTimeOffset(), now)} {said[0]}");
+        return said.Count == 0 ? [] : said.Skip(1).Select(more => Margin + more).Prepend($"{(Words.Time(item.Time) is { } time ? Words.Of(time, now) : "        ")} {said[0]}");
     }
 
     /// <summary>Writes each event as a line of JSON; gives the job's last state.</summary>

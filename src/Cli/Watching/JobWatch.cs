@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Grpc.Core;
+using MLDistributed.Cli.Commands;
 using MLDistributed.Cli.Output;
 using MLDistributed.Protocol;
 
@@ -12,30 +13,30 @@ internal static class JobWatch
     private static readonly TimeSpan GiveUpAfter = TimeSpan.FromMinutes(5);
 
     /// <summary>What has happened so far; no watcher, whom a job would wait for.</summary>
-    public static async IAsyncEnumerable<JobEvent> PastAsync(Jobs.JobsClient jobs, string jobId, [EnumeratorCancellation] CancellationToken cancellation)
+    public static async IAsyncEnumerable<JobEvent> PastAsync(CoordinatorClients clients, string jobId, TimeProvider time, [EnumeratorCancellation] CancellationToken cancellation)
     {
-        using var call = jobs.WatchJob(new WatchJobRequest { JobId = jobId, PastOnly = true }, cancellationToken: cancellation);
-        while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+        using var call = clients.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, PastOnly = true }, cancellationToken: cancellation);
+        while (await call.ResponseStream.NextWithinAsync(clients.Timeout, time, cancellation).ConfigureAwait(false))
             yield return call.ResponseStream.Current;
     }
 
-    public static async IAsyncEnumerable<JobEvent> WatchAsync(Jobs.JobsClient jobs, string jobId, TimeProvider time, [EnumeratorCancellation] CancellationToken cancellation)
+    /// <summary>All events, as they come. Where none comes, as of a job that waits, the coordinator is asked whether it is there.</summary>
+    public static async IAsyncEnumerable<JobEvent> WatchAsync(CoordinatorClients clients, string jobId, TimeProvider time, [EnumeratorCancellation] CancellationToken cancellation)
     {
         long sequence = 0;
-        long? lost = null;
+        using var lost = new AwakeStopwatch(time);
         while (true)
         {
-            using var call = jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation);
+            using var call = clients.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation);
             while (await NextAsync(call).ConfigureAwait(false))
             {
-                lost = null;
+                lost.Restart();
                 sequence = call.ResponseStream.Current.Sequence;
                 yield return call.ResponseStream.Current;
                 if (call.ResponseStream.Current.State?.State.IsLast() == true)
                     yield break;
             }
 
-            lost ??= time.GetTimestamp();
             await Task.Delay(RetryDelay, time, cancellation).ConfigureAwait(false);
         }
 
@@ -44,13 +45,21 @@ internal static class JobWatch
         {
             try
             {
-                return await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false);
+                return await call.ResponseStream.NextOrAskAsync(clients.Timeout, GoesOnAsync, time, cancellation).ConfigureAwait(false)
+                    || (lost.Elapsed < GiveUpAfter ? false : throw new RpcException(new Status(StatusCode.Unavailable, "It has no more events of the job, and the job's end is not among them.")));
             }
-            catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted
-                && sequence > 0 && (lost is null || time.GetElapsedTime(lost.Value) < GiveUpAfter))
+            catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded
+                && sequence > 0 && lost.Elapsed < GiveUpAfter)
             {
                 return false;
             }
+        }
+
+        async Task<bool> GoesOnAsync()
+        {
+            var job = await clients.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }, cancellationToken: cancellation);
+            lost.Restart(); // it answers, though the job has nothing to tell
+            return !job.State.IsLast();
         }
     }
 }

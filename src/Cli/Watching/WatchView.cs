@@ -11,7 +11,17 @@ internal static class WatchView
     /// <summary>Shows all events; gives the job's last state.</summary>
     public static async Task<JobState> ShowAsync(IAsyncEnumerable<JobEvent> events)
     {
-        if (!AnsiConsole.Profile.Capabilities.Interactive || Console.IsOutputRedirected)
+        if (Console.IsOutputRedirected)
+            return await WriteLinesAsync(events).ConfigureAwait(false);
+        return await Terminal.DrawAsync(() => DrawAsync(events)).ConfigureAwait(false);
+    }
+
+    /// <summary>Writes all events but progress as lines; gives the job's last state.</summary>
+    public static Task<JobState> WriteLinesAsync(IAsyncEnumerable<JobEvent> events) => ShowAsync(events, Console.WriteLine, _ => { });
+
+    private static async Task<JobState> DrawAsync(IAsyncEnumerable<JobEvent> events)
+    {
+        if (!AnsiConsole.Profile.Capabilities.Interactive)
             return await WriteLinesAsync(events).ConfigureAwait(false);
         return await AnsiConsole.Progress()
             .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
@@ -23,9 +33,6 @@ internal static class WatchView
             })
             .ConfigureAwait(false);
     }
-
-    /// <summary>Writes all events but progress as lines; gives the job's last state.</summary>
-    public static Task<JobState> WriteLinesAsync(IAsyncEnumerable<JobEvent> events) => ShowAsync(events, Console.WriteLine, _ => { });
 
     private static async Task<JobState> ShowAsync(IAsyncEnumerable<JobEvent> events, Action<string> write, Action<Progress> onProgress)
     {

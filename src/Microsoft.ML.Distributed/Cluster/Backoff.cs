@@ -1,25 +1,29 @@
+using MLDistributed.Protocol;
+
 namespace Microsoft.ML.Distributed;
 
 /// <summary>
 /// The waits between attempts: 50 ms doubled up to 2 s, each shortened at random by up to a half so that clients of a
 /// restarted coordinator do not come in step; over when nothing succeeded for the given time since the first failure, or
-/// since the start.
+/// since the start. Time in which this process was stopped does not count.
 /// </summary>
-internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFromStart = false)
+internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFromStart = false) : IDisposable
 {
     private static readonly TimeSpan s_first = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan s_longest = TimeSpan.FromSeconds(2);
     private TimeSpan _next = s_first;
-    private long _since = time.GetTimestamp();
+    private readonly AwakeStopwatch _since = new(time);
 
     /// <summary>Failed attempts since the last success.</summary>
     public int Attempts { get; private set; }
 
     /// <summary>Time since the first of them, or the start.</summary>
-    public TimeSpan Spent => Attempts == 0 && !countsFromStart ? TimeSpan.Zero : time.GetElapsedTime(_since);
+    public TimeSpan Spent => Attempts == 0 && !countsFromStart ? TimeSpan.Zero : _since.Elapsed;
 
     /// <summary>What is left of the time.</summary>
     public TimeSpan Left => limit > Spent ? limit - Spent : TimeSpan.Zero;
+
+    public void Dispose() => _since.Dispose();
 
     public void Succeeded()
     {
@@ -31,7 +35,7 @@ internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFrom
     public async Task<bool> WaitAsync(CancellationToken cancellation)
     {
         if (Attempts++ == 0 && !countsFromStart)
-            _since = time.GetTimestamp();
+            _since.Restart();
         var left = Left;
         if (left == TimeSpan.Zero)
             return false;

@@ -15,7 +15,23 @@ internal static class ClusterErrors
         _ => false,
     };
 
-    public static Exception Translate(RpcException e, Uri address) => e.StatusCode switch
+    public static Exception Translate(RpcException e, Uri address) => TranslateVisible(ConnectionFailure.Visible(e), address);
+
+    public static ClusterException OtherProtocol(Uri address, string said, Exception? inner = null) => new(
+        $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
+
+    public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
+        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\"{ConnectionFailure.SchemeHint(last, address)} " +
+        $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterVariables.Coordinator} unset and no cluster given, Fit trains on this machine.",
+        ConnectionFailure.Visible(last));
+
+    public static ClusterException JobLost(Uri address, string jobId, TimeSpan spent, RpcException? last) => new(
+        $"Coordinator {address} was lost for {spent.TotalSeconds:0} s while job {jobId} ran{(last is null ? "." : $": {ConnectionFailure.Describe(last)}")} " +
+        $"The job may still run: `mldist watch {jobId}` shows it once the coordinator is back.",
+        last is null ? null : ConnectionFailure.Visible(last))
+    { JobId = jobId };
+
+    private static Exception TranslateVisible(RpcException e, Uri address) => e.StatusCode switch
     {
         StatusCode.Unauthenticated => new ClusterException(
             $"Coordinator {address} does not accept the API key: {ConnectionFailure.Describe(e)} Pass a key of this coordinator to TrainingCluster.Connect, or set {ClusterVariables.ApiKey}.", e),
@@ -34,18 +50,4 @@ internal static class ClusterErrors
         StatusCode.DataLoss => new ClusterException($"Coordinator {address} does not take the data: {ConnectionFailure.Describe(e)}", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };
-
-    public static ClusterException OtherProtocol(Uri address, string said, Exception? inner = null) => new(
-        $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
-
-    public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
-        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\"{ConnectionFailure.SchemeHint(last, address)} " +
-        $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterVariables.Coordinator} unset and no cluster given, Fit trains on this machine.",
-        last);
-
-    public static ClusterException JobLost(Uri address, string jobId, TimeSpan spent, RpcException? last) => new(
-        $"Coordinator {address} was lost for {spent.TotalSeconds:0} s while job {jobId} ran{(last is null ? "." : $": {ConnectionFailure.Describe(last)}")} " +
-        $"The job may still run: `mldist watch {jobId}` shows it once the coordinator is back.",
-        last)
-    { JobId = jobId };
 }

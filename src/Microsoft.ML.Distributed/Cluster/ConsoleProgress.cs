@@ -160,7 +160,7 @@ public sealed class ConsoleProgress : IProgress<TrainingProgress>
     private string Summary(TrainingProgress p)
     {
         if (p.State != TrainingState.Succeeded)
-            return $"{(p.State == TrainingState.Failed ? "Training failed" : "Training was cancelled")}{(p.Epoch > 0 ? $" in epoch {p.Epoch}" : "")} after {Duration(p.Elapsed)}{(p.Message.Length > 0 ? ": " + string.Join(Environment.NewLine, VisibleText.Lines(p.Message)) : "")}";
+            return $"{(p.State == TrainingState.Failed ? "Training failed" : "Training was cancelled")}{(p.Epoch > 0 ? $" in epoch {p.Epoch}" : "")} after {Duration(p.Elapsed)}{(p.Message.Length > 0 ? ": " + VisibleText.Hanging(p.Message, "  ") : "")}";
         var text = $"Trained {p.Epoch} {(p.Epoch == 1 ? "epoch" : "epochs")} in {Duration(p.Elapsed)}{(p.WorldSize > 0 ? $" on {p.WorldSize} {(p.WorldSize == 1 ? "rank" : "ranks")}" : "")}";
         if (double.IsFinite(p.Loss))
             text += Invariant($": loss {p.Loss:0.0000}");

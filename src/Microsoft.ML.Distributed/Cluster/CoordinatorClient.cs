@@ -19,12 +19,16 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     public Blobs.BlobsClient Blobs { get; } = new(connection.Invoker);
 
     /// <summary>The cluster as it is, after a check that the two sides fit together.</summary>
-    public Task<ClusterSnapshot> GetClusterAsync(CancellationToken cancellation) => GetClusterAsync(NewBudget(), cancellation);
+    public async Task<ClusterSnapshot> GetClusterAsync(CancellationToken cancellation)
+    {
+        using var budget = NewBudget();
+        return await GetClusterAsync(budget, cancellation).ConfigureAwait(false);
+    }
 
     /// <summary>Fails when the cluster is not there, does not fit, or this client may not run jobs on it: all within one time.</summary>
     public async Task CheckAsync(CancellationToken cancellation)
     {
-        var budget = NewBudget();
+        using var budget = NewBudget();
         await GetClusterAsync(budget, cancellation).ConfigureAwait(false);
         await CheckMaySubmitAsync(budget, cancellation).ConfigureAwait(false);
     }
@@ -33,7 +37,7 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     {
         try
         {
-            var snapshot = await ProbeAsync(o => Jobs.GetClusterAsync(new GetClusterRequest(), o), budget, cancellation).ConfigureAwait(false);
+            var snapshot = (await CallAsync(o => Jobs.GetClusterAsync(new GetClusterRequest(), o), budget, TimeSpan.Zero, cancellation).ConfigureAwait(false)).MakeVisible();
             return snapshot.ProtocolVersion == ProtocolVersion.Current
                 ? snapshot
                 : throw ClusterErrors.OtherProtocol(Address, $"it has version {snapshot.ProtocolVersion} (release {snapshot.Version}).");
@@ -49,7 +53,7 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     {
         try
         {
-            await ProbeAsync(o => Jobs.CancelJobAsync(new CancelJobRequest(), o), budget, cancellation).ConfigureAwait(false);
+            await CallAsync(o => Jobs.CancelJobAsync(new CancelJobRequest(), o), budget, TimeSpan.Zero, cancellation).ConfigureAwait(false);
         }
         catch (Exception e) when (e.InnerException is RpcException { StatusCode: StatusCode.NotFound or StatusCode.InvalidArgument })
         {
@@ -58,27 +62,29 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
     }
 
     /// <summary>Makes an idempotent call, again and again while the connection is lost.</summary>
-    public Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>
-        CallAsync(call, new Backoff(options.ReconnectTimeout, options.Time), cancellation);
+    /// <param name="call">The call.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <param name="work">How long the coordinator may need for it, besides what its way takes.</param>
+    public async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation, TimeSpan work = default)
+    {
+        using var backoff = new Backoff(options.ReconnectTimeout, options.Time, countsFromStart: true);
+        return await CallAsync(call, backoff, options.ConnectTimeout + work, cancellation).ConfigureAwait(false);
+    }
 
     public void Dispose() => connection.Dispose();
 
     private Backoff NewBudget() => new(options.ConnectTimeout, options.Time, countsFromStart: true);
 
-    // A host that drops packets answers with nothing: an attempt ends with what is left of the time.
-    private Task<T> ProbeAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff budget, CancellationToken cancellation) => CallAsync(
-        o => call(o.WithDeadline((options.Time.GetUtcNow() + budget.Left).UtcDateTime)),
-        budget,
-        cancellation);
-
-    private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff backoff, CancellationToken cancellation)
+    // A host that drops packets, or takes calls and says nothing, answers with nothing: an attempt ends with what is left of the time.
+    private async Task<T> CallAsync<T>(Func<CallOptions, AsyncUnaryCall<T>> call, Backoff backoff, TimeSpan least, CancellationToken cancellation)
     {
         RpcException? last = null;
         while (true)
         {
             try
             {
-                return await call(new CallOptions(cancellationToken: cancellation)).ResponseAsync.ConfigureAwait(false);
+                var limit = backoff.Left > least ? backoff.Left : least;
+                return await call(new CallOptions(cancellationToken: cancellation)).AnswerWithinAsync(limit, options.Time).ConfigureAwait(false);
             }
             catch (RpcException e)
             {

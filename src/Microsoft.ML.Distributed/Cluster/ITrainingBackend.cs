@@ -5,9 +5,10 @@ namespace Microsoft.ML.Distributed;
 /// <summary>What a trainer needs of a cluster; tests put their own in its place.</summary>
 internal interface ITrainingBackend
 {
-    /// <summary>A new path that a dataset may be encoded to, on the file system where the cluster can take it over.</summary>
+    /// <summary>A new path that a dataset may be encoded to.</summary>
+    /// <param name="folder">Where the user wants it; null: where the cluster takes it over without a copy.</param>
     /// <param name="cancellation">Ends the look for the cluster.</param>
-    string NewDatasetFile(CancellationToken cancellation = default);
+    string NewDatasetFile(string? folder = null, CancellationToken cancellation = default);
 
     /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
     TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);

@@ -72,7 +72,7 @@ public sealed partial class TrainingCluster
         {
             await ReadyAsync(either).ConfigureAwait(false);
             var reply = await _coordinator.CallAsync(o => _coordinator.Jobs.ResumeJobAsync(new ResumeJobRequest { JobId = jobId }, o), either).ConfigureAwait(false);
-            return new TrainingJob(this, reply.JobId);
+            return new TrainingJob(this, reply.MakeVisible().JobId);
         }, cancellation);
     }
 

@@ -124,10 +124,12 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
             throw failure;
     }
 
-    string ITrainingBackend.NewDatasetFile(CancellationToken cancellation)
+    string ITrainingBackend.NewDatasetFile(string? folder, CancellationToken cancellation)
     {
         Prepare(cancellation);
-        return Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow");
+        return folder is null
+            ? Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow")
+            : PrivateFile(Path.Combine(folder, $"mldist-{Guid.NewGuid():N}.arrow"));
     }
 
     TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
@@ -248,6 +250,16 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
             _calls.TryRemove(ended.Task, out _);
             ended.SetResult();
         }
+    }
+
+    // The folder is the user's, and others may read what is in it.
+    private static string PrivateFile(string path)
+    {
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        if (!OperatingSystem.IsWindows())
+            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+        new FileStream(path, options).Dispose();
+        return path;
     }
 
     private string EncodingFolder()

@@ -15,9 +15,15 @@ public sealed class TrainingClusterOptions
     /// <value>10 s.</value>
     public TimeSpan ConnectTimeout { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>How long a coordinator that was reached once may be away, during an upload or a training, before <c>Fit</c> gives up.</summary>
+    /// <summary>How long a coordinator that was reached once may be away, during an upload or a training, before <c>Fit</c> gives up; also how long it may leave a call without an answer, or an upload or a download where it is. Time in which this process was stopped does not count.</summary>
     /// <value>60 s.</value>
     public TimeSpan ReconnectTimeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How long a stream that ought to get on may stand still before it is taken for lost.</summary>
+    internal TimeSpan SilenceLimit => ReconnectTimeout > ConnectTimeout ? ReconnectTimeout : ConnectTimeout;
+
+    /// <summary>How long a job may tell nothing before the coordinator is asked whether it is there: one that waits has nothing to tell, one that trains tells several times a second.</summary>
+    internal TimeSpan Quiet { get; init; } = TimeSpan.FromSeconds(30);
 
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 

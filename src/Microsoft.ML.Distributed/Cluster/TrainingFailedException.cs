@@ -10,10 +10,10 @@ public sealed class TrainingFailedException : Exception
     {
         JobId = jobId;
         Rank = failure is { Rank: >= 0 } ? failure.Rank : null;
-        Host = failure?.Host is { Length: > 0 } host ? host : null;
+        Host = failure?.Host is { Length: > 0 } host ? VisibleText.Of(host) : null;
         ExitCode = failure is { ExitCode: not 0 } ? failure.ExitCode : null;
         Step = failure?.Step ?? 0;
-        LastWords = failure is null ? [] : [.. failure.LastWords];
+        LastWords = failure is null ? [] : [.. failure.LastWords.Select(VisibleText.Of)];
     }
 
     /// <summary>The job's id on the cluster.</summary>
@@ -40,8 +40,9 @@ public sealed class TrainingFailedException : Exception
         var message = failure?.Message is { Length: > 0 } sentence && !reason.StartsWith(sentence.TrimEnd('.'), StringComparison.Ordinal) ? sentence : reason;
         if (message.Length == 0)
             message = $"Job {jobId} failed and its coordinator does not say why. Look at the coordinator's log.";
+        message = string.Join(Environment.NewLine, VisibleText.Lines(message)); // which hang already: JobRun has made them visible
         return failure is { LastWords.Count: > 0 }
-            ? $"{message}{Environment.NewLine}Last words of {(failure.Rank < 0 ? "the worker" : $"rank {failure.Rank}")} on {failure.Host}:{Environment.NewLine}  {string.Join(Environment.NewLine + "  ", failure.LastWords)}"
+            ? $"{message}{Environment.NewLine}Last words of {(failure.Rank < 0 ? "the worker" : $"rank {failure.Rank}")} on {VisibleText.Of(failure.Host)}:{Environment.NewLine}  {string.Join(Environment.NewLine + "  ", failure.LastWords.Select(VisibleText.Of))}"
             : message;
     }
 }

@@ -3,6 +3,7 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
 using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkBinaryModel), null, typeof(SignatureLoadModel), "Distributed neural network, binary", NeuralNetworkBinaryModel.LoaderSignature)]
@@ -21,7 +22,7 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
     }
 
     private NeuralNetworkBinaryModel(IHostEnvironment env, ModelLoadContext ctx)
-        : base(env, LoaderSignature, ctx)
+        : base(env, LoaderSignature, ctx, MlTask.Binary)
     {
     }
 

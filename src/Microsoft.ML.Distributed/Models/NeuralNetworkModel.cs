@@ -15,17 +15,14 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     private readonly TrainedNetwork _network;
 
     private protected NeuralNetworkModel(IHostEnvironment env, string name, TrainedNetwork network)
-        : base(env, name)
-    {
-        _network = network;
-        Scorer = Distributed.Scorer.Create(network.Onnx);
-    }
+        : base(env, name) => _network = network;
 
-    private protected NeuralNetworkModel(IHostEnvironment env, string name, ModelLoadContext ctx)
+    private protected NeuralNetworkModel(IHostEnvironment env, string name, ModelLoadContext ctx, MlTask task)
         : base(env, name, ctx)
     {
         _network = TrainedNetwork.Read(ctx.Reader);
-        Scorer = Distributed.Scorer.Create(_network.Onnx);
+        if (_network.Spec.Task != task)
+            throw new FormatException($"The neural network in the model file was trained for {_network.Spec.Task}, expected {task}, which the file says of itself. Copy the file again from its source, or train anew.");
     }
 
     /// <summary>The id of the job that trained the model.</summary>
@@ -50,7 +47,7 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
     DataViewType IValueMapper.OutputType => OutputType;
 
-    internal IScorer Scorer { get; }
+    internal IScorer Scorer => _network.Scorer;
 
     private protected abstract DataViewType OutputType { get; }
 

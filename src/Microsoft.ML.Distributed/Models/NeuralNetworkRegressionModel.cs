@@ -3,6 +3,7 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
 using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkRegressionModel), null, typeof(SignatureLoadModel), "Distributed neural network, regression", NeuralNetworkRegressionModel.LoaderSignature)]
@@ -21,7 +22,7 @@ public sealed class NeuralNetworkRegressionModel : NeuralNetworkModel<float>
     }
 
     private NeuralNetworkRegressionModel(IHostEnvironment env, ModelLoadContext ctx)
-        : base(env, LoaderSignature, ctx)
+        : base(env, LoaderSignature, ctx, MlTask.Regression)
     {
     }
 

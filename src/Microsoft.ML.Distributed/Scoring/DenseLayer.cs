@@ -23,14 +23,12 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
 
     public int Outputs => _bias.Length;
 
-    public bool IsNormalized { get; private set; }
-
     public LayerActivation Activation { get; set; }
 
     /// <summary>Folds gamma * (y - mean) / sqrt(variance + epsilon) + beta into the layer.</summary>
     public void FoldBatchNorm(float[] gamma, float[] beta, float[] mean, float[] variance, float epsilon)
     {
-        (_weights, _bias, IsNormalized) = ([.. _weights], [.. _bias], true);
+        (_weights, _bias) = ([.. _weights], [.. _bias]);
         for (var o = 0; o < Outputs; o++)
         {
             var gain = gamma[o] / Math.Sqrt((double)variance[o] + epsilon);
@@ -40,7 +38,7 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
         }
     }
 
-    public void AddLayerNorm(float[] gain, float[] bias, float epsilon) => (_layerNorm, IsNormalized) = ((gain, bias, epsilon), true);
+    public void AddLayerNorm(float[] gain, float[] bias, float epsilon) => _layerNorm = (gain, bias, epsilon);
 
     public void Apply(ReadOnlySpan<float> input, Span<float> output)
     {

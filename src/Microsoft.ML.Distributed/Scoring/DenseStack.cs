@@ -1,11 +1,12 @@
 using System.Numerics.Tensors;
+using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
 /// <summary>
-/// A managed forward pass of what <see cref="OnnxMlpWriter"/> writes. ML.NET scores row by row, where a call into a
-/// runtime costs more than the arithmetic.
+/// A managed forward pass of what <see cref="OnnxMlpWriter"/> writes and <see cref="OnnxMlpReader"/> takes. ML.NET scores row by
+/// row, where a call into a runtime costs more than the arithmetic, and a runtime would run whatever a worker sends.
 /// </summary>
 internal sealed class DenseStack : IScorer
 {
@@ -21,9 +22,17 @@ internal sealed class DenseStack : IScorer
 
     public int OutputSize => _layers[^1].Outputs;
 
-    /// <summary>The stack of a model, or null when the graph is not one that our writer writes.</summary>
-    public static DenseStack? TryRead(ModelProto model, int inputs, int outputs) =>
-        new DenseStackReader(model.Graph).TryRead() is { } stack && stack.InputSize == inputs && stack.OutputSize == outputs ? stack : null;
+    /// <summary>The network of a model.</summary>
+    /// <param name="onnx">The bytes of its file.</param>
+    /// <param name="spec">The job that trained it.</param>
+    /// <exception cref="FormatException">The file is not what our writer writes for the job.</exception>
+    public static DenseStack Read(byte[] onnx, JobSpec spec)
+    {
+        var tensors = OnnxMlpReader.Read(onnx, spec);
+        var mlp = spec.Module.Mlp;
+        var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, tensors)).ToArray();
+        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, HeadOf(spec.Task, tensors));
+    }
 
     public RowScorer CreateRunner()
     {
@@ -50,6 +59,33 @@ internal sealed class DenseStack : IScorer
     {
         // Managed memory only.
     }
+
+    private static DenseLayer Linear(int index, IReadOnlyDictionary<string, float[]> tensors)
+    {
+        var (weights, bias) = (tensors[$"layers.{index}.weight"], tensors[$"layers.{index}.bias"]);
+        return new DenseLayer(weights, bias, weights.Length / bias.Length);
+    }
+
+    private static DenseLayer Hidden(int index, MlpSpec mlp, IReadOnlyDictionary<string, float[]> tensors)
+    {
+        var layer = Linear(index, tensors);
+        if (mlp.Normalization == LayerNormalization.Layer)
+            layer.AddLayerNorm(Norm("weight"), Norm("bias"), OnnxMlpWriter.Epsilon);
+        else if (mlp.Normalization == LayerNormalization.Batch)
+            layer.FoldBatchNorm(Norm("weight"), Norm("bias"), Norm("running_mean"), Norm("running_var"), OnnxMlpWriter.Epsilon);
+        layer.Activation = mlp.Activation == Activation.Gelu ? LayerActivation.Gelu : LayerActivation.Relu;
+        return layer;
+
+        float[] Norm(string name) => tensors[$"norms.{index}.{name}"];
+    }
+
+    // Of binary classification the score is the logit, and what comes of it the model's own to compute.
+    private static Head HeadOf(MlTask task, IReadOnlyDictionary<string, float[]> tensors) => task switch
+    {
+        MlTask.Multiclass => new Head(true, Least: tensors.TryGetValue(OnnxMlpWriter.ScoreLeast, out var least) ? least[0] : 0),
+        MlTask.Regression when tensors.TryGetValue(OnnxMlpWriter.LabelUnit, out var unit) => new Head(false, unit[0], tensors[OnnxMlpWriter.LabelMean][0]),
+        _ => new Head(false),
+    };
 
     // x' = isnan(x) ? 0 : (x - mean) * scale
     private void Prepare(ReadOnlySpan<float> features, Span<float> input)

@@ -91,8 +91,12 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var (features, outputs) = Columns.Measure(data.Schema);
         var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
         spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
-        return new TrainingRun(backend, Columns, _options, spec, channel, cancellation);
+        return new TrainingRun(backend, Columns, _options, spec, channel, EncodingFolder(), cancellation);
     }
+
+    /// <summary>MLContext.TempFilePath where it was set; null where it is what it is by default.</summary>
+    private string? EncodingFolder() =>
+        (_environment as IHostEnvironmentInternal)?.TempFilePath is { Length: > 0 } folder && Path.TrimEndingDirectorySeparator(folder) != Path.TrimEndingDirectorySeparator(Path.GetTempPath()) ? folder : null;
 
     private protected abstract TModel MakeModel(IHostEnvironment environment, TrainedNetwork network);
 

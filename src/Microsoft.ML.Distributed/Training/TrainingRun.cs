@@ -4,7 +4,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>One Fit after its options were found valid: encode, train, fetch.</summary>
-internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel, CancellationToken cancellation)
+internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel, string? folder, CancellationToken cancellation)
 {
     public TrainedNetwork Execute(IDataView data)
     {
@@ -14,7 +14,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             {
                 var job = backend.Train(spec, training, validation, progress, Log, cancellation);
                 channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
-                return new TrainedNetwork(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
+                return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
             });
         }
         catch (Exception) when (ProcessEnd.HasBegun)
@@ -36,7 +36,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
     /// <summary>Says a line of a job's log in ML.NET's own.</summary>
     public static void Log(IChannel channel, LogLine line)
     {
-        var message = $"{line.Source}: {line.Message}";
+        var message = VisibleText.Hanging($"{line.Source}: {line.Message}", "  | ");
         switch (line.Level)
         {
             case LogLevel.Trace:
@@ -58,13 +58,13 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
     {
         string? validationPath = null;
         var progress = options.Progress ?? ConsoleProgress.IfInteractive();
-        var trainingPath = backend.NewDatasetFile(cancellation);
+        var trainingPath = backend.NewDatasetFile(folder, cancellation);
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
             var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation);
             var validation = options.ValidationSet is { } set
-                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(cancellation), isTraining: false, cancellation)
+                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
             if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)

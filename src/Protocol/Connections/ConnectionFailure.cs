@@ -36,15 +36,23 @@ public static class ConnectionFailure
             : "";
     }
 
-    /// <summary>What the server said, or else what broke the connection, as a sentence.</summary>
+    /// <summary>The failure with what the server said made visible, for those that show all of an exception.</summary>
+    public static RpcException Visible(RpcException e)
+    {
+        ArgumentNullException.ThrowIfNull(e);
+        return VisibleText.Of(e.Status.Detail) is var detail && detail == e.Status.Detail ? e : new RpcException(new Status(e.StatusCode, detail, e.Status.DebugException), e.Trailers);
+    }
+
+    /// <summary>What the server said, or else what broke the connection, as a sentence; text of the server is made visible.</summary>
     public static string Describe(RpcException e)
     {
+        ArgumentNullException.ThrowIfNull(e);
         if (e.StatusCode == StatusCode.DeadlineExceeded)
-            return "It gave no answer.";
+            return e.Status.Detail.StartsWith("It gave no answer", StringComparison.Ordinal) ? VisibleText.Of(e.Status.Detail) : "It gave no answer.";
         var text = e.Status.Detail;
         if (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Unknown && e.Status.DebugException is { } cause)
             text = cause.GetBaseException().Message;
-        text = text.Trim();
+        text = VisibleText.Of(text.Trim());
         return text.Length == 0 ? $"{e.StatusCode}." : text[^1] is '.' or '!' or '?' ? text : text + ".";
     }
 }

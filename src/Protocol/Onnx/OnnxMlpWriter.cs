@@ -21,6 +21,21 @@ public static class OnnxMlpWriter
     /// <summary>The name of the sigmoid of the score, binary classification's second output.</summary>
     public const string Probability = "probability";
 
+    /// <summary>The constant that is taken from each feature; none when features go in as they are.</summary>
+    public const string FeatureMean = "features.mean";
+
+    /// <summary>The constant that each feature is multiplied by then.</summary>
+    public const string FeatureScale = "features.scale";
+
+    /// <summary>The constant below which no class's probability goes; none in models of release 0.1.</summary>
+    public const string ScoreLeast = "score.least";
+
+    /// <summary>Regression: the constant that the network's output is multiplied by; none when labels went in as they are.</summary>
+    public const string LabelUnit = "label.unit";
+
+    /// <summary>Regression: the constant that is added then.</summary>
+    public const string LabelMean = "label.mean";
+
     /// <summary>The epsilon of both normalisations, the same as in training.</summary>
     public const float Epsilon = 1e-5f;
 
@@ -30,6 +45,7 @@ public static class OnnxMlpWriter
     /// <summary>The least probability of a class in multiclass, where ML.NET's evaluator ends too: so small that the sum stays 1.</summary>
     public const float LeastClassProbability = 1e-15f;
 
+    internal const string ProbabilityLeast = "probability.least";
     private const int IrVersion = 10;
     private const int Opset = 20;
 
@@ -43,8 +59,18 @@ public static class OnnxMlpWriter
     /// <exception cref="ArgumentException">A tensor is missing or has another size than the module asks for.</exception>
     public static ModelProto Write(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors)
     {
+        ArgumentNullException.ThrowIfNull(tensors);
+        return Build(spec, new GraphBuilder(tensors), hasLeastProbabilities: true);
+    }
+
+    /// <summary>The model without its numbers: what <see cref="OnnxMlpReader"/> compares with.</summary>
+    /// <param name="spec">The job that trains it.</param>
+    /// <param name="hasLeastProbabilities">Not in models of release 0.1, which clipped none.</param>
+    internal static ModelProto Skeleton(JobSpec spec, bool hasLeastProbabilities) => Build(spec, new GraphBuilder(null), hasLeastProbabilities);
+
+    private static ModelProto Build(JobSpec spec, GraphBuilder graph, bool hasLeastProbabilities)
+    {
         var mlp = spec.Module?.Mlp ?? throw new ArgumentException("The job has no multi-layer perceptron, expected Module.Mlp.", nameof(spec));
-        var graph = new GraphBuilder(tensors);
 
         var current = Inputs(graph, mlp, spec.Data?.Features);
         var width = mlp.InputSize;
@@ -59,7 +85,7 @@ public static class OnnxMlpWriter
             width = hidden;
         }
 
-        var outputs = Outputs(graph, spec, Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, spec.Task == MlTask.Binary ? Score : null));
+        var outputs = Outputs(graph, spec, hasLeastProbabilities, Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, spec.Task == MlTask.Binary ? Score : null));
         return new ModelProto
         {
             IrVersion = IrVersion,
@@ -81,10 +107,10 @@ public static class OnnxMlpWriter
         var missing = graph.Node("IsNaN", [Features]);
         if (scaling is null)
             return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
-        var mean = graph.Constant("features.mean", [mlp.InputSize], [.. scaling.Mean]);
+        var mean = graph.Constant(FeatureMean, [mlp.InputSize], [.. scaling.Mean]);
         var filled = graph.Node("Where", [missing, mean, Features]);
         var centered = graph.Node("Sub", [filled, mean]);
-        return graph.Node("Mul", [centered, graph.Constant("features.scale", [mlp.InputSize], [.. scaling.Scale])]);
+        return graph.Node("Mul", [centered, graph.Constant(FeatureScale, [mlp.InputSize], [.. scaling.Scale])]);
     }
 
     private static string Linear(GraphBuilder graph, string input, int layer, int inputs, int outputs, string? name = null) => graph.Node("Gemm",
@@ -103,19 +129,23 @@ public static class OnnxMlpWriter
                 null, graph.Number("epsilon", Epsilon));
     }
 
-    private static string[] Outputs(GraphBuilder graph, JobSpec spec, string raw)
+    private static string[] Outputs(GraphBuilder graph, JobSpec spec, bool hasLeastProbabilities, string raw)
     {
         switch (spec.Task)
         {
+            case MlTask.Multiclass when !hasLeastProbabilities:
+                return [graph.Node("Softmax", [raw], Score, graph.Integer("axis", -1))];
+            case MlTask.Binary when !hasLeastProbabilities:
+                return [raw, graph.Node("Sigmoid", [raw], Probability)];
             case MlTask.Multiclass:
-                return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, graph.Integer("axis", -1)), graph.Constant("score.least", [], [LeastClassProbability])], Score)];
+                return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, graph.Integer("axis", -1)), graph.Constant(ScoreLeast, [], [LeastClassProbability])], Score)];
             case MlTask.Binary:
                 return [raw, graph.Node("Clip",
-                    [graph.Node("Sigmoid", [raw]), graph.Constant("probability.least", [], [LeastProbability]), graph.Constant("probability.most", [], [1 - LeastProbability])], Probability)];
+                    [graph.Node("Sigmoid", [raw]), graph.Constant(ProbabilityLeast, [], [LeastProbability]), graph.Constant("probability.most", [], [1 - LeastProbability])], Probability)];
             case MlTask.Regression when spec.Data?.Label is { } label:
                 // A scale of 0 stands for a constant label: every prediction is the mean.
-                var unscaled = graph.Node("Mul", [raw, graph.Constant("label.unit", [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);
-                return [graph.Node("Add", [unscaled, graph.Constant("label.mean", [], [label.Mean])], Score)];
+                var unscaled = graph.Node("Mul", [raw, graph.Constant(LabelUnit, [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);
+                return [graph.Node("Add", [unscaled, graph.Constant(LabelMean, [], [label.Mean])], Score)];
             case MlTask.Regression:
                 return [graph.Node("Identity", [raw], Score)];
             default:
@@ -139,7 +169,8 @@ public static class OnnxMlpWriter
         },
     };
 
-    private sealed class GraphBuilder(IReadOnlyDictionary<string, float[]> tensors)
+    // Without tensors it makes the graph alone.
+    private sealed class GraphBuilder(IReadOnlyDictionary<string, float[]>? tensors)
     {
         private readonly GraphProto _graph = new();
 
@@ -153,6 +184,8 @@ public static class OnnxMlpWriter
 
         public string Parameter(string name, params int[] shape)
         {
+            if (tensors is null)
+                return Constant(name, shape, []);
             var size = shape.Aggregate(1, (a, b) => a * b);
             if (!tensors.TryGetValue(name, out var values) || values.Length != size)
                 throw new ArgumentException($"Tensor \"{name}\" has {values?.Length.ToString(CultureInfo.InvariantCulture) ?? "no"} values, expected {size} ({string.Join(" x ", shape)}).", nameof(tensors));

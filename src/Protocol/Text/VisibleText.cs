@@ -40,6 +40,11 @@ public static class VisibleText
         return [.. text.Split('\n').Select(line => Of(line.TrimEnd('\r')))];
     }
 
+    /// <summary>The text's lines as <see cref="Lines"/> has them, those behind the first below it with a margin: none of them can be taken for one of its own.</summary>
+    /// <param name="text">Any text, well-formed or not.</param>
+    /// <param name="margin">What further lines begin with.</param>
+    public static string Hanging(string text, string margin) => string.Join(Environment.NewLine + margin, Lines(text));
+
     private static bool IsHidden(Rune rune) => Rune.GetUnicodeCategory(rune) switch
     {
         UnicodeCategory.Control or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator => true,

@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Training.Native;
 
 /// <summary>
@@ -6,7 +8,7 @@ namespace MLDistributed.Training.Native;
 public static class LibtorchFolder
 {
     /// <summary>Names the folder, for another libtorch of the same release (a CUDA build, say).</summary>
-    public const string Variable = "MLDIST_LIBTORCH";
+    public const string Variable = LibtorchVariable.Name;
 
     /// <summary>The NuGet package that brings it.</summary>
     public const string PackageId = "libtorch-cpu-linux-x64";

@@ -3,10 +3,11 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Devices;
 
-/// <summary>The processor as training slots. Name, memory and load come from Linux's /proc; elsewhere they are unknown.</summary>
+/// <summary>The processor as training slots. Name, memory and load come from Linux's /proc, the memory of a container from its limit; elsewhere they are unknown.</summary>
 /// <param name="slots">Slots to offer; they share the cores evenly.</param>
 /// <param name="proc">Where to read.</param>
-internal sealed class CpuDevices(int slots, string proc = "/proc")
+/// <param name="groups">Where to read the limits of control groups.</param>
+internal sealed class CpuDevices(int slots, string proc = "/proc", string groups = "/sys/fs/cgroup")
 {
     private readonly string _name = ReadValue(proc, "cpuinfo", "model name") ?? "CPU";
 
@@ -14,6 +15,8 @@ internal sealed class CpuDevices(int slots, string proc = "/proc")
     {
         var total = ReadKilobytes("MemTotal");
         var used = Math.Max(0, total - ReadKilobytes("MemAvailable"));
+        if (ContainerMemory.Read(proc, groups) is { } container && (total == 0 || container.Limit < total))
+            (total, used) = container;
         var load = ReadLoad();
         return [.. Enumerable.Range(0, slots).Select(slot => new Device
         {

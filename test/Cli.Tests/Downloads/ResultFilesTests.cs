@@ -22,11 +22,11 @@ public sealed class ResultFilesTests
     [TestMethod]
     public async Task Save_OfAResult_HasEachFileWholeAndTheNumbers()
     {
-        var files = await SaveAsync(Job(("model.onnx", _blobs.Add("the model"u8.ToArray())), ("weights.safetensors", _blobs.Add([]))));
+        var files = await SaveAsync(Job(("model.bin", _blobs.Add("the model"u8.ToArray())), ("weights.bin", _blobs.Add([]))));
 
-        CollectionAssert.AreEqual(new[] { "metrics.json", "model.onnx", "weights.safetensors" }, Names(Folder));
-        CollectionAssert.AreEqual(new[] { "metrics.json", "model.onnx", "weights.safetensors" }, files.ToArray());
-        Assert.AreEqual("the model", await File.ReadAllTextAsync(Path.Combine(Folder, "model.onnx"), TestContext.CancellationToken));
+        CollectionAssert.AreEqual(new[] { "metrics.json", "model.bin", "weights.bin" }, Names(Folder));
+        CollectionAssert.AreEqual(new[] { "metrics.json", "model.bin", "weights.bin" }, files.ToArray());
+        Assert.AreEqual("the model", await File.ReadAllTextAsync(Path.Combine(Folder, "model.bin"), TestContext.CancellationToken));
         using var metrics = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(Folder, "metrics.json"), TestContext.CancellationToken));
         Assert.AreEqual(0.5, metrics.RootElement.GetProperty("result").GetProperty("trainingLoss").GetDouble());
     }
@@ -34,14 +34,14 @@ public sealed class ResultFilesTests
     [TestMethod]
     public async Task Save_ConnectionCutTwice_GoesOnWhereItWas()
     {
-        var job = Job(("model.onnx", _blobs.Add("0123456789abcdef"u8.ToArray())));
+        var job = Job(("model.bin", _blobs.Add("0123456789abcdef"u8.ToArray())));
         _blobs.Cuts.Enqueue(4);
         _blobs.Cuts.Enqueue(8);
 
         await SaveAsync(job);
 
         CollectionAssert.AreEqual(new long[] { 0, 4, 12 }, _blobs.Offsets);
-        Assert.AreEqual("0123456789abcdef", await File.ReadAllTextAsync(Path.Combine(Folder, "model.onnx"), TestContext.CancellationToken));
+        Assert.AreEqual("0123456789abcdef", await File.ReadAllTextAsync(Path.Combine(Folder, "model.bin"), TestContext.CancellationToken));
     }
 
     [TestMethod]
@@ -49,7 +49,7 @@ public sealed class ResultFilesTests
     [DataRow(true)]
     public async Task Save_DamagedOnTheWay_LeavesNothing(bool isLonger)
     {
-        var job = Job(("a.bin", _blobs.Add("whole"u8.ToArray())), ("model.onnx", _blobs.Add("the model"u8.ToArray(), damaged: isLonger ? "the model and more"u8.ToArray() : "thE model"u8.ToArray())));
+        var job = Job(("a.bin", _blobs.Add("whole"u8.ToArray())), ("model.bin", _blobs.Add("the model"u8.ToArray(), damaged: isLonger ? "the model and more"u8.ToArray() : "thE model"u8.ToArray())));
 
         var e = await Assert.ThrowsExactlyAsync<CliException>(() => SaveAsync(job));
 
@@ -69,20 +69,20 @@ public sealed class ResultFilesTests
                 cancellation.Cancel();
         };
 
-        await Assert.ThrowsAsync<Exception>(() => SaveAsync(Job(("model.onnx", _blobs.Add(new byte[100]))), cancellation: cancellation.Token));
+        await Assert.ThrowsAsync<Exception>(() => SaveAsync(Job(("model.bin", _blobs.Add(new byte[100]))), cancellation: cancellation.Token));
 
         Assert.IsEmpty(Names(Folder));
         Assert.AreEqual(3, chunks);
     }
 
     [TestMethod]
-    [DataRow("model.onnx")]
+    [DataRow("model.bin")]
     [DataRow("metrics.json")]
     public async Task Save_OverAFile_NeedsForce(string name)
     {
         Directory.CreateDirectory(Folder);
         await File.WriteAllTextAsync(Path.Combine(Folder, name), "mine", TestContext.CancellationToken);
-        var job = Job(("model.onnx", _blobs.Add("the model"u8.ToArray())));
+        var job = Job(("model.bin", _blobs.Add("the model"u8.ToArray())));
 
         var e = await Assert.ThrowsExactlyAsync<CliException>(() => SaveAsync(job));
 

@@ -56,7 +56,7 @@ public sealed class ConnectionErrorTests
         free.Start();
         var address = new Uri($"http://127.0.0.1:{((IPEndPoint)free.LocalEndpoint).Port}");
         free.Stop();
-        using var cluster = TrainingCluster.Connect(address, new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromMilliseconds(200) });
+        using var cluster = TrainingCluster.Connect(address, new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromSeconds(2) });
 
         var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
 
@@ -68,7 +68,7 @@ public sealed class ConnectionErrorTests
     [TestMethod]
     public void NewDatasetFile_NoSocket_SaysSo()
     {
-        using var cluster = TrainingCluster.Connect(new Uri("unix:///nowhere/c.sock"), new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromMilliseconds(200) });
+        using var cluster = TrainingCluster.Connect(new Uri("unix:///nowhere/c.sock"), new TrainingClusterOptions { ConnectTimeout = TimeSpan.FromSeconds(2) });
 
         var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
 

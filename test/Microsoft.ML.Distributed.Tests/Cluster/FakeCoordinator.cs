@@ -14,13 +14,24 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed.Tests;
 
 /// <summary>What a fake coordinator does and what it saw. Outlives its server, as a database does.</summary>
 internal sealed class Script
 {
-    public static readonly byte[] Model = [.. Enumerable.Range(0, 5000).Select(i => (byte)(i * 31))];
+    /// <summary>The job of <see cref="Model"/>.</summary>
+    public static readonly JobSpec Spec = new()
+    {
+        Name = "test",
+        Epochs = 3,
+        Task = MlTask.Regression,
+        Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 40, HiddenSizes = { 30 }, OutputSize = 1 } },
+    };
+
+    /// <summary>Some 5,000 bytes.</summary>
+    public static readonly byte[] Model = OnnxMlpWriter.Write(Spec, RandomNetworks.Weights(new Random(1), Spec.Module.Mlp)).ToByteArray();
 
     public static readonly string ModelId = Convert.ToHexStringLower(SHA256.HashData(Model));
 
@@ -64,11 +75,17 @@ internal sealed class Script
 
     public byte[] Served { get; init; } = Model;
 
+    /// <summary>What the first chunk of a download says of its size; 0: nothing.</summary>
+    public long ServedTotal { get; init; }
+
     /// <summary>CancelJob never answers.</summary>
     public bool HangCancel { get; init; }
 
-    /// <summary>A method that is taken and never answered.</summary>
+    /// <summary>Methods, blanks between, that are taken and never answered.</summary>
     public string? Hangs { get; init; }
+
+    /// <summary>Ends when the job was asked for some times.</summary>
+    public TaskCompletionSource AskedOften { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public TaskCompletionSource Hung { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
@@ -88,7 +105,9 @@ internal sealed class Script
 
     public TaskCompletionSource<string> Cancelled { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    public static IEnumerable<JobEvent> Succeeding()
+    public static IEnumerable<JobEvent> Succeeding() => Succeeding(new Artifact { Id = ModelId, SizeBytes = Model.Length });
+
+    public static IEnumerable<JobEvent> Succeeding(Artifact model)
     {
         yield return new JobEvent { State = new StateChanged { State = JobState.Queued, Reason = "Waits for 2 devices." } };
         yield return new JobEvent { State = new StateChanged { State = JobState.Running, WorldSize = 2 }, Attempt = 1 };
@@ -96,7 +115,7 @@ internal sealed class Script
         yield return new JobEvent { Epoch = new EpochEnded { Epoch = 0, TrainingLoss = 0.4, ValidationLoss = 0.6, IsBest = true, Seconds = 0.1 } };
         yield return new JobEvent { Log = new LogLine { Level = LogLevel.Info, Source = "rank 1", Message = "hello" } };
         var result = new JobResult { WorldSize = 2, Steps = 10, Epochs = 1, TrainingLoss = 0.4, ValidationLoss = 0.6 };
-        result.Artifacts.Add(ArtifactName.Onnx, new Artifact { Id = ModelId, SizeBytes = Model.Length });
+        result.Artifacts.Add(ArtifactName.Onnx, model);
         yield return new JobEvent { State = new StateChanged { State = JobState.Succeeded, Result = result } };
     }
 }
@@ -184,7 +203,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         private async Task HangAsync(ServerCallContext context)
         {
-            if (script.Hangs is null || !context.Method.EndsWith("/" + script.Hangs, StringComparison.Ordinal))
+            if (script.Hangs?.Split(' ').Contains(context.Method.Split('/')[^1]) != true)
                 return;
             script.Hung.TrySetResult();
             await Task.Delay(Timeout.Infinite, context.CancellationToken);
@@ -193,6 +212,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         private void Check(ServerCallContext context)
         {
             script.Calls.Enqueue(context.Method.Split('/')[^1]);
+            if (script.Calls.Count(c => c == "GetJob") > 5)
+                script.AskedOften.TrySetResult();
             if (context.RequestHeaders.GetValue(ProtocolVersion.Header) != $"{script.Protocol}")
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Protocol version is {context.RequestHeaders.GetValue(ProtocolVersion.Header)}, expected {script.Protocol}."));
             if (script.Key is not null && context.RequestHeaders.GetValue("authorization") != $"Bearer {script.Key}")
@@ -246,6 +267,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                 await Task.Delay(Timeout.Infinite, context.CancellationToken);
         }
 
+        public override Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context) =>
+            Task.FromResult(new JobSnapshot { Id = request.JobId, State = JobState.Running });
+
         public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
         {
             if (request.JobId.Length == 0)
@@ -292,7 +316,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                     throw Broken();
                 }
 
-                await responseStream.WriteAsync(new Chunk { Data = ByteString.CopyFrom(script.Served.AsSpan(at, Math.Min(1000, script.Served.Length - at))) });
+                await responseStream.WriteAsync(new Chunk { TotalBytes = script.ServedTotal, Data = ByteString.CopyFrom(script.Served.AsSpan(at, Math.Min(1000, script.Served.Length - at))) });
             }
         }
     }

@@ -25,7 +25,7 @@ public sealed class LocalClusterTests
         var log = new ConcurrentQueue<LogLine>();
         cluster.Local.Told += log.Enqueue;
 
-        var job = await Task.Run(() => backend.Train(new JobSpec { Epochs = 1 }, DatasetFiles.Write(path, 2), null, new Progress<TrainingProgress>(), _ => { }, CancellationToken.None)).WaitAsync(s_limit);
+        var job = await Task.Run(() => backend.Train(Script.Spec.Clone(), DatasetFiles.Write(path, 2), null, new Progress<TrainingProgress>(), _ => { }, CancellationToken.None)).WaitAsync(s_limit);
         var processes = Processes(cluster);
         await UntilAsync(() => log.Any(l => l.Source == "worker"));
         cluster.Dispose();
@@ -138,6 +138,19 @@ public sealed class LocalClusterTests
         CollectionAssert.AreEquivalent(
             new Dictionary<string, string?> { ["DOTNET_gcServer"] = "0", ["DOTNET_TieredPGO"] = "0", ["DOTNET_EnableDiagnostics"] = "0", ["HOME"] = "/h", ["MLDIST_CHILD_DOTNET_gcTrace"] = "1", ["DOTNET_gcTrace"] = "1" },
             environment);
+    }
+
+    [TestMethod]
+    public async Task Start_RuntimeOfAnotherRelease_SaysThatAndWhatItSaid()
+    {
+        var older = StandIn.MakeRuntime(_temp.Path, "echo \"Unrecognized command or argument '--cache-bytes'.\" >&2; exit 2");
+        using var cluster = Start(new LocalClusterOptions { RuntimePath = older });
+
+        var e = await Assert.ThrowsExactlyAsync<ClusterException>(() => cluster.GetStatusAsync().WaitAsync(s_limit));
+
+        Assert.Contains("does not know how this library starts a ", e.Message);
+        Assert.Contains("it is of another. Update it, as with \"dotnet tool update mldist\"", e.Message);
+        Assert.Contains("Unrecognized command or argument '--cache-bytes'.", e.Message);
     }
 
     [TestMethod]

@@ -25,7 +25,7 @@ public sealed class SilentCoordinatorTests
         var e = Assert.ThrowsExactly<ClusterException>(() => ((ITrainingBackend)cluster).NewDatasetFile());
 
         Assert.Contains("does not answer: tried 1 times in ", e.Message, "one budget of time for all attempts");
-        Assert.Contains("It gave no answer.", e.Message);
+        Assert.Contains("It gave no answer in 0.", e.Message);
     }
 
     [TestMethod]
@@ -35,7 +35,7 @@ public sealed class SilentCoordinatorTests
         using var cluster = TrainingCluster.Connect(address, s_patient);
         using var cancel = new CancellationTokenSource();
         var status = cluster.GetStatusAsync(cancel.Token);
-        var file = Task.Run(() => ((ITrainingBackend)cluster).NewDatasetFile(cancel.Token));
+        var file = Task.Run(() => ((ITrainingBackend)cluster).NewDatasetFile(cancellation: cancel.Token));
 
         await cancel.CancelAsync();
 
@@ -44,45 +44,56 @@ public sealed class SilentCoordinatorTests
     }
 
     [TestMethod]
-    [DataRow("GetCluster")]
-    [DataRow("FindDataset")]
-    [DataRow("DoPut")]
-    [DataRow("SubmitJob")]
-    [DataRow("WatchJob")]
-    [DataRow("Download")]
+    [DynamicData(nameof(Calls))]
     public async Task Fit_CoordinatorThatFallsSilent_EndsWithItsToken(string at)
     {
-        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Hangs = at });
-        using var cluster = TrainingCluster.Connect(coordinator.Address, s_patient);
         using var cancel = new CancellationTokenSource();
-        var fit = FitAsync(cluster, cancel.Token);
-        await coordinator.Script.Hung.Task.WaitAsync(s_limit);
 
-        await cancel.CancelAsync();
-
-        await Assert.ThrowsAsync<OperationCanceledException>(() => fit.WaitAsync(s_limit));
+        await EndAsync<OperationCanceledException>(at, _ => cancel.CancelAsync(), cancel.Token);
     }
 
     [TestMethod]
-    [DataRow("GetCluster")]
-    [DataRow("FindDataset")]
-    [DataRow("DoPut")]
-    [DataRow("SubmitJob")]
-    [DataRow("WatchJob")]
-    [DataRow("Download")]
+    [DynamicData(nameof(Calls))]
     public async Task Fit_ClusterDisposedUnderIt_SaysThat(string at)
     {
-        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Hangs = at });
-        var cluster = TrainingCluster.Connect(coordinator.Address, s_patient);
-        var fit = FitAsync(cluster, CancellationToken.None);
-        await coordinator.Script.Hung.Task.WaitAsync(s_limit);
+        var e = await EndAsync<ObjectDisposedException>(at, cluster => cluster.DisposeAsync().AsTask());
 
-        await cluster.DisposeAsync();
-
-        var e = await Assert.ThrowsExactlyAsync<ObjectDisposedException>(() => fit.WaitAsync(s_limit));
         Assert.Contains("was disposed while it was used", e.Message);
-        await Assert.ThrowsExactlyAsync<ObjectDisposedException>(() => cluster.GetStatusAsync());
     }
+
+    [TestMethod]
+    [DynamicData(nameof(Calls))]
+    public async Task Fit_CoordinatorThatFallsSilentForGood_EndsInItsTimeAndSaysSo(string at)
+    {
+        var soon = TimeSpan.FromSeconds(0.3);
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Hangs = at == "WatchJob" ? "WatchJob GetJob" : at });
+        using var cluster = TrainingCluster.Connect(coordinator.Address, new TrainingClusterOptions { ConnectTimeout = soon, ReconnectTimeout = soon, Quiet = soon });
+
+        var e = await Assert.ThrowsExactlyAsync<ClusterException>(() => FitAsync(cluster, CancellationToken.None).WaitAsync(s_limit));
+
+        Assert.Contains("It gave no answer in ", e.Message);
+        Assert.AreEqual(at == "WatchJob" ? "job-1" : null, e.JobId);
+    }
+
+    [TestMethod]
+    public async Task Fit_JobThatHasNothingToTell_IsWaitedFor()
+    {
+        var script = new Script { Hangs = "WatchJob" };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address, new TrainingClusterOptions { ConnectTimeout = s_limit, ReconnectTimeout = TimeSpan.Zero, Quiet = TimeSpan.FromMilliseconds(20) });
+        using var cancel = new CancellationTokenSource();
+        var fit = FitAsync(cluster, cancel.Token);
+
+        // It answers that it is there, any number of times.
+        await script.AskedOften.Task.WaitAsync(s_limit, CancellationToken.None);
+        Assert.IsFalse(fit.IsCompleted);
+        Assert.AreEqual(1, script.Calls.Count(c => c == "WatchJob"));
+
+        await cancel.CancelAsync();
+        await Assert.ThrowsAsync<OperationCanceledException>(() => fit.WaitAsync(s_limit, CancellationToken.None));
+    }
+
+    public static IEnumerable<object[]> Calls => [["GetCluster"], ["FindDataset"], ["DoPut"], ["SubmitJob"], ["WatchJob"], ["Download"]];
 
     [TestMethod]
     public async Task Dispose_WhileAJobTrains_CancelsTheJob()
@@ -117,13 +128,27 @@ public sealed class SilentCoordinatorTests
         Assert.AreEqual("job-1", await script.Cancelled.Task.WaitAsync(s_limit));
     }
 
+    // A Fit whose call is never answered, ended from outside.
+    private async Task<T> EndAsync<T>(string at, Func<TrainingCluster, Task> end, CancellationToken cancellation = default)
+        where T : Exception
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { Hangs = at });
+        using var cluster = TrainingCluster.Connect(coordinator.Address, s_patient);
+        var fit = FitAsync(cluster, cancellation);
+        await coordinator.Script.Hung.Task.WaitAsync(s_limit, CancellationToken.None);
+
+        await end(cluster);
+
+        return await Assert.ThrowsAsync<T>(() => fit.WaitAsync(s_limit, CancellationToken.None));
+    }
+
     private Task FitAsync(TrainingCluster cluster, CancellationToken cancellation, IProgress<TrainingProgress>? progress = null, Action<LogLine>? log = null)
     {
         ITrainingBackend backend = cluster;
         return Task.Run(() =>
         {
-            backend.NewDatasetFile(cancellation);
-            backend.Train(new JobSpec { Epochs = 1 }, DatasetFiles.Write(_temp.File("data.arrow"), 1), null, progress, log ?? (_ => { }), cancellation);
+            backend.NewDatasetFile(cancellation: cancellation);
+            backend.Train(Script.Spec.Clone(), DatasetFiles.Write(_temp.File("data.arrow"), 1), null, progress, log ?? (_ => { }), cancellation);
         });
     }
 

@@ -37,6 +37,23 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
+    public async Task Train_FolderThatTheContextNames_HoldsTheRowsForNobodyElse()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script());
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        var folder = Directory.CreateDirectory(_temp.File("large disk")).FullName;
+
+        var path = ((ITrainingBackend)cluster).NewDatasetFile(folder);
+        var dataset = DatasetFiles.Write(path, 4);
+
+        Assert.AreEqual(folder, Path.GetDirectoryName(path));
+        if (!OperatingSystem.IsWindows())
+            Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
+        Train(cluster, dataset);
+        Assert.IsEmpty(Directory.GetFiles(folder));
+    }
+
+    [TestMethod]
     public async Task Train_RunningJob_TellsProgressAndLog()
     {
         await using var coordinator = await FakeCoordinator.StartAsync(new Script());
@@ -231,6 +248,59 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
+    [DataRow(-1_000_000L, false, "is announced with -")]
+    [DataRow(-1_000L, false, "is announced with 4,")]
+    [DataRow(9_000_000_000L, false, "is announced with 9,000,0")]
+    [DataRow(100L, true, "ends after ")]
+    [DataRow(-100L, true, "has more bytes")]
+    public async Task Train_ModelOfAnotherSizeThanAnnounced_IsSaidAtOnce(long more, bool isFetched, string expected)
+    {
+        var script = new Script { Events = [.. Script.Succeeding(new Artifact { Id = Script.ModelId, SizeBytes = Script.Model.Length + more })] };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => Train(cluster, Dataset(1)));
+
+        Assert.Contains(expected, e.Message);
+        Assert.AreEqual(isFetched ? 1 : 0, script.Calls.Count(c => c == "Download"), "nothing is tried again");
+    }
+
+    [TestMethod]
+    public async Task Train_DownloadThatAnnouncesAnotherSize_IsSaidAtOnce()
+    {
+        await using var coordinator = await FakeCoordinator.StartAsync(new Script { ServedTotal = 1L << 40 });
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.Contains("has 1,099,511,627,776 bytes", Assert.ThrowsExactly<ClusterException>(() => Train(cluster, Dataset(1))).Message);
+    }
+
+    [TestMethod]
+    [DynamicData(nameof(SenselessResults))]
+    public async Task Train_ResultThatNoTrainingHas_IsRefused(string expected, Action<JobResult> change)
+    {
+        var script = new Script();
+        change(script.Events[^1].State.Result);
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.Contains(expected, Assert.ThrowsExactly<ClusterException>(() => Train(cluster, Dataset(1))).Message);
+    }
+
+    public static IEnumerable<object[]> SenselessResults =>
+    [
+        ["tells of 4 epochs, expected 1 to 3", (Action<JobResult>)(r => r.Epochs = 4)],
+        ["tells of -1 epochs", (Action<JobResult>)(r => r.Epochs = -1)],
+        ["best epoch is 2,147,483,648", (Action<JobResult>)(r => r.BestEpoch = int.MaxValue)],
+        ["best epoch is 0", (Action<JobResult>)(r => r.BestEpoch = -1)],
+        ["history has 1,000 lines", (Action<JobResult>)(r => r.History.Add(Enumerable.Range(0, 1000).Select(_ => new EpochEnded())))],
+        ["history has 1 lines", (Action<JobResult>)(r => r.History.Add(new EpochEnded { Epoch = -5 }))],
+        ["tells of 0 steps", (Action<JobResult>)(r => r.Steps = 0)],
+        ["tells of 0 ranks", (Action<JobResult>)(r => r.WorldSize = 0)],
+        ["loss is NaN", (Action<JobResult>)(r => r.TrainingLoss = double.NaN)],
+        ["took -1 s", (Action<JobResult>)(r => r.TrainingSeconds = -1)],
+    ];
+
+    [TestMethod]
     public async Task Train_FailedJob_ThrowsTheFirstFailure()
     {
         var failure = new JobFailure { Kind = FailureKind.Crashed, Message = "Rank 1 on node7 ended with exit code 139 (signal 11) at step 42.", Rank = 1, Host = "node7", ExitCode = 139, Step = 42 };
@@ -324,7 +394,7 @@ public sealed class TrainingClusterTests
 
     private string Log() => string.Join('\n', _log.Select(l => $"{l.Level} {l.Source}: {l.Message}"));
 
-    private static JobSpec Spec() => new() { Name = "test", Epochs = 3 };
+    private static JobSpec Spec() => Script.Spec.Clone();
 
     private sealed class Observer(Action<TrainingProgress> report) : IProgress<TrainingProgress>
     {

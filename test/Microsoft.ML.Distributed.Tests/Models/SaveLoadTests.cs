@@ -71,18 +71,46 @@ public sealed class SaveLoadTests : IDisposable
     [TestMethod]
     public void Read_DamagedBytes_SaysSo()
     {
-        using var stream = new MemoryStream();
-        new TrainedNetwork([1, 2, 3, 4], new JobSpec { Name = "n" }, new JobResult { Epochs = 2 }, "job").Write(new BinaryWriter(stream));
-        var whole = stream.ToArray();
-        CollectionAssert.AreEqual(new byte[] { 1, 2, 3, 4 }, Read(whole).Onnx);
+        var whole = Written(_ => { });
+        CollectionAssert.AreEqual(Script.Model, Read(whole).Onnx);
 
         var flipped = whole.ToArray();
         flipped[^34] ^= 1;
         StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => Read(flipped)).Message, "damaged (its checksum differs)");
-        for (var length = 0; length < whole.Length; length++)
+        for (var length = 0; length < whole.Length; length += length < 200 ? 1 : 97)
             StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => Read(whole[..length])).Message, "damaged");
+    }
 
-        static TrainedNetwork Read(byte[] bytes) => TrainedNetwork.Read(new BinaryReader(new MemoryStream(bytes)));
+    [TestMethod]
+    public void Read_ForgedParts_AreRefusedBeforeTheyAreUnpacked()
+    {
+        // Each claims two gigabytes that a zip makes of nothing.
+        using var endless = new Endless([]);
+        foreach (var prefix in new[] { new byte[] { 0xFF, 0xFF, 0xFF, 0xFF, 7 }, [3, .. "job"u8, 0xFF, 0xFF, 0xFF, 0x7F] })
+        {
+            StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => TrainedNetwork.Read(new BinaryReader(endless.After(prefix)))).Message, "damaged");
+            Assert.IsLessThan(1 << 20, endless.Given);
+        }
+
+        var history = Written(parts => parts.Result.History.Add(Enumerable.Range(0, 1000).Select(_ => new EpochEnded())));
+        StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => Read(history)).Message, "more than the 3 epochs");
+        var huge = Written(parts => parts.Spec.Module.Mlp.HiddenSizes.Add(Enumerable.Repeat(1, 100_000)));
+        StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => Read(huge)).Message, "100,001 hidden layers");
+        var other = Written(parts => parts.Spec.Module.Mlp.HiddenSizes[0] = 29);
+        StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => Read(other)).Message, "cannot be used: Tensor 1 of the model");
+    }
+
+    private static TrainedNetwork Read(byte[] bytes) => TrainedNetwork.Read(new BinaryReader(new MemoryStream(bytes)));
+
+    // What a file holds, written as by a network, but with anything in it.
+    private static byte[] Written(Action<(JobSpec Spec, JobResult Result)> change)
+    {
+        var (spec, result) = (Script.Spec.Clone(), new JobResult { Epochs = 2 });
+        var network = new TrainedNetwork(Script.Model, spec, result, "job");
+        change((spec, result));
+        using var stream = new MemoryStream();
+        network.Write(new BinaryWriter(stream));
+        return stream.ToArray();
     }
 
     [TestMethod]
@@ -136,5 +164,48 @@ public sealed class SaveLoadTests : IDisposable
         }
 
         return stream.ToArray();
+    }
+
+    /// <summary>A beginning, and zeros behind it without an end.</summary>
+    private sealed class Endless(byte[] start) : Stream
+    {
+        private byte[] _start = start;
+
+        public long Given { get; private set; }
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+        public Endless After(byte[] prefix)
+        {
+            (_start, Given) = (prefix, 0);
+            return this;
+        }
+
+        public override int Read(byte[] buffer, int offset, int count)
+        {
+            var known = Math.Min(count, Math.Max(0, _start.Length - (int)Math.Min(Given, int.MaxValue)));
+            _start.AsSpan((int)Math.Min(Given, _start.Length), known).CopyTo(buffer.AsSpan(offset));
+            buffer.AsSpan(offset + known, count - known).Clear();
+            Given += count;
+            return count;
+        }
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -25,8 +25,7 @@ public sealed class OnnxMlpWriterTests
         var tensors = RandomNetworks.Weights(random, spec.Module.Mlp);
         var onnx = OnnxMlpWriter.Write(spec, tensors).ToByteArray();
 
-        using var managed = Scorer.Create(onnx);
-        Assert.IsInstanceOfType<DenseStack>(managed);
+        using var managed = DenseStack.Read(onnx, spec);
         using var reference = new OnnxRuntimeScorer(onnx, inputs, outputs);
         var (run, runReference) = (managed.CreateRunner(), reference.CreateRunner());
         var (score, referenceScore) = (new float[outputs], new float[outputs]);
@@ -101,7 +100,7 @@ public sealed class OnnxMlpWriterTests
         var random = new Random(1);
         var spec = RandomNetworks.Spec(random, MlTask.Regression, 4, 1, [5], Activation.Relu, LayerNormalization.None, isScaled: true);
         spec.Data.Label = new LabelScaling { Mean = 7, Scale = 0 };
-        using var scorer = Scorer.Create(OnnxMlpWriter.Write(spec, RandomNetworks.Weights(random, spec.Module.Mlp)).ToByteArray());
+        using var scorer = DenseStack.Read(OnnxMlpWriter.Write(spec, RandomNetworks.Weights(random, spec.Module.Mlp)).ToByteArray(), spec);
         var score = new float[1];
 
         scorer.CreateRunner()([1, 2, 3, 4], score);

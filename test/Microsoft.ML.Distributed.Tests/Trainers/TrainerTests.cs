@@ -120,6 +120,17 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
+    public void Fit_ContextWithATempFolder_EncodesThere()
+    {
+        _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+        _ml.TempFilePath = Path.Combine(Path.GetTempPath(), "other");
+
+        _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+
+        CollectionAssert.AreEqual(new[] { null, _ml.TempFilePath }, _backend.Folders);
+    }
+
+    [TestMethod]
     public void Fit_Options_ReachTheJob()
     {
         var options = new DistributedMulticlassTrainer.Options

@@ -24,6 +24,18 @@ public sealed class LibtorchFolderTests
         Assert.Contains("MLDIST_LIBTORCH is \"/typo\", expected a folder with libtorch_cpu.so of libtorch 2.10.0", e.Message);
     }
 
+    [TestMethod]
+    [DataRow("Directory.Packages.props", $"<LibtorchVersion>{LibtorchFolder.PackageVersion}</LibtorchVersion>")]
+    [DataRow("src/Local.linux-x64/buildTransitive/MLDistributed.Local.linux-x64.props", $">{LibtorchFolder.PackageId}/{LibtorchFolder.PackageVersion}/runtimes/")]
+    public void PackageVersion_OfLibtorch_IsTheSameWhereverItIsWritten(string file, string expected)
+    {
+        var root = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(root, "MLDistributed.sln")))
+            root = Path.GetDirectoryName(root)!;
+
+        Assert.Contains(expected, File.ReadAllText(Path.Combine(root, file)));
+    }
+
     private static Func<string, string?> Variables(string? named, string? packages) =>
         name => name switch { "MLDIST_LIBTORCH" => named, "NUGET_PACKAGES" => packages, "HOME" => "/home/u", _ => null };
 }

@@ -18,9 +18,12 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
     private const string FirstBatchHeader = "mldist-first-batch";
     private const string RowsHeader = "mldist-rows";
 
+    // What a coordinator reads, hashes and makes durable in a second on a slow disk that others use too.
+    private const double SlowBytesPerSecond = 10e6;
+
     public async Task ProvideAsync(EncodedDataset dataset, CancellationToken cancellation)
     {
-        var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
+        using var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
         var received = -1L;
         while (true)
         {
@@ -78,8 +81,9 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
 
         try
         {
+            var work = TimeSpan.FromSeconds(new FileInfo(path).Length / SlowBytesPerSecond);
             var request = new AdoptDatasetRequest { DatasetId = dataset.Id, Path = path, RowCount = dataset.RowCount };
-            await coordinator.CallAsync(o => coordinator.Datasets.AdoptDatasetAsync(request, o), cancellation).ConfigureAwait(false);
+            await coordinator.CallAsync(o => coordinator.Datasets.AdoptDatasetAsync(request, o), cancellation, work).ConfigureAwait(false);
         }
         catch (ArgumentException) when (!File.Exists(path))
         {
@@ -107,6 +111,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
                 { RowsHeader, dataset.RowCount.ToString(CultureInfo.InvariantCulture) },
             };
             var schema = DatasetSchema.Create(dataset.Shape.FeatureSize, dataset.Shape.HasWeights);
+            var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
             using var call = await new FlightClient(coordinator.Invoker)
                 .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id), schema, headers, null, cancellation).ConfigureAwait(false);
             var answered = DrainAsync(call.ResponseStream, cancellation);
@@ -114,13 +119,14 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             {
                 using var batch = await reader.ReadRecordBatchAsync((int)index, cancellation).ConfigureAwait(false);
                 var metadata = index == firstBatch ? ByteString.CopyFrom(first, Encoding.ASCII) : ByteString.Empty;
-                if (!await TryAsync(call.RequestStream.WriteAsync(batch, metadata)).ConfigureAwait(false))
+                if (!await TryAsync(Patience.InTimeAsync(call.RequestStream.WriteAsync(batch, metadata), limit, time)).ConfigureAwait(false))
                     break;
                 Report(index + 1, count, file.Length);
             }
 
+            // The answer waits until all is on the disk.
             await TryAsync(call.RequestStream.CompleteAsync()).ConfigureAwait(false);
-            await answered.ConfigureAwait(false);
+            await Patience.InTimeAsync(answered, limit + TimeSpan.FromSeconds(file.Length / SlowBytesPerSecond), time).ConfigureAwait(false);
         }
     }
 
@@ -132,7 +138,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             await write.ConfigureAwait(false);
             return true;
         }
-        catch (Exception e) when (e is InvalidOperationException or RpcException or IOException)
+        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException { StatusCode: not StatusCode.DeadlineExceeded })
         {
             return false;
         }

@@ -4,24 +4,30 @@ using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>Fetches a result, going on where a lost connection broke it off, and checks it against its id.</summary>
+/// <summary>Fetches a result, going on where a lost connection broke it off, and checks its size and its hash while it comes.</summary>
 internal sealed class ArtifactDownload(CoordinatorClient coordinator)
 {
-    public async Task<byte[]> GetAsync(Artifact artifact, CancellationToken cancellation)
+    /// <param name="artifact">Its hash and its size, as the job's result announces them.</param>
+    /// <param name="name">What it is, for errors.</param>
+    /// <param name="size">The bytes that it can have.</param>
+    /// <param name="cancellation">Ends the download.</param>
+    /// <exception cref="ClusterException">What is announced, or what came, is not such an artifact.</exception>
+    public async Task<byte[]> GetAsync(Artifact artifact, string name, (long Least, long Most) size, CancellationToken cancellation)
     {
-        if (artifact.SizeBytes < 0 || artifact.SizeBytes > Array.MaxLength)
-            throw new ClusterException($"Artifact {artifact.Id} has {artifact.SizeBytes:N0} bytes, expected at most {Array.MaxLength:N0}.");
+        if (artifact.SizeBytes < size.Least || artifact.SizeBytes > size.Most)
+            throw new ClusterException($"\"{name}\" is announced with {artifact.SizeBytes:N0} bytes, expected {size.Least:N0} to {size.Most:N0} for the layers of its job. Train again, and look at the worker that it comes from.");
         var content = new byte[artifact.SizeBytes];
-        await FillAsync(artifact, content, cancellation).ConfigureAwait(false);
-        var hash = Convert.ToHexStringLower(SHA256.HashData(content));
-        return hash == artifact.Id
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        await FillAsync(artifact, name, content, hash, cancellation).ConfigureAwait(false);
+        var found = Convert.ToHexStringLower(hash.GetHashAndReset());
+        return found == artifact.Id
             ? content
-            : throw new ClusterException($"Artifact {artifact.Id} of coordinator {coordinator.Address} came with the SHA-256 {hash}, expected its id: its store or the way here damages data. Train again, and look at the coordinator's disk.");
+            : throw new ClusterException($"\"{name}\" of coordinator {coordinator.Address} came with the SHA-256 {found}, expected its id, {artifact.Id}: its store or the way here damages data. Train again, and look at the coordinator's disk.");
     }
 
-    private async Task FillAsync(Artifact artifact, byte[] content, CancellationToken cancellation)
+    private async Task FillAsync(Artifact artifact, string name, byte[] content, IncrementalHash hash, CancellationToken cancellation)
     {
-        var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
+        using var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
         var offset = 0;
         while (true)
         {
@@ -29,20 +35,24 @@ internal sealed class ArtifactDownload(CoordinatorClient coordinator)
             try
             {
                 using var download = coordinator.Blobs.Download(new DownloadRequest { Id = artifact.Id, Offset = offset, Kind = BlobKind.Artifact }, cancellationToken: cancellation);
-                while (await download.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+                while (await download.ResponseStream.NextWithinAsync(coordinator.Options.SilenceLimit, coordinator.Options.Time, cancellation).ConfigureAwait(false))
                 {
+                    var total = download.ResponseStream.Current.TotalBytes;
                     var data = download.ResponseStream.Current.Data.Span;
-                    if (data.Length > content.Length - offset)
-                        throw new ClusterException($"Artifact {artifact.Id} is longer than its {content.Length:N0} bytes. Look at the coordinator's log.");
+                    if (data.Length > content.Length - offset || (total != 0 && total != content.Length))
+                        throw OtherSize(total > content.Length ? $"has {total:N0}" : "has more");
+                    if (data.IsEmpty && content.Length > 0)
+                        throw OtherSize("comes in pieces without any");
                     data.CopyTo(content.AsSpan(offset));
+                    hash.AppendData(data);
                     offset += data.Length;
-                    if (data.Length > 0)
-                        backoff.Succeeded();
+                    backoff.Succeeded();
                 }
 
-                if (offset == content.Length)
-                    return;
-                lost = new RpcException(new Status(StatusCode.Unavailable, $"it ended after {offset:N0} of {content.Length:N0} bytes"));
+                // It was all that there is: asked again, it would end there again.
+                if (offset < content.Length)
+                    throw OtherSize($"ends after {offset:N0}");
+                return;
             }
             catch (RpcException e)
             {
@@ -55,5 +65,7 @@ internal sealed class ArtifactDownload(CoordinatorClient coordinator)
             if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
                 throw ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, lost);
         }
+
+        ClusterException OtherSize(string what) => new($"\"{name}\" of coordinator {coordinator.Address} {what} bytes, expected the {content.Length:N0} that its job announces. Train again, and look at the coordinator's store.");
     }
 }

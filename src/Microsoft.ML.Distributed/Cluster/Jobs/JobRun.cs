@@ -1,5 +1,6 @@
 using Grpc.Core;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
@@ -24,12 +25,12 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
         var ended = false;
         try
         {
-            var jobId = (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).JobId;
+            var jobId = (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).MakeVisible().JobId;
             var end = await WatchAsync(jobId, cancellation).ConfigureAwait(false);
             ended = true;
             return end.State switch
             {
-                JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(coordinator, jobId, end.Result, cancellation).ConfigureAwait(false), end.Result),
+                JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(coordinator, jobId, spec, end.Result, cancellation).ConfigureAwait(false), end.Result),
                 JobState.Cancelled => throw new OperationCanceledException($"Job {jobId} was cancelled: {end.Reason}"),
                 _ => throw new TrainingFailedException(jobId, end.Reason, end.Failure),
             };
@@ -53,7 +54,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
         var submitted = coordinator.CallAsync(o => coordinator.Jobs.SubmitJobAsync(request, o), giveUp.Token);
         try
         {
-            return (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).JobId;
+            return (await submitted.WaitAsync(cancellation).ConfigureAwait(false)).MakeVisible().JobId;
         }
         catch (OperationCanceledException)
         {
@@ -71,7 +72,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
 
     private async Task<StateChanged> WatchAsync(string jobId, JobNarrator narrator, CancellationToken cancellation)
     {
-        var backoff = new Backoff(coordinator.Options.ReconnectTimeout, _time);
+        using var backoff = new Backoff(coordinator.Options.ReconnectTimeout, _time);
         var sequence = 0L;
         while (true)
         {
@@ -81,9 +82,9 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
             using (var watch = coordinator.Jobs.WatchJob(new WatchJobRequest { JobId = jobId, AfterSequence = sequence }, cancellationToken: cancellation))
             {
                 // Only the call is tried: what a listener throws is its own, whatever it is, and Fit throws it too.
-                while (await TryAsync(() => watch.ResponseStream.MoveNext(cancellation)).ConfigureAwait(false))
+                while (await TryAsync(() => watch.ResponseStream.NextOrAskAsync(coordinator.Options.Quiet, async () => await EndOfAsync(jobId, cancellation).ConfigureAwait(false) is null, _time, cancellation)).ConfigureAwait(false))
                 {
-                    var e = watch.ResponseStream.Current;
+                    var e = watch.ResponseStream.Current.MakeVisible();
                     if (e.Sequence < sequence || e.Sequence == sequence && e.State?.State is not (JobState.Queued or JobState.Recovering))
                         continue; // heard before; why a job waits comes without a number of its own
                     sequence = e.Sequence;
@@ -121,15 +122,32 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
     /// <summary>How the job ended, where its events do not tell; null while it has not.</summary>
     private async Task<StateChanged?> EndOfAsync(string jobId, CancellationToken cancellation)
     {
-        var job = await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }, cancellationToken: cancellation).ResponseAsync.ConfigureAwait(false);
-        return IsEnd(job.State) ? new StateChanged { State = job.State, Reason = job.Reason, Result = job.Result, Failure = job.Failure } : null;
+        var job = await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }, cancellationToken: cancellation)
+            .AnswerWithinAsync(coordinator.Options.ConnectTimeout, _time).ConfigureAwait(false);
+        return IsEnd(job.MakeVisible().State) ? new StateChanged { State = job.State, Reason = job.Reason, Result = job.Result, Failure = job.Failure } : null;
     }
 
     /// <summary>The model of a job that succeeded.</summary>
-    public static async Task<byte[]> DownloadModelAsync(CoordinatorClient coordinator, string jobId, JobResult? result, CancellationToken cancellation) =>
-        result is not null && result.Artifacts.TryGetValue(ArtifactName.Onnx, out var artifact)
-            ? await new ArtifactDownload(coordinator).GetAsync(artifact, cancellation).ConfigureAwait(false)
-            : throw new ClusterException($"Job {jobId} succeeded without \"{ArtifactName.Onnx}\" among its artifacts. Look at the coordinator's log.") { JobId = jobId };
+    public static async Task<byte[]> DownloadModelAsync(CoordinatorClient coordinator, string jobId, JobSpec spec, JobResult? result, CancellationToken cancellation)
+    {
+        if (result is null || !result.Artifacts.TryGetValue(ArtifactName.Onnx, out var artifact))
+            throw new ClusterException($"Job {jobId} succeeded without \"{ArtifactName.Onnx}\" among its artifacts. Look at the coordinator's log.") { JobId = jobId };
+        if (JobResultRules.Refusal(result, spec) is { } refusal)
+            throw new ClusterException($"Job {jobId}'s result is not used: {refusal}. Look at the worker that it comes from.") { JobId = jobId };
+        return await new ArtifactDownload(coordinator).GetAsync(artifact, ArtifactName.Onnx, SizeOfModel(jobId, spec), cancellation).ConfigureAwait(false);
+    }
+
+    private static (long Least, long Most) SizeOfModel(string jobId, JobSpec spec)
+    {
+        try
+        {
+            return OnnxMlpSize.Of(spec);
+        }
+        catch (FormatException e)
+        {
+            throw new ClusterException($"The model of job {jobId} is not fetched: {e.Message}", e) { JobId = jobId };
+        }
+    }
 
     private async Task CancelAsync(Task<SubmitJobReply> submitted, string reason)
     {

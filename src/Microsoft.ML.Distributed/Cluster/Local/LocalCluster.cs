@@ -11,6 +11,8 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal sealed class LocalCluster : IDisposable
 {
+    // What mldist ends with at an option that it does not have.
+    private const int UsageExitCode = 2;
     private const int MaxRestarts = 5;
     private const int LinesShown = 20;
     private static readonly TimeSpan s_stable = TimeSpan.FromMinutes(1);
@@ -164,6 +166,12 @@ internal sealed class LocalCluster : IDisposable
                 if (_options.Time.GetElapsedTime(started) > s_stable)
                     restarts = 0;
                 var ended = $"The local cluster's {role} ended with exit code {code}";
+                if (code == UsageExitCode && !_ready.Task.IsCompleted)
+                {
+                    Break($"The runtime \"{_runtime.FileName}\" does not know how this library starts a {role}, expected mldist of the release {typeof(LocalCluster).Assembly.GetName().Version?.ToString(3)}: it is of another. Update it, as with \"dotnet tool update mldist\", or add the package MLDistributed.Local, which brings its own. It says:");
+                    return;
+                }
+
                 if (!_ready.Task.IsCompleted || restarts == MaxRestarts)
                 {
                     Break($"{ended}{(restarts > 0 ? $" after {restarts} restarts" : " while it started")}, expected it to run. Its last words tell why.");

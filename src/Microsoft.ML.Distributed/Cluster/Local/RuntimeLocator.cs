@@ -14,7 +14,6 @@ internal sealed class RuntimeLocator
 {
     public const string AppContextName = "MLDistributed.Runtime";
     private const string LibtorchContextName = "MLDistributed.Libtorch";
-    private const string LibtorchVariable = "MLDIST_LIBTORCH";
     private const string DotnetRootVariable = "DOTNET_ROOT";
 
     private static readonly string s_program = OperatingSystem.IsWindows() ? "mldist.exe" : "mldist";
@@ -101,8 +100,8 @@ internal sealed class RuntimeLocator
         if (dotnetRoot is not null)
             variables[DotnetRootVariable] = dotnetRoot;
         // One that was named wins.
-        if (LibtorchFolder is { Length: > 0 } libtorch && Directory.Exists(libtorch) && Variable(LibtorchVariable) is not { Length: > 0 })
-            variables[LibtorchVariable] = libtorch;
+        if (LibtorchFolder is { Length: > 0 } libtorch && Directory.Exists(libtorch) && Variable(LibtorchVariable.Name) is not { Length: > 0 })
+            variables[LibtorchVariable.Name] = libtorch;
         return variables;
     }
 

@@ -56,7 +56,7 @@ internal sealed class RuntimeProcess : IDisposable
         void Forward(object sender, DataReceivedEventArgs e)
         {
             if (e.Data is { Length: > 0 } line)
-                onLine(line);
+                onLine(VisibleText.Of(line));
         }
     }
 
