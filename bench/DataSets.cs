@@ -3,7 +3,7 @@ using Microsoft.ML.Data;
 
 namespace MLDistributed.Bench;
 
-/// <summary>The three small real data sets, as "Features" and "Label".</summary>
+/// <summary>Real data sets, and one that is made, as "Features" and "Label".</summary>
 internal static class DataSets
 {
     public static IDataView Digits(MLContext ml) => ml.Transforms.Conversion
@@ -14,9 +14,44 @@ internal static class DataSets
 
     public static IDataView Diabetes(MLContext ml) => Load(ml, "diabetes.csv", features: 10, "Label", DataKind.Single, header: true);
 
+    public static IDataView Iris(MLContext ml) => ml.Transforms.Conversion.MapValueToKey("Label", "Number")
+        .FitTransform(ml.Data.LoadFromTextFile(
+            InData("iris.tsv"), [new TextLoader.Column("Number", DataKind.Single, 0), new TextLoader.Column("Features", DataKind.Single, 1, 4)], hasHeader: true));
+
+    /// <summary>Season, year, month, hour, holiday, weekday, working day, weather, temperatures, humidity and wind, and how many bicycles were rented in that hour.</summary>
+    public static IDataView Bike(MLContext ml) => ml.Data.Cache(ml.Data
+        .CreateTextLoader([new TextLoader.Column("Features", DataKind.Single, 2, 13), new TextLoader.Column("Label", DataKind.Single, 16)], separatorChar: ',', hasHeader: true)
+        .Load(new MultiFileSource(InData("bike_train.csv"), InData("bike_test.csv"))));
+
+    /// <summary>100,000 rows of 20 normal features, of which 2 in 1,000 are positive: by a line through half of them, and by a product.</summary>
+    public static IDataView Rare(MLContext ml)
+    {
+        var random = new Random(20261127);
+        return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 100_000).Select(_ => RareRow.Draw(random)).ToArray());
+    }
+
+    private sealed class RareRow
+    {
+        [VectorType(20)]
+        public required float[] Features { get; init; }
+
+        public bool Label { get; init; }
+
+        public static RareRow Draw(Random random)
+        {
+            var features = new float[20];
+            for (var i = 0; i < features.Length; i++)
+                features[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            var score = features.Take(10).Sum() / Math.Sqrt(10) + 0.7 * features[10] * features[11];
+            return new RareRow { Features = features, Label = random.NextDouble() < 1 / (1 + Math.Exp(8.3 - 1.8 * score)) };
+        }
+    }
+
+    private static string InData(string file) => Path.Combine(AppContext.BaseDirectory, "data", file);
+
     private static IDataView Load(MLContext ml, string file, int features, string label, DataKind labelKind, bool header) =>
         ml.Data.Cache(ml.Data.LoadFromTextFile(
-            Path.Combine(AppContext.BaseDirectory, "data", file),
+            InData(file),
             [new TextLoader.Column("Features", DataKind.Single, 0, features - 1), new TextLoader.Column(label, labelKind, features)],
             separatorChar: ',', hasHeader: header));
 

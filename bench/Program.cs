@@ -3,7 +3,7 @@ using MLDistributed.Bench.Load;
 
 return args switch
 {
-    ["quality", ..] => Quality.Run(),
+    ["quality", .. var names] => Quality.Run(names),
     ["fit", ..] => FitOverhead.Run(),
     ["encode", .. var sizes] => EncodeThroughput.Run(sizes),
     ["scoring", ..] => ScoringThroughput.Run(),
@@ -17,7 +17,7 @@ static int Usage()
 {
     Console.Error.WriteLine("""
         dotnet run -c Release --project bench -- COMMAND
-          quality          held-out quality beside ML.NET's own trainers: 3 data sets, 5 seeds
+          quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, diabetes, bike
           fit              what a Fit costs beyond the training: cold and warm local cluster
           encode [MB..]    rows/s, MB/s and managed heap of the dataset encoder
           scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM

@@ -11,31 +11,46 @@ internal static class Quality
 {
     private static readonly int[] Seeds = [1, 2, 3, 4, 5];
 
-    public static int Run()
+    private static readonly (string Name, Action Compare)[] Sets =
+    [
+        ("digits", () => Compare("digits, micro accuracy", DataSets.Digits, MicroAccuracy, ml => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(), MulticlassPeers)),
+        ("iris", () => Compare("iris, micro accuracy", DataSets.Iris, MicroAccuracy, ml => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(), MulticlassPeers)),
+        ("cancer", () => Compare("breast cancer, area under the ROC curve", DataSets.BreastCancer, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
+        ("cancer", () => Compare("breast cancer, accuracy", DataSets.BreastCancer, Accuracy, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
+        ("rare", () => Compare("0.2 % positives (made), area under the ROC curve", DataSets.Rare, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
+        ("diabetes", () => Compare("diabetes, R squared", DataSets.Diabetes, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
+        ("bike", () => Compare("bike sharing, R squared", DataSets.Bike, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
+    ];
+
+    public static int Run(string[] names)
     {
-        Compare("digits, micro accuracy", DataSets.Digits,
-            (ml, split, trainer) => ml.MulticlassClassification.Evaluate(trainer.Fit(split.TrainSet).Transform(split.TestSet)).MicroAccuracy,
-            ml => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(),
-            ("linear (SDCA)", ml => Normalized(ml, ml.MulticlassClassification.Trainers.SdcaMaximumEntropy())),
-            ("linear (L-BFGS)", ml => Normalized(ml, ml.MulticlassClassification.Trainers.LbfgsMaximumEntropy())),
-            ("LightGBM", ml => ml.MulticlassClassification.Trainers.LightGbm()));
-
-        Compare("breast cancer, area under the ROC curve", DataSets.BreastCancer,
-            (ml, split, trainer) => ml.BinaryClassification.Evaluate(trainer.Fit(split.TrainSet).Transform(split.TestSet)).AreaUnderRocCurve,
-            ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers);
-        Compare("breast cancer, accuracy", DataSets.BreastCancer,
-            (ml, split, trainer) => ml.BinaryClassification.Evaluate(trainer.Fit(split.TrainSet).Transform(split.TestSet)).Accuracy,
-            ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers);
-
-        Compare("diabetes, R squared", DataSets.Diabetes,
-            (ml, split, trainer) => ml.Regression.Evaluate(trainer.Fit(split.TrainSet).Transform(split.TestSet)).RSquared,
-            ml => ml.Regression.Trainers.DistributedNeuralNetwork(),
-            ("linear (SDCA)", ml => Normalized(ml, ml.Regression.Trainers.Sdca())),
-            ("linear (L-BFGS Poisson)", ml => Normalized(ml, ml.Regression.Trainers.LbfgsPoissonRegression())),
-            ("FastTree", ml => ml.Regression.Trainers.FastTree()),
-            ("LightGBM", ml => ml.Regression.Trainers.LightGbm()));
+        foreach (var (_, compare) in Sets.Where(s => names.Length == 0 || names.Contains(s.Name)))
+            compare();
         return 0;
     }
+
+    private static double MicroAccuracy(MLContext ml, IDataView scored) => ml.MulticlassClassification.Evaluate(scored).MicroAccuracy;
+
+    private static double AreaUnderCurve(MLContext ml, IDataView scored) => ml.BinaryClassification.EvaluateNonCalibrated(scored).AreaUnderRocCurve;
+
+    private static double Accuracy(MLContext ml, IDataView scored) => ml.BinaryClassification.EvaluateNonCalibrated(scored).Accuracy;
+
+    private static double RSquared(MLContext ml, IDataView scored) => ml.Regression.Evaluate(scored).RSquared;
+
+    private static (string, Func<MLContext, IEstimator<ITransformer>>)[] MulticlassPeers =>
+    [
+        ("linear (SDCA)", ml => Normalized(ml, ml.MulticlassClassification.Trainers.SdcaMaximumEntropy())),
+        ("linear (L-BFGS)", ml => Normalized(ml, ml.MulticlassClassification.Trainers.LbfgsMaximumEntropy())),
+        ("LightGBM", ml => ml.MulticlassClassification.Trainers.LightGbm()),
+    ];
+
+    private static (string, Func<MLContext, IEstimator<ITransformer>>)[] RegressionPeers =>
+    [
+        ("linear (SDCA)", ml => Normalized(ml, ml.Regression.Trainers.Sdca())),
+        ("linear (L-BFGS Poisson)", ml => Normalized(ml, ml.Regression.Trainers.LbfgsPoissonRegression())),
+        ("FastTree", ml => ml.Regression.Trainers.FastTree()),
+        ("LightGBM", ml => ml.Regression.Trainers.LightGbm()),
+    ];
 
     private static (string, Func<MLContext, IEstimator<ITransformer>>)[] BinaryPeers =>
     [
@@ -50,7 +65,7 @@ internal static class Quality
         ml.Transforms.NormalizeMeanVariance("Features", fixZero: false).Append(trainer);
 
     private static void Compare(
-        string title, Func<MLContext, IDataView> load, Func<MLContext, DataOperationsCatalog.TrainTestData, IEstimator<ITransformer>, double> score,
+        string title, Func<MLContext, IDataView> load, Func<MLContext, IDataView, double> score,
         Func<MLContext, IEstimator<ITransformer>> ours, params (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers)
     {
         Console.WriteLine($"\n| {title} | mean | sd | seeds {string.Join(", ", Seeds)} |\n| --- | --- | --- | --- |");
@@ -59,7 +74,8 @@ internal static class Quality
             var scores = Array.ConvertAll(Seeds, seed =>
             {
                 var ml = new MLContext(seed);
-                return score(ml, ml.Data.TrainTestSplit(load(ml), testFraction: 0.2, seed: seed), make(ml));
+                var split = ml.Data.TrainTestSplit(load(ml), testFraction: 0.2, seed: seed);
+                return score(ml, make(ml).Fit(split.TrainSet).Transform(split.TestSet));
             });
             var mean = scores.Average();
             var sd = Math.Sqrt(scores.Sum(s => (s - mean) * (s - mean)) / (scores.Length - 1));

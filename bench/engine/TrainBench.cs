@@ -19,10 +19,11 @@ internal static class TrainBench
     private const string BitExact = "two ranks, BitExact";
     private const string UnconnectedAdamW = "two unconnected, AdamW, clipped";
     private const string TwoAdamW = "two ranks, AdamW, clipped";
+    private const string TwoDefaults = "two ranks, AdamW, clipped, checkpoints, scaling, validation";
     private const string TorchOne = "PyTorch one";
     private const string TorchUnconnected = "PyTorch unconnected";
     private const string TorchDdp = "PyTorch DDP";
-    private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InLockStep, Two, BitExact, UnconnectedAdamW, TwoAdamW];
+    private static readonly string[] s_ours = [One, OneTwice, TwoThreads, Unconnected, InLockStep, Two, BitExact, UnconnectedAdamW, TwoAdamW, TwoDefaults];
     private static readonly string[] s_peers = [TorchOne, TorchUnconnected, TorchDdp];
     private static readonly string[] s_profiled = [One, Unconnected, Two, UnconnectedAdamW, TwoAdamW];
 
@@ -85,6 +86,7 @@ internal static class TrainBench
         BitExact => Start(model, data, 2, RunMode.BitExact),
         UnconnectedAdamW => Start(model, data, 2, RunMode.Unconnected | RunMode.AdamW),
         TwoAdamW => Start(model, data, 2, RunMode.AdamW),
+        TwoDefaults => Start(model, data, 2, RunMode.AdamW | RunMode.Defaults),
         TorchOne => peer!.Ddp(model, 1),
         TorchUnconnected => peer!.Ddp(model, 2, connected: false),
         _ => peer!.Ddp(model, 2),
@@ -96,6 +98,7 @@ internal static class TrainBench
         yield return $"ours / own unconnected in lock step | {table.Ratio(Two, InLockStep)}";
         yield return $"unconnected in lock step / unconnected | {table.Ratio(InLockStep, Unconnected)}";
         yield return $"ours / own unconnected, AdamW, clipped | {table.Ratio(TwoAdamW, UnconnectedAdamW)}";
+        yield return $"with checkpoints, scaling and validation / without | {table.Ratio(TwoDefaults, TwoAdamW)}";
         yield return $"two ranks / one rank | {table.Ratio(Two, One)}";
         yield return $"two ranks / one rank, twice the batch | {table.Ratio(Two, OneTwice)}";
         yield return $"two ranks / one rank, twice the batch, two threads | {table.Ratio(Two, TwoThreads)}";

@@ -40,6 +40,9 @@ internal enum RunMode
 
     /// <summary>With AdamW, and gradients clipped.</summary>
     AdamW = 64,
+
+    /// <summary>With checkpoints, features scaled and a tenth of the rows held out, as a job of a trainer's default options.</summary>
+    Defaults = 128,
 }
 
 /// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
@@ -53,6 +56,9 @@ internal static class TrainRank
     // Before what is measured, in which caches fill, and after it, so that nobody has the machine alone towards the end.
     private static readonly TimeSpan s_margin = TimeSpan.FromSeconds(0.25);
     private static readonly TimeSpan s_measured = TimeSpan.FromSeconds(1.5);
+
+    // Checkpoints are at least 2 s apart: three of them, or there is one turn without any beside one with one.
+    private static readonly TimeSpan s_measuredWithCheckpoints = TimeSpan.FromSeconds(6.5);
     private static readonly TimeSpan s_silence = TimeSpan.FromMinutes(15);
 
     /// <summary>
@@ -70,7 +76,8 @@ internal static class TrainRank
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
         var profile = Leads(rank, mode) ? new StepProfile() : null;
-        var turns = new Turns(mode.HasFlag(RunMode.LockStep) ? worldSize * rows : rows, profile, done);
+        var output = Directory.CreateTempSubdirectory("mldist-bench-").FullName;
+        var turns = new Turns(mode.HasFlag(RunMode.LockStep) ? worldSize * rows : rows, mode.HasFlag(RunMode.Defaults) ? s_measuredWithCheckpoints : s_measured, profile, done);
         var start = new RankStart
         {
             AttemptId = run,
@@ -80,7 +87,7 @@ internal static class TrainRank
             Device = DeviceKind.Cpu,
             SegmentPath = isConnected ? run : $"{run}-{rank}",
             DatasetPath = args[4],
-            OutputFolder = Path.GetTempPath(),
+            OutputFolder = output,
         };
         var environment = new TrainingEnvironment
         {
@@ -106,6 +113,7 @@ internal static class TrainRank
         finally
         {
             others?.Abort();
+            Directory.Delete(output, recursive: true);
         }
 
         return 0;
@@ -158,7 +166,9 @@ internal static class TrainRank
     {
         Task = MlTask.Multiclass,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
-        Data = new DataSpec { RowCount = RowCount },
+        Data = mode.HasFlag(RunMode.Defaults)
+            ? new DataSpec { RowCount = RowCount, ValidationFraction = 0.1, Features = Unscaled(model.Sizes[0]) }
+            : new DataSpec { RowCount = RowCount },
         Optimizer = mode.HasFlag(RunMode.AdamW)
             ? new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 1e-3 }
             : new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
@@ -167,11 +177,15 @@ internal static class TrainRank
         Epochs = int.MaxValue / 1000,
         GlobalBatchSize = globalBatchSize,
         BitExact = mode.HasFlag(RunMode.BitExact) ? new BitExactSpec { MicroBatches = 8 } : null,
+        Checkpoint = mode.HasFlag(RunMode.Defaults) ? new CheckpointSpec { IntervalEpochs = 1, IntervalSeconds = 30, MinIntervalSeconds = 2, KeepLast = 2 } : null,
         Seed = 1,
     };
 
+    // It takes the time of any other scaling, and leaves tokens what they are.
+    private static FeatureScaling Unscaled(int features) => new() { Mean = { Enumerable.Repeat(0f, features) }, Scale = { Enumerable.Repeat(1f, features) } };
+
     // Takes note of a leader's progress, and stops it there between turns.
-    private sealed class Turns(int rows, StepProfile? profile, CancellationTokenSource done) : IRankReporter
+    private sealed class Turns(int rows, TimeSpan measured, StepProfile? profile, CancellationTokenSource done) : IRankReporter
     {
         private TimeSpan _margin = s_warmUp;
         private long _since = Stopwatch.GetTimestamp();
@@ -183,7 +197,7 @@ internal static class TrainRank
         public void Progress(Progress progress)
         {
             var elapsed = Stopwatch.GetElapsedTime(_since);
-            if (profile is null || elapsed < (_first is null || _result is not null ? _margin : s_measured))
+            if (profile is null || elapsed < (_first is null || _result is not null ? _margin : measured))
                 return;
             if (_first is not { } first)
             {
@@ -212,7 +226,8 @@ internal static class TrainRank
 
         public void Epoch(EpochEnded epoch) { }
 
-        public void Checkpoint(string path, int epoch, long step) { }
+        // In the product the agent sends it away.
+        public void Checkpoint(string path, int epoch, long step) => File.Delete(path);
 
         public void Log(LogLine line) => Console.Error.WriteLine(line.Message);
     }

@@ -53,6 +53,52 @@ public sealed class BitExactTests
         Assert.IsNotEmpty(messages);
     }
 
+    [TestMethod, TestCategory("Slow")]
+    public void Fit_OnManyRanksOfWhichOneIsKilled_GivesTheSameBitsAndTakesEveryStepOnce()
+    {
+        using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 11 });
+        var ml = new MLContext(1);
+        ml.UseCluster(cluster);
+        List<string> recoveries = [];
+        ml.Log += (_, e) =>
+        {
+            if (e.Message.Contains("recovering: ", StringComparison.Ordinal) && e.Message.Contains("SIGKILL", StringComparison.Ordinal))
+                recoveries.Add(e.Message);
+        };
+        var data = DataSets.Digits(ml);
+        const int epochs = 6;
+        var steps = new List<StepLoss>();
+        var calm = Options(2, epochs);
+        calm.Progress = new Listener(p => steps.AddRange(p.RecentLosses));
+        var undisturbed = Fit(ml, data, calm);
+        CollectionAssert.AreEqual(Enumerable.Range(1, steps.Count).Select(i => (long)i).ToArray(), steps.Select(l => l.Step).ToArray());
+
+        foreach (var ranks in new[] { 6, 8, 11 })
+        {
+            var (told, isKilled) = (new List<StepLoss>(), false);
+            recoveries.Clear();
+            var options = Options(ranks, epochs);
+            options.CheckpointInterval = TimeSpan.FromMilliseconds(20);
+            options.Progress = new Listener(p =>
+            {
+                told.AddRange(p.RecentLosses);
+                if (p.Fraction is < 0.4 or 1 || isKilled)
+                    return;
+                isKilled = true;
+                FaultTests.Kill(cluster, "rank");
+            });
+
+            Assert.AreEqual(undisturbed, Fit(ml, data, options), $"{ranks} ranks");
+
+            Assert.IsTrue(isKilled);
+            Assert.HasCount(1, recoveries, $"{ranks} ranks: {string.Join('\n', recoveries)}");
+            // A step's loss is that of its rows: those since the checkpoint were taken anew, from the state before them.
+            CollectionAssert.AreEqual(steps.Select(l => l.Step).ToArray(), told.Select(l => l.Step).Distinct().Order().ToArray(), $"{ranks} ranks");
+            foreach (var loss in told)
+                Assert.AreEqual(steps[(int)loss.Step - 1].Loss, loss.Loss, $"step {loss.Step} on {ranks} ranks");
+        }
+    }
+
     private static DistributedMulticlassTrainer.Options Options(int ranks, int epochs) => new()
     {
         MinRanks = ranks,

@@ -74,7 +74,7 @@ internal sealed class DatasetEncoder(
                 continue;
             getFeatures(ref row);
             CheckFeatures(in row, features, index);
-            labels.Add(labelValue);
+            labels.Add(labelValue, effective);
             weights.Add(effective);
             if (!batch.Add(in row, labelValue, weightValue) || time.GetElapsedTime(reported) < s_progressInterval)
                 continue;

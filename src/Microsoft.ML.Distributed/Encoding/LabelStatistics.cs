@@ -5,13 +5,10 @@ namespace Microsoft.ML.Distributed;
 /// <summary>Checks labels one by one and gathers what training needs of them: rows a class, or mean and deviation.</summary>
 internal sealed class LabelStatistics(MlTask task, string column, int classCount)
 {
-    private readonly long[] _classes = new long[task == MlTask.Multiclass ? classCount : 2];
+    private readonly double[] _classes = new double[task == MlTask.Multiclass ? classCount : 2];
     private long _count;
     private double _mean;
     private double _squares;
-
-    /// <summary>The rows of each class; of regression none.</summary>
-    public IReadOnlyList<long> Classes => _classes;
 
     /// <exception cref="InvalidDataException">The label is infinite, or a key that is none of the classes.</exception>
     public void Check(float label, long row)
@@ -23,12 +20,14 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     }
 
     /// <summary>Counts a label in that was checked.</summary>
-    public void Add(float label)
+    /// <param name="label">The label.</param>
+    /// <param name="weight">What its row counts, above 0.</param>
+    public void Add(float label, double weight)
     {
         _count++;
         if (task != MlTask.Regression)
         {
-            _classes[(int)label]++;
+            _classes[(int)label] += weight;
             return;
         }
 
@@ -41,7 +40,7 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     public void RequireTwoClasses()
     {
         if (task != MlTask.Regression && _classes.Count(c => c > 0) < 2)
-            throw new InvalidDataException($"Label column \"{column}\" has the same class in all {_classes.Sum():N0} rows that count, expected two classes or more. Check how the data was filtered, split or weighted.");
+            throw new InvalidDataException($"Label column \"{column}\" has the same class in all {_count:N0} rows that count, expected two classes or more. Check how the data was filtered, split or weighted.");
     }
 
     /// <summary>Standardises labels; those of a constant are only centred.</summary>
@@ -52,6 +51,21 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
         if (deviation > 0 && !ScaleRange.Holds(deviation))
             throw new InvalidDataException($"Label column \"{column}\" has a standard deviation of {deviation:G3}, expected 0 or from {ScaleRange.Least:G1} to {ScaleRange.Most:G1}, which single precision can compute with. Multiply the labels by a constant.");
         return new LabelScaling { Mean = (float)_mean, Scale = deviation > 0 ? (float)(1 / deviation) : 1 };
+    }
+
+    /// <summary>
+    /// What a network puts out that knows the classes' shares alone: their logarithms, less their mean; of two classes the
+    /// logarithm of the odds. A start there spares a rare class the thousands of steps that Adam takes to it.
+    /// </summary>
+    /// <remarks>Each class counts half a row more than it has, so that one without rows has a logarithm too.</remarks>
+    public IReadOnlyList<float> ToOutputBias()
+    {
+        var total = _classes.Sum();
+        var logs = Array.ConvertAll(_classes, c => Math.Log((c / total * _count) + 0.5));
+        if (task == MlTask.Binary)
+            return [(float)(logs[1] - logs[0])];
+        var mean = logs.Average();
+        return Array.ConvertAll(logs, l => (float)(l - mean));
     }
 
     /// <summary>Whether all labels are the same number.</summary>

@@ -67,8 +67,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
-            if (options.ValidationFraction > 0 && training.Dataset.RowCount < 2)
-                throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {options.ValidationFraction}: one to train on and one to validate on. Add rows or leave ValidationFraction at 0.");
+            if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
+                throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add rows, or set ValidationFraction to 0 and EarlyStopping to null.");
             return use(training.Dataset, validation?.Dataset, progress);
         }
         finally
@@ -97,6 +97,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
         if (columns.Task == MlTask.Regression)
             spec.Data.Label = training.Labels.ToScaling();
+        else
+            spec.Module.Mlp.OutputBias.AddRange(training.Labels.ToOutputBias());
         if (training.Labels.IsConstant)
             channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
         AutomaticOptions.Complete(spec, options);

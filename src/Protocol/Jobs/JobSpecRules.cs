@@ -37,6 +37,9 @@ public static class JobSpecRules
     private const double Smallest = 1e-30;
     private const double Largest = 1e30;
 
+    // They are logarithms of shares of rows: e^100 is more than there are.
+    private const double LargestOutputBias = 100;
+
     // Below it the automatic weight decay, which grows as it falls, would leave its own range.
     private const double LeastLearningRate = 1e-12;
 
@@ -118,6 +121,8 @@ public static class JobSpecRules
             Check(mlp.HiddenSizes.All(h => h >= 1), $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.");
             var parameters = Parameters(mlp);
             Check(parameters <= MaxParameters, $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {MaxParameters:N0}: an ONNX file holds 2 GiB.");
+            Check(mlp.OutputBias.Count == 0 || mlp.OutputBias.Count == mlp.OutputSize, $"Output biases are {mlp.OutputBias.Count:N0}, expected none, or one for each of the {mlp.OutputSize:N0} outputs.");
+            Check(mlp.OutputBias.All(b => Math.Abs(b) <= LargestOutputBias), $"Output biases go beyond {LargestOutputBias}, expected numbers within it.");
             Check(mlp.Dropout is >= 0 and <= LargestDropout, $"Dropout is {mlp.Dropout}, expected a fraction from 0 to {LargestDropout}.");
         }
 

@@ -3,7 +3,7 @@ using MLDistributed.Training.Data;
 
 namespace MLDistributed.Training.Models;
 
-/// <summary>First parameters, from the seed alone: He et al. 2015 (uniform) before an activation, 1/sqrt(inputs) for the outputs, biases 0, norms 1.</summary>
+/// <summary>First parameters, from the seed alone: He et al. 2015 (uniform) before an activation, 1/sqrt(inputs) for the outputs, norms 1, biases 0 but for the outputs', which the specification may name.</summary>
 internal static unsafe class Initialization
 {
     private const ulong Stream = 0x696e6974;
@@ -16,6 +16,13 @@ internal static unsafe class Initialization
             var values = new Span<float>(parameters + tensor.Start, checked((int)tensor.Length));
             if (tensor.Shape.Length == 1)
             {
+                if (mlp.OutputBias.Count > 0 && tensor.Name == $"layers.{mlp.HiddenSizes.Count}.bias")
+                {
+                    for (var j = 0; j < values.Length; j++)
+                        values[j] = mlp.OutputBias[j];
+                    continue;
+                }
+
                 values.Fill(tensor.Name.StartsWith("norms", StringComparison.Ordinal) && tensor.Name.EndsWith("weight", StringComparison.Ordinal) ? 1 : 0);
                 continue;
             }

@@ -6,7 +6,10 @@ namespace Microsoft.ML.Distributed.Tests;
 public sealed class AutomaticOptionsTests
 {
     [TestMethod]
-    [DataRow(1L, 32)]
+    [DataRow(1L, 4)]
+    [DataRow(120L, 8)]
+    [DataRow(319L, 16)]
+    [DataRow(320L, 32)]
     [DataRow(1_437L, 32)]
     [DataRow(2_600L, 64)]
     [DataRow(60_000L, 256)]
@@ -26,12 +29,68 @@ public sealed class AutomaticOptionsTests
     }
 
     [TestMethod]
+    [DataRow(1_999L, 0.0, 0)]
+    [DataRow(2_000L, 0.1, 10)]
+    [DataRow(200_000L, 0.1, 10)]
+    [DataRow(2_000_000L, 0.01, 10)]
+    public void Complete_ValidationLeftOpen_HoldsOutOfMediumAndLargeData(long rows, double fraction, int patience)
+    {
+        var spec = Complete(rows, new DistributedRegressionTrainer.Options());
+
+        Assert.AreEqual((fraction, patience), (spec.Data.ValidationFraction, spec.EarlyStopping?.PatienceEpochs ?? 0));
+    }
+
+    [TestMethod]
+    public void Complete_ValidationFractionOf0_HoldsNothingOut()
+    {
+        var spec = Complete(100_000, new DistributedRegressionTrainer.Options { ValidationFraction = 0 });
+
+        Assert.AreEqual((0.0, null), (spec.Data.ValidationFraction, spec.EarlyStopping));
+    }
+
+    [TestMethod]
+    public void Complete_ValidationFractionAlone_TrainsAllEpochs()
+    {
+        var spec = Complete(100_000, new DistributedRegressionTrainer.Options { ValidationFraction = 0.3 });
+
+        Assert.AreEqual((0.3, null), (spec.Data.ValidationFraction, spec.EarlyStopping));
+    }
+
+    [TestMethod]
+    public void Complete_ValidationSet_HoldsNothingOutBesideIt()
+    {
+        var rows = new MLContext().Data.LoadFromEnumerable(new[] { new { Label = 1f } });
+
+        var spec = Complete(100_000, new DistributedRegressionTrainer.Options { ValidationSet = rows });
+
+        Assert.AreEqual((0.0, null), (spec.Data.ValidationFraction, spec.EarlyStopping));
+    }
+
+    [TestMethod]
+    public void Complete_EarlyStoppingAlone_HoldsOutOfFewRowsToo()
+    {
+        var spec = Complete(100, new DistributedRegressionTrainer.Options { EarlyStopping = new EarlyStopping { PatienceEpochs = 3 } });
+
+        Assert.AreEqual((0.1, 3), (spec.Data.ValidationFraction, spec.EarlyStopping.PatienceEpochs));
+    }
+
+    [TestMethod]
     public void Complete_GivenOptions_KeepsThem()
     {
-        var spec = new JobSpec { Data = new DataSpec { RowCount = 100_000 }, Optimizer = new OptimizerSpec { LearningRate = 0.1, Sgd = new SgdSpec() } };
-
-        AutomaticOptions.Complete(spec, new DistributedRegressionTrainer.Options { BatchSize = 7, WeightDecay = 0.25 });
+        var spec = Complete(100_000, new DistributedRegressionTrainer.Options { BatchSize = 7, WeightDecay = 0.25 });
 
         Assert.AreEqual((7, 0.25), (spec.GlobalBatchSize, spec.Optimizer.WeightDecay));
+    }
+
+    private static JobSpec Complete(long rows, NeuralNetworkOptions options)
+    {
+        var spec = new JobSpec
+        {
+            Data = new DataSpec { RowCount = rows, ValidationFraction = options.ValidationFraction ?? 0 },
+            Optimizer = new OptimizerSpec { LearningRate = 0.1, Sgd = new SgdSpec() },
+            EarlyStopping = options.EarlyStopping?.ToSpec(),
+        };
+        AutomaticOptions.Complete(spec, options);
+        return spec;
     }
 }

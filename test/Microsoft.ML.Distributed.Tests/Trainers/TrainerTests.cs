@@ -173,7 +173,7 @@ public sealed class TrainerTests : IDisposable
         {
             Name = "mine",
             Task = MlTask.Multiclass,
-            Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 4, OutputSize = 3, HiddenSizes = { 7, 5 }, Activation = Activation.Gelu, Dropout = 0.25, Normalization = LayerNormalization.Layer } },
+            Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 4, OutputSize = 3, HiddenSizes = { 7, 5 }, Activation = Activation.Gelu, Dropout = 0.25, Normalization = LayerNormalization.Layer, OutputBias = { job.Module.Mlp.OutputBias } } },
             Data = new DataSpec { DatasetId = job.Data.DatasetId, RowCount = 150, ValidationFraction = 0.2, WeightScale = 0.25 },
             Optimizer = new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.8, Nesterov = true }, LearningRate = 0.5, WeightDecay = 0.125 },
             Schedule = new ScheduleSpec { Kind = ScheduleKind.Cosine, WarmupFraction = 0.5, FinalFraction = 0.1 },

@@ -35,6 +35,7 @@ public sealed class ValidationTests : IDisposable
             CheckpointInterval = TimeSpan.FromSeconds(-1),
             CheckpointsKept = 0,
             EarlyStopping = new EarlyStopping { PatienceEpochs = 0 },
+            ValidationFraction = 0,
             MinRanks = 4,
             MaxRanks = 2,
         });

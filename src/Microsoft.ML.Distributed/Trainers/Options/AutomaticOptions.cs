@@ -9,20 +9,40 @@ internal static class AutomaticOptions
     public const int SmallestBatch = 32;
     private const int LargestBatch = 256;
     private const int StepsPerEpoch = 40;
+    private const int TinyBatch = 4;
+    private const int LeastSteps = 10;
+    private const long RowsToValidate = 2_000;
+    private const int Patience = 10;
+    private const double MostValidationRows = 20_000;
+    public const double LargestValidationFraction = 0.1;
     private const double ForgettingEpochs = 5;
     private const double SgdWeightDecay = 1e-4;
 
     /// <summary>Fills in what was left open, once the rows are counted.</summary>
     public static void Complete(JobSpec spec, NeuralNetworkOptions options)
     {
+        if (options is { ValidationFraction: null, ValidationSet: null })
+            HoldOut(spec, options.EarlyStopping is not null);
         var rows = (long)Math.Ceiling(spec.Data.RowCount * (1 - spec.Data.ValidationFraction));
         spec.GlobalBatchSize = options.BatchSize ?? BatchSize(rows);
         spec.Optimizer.WeightDecay = options.WeightDecay ?? WeightDecay(spec.Optimizer, rows, spec.GlobalBatchSize);
     }
 
+    // Networks that pass the point of their least loss are common on data of this size, and a tenth of it is enough to see that.
+    private static void HoldOut(JobSpec spec, bool isAskedFor)
+    {
+        if (spec.Data.RowCount < RowsToValidate && !isAskedFor)
+            return;
+        spec.Data.ValidationFraction = Math.Min(LargestValidationFraction, MostValidationRows / spec.Data.RowCount);
+        spec.EarlyStopping ??= new EarlyStopping { PatienceEpochs = Patience }.ToSpec();
+    }
+
     /// <summary>Few steps an epoch waste small data, large batches generalise less.</summary>
-    internal static int BatchSize(long rows) =>
-        (int)Math.Clamp(BitOperations.RoundUpToPowerOf2((ulong)(rows / StepsPerEpoch) + 1) / 2, SmallestBatch, LargestBatch);
+    internal static int BatchSize(long rows) => rows < LeastSteps * SmallestBatch
+        ? (int)Math.Clamp(PowerOf2AtMost(rows / LeastSteps), TinyBatch, SmallestBatch)
+        : (int)Math.Clamp(PowerOf2AtMost(rows / StepsPerEpoch), SmallestBatch, LargestBatch);
+
+    private static ulong PowerOf2AtMost(long value) => BitOperations.RoundUpToPowerOf2((ulong)value + 1) / 2;
 
     /// <summary>AdamW averages its weights over 1 / (learning rate * weight decay) steps; this holds that to a number of epochs.</summary>
     internal static double WeightDecay(OptimizerSpec optimizer, long rows, int batchSize)

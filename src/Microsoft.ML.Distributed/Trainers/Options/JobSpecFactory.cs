@@ -33,7 +33,7 @@ internal static class JobSpecFactory
                     Normalization = (LayerNormalization)options.Normalization,
                 },
             },
-            Data = new DataSpec { ValidationFraction = options.ValidationFraction },
+            Data = new DataSpec { ValidationFraction = options.ValidationFraction ?? 0 },
             Optimizer = optimizer,
             Schedule = options.Schedule?.ToSpec(),
             Epochs = options.Epochs,
@@ -84,6 +84,8 @@ internal static class JobSpecFactory
             complete.Data.Features = new FeatureScaling();
         if (options.ValidationSet is not null)
             complete.Data.ValidationDatasetId = complete.Data.DatasetId;
+        else if (options is { ValidationFraction: null, EarlyStopping: not null })
+            complete.Data.ValidationFraction = AutomaticOptions.LargestValidationFraction;
 
         var errors = new List<string>(JobSpecRules.Validate(complete));
         Check(options.JobName is null || !string.IsNullOrWhiteSpace(options.JobName), "JobName is blank, expected a name, or null for the trainer's and its columns'.");

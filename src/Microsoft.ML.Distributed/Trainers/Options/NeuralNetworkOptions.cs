@@ -50,7 +50,7 @@ public abstract class NeuralNetworkOptions
     public int Epochs { get; set; } = DefaultEpochs;
 
     /// <summary>Rows a step, over all ranks together; at most all rows that there are, so that <see cref="int.MaxValue"/> is the whole data a step.</summary>
-    /// <value>null: about a fortieth of the rows, a power of two from 32 to 256.</value>
+    /// <value>null: about a fortieth of the rows, a power of two from 32 to 256; of fewer than 320 rows a tenth, from 4.</value>
     public int? BatchSize { get; set; }
 
     /// <summary>The most rows that a rank computes at once, for models whose activations do not fit its memory: it adds up the gradients of its part of a step over as many as it takes. Changes memory and time, not the model. Not beside batch normalisation.</summary>
@@ -80,16 +80,19 @@ public abstract class NeuralNetworkOptions
     /// <value>0</value>
     public double GradientClipNorm { get; set; }
 
-    /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides.</summary>
-    /// <value>0</value>
-    public double ValidationFraction { get; set; }
+    /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides. The model has the weights of the epoch with the least validation loss.</summary>
+    /// <value>
+    /// null: none of fewer than 2,000 rows, unless <see cref="EarlyStopping"/> asks for it, and none beside a
+    /// <see cref="ValidationSet"/>; of more rows a tenth, at most 20,000 rows.
+    /// </value>
+    public double? ValidationFraction { get; set; }
 
     /// <summary>Rows for validation, with the same columns as the training data as this trainer sees it. Not beside <see cref="ValidationFraction"/>.</summary>
     /// <value>null</value>
     public IDataView? ValidationSet { get; set; }
 
-    /// <summary>When to stop before <see cref="Epochs"/>; needs validation rows. Null: never.</summary>
-    /// <value>null</value>
+    /// <summary>When to stop before <see cref="Epochs"/>; needs validation rows.</summary>
+    /// <value>null: after 10 epochs without a better loss where <see cref="ValidationFraction"/> is left open and rows are held out; else never.</value>
     public EarlyStopping? EarlyStopping { get; set; }
 
     /// <summary>Decides initial weights, row order, dropout and which rows are held out, whatever the number of ranks.</summary>
