@@ -1,3 +1,5 @@
+using System.Collections.ObjectModel;
+
 namespace Microsoft.ML.Distributed;
 
 /// <summary>How far a job is. Reported a few times a second while <c>Fit</c> runs.</summary>
@@ -33,6 +35,9 @@ public sealed class TrainingProgress
 
     /// <summary>The last epoch's loss on the validation rows; null without validation.</summary>
     public double? ValidationLoss { get; init; }
+
+    /// <summary>The last epoch's metrics on the validation rows (<see cref="EpochSummary.ValidationMetrics"/>); empty without validation.</summary>
+    public IReadOnlyDictionary<string, double> ValidationMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;
 
     /// <summary>The learning rate of the last step.</summary>
     public double LearningRate { get; init; }

@@ -1,3 +1,4 @@
+using System.Collections.ObjectModel;
 using System.Globalization;
 using MLDistributed.Protocol;
 
@@ -15,11 +16,14 @@ namespace Microsoft.ML.Distributed;
 public sealed record TrainingSummary(
     double TrainingLoss, double? ValidationLoss, int Epochs, int BestEpoch, long Steps, int WorldSize, TimeSpan Duration, IReadOnlyList<EpochSummary> History)
 {
+    /// <summary>The metrics on the validation rows of the epoch whose weights the model has (<see cref="EpochSummary.ValidationMetrics"/>).</summary>
+    public IReadOnlyDictionary<string, double> ValidationMetrics => History.FirstOrDefault(e => e.Epoch == BestEpoch)?.ValidationMetrics ?? ReadOnlyDictionary<string, double>.Empty;
+
     /// <summary>The summary as a sentence, without the history.</summary>
     public override string ToString()
     {
         var best = BestEpoch < Epochs ? $", the best of which was epoch {BestEpoch}" : "";
-        return string.Create(CultureInfo.InvariantCulture, $"{Count(Epochs, "epoch")}{best}, {Count(Steps, "step")} on {Count(WorldSize, "rank")} in {Duration.TotalSeconds:0.0} s: {EpochSummary.Losses(TrainingLoss, ValidationLoss)}");
+        return string.Create(CultureInfo.InvariantCulture, $"{Count(Epochs, "epoch")}{best}, {Count(Steps, "step")} on {Count(WorldSize, "rank")} in {Duration.TotalSeconds:0.0} s: {EpochSummary.Losses(TrainingLoss, ValidationLoss, ValidationMetrics)}");
 
         static string Count(long count, string noun) => string.Create(CultureInfo.InvariantCulture, $"{count:N0} {noun}{(count == 1 ? "" : "s")}");
     }
@@ -33,7 +37,7 @@ public sealed record TrainingSummary(
         result.Steps,
         result.WorldSize,
         TimeSpan.FromSeconds(double.IsFinite(result.TrainingSeconds) ? Math.Clamp(result.TrainingSeconds, 0, 1e9) : 0),
-        [.. result.History.Select(e => new EpochSummary(e.Epoch + 1, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null))]);
+        [.. result.History.Select(e => new EpochSummary(e.Epoch + 1, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null) { ValidationMetrics = MetricNames.With(e) })]);
 }
 
 /// <summary>The losses of one epoch.</summary>
@@ -42,8 +46,30 @@ public sealed record TrainingSummary(
 /// <param name="ValidationLoss">The loss on the validation rows after the epoch; null without any.</param>
 public sealed record EpochSummary(int Epoch, double TrainingLoss, double? ValidationLoss)
 {
-    /// <summary>The epoch as a sentence.</summary>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"epoch {Epoch}: {Losses(TrainingLoss, ValidationLoss)}");
+    /// <summary>
+    /// Metrics on the validation rows after the epoch, by ML.NET's names: MicroAccuracy and MacroAccuracy; Accuracy,
+    /// AreaUnderRocCurve and F1Score; or RSquared, MeanAbsoluteError and RootMeanSquaredError. Rows count with their weights, as in
+    /// the loss. NaN where the rows do not define one, as the curve of a single class.
+    /// </summary>
+    /// <value>Empty without validation rows.</value>
+    public IReadOnlyDictionary<string, double> ValidationMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;
 
-    internal static string Losses(double training, double? validation) => string.Create(CultureInfo.InvariantCulture, $"loss {training:G4}{(validation is { } loss ? $", validation loss {loss.ToString("G4", CultureInfo.InvariantCulture)}" : "")}");
+    /// <summary>Whether all numbers are the same.</summary>
+    public bool Equals(EpochSummary? other) =>
+        other is not null && (Epoch, TrainingLoss, ValidationLoss).Equals((other.Epoch, other.TrainingLoss, other.ValidationLoss)) && ValidationMetrics.SequenceEqual(other.ValidationMetrics);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Epoch, TrainingLoss, ValidationLoss);
+
+    /// <summary>The epoch as a sentence.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"epoch {Epoch}: {Losses(TrainingLoss, ValidationLoss, ValidationMetrics)}");
+
+    internal static string Losses(double training, double? validation, IReadOnlyDictionary<string, double> metrics)
+    {
+        var text = string.Create(CultureInfo.InvariantCulture, $"loss {training:G4}");
+        if (validation is not { } loss)
+            return text;
+        text += string.Create(CultureInfo.InvariantCulture, $", validation loss {loss:G4}");
+        return metrics.Count == 0 ? text : $"{text} ({string.Join(", ", metrics.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Key} {m.Value:G4}")))})";
+    }
 }

@@ -3,7 +3,6 @@ using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Commits;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
-using MLDistributed.Training.Native;
 using MLDistributed.Training.Optimization;
 using MLDistributed.Training.Profiling;
 using static TorchSharp.torch;
@@ -50,9 +49,9 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             }
 
             AwaitParameters();
-            var validationLoss = state.ValidationCount > 0 ? Validate(pause) : (double?)null;
+            var validation = state.ValidationCount > 0 ? Validate(pause) : (ValidationResult?)null;
             position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
-            EndEpoch(validationLoss, checkpoints);
+            EndEpoch(validation, checkpoints);
             pause.BetweenSteps();
         }
 
@@ -73,7 +72,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             var outputs = state.Model.Forward(batch, position.Step);
             var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
             state.Model.Backward(loss, batch.GlobalRows);
-            state.Strategy.Add(part, new StepPart(Number(loss), batch.WeightSum));
+            state.Strategy.Add(part, new StepPart(Losses.Number(loss), batch.WeightSum));
         }
 
         state.Tensors.PushGradients();
@@ -101,38 +100,18 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             return row;
         };
 
-    private double Validate(CollectionPause pause)
+    private ValidationResult Validate(CollectionPause pause)
     {
-        // Losses and weights by part, so that the order of summation does not depend on who has which part.
-        var sums = new double[2L * state.Split.Total];
-        for (var start = 0L; start < state.ValidationCount; start += state.BatchSize)
-        {
-            for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
-            {
-                stop.ThrowIfCancellationRequested();
-                using var scope = NewDisposeScope();
-                using var frozen = no_grad();
-                var batch = state.LoadValidation(start, part);
-                sums[2 * part] += Number(Losses.Sum(_spec, state.Model.Predict(batch.Features), batch.Labels, batch.Weights));
-                sums[2 * part + 1] += batch.WeightSum;
-            }
-
-            pause.BetweenSteps();
-        }
-
-        state.Collective.AllReduce(sums);
-        var (loss, weight) = (0.0, 0.0);
-        for (var part = 0; part < state.Split.Total; part++)
-            (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
-        ThrowIfWeightless(weight, position.Step, $"All {state.ValidationCount} validation rows");
-        return loss / weight;
+        var result = ValidationResult.Of(state, pause, stop);
+        ThrowIfWeightless(result.WeightSum, position.Step, $"All {state.ValidationCount} validation rows");
+        return result;
     }
 
-    private void EndEpoch(double? validationLoss, CheckpointWriter checkpoints)
+    private void EndEpoch(ValidationResult? validation, CheckpointWriter checkpoints)
     {
         var trainingLoss = position.LossSum / position.WeightSum;
-        var isBest = validationLoss is null || validationLoss < position.BestLoss || position.History.Count == 0;
-        if (validationLoss is { } loss)
+        var isBest = validation is null || validation.Value.Loss < position.BestLoss || position.History.Count == 0;
+        if (validation?.Loss is { } loss)
         {
             // Any better loss is kept; only one that is better by the asked amount resets the patience.
             var counts = loss < position.PatienceLoss - (_spec.EarlyStopping?.MinImprovement ?? 0);
@@ -144,8 +123,13 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
         }
 
         var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds };
-        if (validationLoss is { } value)
-            ended.ValidationLoss = value;
+        if (validation is { } result)
+        {
+            ended.ValidationLoss = result.Loss;
+            ended.ValidationMetrics.AddRange(result.Metrics);
+            ended.Task = _spec.Task;
+        }
+
         position.BestEpoch = isBest ? position.Epoch : position.BestEpoch;
         position.Seconds += position.EpochSeconds;
         (position.LossSum, position.WeightSum, position.EpochSeconds) = (0, 0, 0);
@@ -215,6 +199,4 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             },
             isBystander: !state.IsFirst);
     }
-
-    private static unsafe double Number(Tensor loss) => *(float*)TorchMemory.Data(loss.cpu());
 }

@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -25,4 +26,7 @@ internal static class Losses
         };
         return weights is null ? losses : losses.mul(weights).sum();
     }
+
+    /// <summary>A loss as a number.</summary>
+    public static unsafe double Number(Tensor loss) => *(float*)TorchMemory.Data(loss.cpu());
 }

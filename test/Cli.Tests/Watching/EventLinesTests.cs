@@ -11,8 +11,8 @@ public sealed class EventLinesTests
 
     [TestMethod]
     public void Of_Epoch_CountsFromOne() => CollectionAssert.AreEqual(
-        new[] { $"{s_time.ToLocalTime():HH:mm:ss} epoch 1: loss 0.5, validation 0.25 (best), 1.5 s" },
-        Lines(new JobEvent { Epoch = new EpochEnded { Epoch = 0, TrainingLoss = 0.5, ValidationLoss = 0.25, IsBest = true, Seconds = 1.5 } }));
+        new[] { $"{s_time.ToLocalTime():HH:mm:ss} epoch 1: loss 0.5, validation 0.25 (best), RSquared 0.75, MeanAbsoluteError 2, RootMeanSquaredError 3, 1.5 s" },
+        Lines(new JobEvent { Epoch = new EpochEnded { Epoch = 0, TrainingLoss = 0.5, ValidationLoss = 0.25, IsBest = true, Seconds = 1.5, Task = MlTask.Regression, ValidationMetrics = { 0.75, 2, 3 } } }));
 
     [TestMethod]
     public void Of_LogOfSeveralLines_HangsAndHidesNothing() => CollectionAssert.AreEqual(

@@ -17,6 +17,16 @@ public sealed class TrainingSummaryTests
     }
 
     [TestMethod]
+    public void ValidationMetrics_OfTheSummary_AreTheBestEpochs()
+    {
+        var metrics = TrainingSummary.From(Result()).ValidationMetrics;
+
+        Assert.AreEqual((0.9, 0.95, 0.8), (metrics["Accuracy"], metrics["AreaUnderRocCurve"], metrics["F1Score"]));
+        Assert.IsEmpty(TrainingSummary.From(Result()).History[0].ValidationMetrics);
+        CollectionAssert.AreEqual(TrainingSummary.From(Result()).History.ToArray(), TrainingSummary.From(Result()).History.ToArray(), "Summaries are values.");
+    }
+
+    [TestMethod]
     public void ToString_Summary_IsASentence()
     {
         var culture = CultureInfo.CurrentCulture;
@@ -25,7 +35,7 @@ public sealed class TrainingSummaryTests
             var comma = (CultureInfo)CultureInfo.InvariantCulture.Clone();
             (comma.NumberFormat.NumberDecimalSeparator, comma.NumberFormat.NumberGroupSeparator) = (",", ".");
             CultureInfo.CurrentCulture = comma;
-            Assert.AreEqual("3 epochs, the best of which was epoch 2, 1,200 steps on 2 ranks in 1.5 s: loss 0.1235, validation loss 0.25", TrainingSummary.From(Result()).ToString());
+            Assert.AreEqual("3 epochs, the best of which was epoch 2, 1,200 steps on 2 ranks in 1.5 s: loss 0.1235, validation loss 0.25 (Accuracy 0.9, AreaUnderRocCurve 0.95, F1Score 0.8)", TrainingSummary.From(Result()).ToString());
             Assert.AreEqual("epoch 1: loss 0.5, validation loss 0.75", TrainingSummary.From(Result()).History[0].ToString());
             Assert.AreEqual("1 epoch, 1 step on 1 rank in 0.0 s: loss 2", TrainingSummary.From(new JobResult { Epochs = 1, Steps = 1, WorldSize = 1, TrainingLoss = 2 }).ToString());
         }
@@ -54,6 +64,7 @@ public sealed class TrainingSummaryTests
             StringAssert.StartsWith(lines.Single(l => l.StartsWith($"epoch {epoch.Epoch} of 3", StringComparison.Ordinal)), epoch.ToString().Replace(":", " of 3:", StringComparison.Ordinal));
         Assert.AreEqual($"succeeded: {summary}", lines[^1]);
         Assert.AreEqual((summary.TrainingLoss, summary.ValidationLoss), (reports.All[^1].Loss, reports.All[^1].ValidationLoss));
+        Assert.AreEqual(0.95, reports.All[^1].ValidationMetrics["AreaUnderRocCurve"]);
         Assert.AreEqual(9, reports.All[^2].Loss);
     }
 
@@ -69,7 +80,7 @@ public sealed class TrainingSummaryTests
         History =
         {
             new EpochEnded { Epoch = 0, TrainingLoss = 0.5, ValidationLoss = 0.75, IsBest = true },
-            new EpochEnded { Epoch = 1, TrainingLoss = 0.12345678, ValidationLoss = 0.25, IsBest = true },
+            new EpochEnded { Epoch = 1, TrainingLoss = 0.12345678, ValidationLoss = 0.25, IsBest = true, Task = MlTask.Binary, ValidationMetrics = { 0.9, 0.95, 0.8 } },
             new EpochEnded { Epoch = 2, TrainingLoss = 0.1, ValidationLoss = 0.5 },
         },
     };

@@ -1,3 +1,4 @@
+using System.Collections.ObjectModel;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
@@ -10,6 +11,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
     private string _message = "";
     private Progress _latest = new() { Epoch = -1, Loss = double.NaN };
     private double? _validationLoss;
+    private IReadOnlyDictionary<string, double> _validationMetrics = ReadOnlyDictionary<string, double>.Empty;
     private int _worldSize;
 
     public void Tell(JobEvent e)
@@ -60,7 +62,9 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 _validationLoss = result.HasValidationLoss ? result.ValidationLoss : _validationLoss;
                 // The model's, not the last step's.
                 (_latest = _latest.Clone()).Loss = result.TrainingLoss;
-                Say(LogLevel.Info, $"succeeded: {TrainingSummary.From(result)}");
+                var summary = TrainingSummary.From(result);
+                _validationMetrics = summary.ValidationMetrics;
+                Say(LogLevel.Info, $"succeeded: {summary}");
                 break;
             default:
                 Say(LogLevel.Info, $"{_state.ToString().ToLowerInvariant()}{why}");
@@ -71,7 +75,8 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
     private void TellEpoch(EpochEnded epoch)
     {
         _validationLoss = epoch.HasValidationLoss ? epoch.ValidationLoss : null;
-        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _validationLoss)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
+        _validationMetrics = MetricNames.With(epoch);
+        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _validationLoss, _validationMetrics)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
     }
 
     private TrainingProgress Snapshot(IReadOnlyList<MLDistributed.Protocol.StepLoss> losses) => new()
@@ -85,6 +90,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
         Loss = _latest.Loss,
         RecentLosses = [.. losses.Select(l => new StepLoss(l.Step, l.Loss))],
         ValidationLoss = _validationLoss,
+        ValidationMetrics = _validationMetrics,
         LearningRate = _latest.LearningRate,
         RowsPerSecond = _latest.RowsPerSecond,
         WorldSize = _worldSize,

@@ -1,0 +1,43 @@
+using MLDistributed.Training.Metrics;
+using MLDistributed.Training.Models;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>The loss and the metrics on the validation rows, the same on all ranks.</summary>
+/// <param name="Loss">The mean over the rows.</param>
+/// <param name="WeightSum">What all rows weigh together; of 0 there is no loss.</param>
+/// <param name="Metrics">As <see cref="Protocol.MetricNames"/> has them.</param>
+internal readonly record struct ValidationResult(double Loss, double WeightSum, double[] Metrics)
+{
+    /// <summary>Passes over the validation rows once, each rank over its part of each batch.</summary>
+    public static ValidationResult Of(RankState state, CollectionPause pause, CancellationToken stop)
+    {
+        var metrics = MetricSums.Of(state.Spec);
+        // Losses and weights by part, so that the order of summation does not depend on who has which part: they choose the best epoch.
+        var parts = 2 * state.Split.Total;
+        var sums = new double[parts + metrics.Count];
+        for (var start = 0L; start < state.ValidationCount; start += state.BatchSize)
+        {
+            for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
+            {
+                stop.ThrowIfCancellationRequested();
+                using var scope = NewDisposeScope();
+                using var frozen = no_grad();
+                var batch = state.LoadValidation(start, part);
+                var outputs = state.Model.Predict(batch.Features);
+                sums[2 * part] += Losses.Number(Losses.Sum(state.Spec, outputs, batch.Labels, batch.Weights));
+                sums[2 * part + 1] += batch.WeightSum;
+                metrics.Add(outputs, batch.Labels, batch.Weights, sums.AsSpan(parts));
+            }
+
+            pause.BetweenSteps();
+        }
+
+        state.Collective.AllReduce(sums);
+        var (loss, weight) = (0.0, 0.0);
+        for (var part = 0; part < state.Split.Total; part++)
+            (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
+        return new ValidationResult(loss / weight, weight, metrics.Values(sums.AsSpan(parts)));
+    }
+}

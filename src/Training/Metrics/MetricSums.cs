@@ -1,0 +1,49 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Metrics;
+
+/// <summary>
+/// The metrics of a task (<see cref="MetricNames"/>) as sums over rows, which parts of a batch and ranks add up. Rows count
+/// with their weights, as in the loss.
+/// </summary>
+internal abstract class MetricSums
+{
+    // In which order ranks' sums are added shows in the last of a double's 16 digits.
+    private const int Digits = 9;
+
+    /// <summary>How many sums there are.</summary>
+    public abstract int Count { get; }
+
+    public static MetricSums Of(JobSpec spec) => spec.Task switch
+    {
+        MlTask.Multiclass => new MulticlassSums(spec.Module.Mlp.OutputSize),
+        MlTask.Binary => new BinarySums(),
+        _ => new RegressionSums(spec.Data.Label?.Scale ?? 1),
+    };
+
+    /// <summary>Adds rows.</summary>
+    /// <param name="outputs">rows x outputs: logits, or standardised values.</param>
+    /// <param name="labels">rows: classes (int64) or values.</param>
+    /// <param name="weights">rows; null: all 1.</param>
+    /// <param name="sums"><see cref="Count"/> of them.</param>
+    public abstract void Add(Tensor outputs, Tensor labels, Tensor? weights, Span<double> sums);
+
+    /// <summary>The metrics in their names' order; NaN where the rows do not define one, as the curve of a single class.</summary>
+    public double[] Values(ReadOnlySpan<double> sums) => Array.ConvertAll(Compute(sums), value => Math.Round(value, Digits));
+
+    protected abstract double[] Compute(ReadOnlySpan<double> sums);
+
+    /// <summary>A tensor's elements, for as long as the scope it was made in.</summary>
+    protected static unsafe ReadOnlySpan<T> Elements<T>(Tensor tensor)
+        where T : unmanaged
+    {
+        var local = tensor.cpu().contiguous();
+        return new ReadOnlySpan<T>(TorchMemory.Data(local), checked((int)local.numel()));
+    }
+
+    protected static ReadOnlySpan<float> Weights(Tensor? weights) => weights is null ? default : Elements<float>(weights);
+
+    protected static double Weight(ReadOnlySpan<float> weights, int row) => weights.IsEmpty ? 1 : weights[row];
+}
