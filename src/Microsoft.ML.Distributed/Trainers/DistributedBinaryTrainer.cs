@@ -45,6 +45,14 @@ public sealed class DistributedBinaryTrainer : NeuralNetworkTrainer<BinaryPredic
         /// <example><code>new DistributedBinaryTrainer.Options { ClassWeights = [1, 10] } // rare positives</code></example>
         public IReadOnlyList<float>? ClassWeights { get; set; }
 
-        internal override void Complete(JobSpec spec) => spec.ClassWeights.AddRange(ClassWeights ?? []);
+        /// <summary>How much less rows count that are right already: each row's loss is multiplied by (1 - p) to this power, p the probability of its label (focal loss, Lin et al., arXiv:1708.02002).</summary>
+        /// <value>0: all alike. 2 is usual; <c>Probability</c> then understates how sure the model is.</value>
+        public double FocalGamma { get; set; }
+
+        internal override void Complete(JobSpec spec)
+        {
+            spec.ClassWeights.AddRange(ClassWeights ?? []);
+            spec.Loss = FocalGamma == 0 ? null : new LossSpec { Focal = new FocalLossSpec { Gamma = FocalGamma } };
+        }
     }
 }

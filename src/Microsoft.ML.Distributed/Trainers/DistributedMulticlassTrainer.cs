@@ -51,8 +51,13 @@ public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<Multicla
         /// <value>null</value>
         public IReadOnlyList<float>? ClassWeights { get; set; }
 
+        /// <summary>How much less rows count that are right already: each row's loss is multiplied by (1 - p) to this power, p the probability of its label (focal loss, Lin et al., arXiv:1708.02002). Not beside <see cref="LabelSmoothing"/>.</summary>
+        /// <value>0: all alike. 2 is usual; <c>Score</c> then understates how sure the model is.</value>
+        public double FocalGamma { get; set; }
+
         internal override void Complete(JobSpec spec)
         {
+            spec.Loss = FocalGamma == 0 ? null : new LossSpec { Focal = new FocalLossSpec { Gamma = FocalGamma } };
             spec.LabelSmoothing = LabelSmoothing;
             spec.ClassWeights.AddRange(ClassWeights ?? []);
         }

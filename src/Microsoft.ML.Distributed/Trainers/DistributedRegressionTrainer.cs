@@ -37,9 +37,11 @@ public sealed class DistributedRegressionTrainer : NeuralNetworkTrainer<Regressi
     /// <summary>Options of <see cref="DistributedRegressionTrainer"/>.</summary>
     public sealed class Options : NeuralNetworkOptions
     {
-        internal override void Complete(JobSpec spec)
-        {
-            // Nothing of its own.
-        }
+        /// <summary>What an error costs.</summary>
+        /// <value><see cref="RegressionLoss.Squared"/></value>
+        /// <example><code>new DistributedRegressionTrainer.Options { Loss = RegressionLoss.Quantile(0.9) }</code></example>
+        public RegressionLoss Loss { get; set; } = RegressionLoss.Squared;
+
+        internal override void Complete(JobSpec spec) => spec.Loss = Loss?.ToSpec();
     }
 }

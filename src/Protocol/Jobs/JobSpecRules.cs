@@ -37,6 +37,12 @@ public static class JobSpecRules
     private const double Smallest = 1e-30;
     private const double Largest = 1e30;
 
+    // Beyond it no row that is more or less right counts at all.
+    private const double LargestFocalGamma = 10;
+
+    // Fewer rows than one in a million do not tell where it is.
+    private const double LeastQuantile = 1e-6;
+
     // They are logarithms of shares of rows: e^100 is more than there are.
     private const double LargestOutputBias = 100;
 
@@ -66,6 +72,7 @@ public static class JobSpecRules
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
         Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
         Check(spec.Task == MlTask.Multiclass || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
+        CheckLoss(spec.Loss);
         CheckModule(spec.Module?.Mlp);
         CheckData(spec.Data, spec.Module?.Mlp);
         CheckOptimizer(spec.Optimizer);
@@ -107,6 +114,24 @@ public static class JobSpecRules
         void NotNegative(string name, double value) => Check(value >= 0 && double.IsFinite(value), $"{name} is {value}, expected a finite number of at least 0.");
         void Fraction(string name, double value) => Check(value is >= 0 and < 1, $"{name} is {value}, expected a fraction from 0 to below 1.");
         void Decay(string name, double value) => Check(value is >= 0 and <= LargestDecay, $"{name} is {value}, expected a fraction from 0 to {LargestDecay}.");
+
+        void CheckLoss(LossSpec? loss)
+        {
+            if (loss is null)
+                return;
+            Check(loss.LossCase != LossSpec.LossOneofCase.None, "Loss is not set, expected focal, Huber's or a quantile's, or the task's own.");
+            Check(spec.Task == MlTask.Regression ? loss.Focal is null : loss is { Huber: null, Quantile: null }, $"Loss is {loss.LossCase} in {spec.Task.ToString().ToLowerInvariant()} training, expected {(spec.Task == MlTask.Regression ? "squared, Huber's or a quantile's" : "cross-entropy or focal")}.");
+            if (loss.Focal is { } focal)
+            {
+                Range("FocalGamma", focal.Gamma, Smallest, LargestFocalGamma);
+                Check(spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing} beside FocalGamma {focal.Gamma}, expected one of the two: a smoothed label has no one right class.");
+            }
+
+            if (loss.Huber is { } huber)
+                Range("Delta of Huber's loss", huber.Delta, Smallest, Largest);
+            if (loss.Quantile is { } quantile)
+                Check(quantile.Level is >= LeastQuantile and <= 1 - LeastQuantile, $"Level of the quantile's loss is {quantile.Level}, expected a number from {LeastQuantile} to {1 - LeastQuantile}.");
+        }
 
         void CheckModule(MlpSpec? mlp)
         {

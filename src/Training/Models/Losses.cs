@@ -11,22 +11,44 @@ namespace MLDistributed.Training.Models;
 /// </summary>
 internal static class Losses
 {
-    /// <param name="spec">Task and label smoothing.</param>
+    // Powers below 1 are steep at 0, where a row that is quite right would be: 0 times infinity.
+    private const double LeastDoubt = 1e-12;
+
+    /// <param name="spec">Task, loss and label smoothing.</param>
     /// <param name="outputs">rows x outputs: logits, or values.</param>
     /// <param name="labels">rows: classes (int64) or values.</param>
     /// <param name="weights">rows; null: all 1.</param>
     public static Tensor Sum(JobSpec spec, Tensor outputs, Tensor labels, Tensor? weights)
     {
-        var reduction = weights is null ? Reduction.Sum : Reduction.None;
+        // Sums of libtorch's own where rows count alike, else a loss a row.
+        var reduction = weights is null && spec.Loss?.Focal is null ? Reduction.Sum : Reduction.None;
         var losses = spec.Task switch
         {
             MlTask.Multiclass => functional.cross_entropy(outputs, labels, reduction: reduction, label_smoothing: spec.LabelSmoothing),
             MlTask.Binary => functional.binary_cross_entropy_with_logits(outputs.squeeze(1), labels, reduction: reduction),
-            _ => functional.mse_loss(outputs.squeeze(1), labels, reduction),
+            _ => Error(spec.Loss, outputs.squeeze(1), labels, reduction),
         };
-        return weights is null ? losses : losses.mul(weights).sum();
+        if (spec.Loss?.Focal is { } focal)
+            losses = Doubt(losses).pow(focal.Gamma).mul(losses);
+        return reduction == Reduction.Sum ? losses : (weights is null ? losses : losses.mul(weights)).sum();
     }
 
     /// <summary>A loss as a number.</summary>
     public static unsafe double Number(Tensor loss) => *(float*)TorchMemory.Data(loss.cpu());
+
+    private static Tensor Error(LossSpec? loss, Tensor values, Tensor labels, Reduction reduction) => loss switch
+    {
+        { Huber: { } huber } => functional.huber_loss(values, labels, huber.Delta, reduction),
+        { Quantile: { } quantile } => Pinball(labels - values, quantile.Level, reduction),
+        _ => functional.mse_loss(values, labels, reduction),
+    };
+
+    private static Tensor Pinball(Tensor above, double level, Reduction reduction)
+    {
+        var losses = maximum(above * level, above * (level - 1));
+        return reduction == Reduction.Sum ? losses.sum() : losses;
+    }
+
+    // 1 - p of a cross-entropy of -log p: one less an exponential would lose the digits of a p near 1.
+    private static Tensor Doubt(Tensor crossEntropy) => crossEntropy.neg().expm1().neg().clamp_min(LeastDoubt);
 }

@@ -112,6 +112,20 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
+    public void Fit_Losses_ReachTheJob()
+    {
+        _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", Loss = RegressionLoss.Quantile(0.9) }).Fit(_data);
+        _ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", Loss = RegressionLoss.Huber(0.5) }).Fit(_data);
+        _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+        _ml.BinaryClassification.Trainers.DistributedNeuralNetwork(new DistributedBinaryTrainer.Options { FocalGamma = 2 }).Fit(_data);
+
+        Assert.AreEqual(0.9, _backend.Jobs[0].Loss.Quantile.Level);
+        Assert.AreEqual(0.5, _backend.Jobs[1].Loss.Huber.Delta);
+        Assert.IsNull(_backend.Jobs[2].Loss);
+        Assert.AreEqual(2, _backend.Jobs[3].Loss.Focal.Gamma);
+    }
+
+    [TestMethod]
     public void Fit_MaxMicroBatchSize_ReachesTheJob()
     {
         _ml.Transforms.Conversion.MapValueToKey("Key", "Kind")
