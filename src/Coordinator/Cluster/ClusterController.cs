@@ -58,6 +58,8 @@ internal sealed partial class ClusterController(
         if (now - _droppedTold > DroppedInterval)
             TellDropped(now);
         jobs.Queue.Wake(now);
+        // Who can be placed does not wait, and is not told why.
+        Settle();
         if (_told == _settled)
             return;
         _told = _settled;
