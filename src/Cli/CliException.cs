@@ -21,7 +21,7 @@ internal static class ExitCode
         (Success, "Done."),
         (Failure, "It failed, or the job that was watched did not succeed."),
         (Usage, "The command line is wrong, or an id's first digits name several."),
-        (NoAccess, "The coordinator cannot be reached, or does not accept certificate, key or release."),
+        (NoAccess, "The coordinator cannot be reached, does not answer, or does not accept certificate, key or release."),
         (NotFound, "What was named is not there."),
         (Interrupted, "Ended by Ctrl-C or SIGTERM."),
     ];

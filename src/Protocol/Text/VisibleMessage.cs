@@ -1,4 +1,5 @@
 using System.Collections;
+using System.Globalization;
 using Google.Protobuf;
 using Google.Protobuf.Reflection;
 
@@ -7,7 +8,10 @@ namespace MLDistributed.Protocol;
 /// <summary>Makes all text of a message visible where it comes in, so that whoever shows a part of it, now or later, shows nothing that hides.</summary>
 public static class VisibleMessage
 {
-    /// <summary>Every string in the message, and in those within it, as <see cref="VisibleText.Hanging"/> has it. Keys of maps stay: they name, and are not shown.</summary>
+    // Longer than any sentence or stack of ours; a log of an app should not take a worker's megabytes.
+    private const int MaxLength = 1 << 16;
+
+    /// <summary>Every string in the message, and in those within it, as <see cref="VisibleText.Hanging"/> has it, of long ones the beginning. Keys of maps stay: they name, and are not shown.</summary>
     /// <param name="message">A message that came from elsewhere; changed in place.</param>
     public static T MakeVisible<T>(this T message)
         where T : IMessage
@@ -49,5 +53,7 @@ public static class VisibleMessage
         }
     }
 
-    private static string Visible(string text) => text.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0 ? text : VisibleText.Hanging(text, "  ");
+    private static string Visible(string text) => text.Length > MaxLength
+        ? string.Create(CultureInfo.InvariantCulture, $"{Visible(text[..MaxLength])}... ({text.Length - MaxLength:N0} more characters)")
+        : text.AsSpan().IndexOfAnyExceptInRange(' ', '~') < 0 ? text : VisibleText.Hanging(text, "  ");
 }

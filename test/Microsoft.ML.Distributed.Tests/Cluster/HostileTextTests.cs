@@ -69,6 +69,15 @@ public sealed class HostileTextTests
         Assert.AreEqual((3, 7, 5L), (cluster.QueuedJobs, cluster.Workers[0].Devices[0].Slot, result.Artifacts["a\e"].SizeBytes));
     }
 
+    [TestMethod]
+    public void MakeVisible_MegabytesOfText_AreCut()
+    {
+        var line = new LogLine { Message = new string('a', 5_000_000) }.MakeVisible();
+
+        Assert.IsLessThan(70_000, line.Message.Length);
+        Assert.EndsWith("aaa... (4,934,464 more characters)", line.Message);
+    }
+
     private static void AssertVisible(string text)
     {
         foreach (var line in text.Split('\n').Select(l => l.TrimEnd('\r')))

@@ -286,6 +286,22 @@ public sealed class TrainingClusterTests
         Assert.Contains(expected, Assert.ThrowsExactly<ClusterException>(() => Train(cluster, Dataset(1))).Message);
     }
 
+    [TestMethod]
+    public async Task Train_ProgressThatNoTrainingHas_IsBounded()
+    {
+        var script = new Script();
+        script.Events.Insert(2, new JobEvent { Progress = new Progress { Epoch = int.MaxValue, Step = long.MaxValue, TotalSteps = 7, RowsPerSecond = double.PositiveInfinity, LearningRate = double.NaN } });
+        script.Events.Insert(3, new JobEvent { Progress = new Progress { Epoch = int.MinValue, Step = -5, TotalSteps = long.MinValue, RowsPerSecond = -1, Loss = double.NaN } });
+        script.Events.Insert(4, new JobEvent { State = new StateChanged { State = JobState.Running, WorldSize = int.MaxValue } });
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Train(cluster, Dataset(1));
+
+        Assert.IsTrue(_progress.Any(p => p is { Epoch: 3, Step: 7, TotalSteps: 7, Fraction: 1, RowsPerSecond: 0, LearningRate: 0 }));
+        Assert.IsTrue(_progress.Any(p => p is { Epoch: 1, Step: 0, TotalSteps: 0, Fraction: 0, RowsPerSecond: 0, WorldSize: JobSpecRules.MaxRanks }));
+    }
+
     public static IEnumerable<object[]> SenselessResults =>
     [
         ["tells of 4 epochs, expected 1 to 3", (Action<JobResult>)(r => r.Epochs = 4)],

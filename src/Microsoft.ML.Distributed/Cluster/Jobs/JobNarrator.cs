@@ -22,7 +22,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 TellState(e.State, e.Attempt);
                 break;
             case JobEvent.EventOneofCase.Progress:
-                _latest = e.Progress;
+                _latest = Plausible(e.Progress);
                 Say(LogLevel.Trace, $"step {_latest.Step:N0} of {_latest.TotalSteps:N0}: loss {_latest.Loss:G4}, {_latest.RowsPerSecond:N0} rows/s");
                 break;
             case JobEvent.EventOneofCase.Epoch:
@@ -45,7 +45,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
         _state = ToState(change.State);
         _message = change.Reason;
         if (change.WorldSize > 0)
-            _worldSize = change.WorldSize;
+            _worldSize = Math.Min(change.WorldSize, JobSpecRules.MaxRanks);
         var why = change.Reason.Length > 0 ? ": " + change.Reason : "";
         switch (_state)
         {
@@ -77,6 +77,19 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
         _validationLoss = epoch.HasValidationLoss ? epoch.ValidationLoss : null;
         _validationMetrics = MetricNames.With(epoch);
         Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _validationLoss, _validationMetrics)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
+    }
+
+    // A worker may say anything; listeners divide by these, and draw with them. A loss may well be no number.
+    private Progress Plausible(Progress told)
+    {
+        told.Epoch = Math.Clamp(told.Epoch, 0, Math.Max(spec.Epochs - 1, 0));
+        told.TotalSteps = Math.Max(told.TotalSteps, 0);
+        told.Step = Math.Clamp(told.Step, 0, told.TotalSteps == 0 ? long.MaxValue : told.TotalSteps);
+        told.LearningRate = Rate(told.LearningRate);
+        told.RowsPerSecond = Rate(told.RowsPerSecond);
+        return told;
+
+        static double Rate(double value) => double.IsFinite(value) && value > 0 ? value : 0;
     }
 
     private TrainingProgress Snapshot(IReadOnlyList<MLDistributed.Protocol.StepLoss> losses) => new()

@@ -96,8 +96,8 @@ internal sealed class LocalCluster : IDisposable
     public async Task RequireCapacityAsync(JobSpec spec, CancellationToken cancellation)
     {
         var jobs = new Jobs.JobsClient(Connection.Invoker);
-        var started = _options.Time.GetTimestamp();
-        while (_options.Time.GetElapsedTime(started) < _options.StartTimeout)
+        using var started = new AwakeStopwatch(_options.Time);
+        while (started.Elapsed < _options.StartTimeout)
         {
             var devices = await DevicesAsync(jobs, cancellation).ConfigureAwait(false);
             if (devices.Count > 0)
@@ -111,11 +111,11 @@ internal sealed class LocalCluster : IDisposable
         }
     }
 
-    private static async Task<IReadOnlyList<Device>> DevicesAsync(Jobs.JobsClient jobs, CancellationToken cancellation)
+    private async Task<IReadOnlyList<Device>> DevicesAsync(Jobs.JobsClient jobs, CancellationToken cancellation)
     {
         try
         {
-            var cluster = await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation).ResponseAsync.ConfigureAwait(false);
+            var cluster = (await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: cancellation).AnswerWithinAsync(_options.StartTimeout, _options.Time).ConfigureAwait(false)).MakeVisible();
             return cluster.Workers.FirstOrDefault(w => w.Status != "lost")?.Devices ?? [];
         }
         catch (RpcException e) when (ClusterErrors.IsTransient(e))
@@ -213,7 +213,7 @@ internal sealed class LocalCluster : IDisposable
     [SuppressMessage("Design", "CA1031", Justification = "A background task: what it meets goes to those who wait.")]
     private async Task AwaitCoordinatorAsync()
     {
-        var started = _options.Time.GetTimestamp();
+        using var started = new AwakeStopwatch(_options.Time);
         var jobs = new Jobs.JobsClient(Connection.Invoker);
         try
         {
@@ -225,7 +225,7 @@ internal sealed class LocalCluster : IDisposable
                     return;
                 }
 
-                if (_options.Time.GetElapsedTime(started) > _options.StartTimeout)
+                if (started.Elapsed > _options.StartTimeout)
                 {
                     Break($"The local cluster did not start within {_options.StartTimeout.TotalSeconds:0.#} s (LocalClusterOptions.StartTimeout).");
                     return;
@@ -248,7 +248,7 @@ internal sealed class LocalCluster : IDisposable
     {
         try
         {
-            await jobs.GetClusterAsync(new GetClusterRequest(), deadline: (_options.Time.GetUtcNow() + _options.StartTimeout).UtcDateTime, cancellationToken: _stopping.Token).ResponseAsync.ConfigureAwait(false);
+            await jobs.GetClusterAsync(new GetClusterRequest(), cancellationToken: _stopping.Token).AnswerWithinAsync(_options.StartTimeout, _options.Time).ConfigureAwait(false);
             return true;
         }
         catch (RpcException e) when (ClusterErrors.IsTransient(e))
