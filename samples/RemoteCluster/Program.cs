@@ -13,15 +13,16 @@ var folder = Directory.CreateTempSubdirectory("remote-cluster-").FullName;
 try
 {
     // 1. A coordinator, as it would run on a server: https, with a certificate that it makes itself. Its first start
-    //    prints what clients need (three variables) and what a machine that trains needs (one command).
+    //    prints what clients need (three variables) and what a machine that trains needs (a variable and a command).
     using var coordinator = Mldist.Start("coordinator", "--data", Path.Combine(folder, "data"), "--urls", "https://127.0.0.1:0");
     var printed = await coordinator.ReadThroughAsync("mldist worker ", cancellation.Token);
     string Variable(string name) => printed.First(line => line.StartsWith($"export {name}=", StringComparison.Ordinal)).Split('=', 2)[1];
     var address = new Uri(Variable("MLDIST_COORDINATOR"));
     Console.WriteLine($"The coordinator listens at {address}; its certificate is {Variable("MLDIST_FINGERPRINT")[..12]}...");
 
-    // 2. A worker, as it would run on each machine that trains: the printed command, with the one-time token in it.
+    // 2. A worker, as it would run on each machine that trains: the printed command, and the one-time token.
     var join = printed[^1].Split(' ')[1..];
+    Environment.SetEnvironmentVariable("MLDIST_JOIN_TOKEN", Variable("MLDIST_JOIN_TOKEN"));
     using var worker = Mldist.Start([.. join, "--work", Path.Combine(folder, "worker"), "--slots", "2", "--device", "cpu"]);
 
     // 3. The app: the address, a key and the fingerprint are all that it knows of the cluster.

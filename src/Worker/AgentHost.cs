@@ -97,6 +97,9 @@ public static class AgentHost
     {
         if (options.Coordinator is not { IsAbsoluteUri: true, Scheme: "https" or "http" or "unix" })
             throw new AgentException($"Coordinator is \"{options.Coordinator}\", expected https://host:port, unix:///path/to/socket or, on this machine, http://localhost:port.");
+        const int maxHost = 255;
+        if (options.Host.Length is 0 or > maxHost)
+            throw new AgentException($"The name of this machine is \"{VisibleText.Shortened(options.Host)}\", expected 1 to {maxHost} characters.");
         if (options.Slots is < 1)
             throw new AgentException($"Slots is {options.Slots}, expected at least 1.");
     }

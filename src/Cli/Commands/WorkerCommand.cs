@@ -9,7 +9,8 @@ namespace MLDistributed.Cli.Commands;
 internal sealed class WorkerCommand : ServiceCommand
 {
     private readonly Option<string?> _coordinator = ClusterOptions.Coordinator();
-    private readonly Option<string?> _token = new("--token") { Description = "A join token, for the first start on a work folder: \"mldist tokens create\" makes one.", HelpName = "T" };
+    private readonly Option<string?> _tokenFile = JoinToken.File();
+    private readonly Option<string?> _token = JoinToken.Argument();
     private readonly Option<string?> _fingerprint = ClusterOptions.Fingerprint();
     private readonly Option<string?> _work = new("--work") { Description = "Folder of the credential, cached datasets and running attempts.", HelpName = "D" };
     private readonly Option<int?> _slots = new("--slots") { Description = "Rank processes on the CPU. Default: one a core.", HelpName = "n" };
@@ -21,7 +22,7 @@ internal sealed class WorkerCommand : ServiceCommand
     public WorkerCommand() : base("worker", "Run a worker: it offers this machine's cores or GPUs to a coordinator.")
     {
         _device.AcceptOnlyFromAmong("cpu", "cuda", "auto");
-        foreach (var option in (Option[])[_coordinator, _token, _fingerprint, _work, _slots, _device, _name, _run, _lifeline])
+        foreach (var option in (Option[])[_coordinator, _tokenFile, _token, _fingerprint, _work, _slots, _device, _name, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -35,7 +36,7 @@ internal sealed class WorkerCommand : ServiceCommand
             new AgentOptions
             {
                 Coordinator = coordinator,
-                Token = parsed.GetValue(_token),
+                Token = JoinToken.Read(parsed, _tokenFile, _token, parsed.GetValue(_lifeline)),
                 Fingerprint = ClusterOptions.FingerprintOf(parsed, _fingerprint),
                 WorkFolder = parsed.GetValue(_work) ?? new AgentOptions { Coordinator = coordinator }.WorkFolder,
                 Slots = parsed.GetValue(_slots),

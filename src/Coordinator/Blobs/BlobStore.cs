@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Blobs;
 
@@ -16,11 +17,12 @@ internal sealed class BlobStore
             File.Delete(abandoned);
     }
 
-    public string PathOf(string id) => Path.Combine(_folder, id);
+    /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
+    public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text);
 
     public bool Contains(string id) => File.Exists(PathOf(id));
 
-    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles().Where(f => OpaqueId.IsContentId(f.Name));
+    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles().Where(f => ContentHash.TryParse(f.Name, out _));
 
     public void Delete(string id) => File.Delete(PathOf(id));
 

@@ -129,7 +129,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
 
     private static void RequireContentId(string what, string id)
     {
-        if (!OpaqueId.IsContentId(id))
+        if (!ContentHash.TryParse(id, out _))
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"{what} id is \"{id}\", expected 64 lower-case hexadecimal digits."));
     }
 }

@@ -27,4 +27,7 @@ internal sealed partial class ClusterLog(ILogger logger)
 
     [LoggerMessage(131, LogLevel.Information, "Took {Count} jobs over from the run before")]
     public partial void Restored(int count);
+
+    [LoggerMessage(132, LogLevel.Error, "{Reason} It is set aside, and the others go on")]
+    public partial void SetAside(string reason);
 }

@@ -21,28 +21,46 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         var lastNumber = context.Jobs.Max(j => (long?)j.Number) ?? 0;
         var firstFinal = (int)JobState.Succeeded;
         var living = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal);
-        // Three queries, however many jobs there are.
-        var events = living.Join(context.JobEvents, j => j.Id, e => e.JobId, (_, e) => e).AsNoTracking().ToLookup(e => e.JobId, StringComparer.Ordinal);
-        var attempts = living.Join(context.Attempts, j => j.Id, a => a.JobId, (_, a) => a).AsNoTracking().ToLookup(a => a.JobId, StringComparer.Ordinal);
-        var restored = living.ToList().Select(row => Restore(row, events[row.Id], [.. attempts[row.Id].OrderBy(a => a.Number)])).ToList();
+        var restored = RestoreAll(context, living);
         jobs.Restore(restored.Select(r => r.Job), lastNumber);
         foreach (var (job, attempt) in restored)
-            if (attempt is not null)
-                Await(job, attempt);
+            if (attempt is not null && TryRead("Attempt", attempt.Id, () => Attach(attempt)) is { } running)
+                Await(job, running);
         HoldOthers(context);
         if (restored.Count > 0)
             _log.Restored(restored.Count);
     }
 
-    private (JobEntry Job, AttemptRow? Attempt) Restore(JobRow row, IEnumerable<JobEventRow> events, IReadOnlyList<AttemptRow> attempts)
+    // Three queries, however many jobs there are; where a row is in the way, one job after the other, so that it takes none with it.
+    private List<Restored> RestoreAll(ClusterDbContext context, IQueryable<JobRow> living)
+    {
+        try
+        {
+            return DamagedRowException.Read("A row", "?", () =>
+            {
+                var rows = living.ToList();
+                var events = living.Join(context.JobEvents, j => j.Id, e => e.JobId, (_, e) => e).AsNoTracking().ToLookup(e => e.JobId, StringComparer.Ordinal);
+                var attempts = living.Join(context.Attempts, j => j.Id, a => a.JobId, (_, a) => a).AsNoTracking().ToLookup(a => a.JobId, StringComparer.Ordinal);
+                return rows.Select(row => TryRead("Job", row.Id, () => Restore(row, events[row.Id], attempts[row.Id]))).OfType<Restored>().ToList();
+            });
+        }
+        catch (DamagedRowException)
+        {
+            return [.. living.OrderBy(j => j.Number).Select(j => j.Id).ToList().Select(id => TryRead("Job", id, () => Restore(
+                living.Single(j => j.Id == id), context.JobEvents.AsNoTracking().Where(e => e.JobId == id).ToList(), context.Attempts.AsNoTracking().Where(a => a.JobId == id).ToList()))).OfType<Restored>()];
+        }
+    }
+
+    private Restored Restore(JobRow row, IEnumerable<JobEventRow> events, IEnumerable<AttemptRow> all)
     {
         var job = JobEntry.FromRow(row);
         job.UnwatchedSince = clock.Now;
         foreach (var stored in events.OrderBy(e => e.Sequence))
         {
-            var jobEvent = JobEvent.Parser.ParseFrom(stored.Event);
-            job.Feed.Publish(jobEvent);
             job.LastSequence = stored.Sequence;
+            if (TryRead("Event", $"{row.Id}/{stored.Sequence}", () => JobEvent.Parser.ParseFrom(stored.Event)) is not { } jobEvent)
+                continue;
+            job.Feed.Publish(jobEvent);
             job.Progress = jobEvent.Progress ?? job.Progress;
             if (jobEvent.Epoch is { } epoch)
                 job.LastEpoch = (jobEvent.Attempt, epoch.Epoch);
@@ -50,14 +68,15 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
                 job.TransientEvents.Enqueue(stored.Sequence);
         }
 
-        foreach (var failed in attempts.Where(a => a.Failure is not null && a.Number < row.Attempt))
-            job.Remember(JobFailure.Parser.ParseFrom(failed.Failure));
-        return (job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
+        var attempts = all.OrderBy(a => a.Number).ToList();
+        foreach (var failed in attempts.Where(a => a.Number < row.Attempt).Select(FailureOf).OfType<JobFailure>())
+            job.Remember(failed);
+        return new Restored(job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
     }
 
-    private void Await(JobEntry job, AttemptRow row)
+    private void Await(JobEntry job, AttemptEntry attempt)
     {
-        var attempt = job.Current = Attach(row);
+        job.Current = attempt;
         if (job.CancelReason is { } reason)
         {
             job.CancelDeadline = clock.Now + options.StopTimeout;
@@ -74,10 +93,24 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         var living = workers.Attempts().Select(a => a.Id).ToArray();
         foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null && !living.Contains(a.Id)).ToList())
         {
-            var attempt = Attach(row);
-            workers.GiveUp(attempt, row.Failure is null
-                ? Failures.WorkerLost(attempt.Worker, $"Worker \"{row.Host}\" did not say that the attempt ended.")
-                : JobFailure.Parser.ParseFrom(row.Failure));
+            if (TryRead("Attempt", row.Id, () => Attach(row)) is { } attempt)
+                workers.GiveUp(attempt, FailureOf(row) ?? Failures.WorkerLost(attempt.Worker, $"Worker \"{row.Host}\" did not say that the attempt ended."));
+        }
+    }
+
+    private JobFailure? FailureOf(AttemptRow row) => row.Failure is null ? null : TryRead("Attempt", row.Id, () => JobFailure.Parser.ParseFrom(row.Failure));
+
+    // Null: it is set aside, as it is.
+    private T? TryRead<T>(string what, string id, Func<T> read)
+    {
+        try
+        {
+            return DamagedRowException.Read(what, id, read);
+        }
+        catch (DamagedRowException e)
+        {
+            _log.SetAside(e.Message);
+            return default;
         }
     }
 
@@ -97,4 +130,6 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         workers.Hold(attempt);
         return attempt;
     }
+
+    private sealed record Restored(JobEntry Job, AttemptRow? Attempt);
 }

@@ -1,8 +1,7 @@
 using System.Globalization;
 using Apache.Arrow;
-using Apache.Arrow.Flight;
-using Apache.Arrow.Flight.Server;
 using Grpc.Core;
+using MLDistributed.Coordinator.Flight;
 using MLDistributed.Coordinator.Hosting;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
@@ -10,44 +9,56 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
 
-/// <summary>Receives datasets by Arrow Flight's DoPut, descriptor path [dataset id]; a cut upload goes on where it ended.</summary>
+/// <summary>
+/// Receives datasets by Arrow Flight's DoPut, descriptor path [dataset id]; a cut upload goes on where it ended. What the
+/// messages say of themselves is compared with what our own encoder writes before Arrow sees them.
+/// </summary>
 internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownership, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime, ILogger<DatasetFlightServer> logger)
-    : FlightServer
+    : FlightService.FlightServiceBase
 {
     private const long BatchBytes = 4 << 20; // about what the format puts into one
     private const string FirstBatchHeader = "mldist-first-batch";
     private const string RowsHeader = "mldist-rows";
     private readonly DatasetLog _log = new(logger);
 
-    public override async Task DoPut(FlightServerRecordBatchStreamReader requestStream, IAsyncStreamWriter<FlightPutResult> responseStream, ServerCallContext context)
+    public override async Task DoPut(IAsyncStreamReader<FlightData> requestStream, IServerStreamWriter<PutResult> responseStream, ServerCallContext context)
     {
         var firstBatch = Number(context, FirstBatchHeader);
         var rows = Number(context, RowsHeader);
-        var id = await DatasetIdAsync(requestStream).ConfigureAwait(false);
-        var schema = await SchemaAsync(requestStream).ConfigureAwait(false);
-        // Who did not send it himself must show that he has it: an id alone proves nothing.
-        if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !store.Contains(id))
+        using var stop = CallEnd.Of(context, lifetime);
+        try
         {
-            var upload = store.Partial(id, Caller.Of(context).Tenant);
-            try
+            if (!await requestStream.NextAsync(stop.Token).ConfigureAwait(false) || requestStream.Current.DataHeader.IsEmpty)
+                throw Invalid("The flight has no schema, expected one before the first batch, and also when no batch is left to be sent.");
+            var id = DatasetIdOf(requestStream.Current.FlightDescriptor);
+            var shape = DatasetMetadata.ReadSchema(requestStream.Current.DataHeader.Span);
+            // Who did not send it himself must show that he has it: an id alone proves nothing.
+            if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !store.Contains(id))
             {
-                await ReceiveAsync(requestStream, upload, schema, firstBatch, rows, context).ConfigureAwait(false);
-            }
-            finally
-            {
-                store.Return(upload);
+                var upload = store.Partial(id, Caller.Of(context).Tenant);
+                try
+                {
+                    await ReceiveAsync(requestStream, upload, shape, firstBatch, rows, Caller.Of(context).Tenant, stop.Token).ConfigureAwait(false);
+                }
+                finally
+                {
+                    store.Return(upload);
+                }
             }
         }
+        catch (FormatException e)
+        {
+            throw Invalid(e.Message);
+        }
 
-        await responseStream.WriteAsync(new FlightPutResult()).ConfigureAwait(false);
+        await responseStream.WriteAsync(new PutResult()).ConfigureAwait(false);
     }
 
-    private async Task ReceiveAsync(
-        FlightServerRecordBatchStreamReader requestStream, PartialUpload upload, Schema schema, long firstBatch, long rows, ServerCallContext context)
+    private async Task ReceiveAsync(IAsyncStreamReader<FlightData> messages, PartialUpload upload, DatasetShape shape, long firstBatch, long rows, string tenant, CancellationToken cancellation)
     {
-        var (id, tenant) = (upload.DatasetId, Caller.Of(context).Tenant);
-        using var stop = CallEnd.Of(context, lifetime);
-        var session = await upload.BeginAsync(stop.Token).ConfigureAwait(false);
+        var id = upload.DatasetId;
+        var schema = DatasetSchema.Create(shape.FeatureSize, shape.HasWeights);
+        var session = await upload.BeginAsync(cancellation).ConfigureAwait(false);
         LiveAssembly? live = null;
         await using (session.ConfigureAwait(false))
         try
@@ -57,9 +68,9 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"The stream starts at batch {firstBatch}, expected batch {received}: that many of dataset \"{id}\" are here. Ask FindDataset and go on from there."));
             _log.Receiving(id, firstBatch);
             live = firstBatch == 0 ? store.TryAssembleLive(id) : null;
-            while (await requestStream.NextAsync(session.Cancellation).ConfigureAwait(false))
+            while (await messages.NextAsync(session.Cancellation).ConfigureAwait(false))
             {
-                var batch = requestStream.Current;
+                var batch = Decode(messages.Current, schema, shape);
                 StoreException.RequireRoom($"Dataset \"{id}\"", store.Folder, BatchBytes, options.MinFreeBytes);
                 await session.AppendAsync(schema, batch).ConfigureAwait(false);
                 if (upload.Bytes > options.MaxUploadBytes)
@@ -71,13 +82,8 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
             }
 
             await session.CloseAsync().ConfigureAwait(false);
-            await store.CompleteAsync(upload, live, rows, tenant, session.Cancellation).ConfigureAwait(false);
-            await journal.FlushAsync().ConfigureAwait(false);
+            await CompleteAsync(upload, live, rows, tenant, session.Cancellation).ConfigureAwait(false);
             _log.Complete(id, rows);
-        }
-        catch (FormatException e)
-        {
-            throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
         }
         catch (StoreException)
         {
@@ -86,7 +92,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
             upload.Delete();
             throw;
         }
-        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
             throw new RpcException(new Status(StatusCode.Aborted, $"Another upload of dataset \"{id}\" took over. Ask FindDataset and go on from there."));
         }
@@ -104,47 +110,46 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
         throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Dataset \"{upload.DatasetId}\" is larger than {options.MaxUploadBytes} bytes, the coordinator's limit. Send fewer rows, or raise MaxUploadBytes."));
     }
 
-    private static async Task<string> DatasetIdAsync(FlightServerRecordBatchStreamReader stream)
-    {
-        var path = (await DescriptorAsync(stream).ConfigureAwait(false))?.Paths?.ToArray() ?? [];
-        if (path.Length != 1)
-            throw new RpcException(new Status(StatusCode.InvalidArgument, $"The flight descriptor's path is [{string.Join(", ", path)}], expected [dataset id]."));
-        DatasetsService.RequireId(path[0]);
-        return path[0];
-    }
-
-    private static async Task<FlightDescriptor?> DescriptorAsync(FlightServerRecordBatchStreamReader stream)
+    // What came is whole, and not what was announced: worth sending again.
+    private async Task CompleteAsync(PartialUpload upload, LiveAssembly? live, long rows, string tenant, CancellationToken cancellation)
     {
         try
         {
-            return await stream.FlightDescriptor.ConfigureAwait(false);
-        }
-        catch (Exception e) when (e.GetType() == typeof(Exception)) // what Arrow throws for a stream without a schema
-        {
-            throw new RpcException(new Status(StatusCode.InvalidArgument, "The flight has no schema, expected one before the first batch, and also when no batch is left to be sent."));
-        }
-    }
-
-    private static async Task<Schema> SchemaAsync(FlightServerRecordBatchStreamReader stream)
-    {
-        var schema = await stream.Schema.ConfigureAwait(false);
-        try
-        {
-            DatasetSchema.Read(schema);
-            return schema;
+            await store.CompleteAsync(upload, live, rows, tenant, cancellation).ConfigureAwait(false);
         }
         catch (FormatException e)
         {
-            throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
+            throw new RpcException(new Status(StatusCode.DataLoss, e.Message));
         }
+
+        await journal.FlushAsync().ConfigureAwait(false);
     }
+
+    private static RecordBatch Decode(FlightData message, Schema schema, DatasetShape shape)
+    {
+        var layout = DatasetMetadata.ReadBatch(message.DataHeader.Span, shape, message.DataBody.Length);
+        var most = DatasetSchema.RowsPerBatch(shape.FeatureSize);
+        if (layout.Rows < 1 || layout.Rows > most || message.DataBody.Length > DatasetMetadata.MaxBodyBytes(shape))
+            throw new FormatException($"A record batch has {layout.Rows} rows in {message.DataBody.Length} bytes, expected 1 to {most} of {shape.FeatureSize} features each. Encode the data again with this version.");
+        return DatasetReader.Wrap(schema, shape, layout, message.DataBody.Memory);
+    }
+
+    private static string DatasetIdOf(FlightDescriptor? descriptor)
+    {
+        if (descriptor is not { Path: [var id] })
+            throw Invalid($"The flight descriptor's path has {descriptor?.Path.Count ?? 0} parts, expected [dataset id].");
+        DatasetsService.RequireId(id);
+        return id;
+    }
+
+    private static RpcException Invalid(string message) => new(new Status(StatusCode.InvalidArgument, message));
 
     private static long Number(ServerCallContext context, string header)
     {
-        var text = context.RequestHeaders.GetValue(header);
+        string? text = context.GetHttpContext().Request.Headers[header];
         return long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number)
             ? number
-            : throw new RpcException(new Status(StatusCode.InvalidArgument, $"Metadata \"{header}\" is \"{text}\", expected a whole number of at least 0."));
+            : throw Invalid($"Metadata \"{header}\" is \"{text}\", expected a whole number of at least 0.");
     }
 }
 

@@ -46,11 +46,12 @@ internal sealed class DatasetStore
         }
     }
 
-    public string PathOf(string id) => Path.Combine(_folder, id + ".arrow");
+    /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
+    public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text + ".arrow");
 
     public bool Contains(string id) => File.Exists(PathOf(id));
 
-    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles("*.arrow");
+    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles("*.arrow").Where(f => ContentHash.TryParse(Path.GetFileNameWithoutExtension(f.Name), out _));
 
     public IEnumerable<DirectoryInfo> Partials() => Directory.CreateDirectory(_folder).EnumerateDirectories("*" + PartialUpload.Suffix);
 
@@ -116,7 +117,7 @@ internal sealed class DatasetStore
     /// <summary>The tenant's upload of a dataset, until <see cref="Return"/>: of ids that are only asked for, nothing stays.</summary>
     public PartialUpload Partial(string id, string tenant)
     {
-        var name = $"{id}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(tenant)))[..16]}";
+        var name = $"{ContentHash.Parse(id)}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(tenant)))[..16]}";
         lock (_gate)
         {
             if (!_partials.TryGetValue(name, out var partial))

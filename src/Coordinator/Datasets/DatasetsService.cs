@@ -59,7 +59,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
 
     internal static void RequireId(string id)
     {
-        if (!OpaqueId.IsContentId(id))
+        if (!ContentHash.TryParse(id, out _))
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"Dataset id is \"{id}\", expected 64 lower-case hexadecimal digits."));
     }
 }

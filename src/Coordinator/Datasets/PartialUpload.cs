@@ -3,6 +3,7 @@ using System.Runtime.CompilerServices;
 using Apache.Arrow;
 using Apache.Arrow.Ipc;
 using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
 
@@ -59,7 +60,7 @@ internal sealed class PartialUpload(string datasetsFolder, string name, string d
         return new Session(this, mine);
     }
 
-    /// <summary>All whole batches in order.</summary>
+    /// <summary>All whole batches in order, each good until the next.</summary>
     public async IAsyncEnumerable<RecordBatch> ReadAsync([EnumeratorCancellation] CancellationToken cancellation)
     {
         var count = 0L;
@@ -67,8 +68,7 @@ internal sealed class PartialUpload(string datasetsFolder, string name, string d
         {
             if (first != count)
                 yield break; // a segment before this one lost batches: all after it must come again
-            using var stream = file.OpenRead();
-            using var reader = new ArrowStreamReader(stream);
+            using var reader = DatasetReader.OverStream(file.OpenRead());
             while (await ReadWholeAsync(reader, cancellation).ConfigureAwait(false) is { } batch)
             {
                 count++;
@@ -85,15 +85,15 @@ internal sealed class PartialUpload(string datasetsFolder, string name, string d
         Interlocked.Exchange(ref _bytes, 0);
     }
 
-    private static async Task<RecordBatch?> ReadWholeAsync(ArrowStreamReader reader, CancellationToken cancellation)
+    private static async Task<RecordBatch?> ReadWholeAsync(DatasetReader reader, CancellationToken cancellation)
     {
         try
         {
-            return await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false);
+            return await reader.NextAsync(cancellation).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (FormatException)
         {
-            return null; // torn: Arrow throws what it happens to trip over
+            return null; // torn
         }
     }
 

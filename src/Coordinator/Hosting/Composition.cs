@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Logging.Console;
 using MLDistributed.Coordinator.Blobs;
+using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Jobs;
@@ -21,7 +22,8 @@ internal static class Composition
         // The empty builder: no configuration files, no environment, nothing that is started and not used.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = typeof(Composition).Assembly.GetName().Name, ContentRootPath = data.Path });
         var certificate = new Lazy<ServerCertificate>(() => ServerCertificate.Load(options, data.Path));
-        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => Listening.Configure(kestrel, options, () => certificate.Value));
+        var visitors = new Visitors();
+        builder.WebHost.UseKestrelCore().UseKestrelHttpsConfiguration().ConfigureKestrel(kestrel => Listening.Configure(kestrel, options, visitors, () => certificate.Value));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = StopWithin);
         builder.Services.AddRoutingCore();
         AddLogs(builder.Logging, options);
@@ -30,13 +32,15 @@ internal static class Composition
 
         var app = builder.Build();
         var calls = app.Services.GetRequiredService<CallDrain>();
+        var gate = app.Services.GetRequiredService<CallGate>();
         app.Use(next => context => calls.CountAsync(context, next));
+        app.Use(next => context => gate.PassAsync(context, next));
         app.UseRouting();
         app.MapGrpcService<JobsService>();
         app.MapGrpcService<DatasetsService>();
         app.MapGrpcService<BlobsService>();
         app.MapGrpcService<WorkersService>();
-        app.MapFlightEndpoint();
+        app.MapGrpcService<DatasetFlightServer>();
         app.MapGrpcHealthChecksService();
         if (certificate.IsValueCreated || options.Urls.Any(u => u.StartsWith("https:", StringComparison.OrdinalIgnoreCase)))
             new HostLog(app.Logger).Certificate(certificate.Value.Fingerprint);
@@ -47,15 +51,16 @@ internal static class Composition
     {
         services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
         services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>().AddSingleton<DatasetArchive>();
-        services.AddSingleton<KeyRing>().AddSingleton<Ownership>().AddSingleton<AuthenticationInterceptor>();
+        services.AddSingleton<KeyRing>().AddSingleton<Ownership>();
+        services.AddSingleton<CallGate>().AddSingleton<CallFailures>().AddSingleton<CallInterceptor>().AddSingleton<MessageBudget>();
         services.AddSingleton<Revocations>().AddHostedService(s => s.GetRequiredService<Revocations>());
         services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
         services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddSingleton<ClusterService>().AddHostedService(s => s.GetRequiredService<ClusterService>());
         services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
-        services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>();
+        services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>().AddSingleton<DatasetFlightServer>();
         services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());
-        services.AddGrpc(Listening.ConfigureMessages).AddFlightServer<DatasetFlightServer>();
+        services.AddGrpc(Listening.ConfigureMessages);
         services.AddGrpcHealthChecks().AddCheck<EventLoopCheck>("event loop");
     }
 
@@ -63,7 +68,8 @@ internal static class Composition
     private static void AddLogs(ILoggingBuilder logging, CoordinatorOptions options)
     {
         logging.SetMinimumLevel(options.Urls.Count == 0 ? LogLevel.Warning : LogLevel.Information);
-        logging.AddFilter("Microsoft", LogLevel.Warning).AddFilter("Grpc", LogLevel.Warning)
+        logging.AddFilter("Microsoft", LogLevel.Warning)
+            .AddFilter("Grpc", LogLevel.Critical) // what callers did wrong; what went wrong here the interceptor logs
             .AddFilter("Microsoft.Extensions.Hosting", LogLevel.Critical); // a start that fails is thrown, and told once
         logging.AddConsole(console => (console.FormatterName, console.LogToStandardErrorThreshold) = (LineFormatter.FormatName, LogLevel.Trace));
         logging.AddConsoleFormatter<LineFormatter, ConsoleFormatterOptions>();

@@ -28,7 +28,8 @@ internal static class FirstStart
               export {ClusterVariables.ApiKey}={key}{(fingerprint is null ? "" : $"{Environment.NewLine}  export {ClusterVariables.Fingerprint}={fingerprint}")}
 
             On a machine that trains (one, within a day; "mldist tokens create" makes more tokens):
-              mldist worker --coordinator {at}{(fingerprint is null ? "" : $" --fingerprint {fingerprint}")} --token {token}
+              export {ClusterVariables.JoinToken}={token}
+              mldist worker --coordinator {at}{(fingerprint is null ? "" : $" --fingerprint {fingerprint}")}
 
             """);
     }

@@ -1,21 +1,26 @@
 using System.Net;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
+using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Security;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Hosting;
 
 /// <summary>The endpoints: a Unix socket that is trusted by its file's mode, and addresses that ask for keys.</summary>
 internal static class Listening
 {
-    private const int MaxMessageBytes = 64 << 20;
+    // Below what a call's own limits end in words: this ends its whole connection.
+    private static readonly MinDataRate s_leastRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(30));
+    private const int MaxCallsPerConnection = 100;
 
-    public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Func<ServerCertificate> certificate)
+    public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Visitors visitors, Func<ServerCertificate> certificate)
     {
         kestrel.AddServerHeader = false;
         kestrel.Limits.MaxRequestBodySize = null; // uploads are streams; their own limits count
-        kestrel.Limits.MinRequestBodyDataRate = null; // a worker may be silent between two heartbeats
+        kestrel.Limits.MinRequestBodyDataRate = s_leastRate; // not of streams: CallGate
         kestrel.Limits.MinResponseDataRate = null;
+        kestrel.Limits.Http2.MaxStreamsPerConnection = MaxCallsPerConnection;
         kestrel.Limits.Http2.InitialStreamWindowSize = 4 << 20;
         kestrel.Limits.Http2.InitialConnectionWindowSize = 16 << 20;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(10);
@@ -34,6 +39,7 @@ internal static class Listening
             Listen(kestrel, url, listen =>
             {
                 listen.Protocols = HttpProtocols.Http2;
+                visitors.Watch(listen);
                 if (url.Scheme == "https")
                     listen.UseHttps(https => (https.ServerCertificate, https.ServerCertificateChain) = (certificate().Leaf, certificate().Chain));
             });
@@ -41,9 +47,9 @@ internal static class Listening
 
     public static void ConfigureMessages(Grpc.AspNetCore.Server.GrpcServiceOptions grpc)
     {
-        grpc.MaxReceiveMessageSize = MaxMessageBytes;
-        grpc.MaxSendMessageSize = MaxMessageBytes;
-        grpc.Interceptors.Add<AuthenticationInterceptor>();
+        grpc.MaxReceiveMessageSize = WireLimits.MaxLargeMessageBytes;
+        grpc.MaxSendMessageSize = WireLimits.MaxLargeMessageBytes;
+        grpc.Interceptors.Add<CallInterceptor>();
     }
 
     /// <summary>Checks that nobody else can reach the socket, and removes one that a killed coordinator left.</summary>

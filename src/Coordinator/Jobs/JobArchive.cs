@@ -78,11 +78,25 @@ internal sealed class JobArchive(ClusterDatabase database)
         {
             if (page.Count == limit || bytes > PageBytes)
                 return (page, page[^1].Id);
-            page.Add(JobEntry.FromRow(row).ToSummary());
+            if (TryRead(row) is not { } job)
+                continue; // asked for by its id alone, it says why
+            page.Add(job.ToSummary());
             bytes += page[^1].CalculateSize();
         }
 
         return (page, "");
+    }
+
+    private static JobEntry? TryRead(JobRow row)
+    {
+        try
+        {
+            return JobEntry.FromRow(row);
+        }
+        catch (DamagedRowException)
+        {
+            return null;
+        }
     }
 
     public async IAsyncEnumerable<JobEvent> EventsAsync(string jobId, long afterSequence)
@@ -90,7 +104,7 @@ internal sealed class JobArchive(ClusterDatabase database)
         using var context = database.NewContext();
         var rows = context.JobEvents.AsNoTracking().Where(e => e.JobId == jobId && e.Sequence > afterSequence).OrderBy(e => e.Sequence).AsAsyncEnumerable();
         await foreach (var row in rows.ConfigureAwait(false))
-            yield return JobEvent.Parser.ParseFrom(row.Event);
+            yield return DamagedRowException.Read("Event", $"{jobId}/{row.Sequence}", () => JobEvent.Parser.ParseFrom(row.Event));
     }
 
     private static IQueryable<JobRow> SeenBy(Caller caller, ClusterDbContext context)

@@ -153,7 +153,10 @@ internal sealed class JobEntry
     /// <param name="row">The job.</param>
     /// <param name="spec">All of its specification, where it is needed.</param>
     /// <param name="result">Its result; null: the one without history.</param>
-    public static JobEntry FromRow(JobRow row, byte[]? spec = null, byte[]? result = null) => new()
+    /// <exception cref="DamagedRowException">It cannot be read.</exception>
+    public static JobEntry FromRow(JobRow row, byte[]? spec = null, byte[]? result = null) => DamagedRowException.Read("Job", row.Id, () => Parse(row, spec, result));
+
+    private static JobEntry Parse(JobRow row, byte[]? spec, byte[]? result) => new()
     {
         Id = row.Id,
         Number = row.Number,
@@ -170,7 +173,7 @@ internal sealed class JobEntry
         Result = (result ?? row.Result) is { } made ? JobResult.Parser.ParseFrom(made) : null,
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
         Checkpoints = StoredCheckpoint.Parse(row.Checkpoints),
-        Files = row.Files.Split(' ', StringSplitOptions.RemoveEmptyEntries),
+        Files = [.. row.Files.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(f => ContentHash.Parse(f).Text)],
         CancelReason = row.CancelReason,
     };
 

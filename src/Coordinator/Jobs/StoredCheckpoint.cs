@@ -10,11 +10,15 @@ internal sealed record StoredCheckpoint(Artifact Artifact, long Step)
     public static string ToText(IEnumerable<StoredCheckpoint> checkpoints) =>
         string.Join(' ', checkpoints.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Step}:{c.Artifact.SizeBytes}:{c.Artifact.Id}")));
 
-    public static IReadOnlyList<StoredCheckpoint> Parse(string text) =>
-        [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(c => c.Split(':')).Select(parts => new StoredCheckpoint(new Artifact { Id = parts[2], SizeBytes = Number(parts[1]) }, Number(parts[0])))];
+    /// <exception cref="FormatException">It is no such list.</exception>
+    public static IReadOnlyList<StoredCheckpoint> Parse(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(One)];
 
     /// <summary>Where an attempt with these begins, in words.</summary>
     public static string Origin(IEnumerable<StoredCheckpoint> checkpoints) => checkpoints.FirstOrDefault() is { } newest ? $"from the checkpoint of step {newest.Step}" : "from the beginning";
 
-    private static long Number(string text) => long.Parse(text, CultureInfo.InvariantCulture);
+    private static StoredCheckpoint One(string text) => text.Split(':') is [var step, var bytes, var id]
+        ? new StoredCheckpoint(new Artifact { Id = ContentHash.Parse(id).Text, SizeBytes = Number(bytes) }, Number(step))
+        : throw new FormatException($"A checkpoint is \"{VisibleText.Shortened(text)}\", expected step:bytes:hash");
+
+    private static long Number(string text) => long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);
 }

@@ -1,5 +1,6 @@
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Security;
 

@@ -12,7 +12,6 @@ namespace MLDistributed.Protocol;
 /// <summary>A channel to a coordinator, over TLS, plain HTTP/2 or a Unix domain socket, that authenticates every call.</summary>
 public sealed class ClusterConnection : IDisposable
 {
-    private const int MaxMessageBytes = 64 << 20;
     private readonly SocketsHttpHandler _handler;
 
     private ClusterConnection(Uri address, string? bearer, string? fingerprint)
@@ -41,8 +40,8 @@ public sealed class ClusterConnection : IDisposable
         {
             HttpHandler = _handler,
             DisposeHttpClient = true,
-            MaxReceiveMessageSize = MaxMessageBytes,
-            MaxSendMessageSize = MaxMessageBytes,
+            MaxReceiveMessageSize = WireLimits.MaxLargeMessageBytes,
+            MaxSendMessageSize = WireLimits.MaxLargeMessageBytes,
         });
         var version = ProtocolVersion.Current.ToString(CultureInfo.InvariantCulture);
         Invoker = Channel.Intercept(headers =>
@@ -54,7 +53,7 @@ public sealed class ClusterConnection : IDisposable
             if (bearer is not null)
                 all.Add("authorization", $"Bearer {bearer}");
             return all;
-        });
+        }).Intercept(new WireInterceptor());
     }
 
     /// <summary>Where the coordinator is: https://host:port, http://localhost:port or unix:///path/to/socket.</summary>
@@ -63,7 +62,7 @@ public sealed class ClusterConnection : IDisposable
     /// <summary>The channel, without credentials.</summary>
     public GrpcChannel Channel { get; }
 
-    /// <summary>What clients are made from: adds the protocol version and the credential to every call.</summary>
+    /// <summary>What clients are made from: adds the protocol version and the credential to every call, and refuses answers that <see cref="WireRules"/> refuse.</summary>
     public CallInvoker Invoker { get; }
 
     /// <summary>Opens a channel; connects on the first call.</summary>

@@ -12,7 +12,10 @@ public static class ClusterVariables
     /// <summary>SHA-256 of its certificate, when that is self-signed.</summary>
     public const string Fingerprint = "MLDIST_FINGERPRINT";
 
-    /// <summary>All of them.</summary>
+    /// <summary>A token by which a worker joins, at its first start. No part of what names a cluster to apps.</summary>
+    public const string JoinToken = "MLDIST_JOIN_TOKEN";
+
+    /// <summary>All that name a cluster.</summary>
     public static IReadOnlyList<string> All { get; } = [Coordinator, ApiKey, Fingerprint];
 
     /// <summary>A variable's value, without blanks around it; null when it is not set or blank.</summary>

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using System.Text;
 using Apache.Arrow;
-using Apache.Arrow.Ipc;
 
 namespace MLDistributed.Protocol;
 
@@ -26,15 +25,10 @@ public sealed class DatasetHasher : IDisposable
     {
         try
         {
-            using var reader = new ArrowFileReader(File.OpenRead(path), leaveOpen: false);
-            var first = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false);
-            using var hasher = new DatasetHasher(DatasetSchema.Read(reader.Schema));
-            for (var batch = first; batch is not null; batch = await reader.ReadNextRecordBatchAsync(cancellation).ConfigureAwait(false))
-            {
-                using (batch)
-                    hasher.Append(batch);
-            }
-
+            using var reader = await DatasetReader.OpenFileAsync(path, cancellation).ConfigureAwait(false);
+            using var hasher = new DatasetHasher(reader.Shape);
+            while (await reader.NextAsync(cancellation).ConfigureAwait(false) is { } batch)
+                hasher.Append(batch);
             var rows = hasher.RowCount;
             return (hasher.Complete(), rows);
         }

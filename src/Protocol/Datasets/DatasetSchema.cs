@@ -18,6 +18,9 @@ public static class DatasetSchema
     /// <summary>The name of the optional weight column.</summary>
     public const string Weight = "weight";
 
+    /// <summary>The most features: a row of them fits into a message of the wire, 64 MiB.</summary>
+    public const int MaxFeatures = 16_000_000;
+
     private const long BatchBytes = 4 << 20;
     private const long MaxBatchRows = 1 << 16;
 

@@ -138,7 +138,7 @@ public static class JobSpecRules
             Check(mlp is not null, "Module is not set, expected a multi-layer perceptron.");
             if (mlp is null)
                 return;
-            AtLeast("Input size", mlp.InputSize, 1);
+            Between("Input size", mlp.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
             AtLeast("Output size", mlp.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
             Check(mlp.HiddenSizes.Count <= MaxHiddenLayers, $"HiddenLayers has {mlp.HiddenSizes.Count:N0} layers, expected at most {MaxHiddenLayers:N0}.");
             if (mlp.HiddenSizes.Count > MaxHiddenLayers)
@@ -162,9 +162,10 @@ public static class JobSpecRules
 
         void CheckData(DataSpec? data, MlpSpec? mlp)
         {
-            Check(data is { DatasetId.Length: 64 }, $"Dataset id is \"{data?.DatasetId}\", expected 64 hexadecimal digits.");
+            Check(ContentHash.TryParse(data?.DatasetId, out _), $"Dataset id is \"{VisibleText.Shortened(data?.DatasetId ?? "")}\", expected {ContentHash.Expectation}.");
             if (data is null)
                 return;
+            Check(data.ValidationDatasetId.Length == 0 || ContentHash.TryParse(data.ValidationDatasetId, out _), $"Validation dataset id is \"{VisibleText.Shortened(data.ValidationDatasetId)}\", expected {ContentHash.Expectation}, or none.");
             AtLeast("Row count", data.RowCount, 1);
             Check(data.Features is null || mlp?.InputSize <= MaxScaledFeatures, $"Features have {mlp?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
             Check(data.Features is null || data.Features.Mean.Count == mlp?.InputSize && data.Features.Scale.Count == mlp?.InputSize,

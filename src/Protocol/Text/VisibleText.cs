@@ -32,6 +32,15 @@ public static class VisibleText
         return visible?.ToString() ?? text;
     }
 
+    /// <summary>As <see cref="Of"/>, and at most some 60 characters of it: for a message about a value that may have any length.</summary>
+    /// <param name="text">Any text, well-formed or not.</param>
+    public static string Shortened(string text)
+    {
+        const int Most = 60;
+        ArgumentNullException.ThrowIfNull(text);
+        return text.Length <= Most ? Of(text) : $"{Of(text[..Most])}... ({text.Length:N0} characters)";
+    }
+
     /// <summary>The text with its line ends kept, each line as <see cref="Of"/> has it.</summary>
     /// <param name="text">Any text, well-formed or not.</param>
     public static IReadOnlyList<string> Lines(string text)

@@ -15,7 +15,6 @@ internal sealed unsafe class DatasetFile : IDisposable
 
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;
-    private readonly string _path;
     private readonly byte* _start;
     private readonly long _length;
     private readonly RowBatch[] _batches;
@@ -24,25 +23,24 @@ internal sealed unsafe class DatasetFile : IDisposable
     /// <exception cref="FormatException">The file is not a training set.</exception>
     public DatasetFile(string path)
     {
-        _path = path;
         _length = new FileInfo(path).Length;
         if (_length < 2 * s_magic.Length + 12)
-            throw Invalid($"has {_length} bytes");
+            throw new FormatException($"Dataset file \"{path}\": {Invalid($"has {_length} bytes").Message}");
         _file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
         _view = _file.CreateViewAccessor(0, _length, MemoryMappedFileAccess.Read);
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _start);
         try
         {
-            var footer = FlatTable.Root(Footer());
-            (FeatureSize, HasWeights) = ReadSchema(footer.Table(1));
+            var footer = DatasetMetadata.ReadFooter(Footer(), _length);
+            (FeatureSize, HasWeights) = footer.Shape;
             _batches = ReadBatches(footer);
             RowCount = _batches is [.., var last] ? last.FirstRow + last.RowCount : 0;
             _rowsPerBatch = _batches is [var first, ..] ? Math.Max(first.RowCount, 1) : 1;
         }
-        catch (Exception e) when (e is ArgumentException or IndexOutOfRangeException or OverflowException)
+        catch (FormatException e)
         {
             Dispose();
-            throw Invalid("has metadata that points past its end", e);
+            throw new FormatException($"Dataset file \"{path}\": {e.Message}", e);
         }
         catch
         {
@@ -116,85 +114,32 @@ internal sealed unsafe class DatasetFile : IDisposable
         return Bytes(tail - 4 - length, length);
     }
 
-    private (int FeatureSize, bool HasWeights) ReadSchema(FlatTable schema)
+    private RowBatch[] ReadBatches(DatasetFooter footer)
     {
-        const byte FloatingPoint = 3, FixedSizeList = 16;
-        var count = schema.TableCount(1);
-        string[] names = [DatasetSchema.Features, DatasetSchema.Label, DatasetSchema.Weight];
-        var size = 0;
-        var valid = count is 2 or 3 && schema.Value<short>(0) == 0;
-        for (var i = 0; valid && i < count; i++)
-        {
-            var field = schema.TableAt(1, i);
-            valid = field.Text(0) == names[i] && field.Value<byte>(2) == (i == 0 ? FixedSizeList : FloatingPoint);
-            if (valid && i == 0)
-            {
-                size = field.Table(3).Value<int>(0);
-                field = field.TableAt(5, 0);
-            }
-
-            valid = valid && field.Value<byte>(2) == FloatingPoint && field.Table(3).Value<short>(0) == 1;
-        }
-
-        if (!valid || size < 1)
-            throw Invalid("has other columns");
-        return (size, count == 3);
-    }
-
-    private RowBatch[] ReadBatches(FlatTable footer)
-    {
-        var blocks = footer.Structs<Block>(3);
-        var batches = new RowBatch[blocks.Length];
+        var batches = new RowBatch[footer.Blocks.Count];
         var firstRow = 0L;
         for (var i = 0; i < batches.Length; i++)
         {
-            batches[i] = ReadBatch(blocks[i], firstRow);
+            batches[i] = ReadBatch(footer.Blocks[i], footer.Shape, firstRow);
             firstRow += batches[i].RowCount;
         }
 
         return batches;
     }
 
-    private RowBatch ReadBatch(Block block, long firstRow)
+    private RowBatch ReadBatch(DatasetBlock block, DatasetShape shape, long firstRow)
     {
-        const byte RecordBatchMessage = 3;
-        var prefix = MemoryMarshal.Read<uint>(Bytes(block.Offset, 4)) == uint.MaxValue ? 8 : 4;
-        var message = FlatTable.Root(Bytes(block.Offset + prefix, block.MetadataLength - prefix));
-        if (message.Value<byte>(1) != RecordBatchMessage)
-            throw Invalid("has a block that is not a record batch");
-        var batch = message.Table(2);
-        var rows = batch.Value<long>(0);
-        var nodes = batch.Structs<Node>(1);
-        var buffers = batch.Structs<Range>(2);
-        var columns = HasWeights ? 3 : 2;
-        if (batch.Has(3) || nodes.Length != columns + 1 || buffers.Length != 2 * columns + 1)
-            throw Invalid("has compressed or other record batches");
-        foreach (var node in nodes)
-        {
-            if (node.NullCount != 0)
-                throw Invalid("has null values");
-        }
-
-        // Buffers: the list's validity, then validity and values of the features, the label and the weight.
-        var body = block.Offset + block.MetadataLength;
-        var features = Values(buffers[2], checked(rows * FeatureSize));
-        var labels = Values(buffers[4], rows);
-        return new RowBatch(firstRow, rows, features, labels, HasWeights ? Values(buffers[6], rows) : null);
-
-        float* Values(Range range, long count)
-        {
-            if (count < 0 || range.Length < checked(count * sizeof(float)) || range.Offset < 0 || range.Length > _length - body - range.Offset || (body + range.Offset) % sizeof(float) != 0)
-                throw Invalid($"has a record batch of {rows} rows with a buffer of {range.Length} bytes at {body + range.Offset}");
-            return (float*)(_start + body + range.Offset);
-        }
+        const int Prefix = 8; // 0xFFFFFFFF, and the metadata's length
+        var layout = DatasetMetadata.ReadBatch(Bytes(block.Offset + Prefix, block.MetadataBytes - Prefix), shape, block.BodyBytes);
+        var body = _start + block.Offset + block.MetadataBytes;
+        return new RowBatch(firstRow, layout.Rows, (float*)(body + layout.FeaturesAt), (float*)(body + layout.LabelsAt), HasWeights ? (float*)(body + layout.WeightsAt) : null);
     }
 
     private ReadOnlySpan<byte> Bytes(long offset, int length) => offset >= 0 && length >= 0 && offset <= _length - length
         ? new ReadOnlySpan<byte>(_start + offset, length)
         : throw Invalid($"is cut off: {length} bytes at {offset} of {_length}");
 
-    private FormatException Invalid(string what, Exception? inner = null) => new(
-        $"Dataset file \"{_path}\" {what}, expected an uncompressed Arrow file with features: fixed_size_list<float>, label: float and optionally weight: float. Encode the data again with this version.", inner);
+    private FormatException Invalid(string what) => new($"It {what}, expected an Arrow file of a training set. Encode the data again with this version.");
 
     private readonly struct RowBatch(long firstRow, long rowCount, float* features, float* labels, float* weights)
     {
@@ -204,14 +149,4 @@ internal sealed unsafe class DatasetFile : IDisposable
         public readonly float* Labels = labels;
         public readonly float* Weights = weights;
     }
-
-    // The format's own structs, read in place.
-    [StructLayout(LayoutKind.Sequential)]
-    private readonly record struct Block(long Offset, int MetadataLength, int Padding, long BodyLength);
-
-    [StructLayout(LayoutKind.Sequential)]
-    private readonly record struct Node(long Length, long NullCount);
-
-    [StructLayout(LayoutKind.Sequential)]
-    private readonly record struct Range(long Offset, long Length);
 }

@@ -7,7 +7,6 @@ namespace MLDistributed.Worker.Agents;
 /// <summary>Takes the coordinator's commands and keeps the attempts. Its state is touched on the mailbox only.</summary>
 internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadOnlyList<Device>> listDevices) : ILinkOwner
 {
-    private const int MaxIdLength = 100;
     private readonly Dictionary<string, AttemptRunner> _attempts = new(StringComparer.Ordinal);
     private string _sharedStore = "";
 
@@ -92,8 +91,8 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     private string? FindFault(StartAttempt start)
     {
         // The id becomes part of paths.
-        if (start.AttemptId.Length is 0 or > MaxIdLength || !start.AttemptId.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_'))
-            return $"Attempt id is \"{start.AttemptId}\", expected 1 to {MaxIdLength} letters, digits, - or _.";
+        if (!OpaqueId.TryParse(start.AttemptId, out _))
+            return $"Attempt id is \"{VisibleText.Shortened(start.AttemptId)}\", expected {OpaqueId.Expectation}.";
         if (start.Slots.Count == 0 || start.Slots.Distinct().Count() != start.Slots.Count || start.Slots.Any(s => s < 0 || s >= services.Pool.Count))
             return $"Attempt \"{start.AttemptId}\" is placed on slots [{string.Join(", ", start.Slots)}], expected different ones of 0 to {services.Pool.Count - 1}.";
         return start.Slots.FirstOrDefault(s => !services.Pool.IsFree(s), -1) is var busy and >= 0

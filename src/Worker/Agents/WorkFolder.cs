@@ -70,7 +70,7 @@ internal sealed class WorkFolder : IDisposable
     /// <summary>The files of one attempt: a folder here, and the shared memory of its ranks.</summary>
     public AttemptFiles CreateAttempt(string attemptId)
     {
-        var files = new AttemptFiles(attemptId, System.IO.Path.Combine(Attempts, attemptId));
+        var files = new AttemptFiles(attemptId, System.IO.Path.Combine(Attempts, OpaqueId.Parse(attemptId).Text));
         Restore();
         CreatePrivate(files.Folder);
         return files;
@@ -109,6 +109,9 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
     private const string SharedMemory = "/dev/shm";
 
     public string OutputFolder => Path.Combine(Folder, "out");
+
+    /// <summary>Whether a path that a rank named is of a file that it may give away: one directly in its output folder.</summary>
+    public bool IsOutput(string path) => string.Equals(Path.GetDirectoryName(path), OutputFolder, StringComparison.Ordinal) && Path.GetFileName(path) is { Length: > 0 } and not ("." or "..");
 
     public string ResumePath => Path.Combine(Folder, "resume");
 

@@ -102,6 +102,9 @@ internal sealed class AttemptRunner : IRankObserver
             case RankEvent.EventOneofCase.Started when IsOurs(message.Started.AttemptId):
                 Apply(new AttemptInput.RankStarted(rank));
                 break;
+            case RankEvent.EventOneofCase.Finished when IsOurs(message.Finished.AttemptId) && message.Finished.Files.Values.FirstOrDefault(f => !_files.IsOutput(f)) is { } foreign:
+                Apply(new AttemptInput.RankFailed(rank, Failure(FailureKind.Crashed, $"Rank {rank} named \"{VisibleText.Shortened(foreign)}\" as a result, expected a file in its output folder."), IsBystander: false));
+                break;
             case RankEvent.EventOneofCase.Finished when IsOurs(message.Finished.AttemptId):
                 Apply(new AttemptInput.RankFinished(rank, message.Finished.Result, message.Finished.Files));
                 break;
@@ -114,7 +117,7 @@ internal sealed class AttemptRunner : IRankObserver
             case RankEvent.EventOneofCase.Stopped when IsOurs(message.Stopped.AttemptId):
                 Apply(new AttemptInput.RankStopped(rank));
                 break;
-            case RankEvent.EventOneofCase.Checkpoint when IsOurs(message.Checkpoint.AttemptId):
+            case RankEvent.EventOneofCase.Checkpoint when IsOurs(message.Checkpoint.AttemptId) && _files.IsOutput(message.Checkpoint.Path):
                 _checkpoints.Add(message.Checkpoint);
                 break;
             case RankEvent.EventOneofCase.Progress:

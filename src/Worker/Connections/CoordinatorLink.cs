@@ -21,7 +21,7 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
     private static readonly TimeSpan WelcomeTimeout = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan LogInterval = TimeSpan.FromMinutes(1);
     private const double DefaultHeartbeatSeconds = 1;
-    private const string NewToken = "Make one on the coordinator's machine with \"mldist tokens create --data D\", D being the coordinator's data folder, and start this worker with --token and what it prints.";
+    private const string NewToken = "Make one on the coordinator's machine with \"mldist tokens create --data D\", D being the coordinator's data folder, and start this worker with what it prints in MLDIST_JOIN_TOKEN, or in a file that --token-file names.";
 
     private readonly TimeProvider _time = options.Time;
     private volatile ClusterConnection _connection = Open(options, null);
@@ -128,6 +128,8 @@ internal sealed class CoordinatorLink(AgentOptions options, string identityPath,
         var welcome = await ReadWelcomeAsync(call, ended.Token).ConfigureAwait(false);
         _welcomed = true;
         log.Connected(options.Coordinator, identity.WorkerId, welcome.Welcome.SessionEpoch);
+        if (options.Coordinator.Scheme != UnixSocketAddress.Scheme)
+            welcome.Welcome.SharedStore = ""; // no other machine names paths on this one
         owner.OnCommand(welcome);
 
         var session = new Session(call, welcome.Welcome.SessionEpoch, ended.Token);

@@ -31,6 +31,7 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
 
     public void Post(WorkerMessage message)
     {
+        WireRules.Clip(message); // what a rank said may be of any length, and would be refused
         lock (_gate)
         {
             if (IsDroppable(message) && ++_droppable > maxDroppable)

@@ -1,5 +1,6 @@
 using System.Buffers;
 using Google.Protobuf;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Ranks;
 
@@ -47,7 +48,9 @@ internal sealed class FrameReader(Stream stream)
             }
 
             _start = body + (int)length;
-            return parser.ParseFrom(_buffer, body, (int)length);
+            var message = parser.ParseFrom(_buffer, body, (int)length);
+            WireRules.Clip(message);
+            return WireRules.Refusal(message) is { } refusal ? throw new InvalidDataException($"A message between agent and rank cannot be used: {refusal}") : message;
         }
 
         return null;

@@ -52,6 +52,8 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
                 if (total is null && chunk.TotalBytes - file.Length > DiskSpace.FreeBytes(Path.GetDirectoryName(path)!))
                     throw DiskSpace.Full("too large"); // before it fills the disk for others
                 total ??= chunk.TotalBytes;
+                if (chunk.Data.Length > total - file.Length)
+                    throw new TransferException($"{kind} \"{id}\" came with more than its {total} bytes, expected those of its id. Look at the coordinator's disk.");
                 await file.WriteAsync(chunk.Data.Memory, cancellation).ConfigureAwait(false);
                 onProgress?.Invoke(file.Length, total.Value);
             }

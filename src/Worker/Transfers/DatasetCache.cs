@@ -8,7 +8,6 @@ namespace MLDistributed.Worker.Transfers;
 /// </summary>
 internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer blobs, TimeProvider time)
 {
-    private const int IdLength = 64;
     private const string Suffix = ".arrow";
     private const string PartialSuffix = ".arrow.partial";
     private readonly Lock _gate = new();
@@ -24,8 +23,8 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     public async Task<string> AcquireAsync(string id, string sharedStore, Action<long, long>? onProgress, CancellationToken cancellation)
     {
         var use = Begin(id);
-        if (id.Length != IdLength || !id.All(char.IsAsciiHexDigitLower))
-            throw new TransferException($"Dataset id is \"{id}\", expected {IdLength} lower-case hexadecimal digits.");
+        if (!ContentHash.TryParse(id, out _))
+            throw new TransferException($"Dataset id is \"{VisibleText.Shortened(id)}\", expected {ContentHash.Expectation}.");
         var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
         if (sharedStore.Length > 0 && File.Exists(shared))
             return shared;

@@ -174,7 +174,7 @@ public sealed class HostingTests
         FirstStart.PrintKeys(coordinator.Get<KeyRing>(), new Uri("https://here:7443"), "AB12", first);
         FirstStart.PrintKeys(coordinator.Get<KeyRing>(), new Uri("https://here:7443"), "AB12", second);
 
-        foreach (var line in new[] { "export MLDIST_COORDINATOR=https://here:7443", "export MLDIST_API_KEY=mlk_", "export MLDIST_FINGERPRINT=AB12", "mldist worker --coordinator https://here:7443 --fingerprint AB12 --token mlj_" })
+        foreach (var line in new[] { "export MLDIST_COORDINATOR=https://here:7443", "export MLDIST_API_KEY=mlk_", "export MLDIST_FINGERPRINT=AB12", "export MLDIST_JOIN_TOKEN=mlj_", "mldist worker --coordinator https://here:7443 --fingerprint AB12" + Environment.NewLine })
             StringAssert.Contains(first.ToString(), line);
         Assert.AreEqual("", second.ToString());
     }

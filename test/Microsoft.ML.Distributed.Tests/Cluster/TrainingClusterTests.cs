@@ -248,7 +248,7 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
-    [DataRow(-1_000_000L, false, "is announced with -")]
+    [DataRow(-1_000_000L, false, "Artifact.size_bytes is -")]
     [DataRow(-1_000L, false, "is announced with 4,")]
     [DataRow(9_000_000_000L, false, "is announced with 9,000,0")]
     [DataRow(100L, true, "ends after ")]
@@ -305,11 +305,11 @@ public sealed class TrainingClusterTests
     public static IEnumerable<object[]> SenselessResults =>
     [
         ["tells of 4 epochs, expected 1 to 3", (Action<JobResult>)(r => r.Epochs = 4)],
-        ["tells of -1 epochs", (Action<JobResult>)(r => r.Epochs = -1)],
-        ["best epoch is 2,147,483,648", (Action<JobResult>)(r => r.BestEpoch = int.MaxValue)],
-        ["best epoch is 0", (Action<JobResult>)(r => r.BestEpoch = -1)],
+        ["JobResult.epochs is -1", (Action<JobResult>)(r => r.Epochs = -1)],
+        ["JobResult.best_epoch is 2147483647", (Action<JobResult>)(r => r.BestEpoch = int.MaxValue)],
+        ["JobResult.best_epoch is -1", (Action<JobResult>)(r => r.BestEpoch = -1)],
         ["history has 1,000 lines", (Action<JobResult>)(r => r.History.Add(Enumerable.Range(0, 1000).Select(_ => new EpochEnded())))],
-        ["history has 1 lines", (Action<JobResult>)(r => r.History.Add(new EpochEnded { Epoch = -5 }))],
+        ["EpochEnded.epoch is -5", (Action<JobResult>)(r => r.History.Add(new EpochEnded { Epoch = -5 }))],
         ["tells of 0 steps", (Action<JobResult>)(r => r.Steps = 0)],
         ["tells of 0 ranks", (Action<JobResult>)(r => r.WorldSize = 0)],
         ["loss is NaN", (Action<JobResult>)(r => r.TrainingLoss = double.NaN)],

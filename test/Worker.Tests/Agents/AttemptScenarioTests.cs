@@ -41,6 +41,29 @@ public sealed class AttemptScenarioTests
     }
 
     [TestMethod]
+    public async Task Rank_NamingAFileOfAnotherFolder_FailsTheAttempt()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("s1", "steal", ranks: 1);
+
+        var failure = (await fixture.EndOfAsync("s1")).Failure;
+
+        StringAssert.Contains(failure.Message, "as a result, expected a file in its output folder");
+        Assert.IsEmpty(fixture.Coordinator.Artifacts);
+    }
+
+    [TestMethod]
+    public async Task Rank_ThatShouts_IsHeardAsFarAsMessagesGo()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("s2", "shout", ranks: 1);
+
+        foreach (var letter in "xy")
+            Assert.AreEqual(WireLimits.MaxSentence, (await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log is { } log && log.Message.StartsWith(letter) ? log : null)).Message.Length);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("s2")).OutcomeCase);
+    }
+
+    [TestMethod]
     public async Task Rank_Killed_IsNamedWithSignalAndOthersStop()
     {
         await using var fixture = await AgentFixture.StartAsync();

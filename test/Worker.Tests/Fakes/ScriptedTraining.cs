@@ -33,7 +33,7 @@ internal static class ScriptedTraining
         if (start.Rank != 0)
             return new RankResult(null, new Dictionary<string, string>());
 
-        var model = Path.Combine(start.OutputFolder, "model.onnx");
+        var model = scripts[0] == "steal" ? Path.Combine(start.OutputFolder, "..", "..", "..", "worker.json") : Path.Combine(start.OutputFolder, "model.onnx");
         File.WriteAllText(model, $"model from {Path.GetFileName(start.DatasetPath)}");
         return new RankResult(
             new JobResult { WorldSize = start.WorldSize, Steps = 10, TrainingLoss = Environment.ProcessId },
@@ -72,6 +72,10 @@ internal static class ScriptedTraining
                 break;
             case "complain":
                 Console.Error.WriteLine("terminate called after throwing an instance of 'c10::Error'");
+                break;
+            case "shout":
+                Console.Error.WriteLine(new string('x', 1 << 20));
+                reporter.Log(new LogLine { Message = new string('y', 1 << 20) });
                 break;
             case "exit":
                 Environment.Exit(3);

@@ -30,7 +30,8 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             var found = await FindAsync(dataset, cancellation).ConfigureAwait(false);
             if (found.Complete)
                 return;
-            if (found.AdoptsFiles)
+            // No other machine names paths on this one.
+            if (found.AdoptsFiles && coordinator.Address.Scheme == UnixSocketAddress.Scheme)
             {
                 await AdoptAsync(dataset, found.IncomingFolder, cancellation).ConfigureAwait(false);
                 return;

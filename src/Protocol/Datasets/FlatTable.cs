@@ -1,9 +1,10 @@
 using System.Runtime.InteropServices;
 using System.Text;
 
-namespace MLDistributed.Training.Data;
+namespace MLDistributed.Protocol;
 
-/// <summary>A table of a FlatBuffer (flatbuffers.dev): the few reads that an Arrow file's metadata needs, bounds-checked.</summary>
+/// <summary>A table of a FlatBuffer (flatbuffers.dev): the few reads that Arrow's metadata needs. All stay within
+/// the buffer, and nothing is allocated but strings of it: what points elsewhere throws one of the <see cref="IsOutside"/>.</summary>
 internal readonly ref struct FlatTable
 {
     private readonly ReadOnlySpan<byte> _buffer;
@@ -14,6 +15,9 @@ internal readonly ref struct FlatTable
         _buffer = buffer;
         _position = position;
     }
+
+    /// <summary>Whether a read threw because the metadata points out of its buffer.</summary>
+    public static bool IsOutside(Exception e) => e is ArgumentException or IndexOutOfRangeException or OverflowException;
 
     public static FlatTable Root(ReadOnlySpan<byte> buffer) => new(buffer, Read<int>(buffer, 0));
 

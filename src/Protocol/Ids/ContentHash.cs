@@ -1,0 +1,32 @@
+using System.Diagnostics.CodeAnalysis;
+
+namespace MLDistributed.Protocol;
+
+/// <summary>The id of a dataset, model or checkpoint: the SHA-256 of its content. What is one is a safe file name too.</summary>
+public sealed record ContentHash
+{
+    private const int Digits = 64;
+
+    private ContentHash(string text) => Text = text;
+
+    /// <summary>64 lower-case hexadecimal digits.</summary>
+    public string Text { get; }
+
+    /// <summary>What a text must be to be one, after "expected".</summary>
+    public const string Expectation = "64 lower-case hexadecimal digits";
+
+    /// <summary>Parses a text from outside.</summary>
+    public static bool TryParse(string? text, [NotNullWhen(true)] out ContentHash? hash)
+    {
+        hash = text is { Length: Digits } && text.All(char.IsAsciiHexDigitLower) ? new ContentHash(text) : null;
+        return hash is not null;
+    }
+
+    /// <summary>Parses a text that was checked before, as by <see cref="WireRules"/>.</summary>
+    /// <exception cref="FormatException">It is no hash.</exception>
+    public static ContentHash Parse(string text) =>
+        TryParse(text, out var hash) ? hash : throw new FormatException($"Id is \"{VisibleText.Shortened(text)}\", expected {Expectation}.");
+
+    /// <inheritdoc/>
+    public override string ToString() => Text;
+}
