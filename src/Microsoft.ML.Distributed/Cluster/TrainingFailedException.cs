@@ -28,7 +28,7 @@ public sealed class TrainingFailedException : Exception
     /// <summary>How its process ended, 128 + n for signal n; null when it did not end.</summary>
     public int? ExitCode { get; }
 
-    /// <summary>The step, from 1, at which it failed, or when its process died the last one that it told of; 0: none.</summary>
+    /// <summary>The step, from 1, at which it failed, or that the rank had begun when its process died; 0: none.</summary>
     public long Step { get; }
 
     /// <summary>The last lines that it wrote to its standard error.</summary>

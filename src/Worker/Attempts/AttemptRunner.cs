@@ -28,7 +28,7 @@ internal sealed class AttemptRunner : IRankObserver
     private string _validationPath = "";
     private long? _lastFetchReport;
     private int _errorLines;
-    private readonly CommitFile? _commits;
+    private CommitFile? _commits;
     private readonly long _commitStep;
     private bool _jobGoesOn;
     private long _lastStep;
@@ -77,10 +77,12 @@ internal sealed class AttemptRunner : IRankObserver
     /// <summary>The agent leaves: no report, and the ranks die with it.</summary>
     public async Task AbandonAsync()
     {
+        // First: a rank may still end meanwhile, and nobody asks what it left.
+        _commits?.Dispose();
+        _commits = null;
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll(_work).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _files.Delete();
-        _commits?.Dispose();
     }
 
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));

@@ -6,28 +6,41 @@ namespace Microsoft.ML.Distributed;
 /// <summary>A job that somebody submitted, watched to its end.</summary>
 internal sealed class JobAttachment(CoordinatorClient coordinator, IProgress<TrainingProgress>? progress, Action<LogLine> log)
 {
+    // That it failed matters more than what can be done then.
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(2);
+
     public async Task<(TrainedNetwork Network, ByteString Schema)> GetAsync(string jobId, CancellationToken cancellation)
     {
-        var job = await AskAsync(jobId, cancellation).ConfigureAwait(false);
+        var job = await AskAsync(coordinator, jobId, cancellation).ConfigureAwait(false);
         if (job.Spec.ModelSchema.IsEmpty)
             throw new ClusterException($"Job {jobId} has no columns with it, expected a job of a trainer of this release whose class names fit. Fetch its files instead: `mldist models download {jobId}`.") { JobId = jobId };
         if (job.Spec.ModelSchema.Length > JobSpecRules.MaxModelSchemaBytes)
             throw new ClusterException($"Job {jobId}'s columns take {job.Spec.ModelSchema.Length:N0} bytes, expected at most {JobSpecRules.MaxModelSchemaBytes:N0}. Look at the coordinator: it may not be the one you think.") { JobId = jobId };
         var end = await new JobRun(coordinator, job.Spec, progress, log).WatchAsync(jobId, cancellation).ConfigureAwait(false);
         if (end.State != JobState.Succeeded)
-            throw new TrainingFailedException(jobId, await ExplainAsync(jobId, end, cancellation).ConfigureAwait(false), end.Failure);
+            throw new TrainingFailedException(jobId, await ExplainAsync(coordinator, jobId, end, cancellation).ConfigureAwait(false), end.Failure);
         var onnx = await JobRun.DownloadModelAsync(coordinator, jobId, job.Spec, end.Result, cancellation).ConfigureAwait(false);
         return (TrainedNetwork.Accept(onnx, ModelSchema.Without(job.Spec), end.Result, jobId), job.Spec.ModelSchema);
     }
 
-    private async Task<string> ExplainAsync(string jobId, StateChanged end, CancellationToken cancellation)
+    /// <summary>Why a job has no model, and from where it can be resumed.</summary>
+    public static async Task<string> ExplainAsync(CoordinatorClient coordinator, string jobId, StateChanged end, CancellationToken cancellation)
     {
         var words = end.State == JobState.Cancelled ? $"Job {jobId} was cancelled: {end.Reason}" : end.Failure?.Message is { Length: > 0 } message ? message : end.Reason;
-        var kept = (await AskAsync(jobId, cancellation).ConfigureAwait(false)).KeptStep;
-        return kept == 0 ? words : $"{words.TrimEnd('.')}. {nameof(TrainingCluster)}.{nameof(TrainingCluster.ResumeAsync)}(\"{jobId}\"), or `mldist jobs resume {jobId}`, goes on from step {kept}.";
+        using var patience = new CancellationTokenSource(s_patience, coordinator.Options.Time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, patience.Token);
+        try
+        {
+            var kept = (await AskAsync(coordinator, jobId, either.Token).ConfigureAwait(false)).KeptStep;
+            return kept == 0 ? words : $"{words.TrimEnd('.')}. {nameof(TrainingCluster)}.{nameof(TrainingCluster.ResumeAsync)}(\"{jobId}\"), or `mldist jobs resume {jobId}`, goes on from step {kept}.";
+        }
+        catch (Exception e) when (e is ClusterException or ArgumentException or OperationCanceledException)
+        {
+            return words;
+        }
     }
 
-    private async Task<JobSnapshot> AskAsync(string jobId, CancellationToken cancellation)
+    private static async Task<JobSnapshot> AskAsync(CoordinatorClient coordinator, string jobId, CancellationToken cancellation)
     {
         var job = await coordinator.CallAsync(o => coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = jobId }, o), cancellation).ConfigureAwait(false);
         job.Spec ??= new JobSpec();

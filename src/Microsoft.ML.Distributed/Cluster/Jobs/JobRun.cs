@@ -32,7 +32,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
             {
                 JobState.Succeeded => new TrainedJob(jobId, await DownloadModelAsync(coordinator, jobId, spec, end.Result, cancellation).ConfigureAwait(false), end.Result),
                 JobState.Cancelled => throw new OperationCanceledException($"Job {jobId} was cancelled: {end.Reason}"),
-                _ => throw new TrainingFailedException(jobId, end.Reason, end.Failure),
+                _ => throw new TrainingFailedException(jobId, await JobAttachment.ExplainAsync(coordinator, jobId, end, cancellation).ConfigureAwait(false), end.Failure),
             };
         }
         catch (Exception e) when (!ended && e is not ClusterException && !submitted.IsFaulted)
