@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo; training beside PyTorch DDP.
-#   bench/run.sh [ROUNDS] [train|allreduce|memory|oversubscribed]
+# The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo, and over two hosts beside Gloo; training beside PyTorch DDP.
+#   bench/run.sh [ROUNDS] [train|allreduce|hosts|memory|oversubscribed]
 # Writes bench/results/DATE-TIME.md. In every round all contenders take turns, so that a slow minute of the machine
 # hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
@@ -44,7 +44,7 @@ result=bench/results/$(date +%F-%H%M).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
   [[ -z ${kernels:-} ]] || echo "The peers' OpenBLAS: $kernels kernels."
-  for part in train allreduce memory oversubscribed; do
+  for part in train allreduce hosts memory oversubscribed; do
     [[ -z $only || $only == "$part" ]] || continue
     printf '\n## %s\n\n' "$part"
     artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"

@@ -7,6 +7,8 @@ return args switch
     ["train", .. var rest] => TrainBench.Run(rest),
     ["allreduce", .. var rest] => AllReduceBench.Run(rest),
     ["oversubscribed", .. var rest] => OversubscribedBench.Run(rest),
+    ["hosts", .. var rest] => HostsBench.Run(rest),
+    ["hosts-rank", .. var rest] => HostsBench.RunRank(rest),
     ["memory", ..] => MemoryBench.Run(),
     ["train-rank", .. var rest] => TrainRank.Run(rest),
     ["allreduce-rank", .. var rest] => AllReduceRank.Run(rest),
@@ -19,6 +21,7 @@ static int Usage()
         MLDistributed.Engine.Bench COMMAND        (bench/run.sh runs it all, with the peers)
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk, and where a step's time goes; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
+          hosts [ROUNDS]                 microseconds of an all-reduce of two hosts (network namespaces), bare and at 4 and 1 Gbit/s; Gloo beside it
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores, and of 8 at random addresses
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);

@@ -17,6 +17,13 @@ internal sealed class RoundTable(IReadOnlyList<string> contenders)
         return point;
     }
 
+    /// <summary>Takes one of several points that were measured together.</summary>
+    public void Add(string contender, double value, bool isClean)
+    {
+        Add(contender, value);
+        UncleanCount += isClean ? 0 : 1;
+    }
+
     public void Add(string contender, double value) => _values[contender].Add(value);
 
     public void Print(string name, string format)

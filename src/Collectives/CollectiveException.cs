@@ -7,6 +7,10 @@ public class CollectiveException : Exception
     public CollectiveException(string message, Exception? inner = null) : base(message, inner) { }
 }
 
+/// <summary>The network between ranks failed, as far as its library says so.</summary>
+/// <param name="message">What failed.</param>
+public sealed class CollectiveNetworkException(string message) : CollectiveException(message);
+
 /// <summary>A rank has aborted: this rank is a bystander.</summary>
 /// <param name="message">Which rank.</param>
 public sealed class CollectiveAbortedException(string message) : CollectiveException(message);

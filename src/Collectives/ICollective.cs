@@ -15,7 +15,10 @@ public interface ICollective : IDisposable
     /// <summary>How many ranks there are.</summary>
     int WorldSize { get; }
 
-    /// <summary>Replaces the values by their sums over all ranks. The same bits on all ranks: summed in rank order.</summary>
+    /// <summary>Whether this rank has aborted, or knows of one that has.</summary>
+    bool IsAborted { get; }
+
+    /// <summary>Replaces the values by their sums over all ranks. The same bits on all ranks: summed in rank order, host by host where ranks of several hosts meet.</summary>
     void AllReduce(Span<float> values);
 
     /// <inheritdoc cref="AllReduce(Span{float})"/>

@@ -63,7 +63,25 @@ internal sealed class NetworkHosts : IDisposable
     public ProcessStartInfo On(int host, string program, params string[] arguments) => new("ip", ["netns", "exec", Name(host), program, .. arguments]);
 
     /// <summary>Pulls a host's cable, or puts it back.</summary>
-    public void SetLink(int host, bool isUp) => Must("-n", Switch, "link", "set", Port(host), isUp ? "up" : "down");
+    public void SetLink(int host, bool isUp)
+    {
+        Must("-n", Switch, "link", "set", Port(host), isUp ? "up" : "down");
+        // The other end sees it a moment later.
+        for (var looks = 0; Read("-n", Name(host), "link", "show", Interface).Contains("LOWER_UP", StringComparison.Ordinal) != isUp; looks++)
+        {
+            if (looks == 1000)
+                throw new InvalidOperationException($"{Interface} of host {host} does not see that its link is {(isUp ? "up" : "down")}.");
+        }
+    }
+
+    /// <summary>Limits what a host sends.</summary>
+    /// <param name="host">From 0.</param>
+    /// <param name="rate">As tc has it: "1gbit".</param>
+    public void SetRate(int host, string rate)
+    {
+        if (Run("tc", ["-n", Name(host), "qdisc", "replace", "dev", Interface, "root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"]) is { } refusal)
+            throw new InvalidOperationException($"tc: {refusal}");
+    }
 
     /// <summary>Has the switch forget a host, whose own link stays up: what it sends is lost.</summary>
     public void SetLost(int host, bool isLost) => Must(["-n", Switch, "link", "set", Port(host), .. isLost ? (string[])["nomaster"] : ["master", "br0"]]);
@@ -83,11 +101,21 @@ internal sealed class NetworkHosts : IDisposable
             throw new InvalidOperationException($"ip {string.Join(' ', arguments)}: {refusal}");
     }
 
-    private static string? Ip(string[] arguments)
+    private static string? Ip(string[] arguments) => Run("ip", arguments);
+
+    private static string Read(params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo("ip", arguments) { RedirectStandardOutput = true })!;
+        var text = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return text;
+    }
+
+    private static string? Run(string program, string[] arguments)
     {
         try
         {
-            using var process = Process.Start(new ProcessStartInfo("ip", arguments) { RedirectStandardError = true })!;
+            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
             var text = process.StandardError.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0 ? null : text.Trim();

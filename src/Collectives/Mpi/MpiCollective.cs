@@ -59,6 +59,9 @@ public sealed unsafe class MpiCollective : ICollective
     /// <inheritdoc/>
     public int WorldSize => _options.WorldSize;
 
+    /// <inheritdoc/>
+    public bool IsAborted => _patience.IsAborted;
+
     private int MessageBytes => Announcement.Bytes + _options.InlineBytes;
 
     /// <inheritdoc/>
@@ -301,7 +304,7 @@ public sealed unsafe class MpiCollective : ICollective
         ObjectDisposedException.ThrowIf(_disposed, this);
         _patience.ThrowIfAborted();
         if (_isBroken)
-            throw new CollectiveException($"Rank {Rank} has had a failed operation: MPI cannot be called again in this process. Start another for the next attempt.");
+            throw new CollectiveException($"Rank {_options.Describe(Rank)} has had a failed operation: MPI cannot be called again in this process. Start another for the next attempt.");
         _isBroken = true;
         var mine = new Announcement { Number = _number++, Operation = (int)operation, ElementType = (int)Type.GetTypeCode(typeof(T)), Length = length, Root = root };
         *(Announcement*)_outgoing = mine;
@@ -314,7 +317,7 @@ public sealed unsafe class MpiCollective : ICollective
         {
             var theirs = *(Announcement*)Message(rank);
             if (!theirs.IsSameAs(mine))
-                throw new CollectiveMismatchException($"Rank {Rank} is in {mine} and rank {rank} in {theirs}, expected the same on all ranks.");
+                throw new CollectiveMismatchException($"Rank {_options.Describe(Rank)} is in {mine} and rank {_options.Describe(rank)} in {theirs}, expected the same on all ranks.");
         }
     }
 
@@ -351,7 +354,7 @@ public sealed unsafe class MpiCollective : ICollective
         Abort();
         var late = requests.Owners.Order().ToArray();
         var missing = late.Where(owner => owner < 2 * WorldSize).DefaultIfEmpty(late[0]).Select(owner => owner % WorldSize).Distinct().ToArray();
-        return new CollectiveTimeoutException($"Rank {Rank} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing)}, expected all {WorldSize} ranks. " +
+        return new CollectiveTimeoutException($"Rank {_options.Describe(Rank)} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing.Select(r => _options.Describe(r)))}, expected all {WorldSize} ranks. " +
             "See why they stopped or hang, and whether the network between the hosts lets them through.");
     }
 

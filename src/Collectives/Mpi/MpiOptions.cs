@@ -32,11 +32,19 @@ public sealed record MpiOptions
     /// <value>60 seconds</value>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(60);
 
+    /// <summary>Whose leaders the ranks are: messages then have the job's ranks, and the hosts' names.</summary>
+    /// <value>null: the ranks are all there are.</value>
+    public Topology? Topology { get; init; }
+
     // The same on all ranks. Smaller in tests, so that short values go all ways.
     internal int PieceBytes { get; init; } = 256 << 10;
 
     // Values up to here go along with the announcement of their operation: one way instead of three.
     internal int InlineBytes { get; init; } = 16 << 10;
+
+    internal int Number(int rank) => Topology?.Hosts[rank].FirstRank ?? rank;
+
+    internal string Describe(int rank) => Topology is null ? $"{rank}" : $"{Number(rank)} (host \"{Topology.Hosts[rank].Name}\")";
 
     internal void Validate()
     {
@@ -44,6 +52,8 @@ public sealed record MpiOptions
             throw new CollectiveException($"World size is {WorldSize}, expected at least 1.");
         if (Rank < 0 || Rank >= WorldSize)
             throw new CollectiveException($"Rank is {Rank}, expected 0 to {WorldSize - 1}.");
+        if (Topology is not null && Topology.Hosts.Count != WorldSize)
+            throw new CollectiveException($"World size is {WorldSize}, expected {Topology.Hosts.Count}, one rank a host of the topology.");
         if (FirstPort < 1 || LastPort < FirstPort || LastPort > ushort.MaxValue)
             throw new CollectiveException($"Ports are {FirstPort} to {LastPort}, expected a range within 1 to {ushort.MaxValue}.");
         if (RunId.Length is 0 or > 128 || !RunId.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_'))

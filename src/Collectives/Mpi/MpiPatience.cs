@@ -22,6 +22,8 @@ internal sealed class MpiPatience
         _ = rendezvous.Aborted.ContinueWith(t => Fall(t.Result), CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion | TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
     }
 
+    public bool IsAborted => Volatile.Read(ref _aborted) != 0 || _rendezvous.Aborted.IsCompletedSuccessfully;
+
     /// <summary>Ends the waits of all ranks, from any thread.</summary>
     public void Abort()
     {

@@ -26,7 +26,7 @@ public static class MpiWorld
     public static MpiCollective Join(MpiOptions options, IRendezvous rendezvous, CancellationToken stop = default)
     {
         options.Validate();
-        var patience = new MpiPatience(rendezvous, options.Rank);
+        var patience = new MpiPatience(rendezvous, options.Number(options.Rank));
         try
         {
             CheckInterface(options.NetworkInterface);
@@ -46,7 +46,7 @@ public static class MpiWorld
             stop.ThrowIfCancellationRequested();
             if (e is not OperationCanceledException)
                 throw;
-            throw new CollectiveTimeoutException($"Rank {options.Rank} waited {options.RendezvousTimeout.TotalSeconds:0.###} s for MPI to start, expected all {options.WorldSize} ranks to come. See why they did not start.");
+            throw new CollectiveTimeoutException($"Rank {options.Describe(options.Rank)} waited {options.RendezvousTimeout.TotalSeconds:0.###} s for MPI to start, expected all {options.WorldSize} ranks to come. See why they did not start.");
         }
     }
 

@@ -71,7 +71,7 @@ internal static unsafe partial class NativeMpi
             return;
         var text = stackalloc byte[LongestText];
         ErrorString(code, text, out var length);
-        throw new CollectiveException($"{function} failed: {Encoding.UTF8.GetString(text, length).Trim().ReplaceLineEndings("; ")}.");
+        throw new CollectiveNetworkException($"{function} failed: {Encoding.UTF8.GetString(text, length).Trim().ReplaceLineEndings("; ")}.");
     }
 
     [LibraryImport(Library, EntryPoint = "MPI_Init_thread")]

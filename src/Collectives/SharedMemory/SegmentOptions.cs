@@ -9,6 +9,10 @@ public sealed record SegmentOptions
     /// <summary>This rank, from 0.</summary>
     public required int Rank { get; init; }
 
+    /// <summary>What is added to ranks in messages, where these are some of a job's.</summary>
+    /// <value>0</value>
+    public int FirstRank { get; init; }
+
     /// <summary>How many ranks there are, at most <see cref="SharedSegment.MaxWorldSize"/>.</summary>
     public required int WorldSize { get; init; }
 

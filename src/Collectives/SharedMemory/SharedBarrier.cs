@@ -22,18 +22,18 @@ public sealed unsafe class SharedBarrier
     private readonly RankSlot* _slots;
     private readonly int _rank;
     private readonly int _worldSize;
+    private readonly int _firstRank;
     private readonly long _spinTicks;
     private readonly bool _native;
     private readonly bool _yields;
 
-    internal SharedBarrier(SegmentHeader* header, RankSlot* slots, int rank, int worldSize, bool native)
+    internal SharedBarrier(SegmentHeader* header, RankSlot* slots, SegmentOptions options, bool native)
     {
         _header = header;
         _slots = slots;
-        _rank = rank;
-        _worldSize = worldSize;
+        (_rank, _worldSize, _firstRank) = (options.Rank, options.WorldSize, options.FirstRank);
         _native = native;
-        _yields = worldSize > Environment.ProcessorCount;
+        _yields = _worldSize > Environment.ProcessorCount;
         _spinTicks = Stopwatch.Frequency * (_yields ? YieldMicroseconds : SpinMicroseconds) / 1_000_000;
     }
 
@@ -144,7 +144,7 @@ public sealed unsafe class SharedBarrier
     {
         var aborted = Volatile.Read(ref _header->Aborted);
         if (aborted != 0)
-            throw new CollectiveAbortedException($"Rank {_rank} was stopped because rank {aborted - 1} aborted.");
+            throw new CollectiveAbortedException($"Rank {_firstRank + _rank} was stopped because rank {_firstRank + aborted - 1} aborted.");
     }
 
     private CollectiveTimeoutException TimedOut(int meeting, TimeSpan timeout)
@@ -153,6 +153,6 @@ public sealed unsafe class SharedBarrier
             .Select(r => Volatile.Read(ref _slots[r].Taken) == meeting + 1 ? Volatile.Read(ref _slots[r].TakenBy) : r).Distinct().ToArray();
         Abort();
         return new CollectiveTimeoutException(
-            $"Rank {_rank} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing)}, expected all {_worldSize} ranks. See why they stopped or hang.");
+            $"Rank {_firstRank + _rank} waited {timeout.TotalSeconds:0.###} s for rank{(missing.Length == 1 ? "" : "s")} {string.Join(", ", missing.Select(r => _firstRank + r))}, expected all {_worldSize} ranks. See why they stopped or hang.");
     }
 }

@@ -27,6 +27,9 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     /// <inheritdoc/>
     public int WorldSize => _segment.WorldSize;
 
+    /// <inheritdoc/>
+    public bool IsAborted => _segment.IsAborted;
+
     /// <summary>The memory.</summary>
     public SharedSegment Segment => _segment;
 
@@ -321,7 +324,7 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         for (var rank = 0; rank < WorldSize; rank++)
         {
             if (!_segment.Slot(rank)->IsSameOperation(_segment.Slot(Rank)))
-                throw new CollectiveMismatchException($"Rank {Rank} is in {Describe(Rank)} and rank {rank} in {Describe(rank)}, expected the same on all ranks.");
+                throw new CollectiveMismatchException($"Rank {_segment.Options.FirstRank + Rank} is in {Describe(Rank)} and rank {_segment.Options.FirstRank + rank} in {Describe(rank)}, expected the same on all ranks.");
         }
     }
 

@@ -49,7 +49,7 @@ public sealed unsafe class SharedSegment : IDisposable
         _staging = start + fixedBytes;
         _floats = (float*)(_staging + StagingStride(options) * (options.WorldSize + 1));
         _floatStride = FloatBytes(options.Length) / sizeof(float);
-        Barrier = new SharedBarrier(_header, _slots, options.Rank, options.WorldSize, options.UseFutex && Futex.IsSupported);
+        Barrier = new SharedBarrier(_header, _slots, options, options.UseFutex && Futex.IsSupported);
     }
 
     /// <summary>This rank, from 0.</summary>

@@ -13,6 +13,7 @@ internal static class Failures
         var (kind, isBystander) = exception switch
         {
             CollectiveAbortedException or CollectiveTimeoutException => (FailureKind.Crashed, true),
+            CollectiveNetworkException => (FailureKind.Crashed, false),
             DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
             OutOfMemoryException => (FailureKind.Invalid, false),
             _ when NativeMessage.IsOutOfMemory(exception.Message) => (FailureKind.Invalid, false),

@@ -16,7 +16,12 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 {
     private const int SmallBatchBytes = 128 << 10;
 
+    private readonly HostPlace? _place = environment.Hosts?.Invoke(start);
+
     private JobSpec Spec => start.Spec;
+
+    // Those that share this machine's cores and memory.
+    private int LocalSize => _place?.LocalSize ?? start.WorldSize;
 
     /// <summary>Trains. Every failure stops the other ranks too, and leaves as a <see cref="TrainingException"/>.</summary>
     public RankResult Run(CancellationToken stop)
@@ -26,11 +31,11 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
             Denormals.Flush();
-            torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(start.WorldSize));
+            torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
             var source = environment.Module(Spec);
-            var needs = MemoryNeeds.Of(Spec, source.Layout, start.WorldSize);
+            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize);
             needs.Check(environment.MemoryBytes);
-            ParallelStrategy.Check(start, sharesMemory: environment.Transport is null);
+            ParallelStrategy.Check(start, sharesMemory: environment.Transport is null && _place is null);
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
@@ -72,6 +77,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var commits = new CommitWriter(state, commitFile, !CommitMemory.HasRoom(state, environment.MemoryBytes, reporter), newest, reporter, environment.Time);
             reporter.Started();
             new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
+            parallel.Complete();
             return state.IsFirst ? Finish(state, position) : new RankResult(null, new Dictionary<string, string>());
         }
         catch
@@ -163,6 +169,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private IParallelStrategy Join(long length, CancellationToken stop)
     {
+        if (_place is { } place)
+            return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, length)), place, stop);
         if (environment.Transport is null)
             return new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, length)), environment.Profile, stop);
         var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, length);
@@ -182,7 +190,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     // While a GPU computes, the rank's own core has nothing to do. A small batch is gathered sooner than a thread is woken.
     private bool Prefetches(DatasetFile training) =>
-        (start.Device == DeviceKind.Cuda || Environment.ProcessorCount > start.WorldSize * torch.get_num_threads()) &&
+        (start.Device == DeviceKind.Cuda || Environment.ProcessorCount > LocalSize * torch.get_num_threads()) &&
         Math.Min(Spec.GlobalBatchSize, training.RowCount) / start.WorldSize * training.FeatureSize * sizeof(float) >= SmallBatchBytes;
 
     // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.

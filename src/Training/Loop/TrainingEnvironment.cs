@@ -3,6 +3,7 @@ using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native.Cuda;
+using MLDistributed.Training.Parallel;
 using MLDistributed.Training.Profiling;
 
 namespace MLDistributed.Training.Loop;
@@ -38,6 +39,9 @@ internal sealed record TrainingEnvironment
 
     /// <summary>Makes what joins ranks that share no memory, disposed with the attempt; null: they share this host's.</summary>
     public Func<RankStart, ICollective>? Transport { get; init; }
+
+    /// <summary>Where a rank is among the hosts of its job; null: all ranks are on this host.</summary>
+    public Func<RankStart, HostPlace>? Hosts { get; init; }
 
     /// <summary>CUDA's runtime; asked for by ranks on a GPU alone.</summary>
     public Func<ICudaRuntime> Cuda { get; init; } = CudaRuntime.Load;

@@ -20,4 +20,7 @@ internal interface IParallelStrategy : IDisposable
 
     /// <summary>Makes what turns a step's gradients into the next parameters. Once.</summary>
     IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split);
+
+    /// <summary>After the last step: returns when no other rank needs anything of this one's any more.</summary>
+    void Complete();
 }

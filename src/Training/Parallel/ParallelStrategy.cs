@@ -17,7 +17,7 @@ internal static class ParallelStrategy
         if (!sharesMemory && start.Spec.BitExact is { } exact)
         {
             throw new FormatException($"Job \"{start.Spec.Name}\" has Reproducibility.BitExact ({exact.MicroBatches} micro-batches) with ranks that share no memory, expected ranks of one host: " +
-                "the order of a transport's sums is not ours. Use Reproducibility.UpToRounding, or ranks of one host.");
+                "sums are made host by host, in another order on other hosts. Use Reproducibility.UpToRounding, or ranks of one host.");
         }
     }
 

@@ -21,5 +21,8 @@ internal sealed class SharedHost(JobSpec spec, SegmentOptions options, StepProfi
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) =>
         spec.BitExact is null ? new SharedUpdate(_collective, layout, spec, profile) : new BitExactUpdate(_collective, layout, spec);
 
+    // What it has written stays.
+    public void Complete() { }
+
     public void Dispose() => _collective.Dispose();
 }

@@ -20,6 +20,9 @@ internal sealed class Transported(JobSpec spec, SegmentOptions options, Func<ICo
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => new OverlappedUpdate(Collective, Memory, layout, spec, split);
 
+    // The last values may still be on their way.
+    public void Complete() => Collective.Barrier();
+
     public void Dispose()
     {
         Collective.Dispose();

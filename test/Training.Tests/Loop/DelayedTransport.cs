@@ -16,6 +16,8 @@ internal sealed class DelayedTransport(ICollective inner, TimeSpan delay) : ICol
 
     public int WorldSize => inner.WorldSize;
 
+    public bool IsAborted => inner.IsAborted;
+
     public void AllReduce(Span<float> values)
     {
         OnAllReduce?.Invoke(Count++);

@@ -1,0 +1,155 @@
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
+using MLDistributed.Training;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
+using MLDistributed.Training.Parallel;
+using static TorchSharp.torch;
+
+namespace Training.Tests.Loop;
+
+/// <summary>Ranks of several hosts. They are threads here, and the leaders meet in memory of their own.</summary>
+[TestClass]
+public sealed class HybridTests
+{
+    public static IEnumerable<object[]> Cases =>
+        from name in OverlapTests.Jobs.Keys from hosts in new[] { "1+1", "2+2", "3+1" } select new object[] { name, hosts };
+
+    [TestMethod, DynamicData(nameof(Cases))]
+    public void Train_OnSeveralHosts_IsAsOnOneRank(string name, string hosts)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(OverlapTests.Jobs[name]);
+        var topology = Hosts(hosts);
+        var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        AssertClose(alone.Losses, several.Losses);
+    }
+
+    [TestMethod]
+    public void Train_OnSeveralHosts_AllHaveTheSameWeights()
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(OverlapTests.Jobs["clipped, AdamW, dropout"]);
+        var topology = Topology.OfCpus(3, 1);
+        var weights = new float[topology.WorldSize][];
+        Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with
+        {
+            Hosts = Places(folder, topology),
+            Module = s => new Watched(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now),
+        }).ShouldSucceed();
+        for (var rank = 1; rank < weights.Length; rank++)
+            CollectionAssert.AreEqual(weights[0], weights[rank], $"Rank {rank} has other weights than rank 0.");
+    }
+
+    [TestMethod, DataRow("1+1"), DataRow("2+1")]
+    public void Resume_OnSeveralHosts_GoesOnFromOne(string hosts)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 });
+        var topology = Hosts(hosts);
+        var whole = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints[0].Content);
+        var rest = Cluster.Train(spec, topology.WorldSize, folder["data"], folder["checkpoint"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        AssertClose(whole.Losses[^rest.Losses.Length..], rest.Losses);
+        Assert.HasCount(whole.Losses.Length - 4, rest.Losses);
+
+        // And back: a checkpoint of several hosts is one like any other.
+        File.WriteAllBytes(folder["checkpoint"], rest.Recorders[0].Checkpoints[0].Content);
+        var last = Cluster.Train(spec, 1, folder["data"], folder["checkpoint"]).ShouldSucceed();
+        AssertClose(whole.Losses[^last.Losses.Length..], last.Losses);
+    }
+
+    [TestMethod]
+    public void Train_LeadersCannotMeet_AllRanksFail()
+    {
+        using var folder = Data();
+        var topology = Topology.OfCpus(2, 2);
+        var run = Cluster.Train(Cluster.Spec(), 4, folder["data"], configure: r => r.Value with
+        {
+            Hosts = start => Places(folder, topology)(start) with { MeetLeaders = () => throw new CollectiveException($"Host {topology.HostOf(start.Rank)} has no network.") },
+        });
+        StringAssert.Contains(run.Failures[0]!.Message, "Host 0 has no network.");
+        StringAssert.Contains(run.Failures[2]!.Message, "Host 1 has no network.");
+        Assert.IsTrue(((TrainingException)run.Failures[1]!).IsBystander && ((TrainingException)run.Failures[3]!).IsBystander);
+        StringAssert.Contains(run.Failures[3]!.Message, "Rank 3 was stopped because rank 2 aborted");
+    }
+
+    [TestMethod]
+    public void Train_NetworkFailsInTheMiddle_AllRanksFail()
+    {
+        using var folder = Data();
+        var topology = Topology.OfCpus(2, 2);
+        var run = Cluster.Train(Cluster.Spec(), 4, folder["data"], configure: r => r.Value with
+        {
+            Hosts = Places(folder, topology, (host, count) =>
+            {
+                if (host == 1 && count == 5)
+                    throw new CollectiveNetworkException("The cable is cut.");
+            }),
+        });
+        StringAssert.Contains(run.Failures[2]!.Message, "The cable is cut.");
+        Assert.AreEqual((FailureKind.Crashed, false), (((TrainingException)run.Failures[2]!).Failure.Kind, ((TrainingException)run.Failures[2]!).IsBystander));
+        Assert.IsTrue(run.Failures.Where((_, rank) => rank != 2).All(f => f is TrainingException { IsBystander: true }));
+    }
+
+    [TestMethod]
+    public void Train_BitExactOnSeveralHosts_IsRefusedOnAllRanks()
+    {
+        using var folder = Data();
+        var topology = Topology.OfCpus(1, 1);
+        var run = Cluster.Train(Cluster.Spec(s => s.BitExact = new BitExactSpec { MicroBatches = 8 }), 2, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) });
+        foreach (var failure in run.Failures.Cast<TrainingException>())
+            StringAssert.Contains(failure.Message, "has Reproducibility.BitExact (8 micro-batches) with ranks that share no memory");
+    }
+
+    /// <summary>Notes the weights of each forward.</summary>
+    private sealed unsafe class Watched(IModuleSource source, Action<float[]> took) : IModuleSource
+    {
+        public FlatLayout Layout => source.Layout;
+
+        public void Initialize(float* parameters) => source.Initialize(parameters);
+
+        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
+            new Module(source.Create(parameters, gradients, maxRows, collective, gradientsReady), () => took(new Span<float>((float*)TorchMemory.Data(parameters), (int)Layout.ParameterLength).ToArray()));
+
+        private sealed class Module(ITrainedModule inner, Action look) : ModuleAround(inner)
+        {
+            public override Tensor Forward(Batch batch, long step)
+            {
+                look();
+                return base.Forward(batch, step);
+            }
+        }
+    }
+
+    private static TempFolder Data()
+    {
+        var folder = new TempFolder();
+        Datasets.Write(folder["data"], 5, 100, i => [i % 3, i % 7 / 7f, i % 5 / 5f, 1, -(i % 3)], i => i % 3);
+        return folder;
+    }
+
+    private static Topology Hosts(string ranks) => Topology.OfCpus([.. ranks.Split('+').Select(int.Parse)]);
+
+    private static void AssertClose(double[] expected, double[] actual)
+    {
+        Assert.HasCount(expected.Length, actual);
+        for (var i = 0; i < expected.Length; i++)
+            Assert.AreEqual(expected[i], actual[i], 1e-4 * Math.Abs(expected[i]), $"Step {i + 1}");
+    }
+
+    private static Func<RankStart, HostPlace> Places(TempFolder folder, Topology topology, Action<int, int>? onAllReduce = null) => start =>
+    {
+        var host = topology.HostOf(start.Rank);
+        start.SegmentPath += $"-host{host}";
+        return new HostPlace(topology, start.Rank, () => new DelayedTransport(
+            new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = folder["leaders"], Rank = host, WorldSize = topology.Hosts.Count, RunId = "leaders" })), TimeSpan.Zero)
+        {
+            OnAllReduce = count => onAllReduce?.Invoke(host, count),
+        });
+    };
+}
