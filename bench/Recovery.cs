@@ -17,6 +17,12 @@ internal static class Recovery
         var kills = args is [var count] ? int.Parse(count, CultureInfo.InvariantCulture) : DefaultKills;
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
         using var done = new CancellationTokenSource();
+        // Ctrl-C: what there is so far.
+        Console.CancelKeyPress += (_, e) =>
+        {
+            e.Cancel = true;
+            done.Cancel();
+        };
         var killer = new Killer(cluster, kills, done);
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
@@ -81,6 +87,7 @@ internal static class Recovery
             {
                 (_current.Seconds, _current.Repeated) = (Stopwatch.GetElapsedTime(_current.At).TotalSeconds, _last - first + 1);
                 Recoveries.Add(_current);
+                Console.Error.WriteLine($"kill {Recoveries.Count}: {_current.Seconds:F2} s, {_current.Repeated:N0} steps repeated");
                 (_current, _began) = (null, default);
                 if (Recoveries.Count == kills)
                     done.Cancel();
