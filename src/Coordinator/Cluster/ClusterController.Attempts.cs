@@ -25,7 +25,7 @@ internal sealed partial class ClusterController
                 else
                     attempt.Dropped++;
                 break;
-            case AttemptEvent.EventOneofCase.Epoch when job.LastEpoch.Attempt < job.Attempt || job.LastEpoch.Epoch < told.Epoch.Epoch:
+            case AttemptEvent.EventOneofCase.Epoch when told.Epoch.Epoch < job.Spec.Epochs && (job.LastEpoch.Attempt < job.Attempt || job.LastEpoch.Epoch < told.Epoch.Epoch):
                 job.LastEpoch = (job.Attempt, told.Epoch.Epoch);
                 jobs.Publish(job, e => e.Epoch = told.Epoch);
                 break;

@@ -8,10 +8,10 @@ namespace MLDistributed.Coordinator.Security;
 /// </summary>
 internal sealed class Ownership(ClusterDatabase database, Journal journal, CoordinatorOptions options)
 {
-    /// <summary>Workers and administrators may use all files.</summary>
+    /// <summary>Administrators may use all files. What a worker may, its attempts say.</summary>
     public async Task<bool> MayUseAsync(Caller caller, string fileId, CancellationToken cancellation)
     {
-        if ((caller.Scopes & (Scopes.Worker | Scopes.Admin)) != 0)
+        if (caller.Scopes.HasFlag(Scopes.Admin))
             return true;
         using var context = database.NewContext();
         return await context.Owners.FindAsync([fileId, caller.Tenant], cancellation).ConfigureAwait(false) is not null;

@@ -78,6 +78,9 @@ internal sealed class HostileCoordinator : IAsyncDisposable
 
     private static object? Value(FieldDescriptor field) => field.FieldType switch
     {
+        // An id that is none would be refused, and nothing shown.
+        FieldType.String when WireLimits.Of(field).Kind is TextKind.Hash or TextKind.HashOrEmpty => new string('a', 64),
+        FieldType.String when WireLimits.Of(field).Kind != TextKind.Any => new string('a', 32),
         FieldType.String => Text,
         FieldType.Message => Filled(field.MessageType.Parser.ParseFrom(ByteString.Empty)),
         FieldType.Enum => 1,

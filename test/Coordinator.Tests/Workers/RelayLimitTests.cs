@@ -27,6 +27,22 @@ public sealed class RelayLimitTests
     }
 
     [TestMethod]
+    public async Task Epochs_ThatTheJobDoesNotHave_AreNotKept()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+        using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.Epochs = 2)));
+        var start = await worker.ExpectStartAsync();
+        for (var epoch = 0; epoch < 10; epoch++)
+            await worker.EpochAsync(start, epoch);
+        await worker.SucceedAsync(start);
+        await watch.ToEndAsync();
+
+        CollectionAssert.AreEqual(new[] { 0, 1 }, watch.Seen.Where(e => e.Epoch is not null).Select(e => e.Epoch.Epoch).ToArray());
+    }
+
+    [TestMethod]
     public async Task Line_ThatIsTooLong_IsCut()
     {
         await using var coordinator = await TestCoordinator.StartAsync();

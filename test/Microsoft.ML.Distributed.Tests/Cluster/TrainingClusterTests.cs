@@ -290,9 +290,9 @@ public sealed class TrainingClusterTests
     public async Task Train_ProgressThatNoTrainingHas_IsBounded()
     {
         var script = new Script();
-        script.Events.Insert(2, new JobEvent { Progress = new Progress { Epoch = int.MaxValue, Step = long.MaxValue, TotalSteps = 7, RowsPerSecond = double.PositiveInfinity, LearningRate = double.NaN } });
-        script.Events.Insert(3, new JobEvent { Progress = new Progress { Epoch = int.MinValue, Step = -5, TotalSteps = long.MinValue, RowsPerSecond = -1, Loss = double.NaN } });
-        script.Events.Insert(4, new JobEvent { State = new StateChanged { State = JobState.Running, WorldSize = int.MaxValue } });
+        script.Events.Insert(2, new JobEvent { Progress = new Progress { Epoch = JobSpecRules.MaxEpochs, Step = long.MaxValue, TotalSteps = 7, RowsPerSecond = double.PositiveInfinity, LearningRate = double.NaN } });
+        script.Events.Insert(3, new JobEvent { Progress = new Progress { RowsPerSecond = -1, Loss = double.NaN } });
+        script.Events.Insert(4, new JobEvent { State = new StateChanged { State = JobState.Running, WorldSize = JobSpecRules.MaxRanks } });
         await using var coordinator = await FakeCoordinator.StartAsync(script);
         using var cluster = TrainingCluster.Connect(coordinator.Address);
 
