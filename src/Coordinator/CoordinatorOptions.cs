@@ -43,6 +43,13 @@ public sealed class CoordinatorOptions
     /// <value>3 min.</value>
     public TimeSpan PlacingTimeout { get; init; } = TimeSpan.FromMinutes(3);
 
+    /// <summary>
+    /// A worker that trains and tells nothing of it for this long, though it beats, loses the attempt, which counts. Steps are
+    /// told several times a second, long validations and transfers every minute: what must fit is the longest single step.
+    /// </summary>
+    /// <value>5 min.</value>
+    public TimeSpan ProgressTimeout { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>Datasets and models that no job used for this long are removed, and the history of jobs that ended before.</summary>
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
@@ -67,6 +74,16 @@ public sealed class CoordinatorOptions
     /// <value>64 GiB.</value>
     public long MaxUploadBytes { get; init; } = 64L << 30;
 
+    /// <summary>
+    /// Whether a data folder whose database is missing or empty may begin anew though it has files of an earlier coordinator,
+    /// whose keys, jobs and workers are forgotten then. A database that is there is used in any case.
+    /// </summary>
+    /// <value>false</value>
+    public bool BeginAnew { get; init; }
+
+    /// <summary>The store of one app on this machine, which loses nothing with it that it could not make again.</summary>
+    internal bool IsCache => IsLocalOnly && CacheBytes is not null;
+
     /// <summary>Nobody but this machine's user can join: workers that cannot run a job now never will.</summary>
     internal bool IsLocalOnly => Urls.Count == 0;
 
@@ -76,6 +93,9 @@ public sealed class CoordinatorOptions
 
     /// <summary><see cref="SocketPath"/>, wherever this process started.</summary>
     internal string? FullSocketPath => SocketPath is null ? null : Path.GetFullPath(SocketPath);
+
+    /// <summary>While another process holds the database's write lock, changes wait for this long; then the coordinator ends.</summary>
+    internal TimeSpan LockTimeout { get; init; } = TimeSpan.FromSeconds(30);
 
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 
@@ -101,6 +121,7 @@ public sealed class CoordinatorOptions
         Positive(nameof(DisconnectGrace), DisconnectGrace);
         Positive(nameof(StopTimeout), StopTimeout);
         Positive(nameof(PlacingTimeout), PlacingTimeout);
+        Positive(nameof(ProgressTimeout), ProgressTimeout);
         Positive(nameof(RetentionPeriod), RetentionPeriod);
         Positive(nameof(LogRetentionPeriod), LogRetentionPeriod);
         if (CheckpointRetention < TimeSpan.Zero)

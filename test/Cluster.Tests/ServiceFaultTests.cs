@@ -46,6 +46,42 @@ public sealed class ServiceFaultTests
     }
 
     [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhenTheCoordinatorIsStoppedForLongerThanItAllowsOthers_LosesNoAttempt()
+    {
+        OnLinuxOnly();
+        await using var cluster = await RealCluster.StartAsync(workers: 2);
+        Task? woken = null;
+
+        var heard = Train(cluster, epochs: 200, onSecondEpoch: _ =>
+        {
+            cluster.Coordinator.Signal("STOP");
+            woken = WakeLaterAsync(cluster.Coordinator, TimeSpan.FromSeconds(6)); // the pause itself: three times the heartbeat timeout
+        });
+
+        await woken!;
+        Assert.DoesNotContain("Attempt 2", heard);
+        Assert.DoesNotContain("is lost", cluster.Coordinator.Output);
+        Assert.HasCount(2, (await cluster.Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Where(w => w.Status == "ready"));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public async Task Fit_WhoseStoredDataIsDamaged_SendsItAgain()
+    {
+        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        Train(cluster, epochs: 1, _ => { });
+        var file = Directory.GetFiles(Path.Combine(cluster.DataFolder, "datasets"), "*.arrow").Single();
+        var good = await File.ReadAllBytesAsync(file);
+        var bad = good.ToArray();
+        bad[bad.Length / 2] ^= 1;
+        await File.WriteAllBytesAsync(file, bad);
+
+        Train(cluster, epochs: 1, _ => { });
+
+        CollectionAssert.AreEqual(good, await File.ReadAllBytesAsync(file));
+        StringAssert.Contains(cluster.Coordinator.Output, $"Dataset {Path.GetFileNameWithoutExtension(file)} is damaged");
+    }
+
+    [TestMethod, TestCategory("Slow")]
     public async Task Fit_WhenARankIsStopped_NoticesAndRecovers()
     {
         OnLinuxOnly();
@@ -160,6 +196,12 @@ public sealed class ServiceFaultTests
             }),
         }).Fit(DataSets.Digits(ml));
         return string.Join('\n', heard);
+    }
+
+    private static async Task WakeLaterAsync(RunningProgram stopped, TimeSpan pause)
+    {
+        await Task.Delay(pause);
+        stopped.Signal("CONT");
     }
 
     private static async Task WakeWhenLostAsync(RealCluster cluster)

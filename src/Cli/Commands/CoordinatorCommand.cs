@@ -13,15 +13,17 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<string?> _certificate = new("--certificate") { Description = "PFX or PEM certificate for https. Default: a self-signed one, whose fingerprint is printed.", HelpName = "f" };
     private readonly Option<string?> _key = new("--certificate-key") { Description = "Key of a PEM certificate, when in a file of its own.", HelpName = "f" };
     private readonly Option<double> _timeout = new("--heartbeat-timeout") { Description = "A worker that was silent for so many seconds is lost.", HelpName = "s", DefaultValueFactory = _ => 5 };
+    private readonly Option<double> _progress = new("--progress-timeout") { Description = "A worker that trains and told of no step for so many seconds loses the attempt.", HelpName = "s", DefaultValueFactory = _ => 300 };
     private readonly Option<double> _grace = new("--disconnect-grace") { Description = "A job that is to end with its app is cancelled when nobody watched it for so many seconds.", HelpName = "s", DefaultValueFactory = _ => 30 };
     private readonly Option<long?> _cache = new("--cache-bytes") { Description = "Keep data and models that no job needs up to so many bytes, a tenth of the disk at most, and the history of a hundred jobs. Default: all of it for 30 days.", HelpName = "n" };
     private readonly Option<double> _retention = new("--checkpoint-retention") { Description = "A job that failed or was cancelled can be resumed for so many days. 0: never.", HelpName = "d", DefaultValueFactory = _ => 7 };
+    private readonly Option<bool> _anew = new("--begin-anew") { Description = "Begin without the keys, jobs and workers of an earlier coordinator whose database is missing or empty. One that is there is used." };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _grace, _retention, _cache, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _progress, _grace, _retention, _cache, _anew, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -41,6 +43,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
         var retention = parsed.GetValue(_retention);
         if (retention is not (>= 0 and <= 3650))
             throw new CliException($"--checkpoint-retention is {retention}, expected days from 0 to 3650, as 7.", ExitCode.Usage);
+        var progress = parsed.GetValue(_progress);
+        if (progress is not (> 0 and < 864000))
+            throw new CliException($"--progress-timeout is {progress}, expected seconds above 0, as 300.", ExitCode.Usage);
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         await CoordinatorHost.RunAsync(
             new CoordinatorOptions
@@ -51,9 +56,11 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CertificatePath = parsed.GetValue(_certificate),
                 CertificateKeyPath = parsed.GetValue(_key),
                 HeartbeatTimeout = TimeSpan.FromSeconds(timeout),
+                ProgressTimeout = TimeSpan.FromSeconds(progress),
                 DisconnectGrace = TimeSpan.FromSeconds(grace),
                 CheckpointRetention = TimeSpan.FromDays(retention),
                 CacheBytes = parsed.GetValue(_cache),
+                BeginAnew = parsed.GetValue(_anew),
             },
             lifespan.Stop).ConfigureAwait(false);
         return ExitCode.Success;

@@ -31,7 +31,7 @@ internal static class JobWatch
             while (await NextAsync(call).ConfigureAwait(false))
             {
                 lost.Restart();
-                sequence = call.ResponseStream.Current.Sequence;
+                sequence = Math.Max(sequence, call.ResponseStream.Current.Sequence);
                 yield return call.ResponseStream.Current;
                 if (call.ResponseStream.Current.State?.State.IsLast() == true)
                     yield break;

@@ -4,32 +4,48 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Blobs;
 
-/// <summary>Content-addressed files: a blob's name is the SHA-256 of its bytes; a file that has its name is whole.</summary>
+/// <summary>Content-addressed files: a blob's name is the SHA-256 of its bytes.</summary>
 internal sealed class BlobStore
 {
     private const string TempPrefix = ".upload-";
     private readonly string _folder;
+    private readonly WholeFiles _files;
 
-    public BlobStore(string folder)
+    public BlobStore(DataFolder data, ILogger<BlobStore> logger)
     {
-        _folder = folder;
-        foreach (var abandoned in Directory.EnumerateFiles(folder, TempPrefix + "*"))
+        _folder = data.Blobs;
+        _files = new WholeFiles("Blob", HashAsync, logger);
+        foreach (var abandoned in Directory.EnumerateFiles(_folder, TempPrefix + "*"))
             File.Delete(abandoned);
     }
 
     /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
     public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text);
 
+    /// <summary>Whether there is a file of that name, in whatever state.</summary>
     public bool Contains(string id) => File.Exists(PathOf(id));
+
+    /// <inheritdoc cref="WholeFiles.IsKnownWhole"/>
+    public bool IsKnownWhole(string id) => _files.IsKnownWhole(PathOf(id));
+
+    /// <inheritdoc cref="WholeFiles.CheckAsync"/>
+    public Task<FileHealth> CheckAsync(string id, bool isDoubted, CancellationToken cancellation) => _files.CheckAsync(id, PathOf(id), isDoubted, cancellation);
 
     public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles().Where(f => ContentHash.TryParse(f.Name, out _));
 
-    public void Delete(string id) => File.Delete(PathOf(id));
+    public void Delete(string id) => _files.Delete(PathOf(id));
 
     public string Folder => _folder;
 
     /// <exception cref="StoreException">The disk does not take it; so do the writer's own methods.</exception>
     public BlobWriter Create() => new(this, Path.Combine(_folder, TempPrefix + OpaqueId.New()));
+
+    private static async Task<string> HashAsync(string path, CancellationToken cancellation)
+    {
+        var file = File.OpenRead(path);
+        await using var closing = file.ConfigureAwait(false);
+        return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
+    }
 
     /// <summary>A blob that is being received; it appears in the store when completed with the right hash.</summary>
     internal sealed class BlobWriter(BlobStore store, string path) : IAsyncDisposable
@@ -64,7 +80,7 @@ internal sealed class BlobStore
             {
                 _file.Flush(flushToDisk: true);
                 await _file.DisposeAsync().ConfigureAwait(false);
-                File.Move(path, store.PathOf(id), overwrite: true);
+                store._files.Put(id, path, store.PathOf(id), isDurable: true);
             }
             catch (Exception e) when (StoreException.Covers(e))
             {

@@ -21,6 +21,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         RequireContentId(what, request.Id);
         if (!await MayFetchAsync(Caller.Of(context), request, context.CancellationToken).ConfigureAwait(false))
             throw Missing(what, request.Id);
+        await RequireWholeAsync(what, request, context.CancellationToken).ConfigureAwait(false);
         using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(request.Id) : blobs.PathOf(request.Id), request.Id);
         var total = RandomAccess.GetLength(file);
         if (request.Offset < 0 || request.Offset > total)
@@ -62,7 +63,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         if (worker is not null && !await loop.InvokeAsync(() => cluster.MayStore(worker)).ConfigureAwait(false))
             throw NoAttempt(id, worker);
         // Who has it must show it, even where it is here already: an id alone proves nothing.
-        if (worker is not null || !blobs.Contains(id))
+        if (worker is not null || !blobs.IsKnownWhole(id))
         {
             StoreException.RequireRoom($"Blob \"{id}\"", blobs.Folder, total, options.MinFreeBytes);
             await ReceiveAsync(requestStream, id, total, cancellation).ConfigureAwait(false);
@@ -122,6 +123,17 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
 
     private static RpcException NoAttempt(string id, string worker) =>
         new(new Status(StatusCode.PermissionDenied, $"Blob \"{id}\" came from worker \"{worker}\", which has no attempt it could belong to."));
+
+    private async Task RequireWholeAsync(string what, DownloadRequest request, CancellationToken cancellation)
+    {
+        var health = request.Kind == BlobKind.Dataset
+            ? await datasets.CheckAsync(request.Id, request.IsDoubted, cancellation).ConfigureAwait(false)
+            : await blobs.CheckAsync(request.Id, request.IsDoubted, cancellation).ConfigureAwait(false);
+        if (health == FileHealth.Missing)
+            throw Missing(what, request.Id);
+        if (health == FileHealth.Damaged)
+            throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{request.Id}\" was damaged on the coordinator's disk and is removed, expected the content of its id. {(request.Kind == BlobKind.Dataset ? "Send it again, as the next Fit does by itself" : "Train again, or restore it from a backup")}, and check that disk."));
+    }
 
     // Another tenant's file does not exist for this one.
     private static RpcException Missing(string what, string id) =>

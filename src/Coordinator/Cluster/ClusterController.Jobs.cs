@@ -49,6 +49,18 @@ internal sealed partial class ClusterController
         }
     }
 
+    /// <summary>Takes back a job whose submitter is told that it was refused: the same request, made again, is another one's.</summary>
+    public void Withdraw(string jobId, string reason)
+    {
+        if (jobs.Find(jobId) is not { } job)
+            return;
+        jobs.ForgetRequest(job);
+        if (job.IsFinal)
+            jobs.Save(job);
+        else
+            Cancel(job, reason);
+    }
+
     public JobEntry? Find(string jobId) => jobs.Find(jobId);
 
     /// <summary>Counts a watcher in; null when the job is not in memory any more, which is long after its end.</summary>

@@ -92,6 +92,10 @@ internal sealed partial class ClusterController
             // It may have ended just before the connection broke: its outcome may still come.
             attempt.MissingSince = clock.Now;
         }
+        else if (isRunning && job is not null && IsStillTheBest(job, attempt))
+        {
+            TakeBack(job, attempt);
+        }
         else if (isRunning)
         {
             SendStop(attempt, "the coordinator gave this attempt up");
@@ -100,6 +104,21 @@ internal sealed partial class ClusterController
         {
             Release(attempt, "given up", null);
         }
+    }
+
+    // Its worker was cut off, and nobody has taken the job over: what it trained, or has finished, counts.
+    private static bool IsStillTheBest(JobEntry job, AttemptEntry attempt) =>
+        attempt is { MayComeBack: true, GivenUpFor: not null } && job is { State: JobState.Recovering, Current: null, CancelReason: null } && job.Attempt == attempt.Number + 1;
+
+    private void TakeBack(JobEntry job, AttemptEntry attempt)
+    {
+        job.EarlierFailures.Remove(attempt.GivenUpFor!);
+        workers.TakeBack(attempt);
+        (attempt.MissingSince, attempt.LastSign) = (null, clock.Now);
+        (job.Current, job.Attempt) = (attempt, attempt.Number);
+        var row = attempt.ToRow();
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
+        jobs.Transition(job, JobState.Running, $"worker \"{attempt.Worker.Host}\" is back with the attempt, which no other had taken over", attempt.Slots.Count);
     }
 
     // An attempt that the worker runs and nobody here knows: it must end before its slots are given away again.
@@ -124,7 +143,10 @@ internal sealed partial class ClusterController
         _log.Lost(worker.Host, reason);
         workers.Lose(worker, $"The coordinator gave this worker up: {reason}. Connect again.");
         foreach (var attempt in worker.Attempts.Values.Where(a => a.GivenUpFor is null && !a.IsForeign).ToList())
+        {
             GiveUp(attempt, Failures.WorkerLost(worker, Sentence(reason)));
+            attempt.MayComeBack = true;
+        }
     }
 
     private static string Sentence(string reason) => char.ToUpperInvariant(reason[0]) + reason[1..] + ".";

@@ -119,6 +119,8 @@ internal sealed partial class ClusterController(
             FailUnplaceable(job, limit);
         else if (job is { State: JobState.Placing, Current: { } placed } && now - placed.LastSign > options.PlacingTimeout)
             GiveUp(placed, Failures.WorkerLost(placed.Worker, $"Worker \"{placed.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
+        else if (job is { State: JobState.Running, Current: { IsConnected: true } silent, CancelReason: null } && now - silent.LastSign > options.ProgressTimeout)
+            GiveUp(silent, Failures.WorkerLost(silent.Worker, $"Worker \"{silent.Worker.Host}\" runs the attempt and told nothing of it for {options.ProgressTimeout.TotalSeconds:0.#} s, expected a step within that time (--progress-timeout). See that worker's log."));
         else if (job.CancelReason is null && job.Watchers == 0 && job.Spec.DisconnectPolicy == DisconnectPolicy.Cancel && now - job.UnwatchedSince > options.DisconnectGrace)
             Cancel(job, $"its submitter was gone for {options.DisconnectGrace.TotalSeconds:0.#} s, and the job's policy is to cancel then");
     }

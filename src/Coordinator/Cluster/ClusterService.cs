@@ -19,17 +19,17 @@ internal sealed class ClusterService(
     public Task StartAsync(CancellationToken cancellationToken)
     {
         var now = options.Time.GetUtcNow();
-        var start = database.RecordStart(now);
-        workers.StartEpochs(start);
+        var start = Begin(now);
+        workers.StartEpochs(start.Id);
         if (!database.IsNew)
             restoration.Run();
-        journal.Start();
+        journal.Start(start);
         loop.Start(cluster.Settle);
         clock.Beat();
         _ticks = options.Time.CreateTimer(_ => Tick(), null, clock.Interval, clock.Interval);
         _ = StopWhenJournalFailsAsync();
         // Loads and compiles EF's ways while the first worker starts, not while the first job waits.
-        journal.Append(context => context.Starts.Update(new StartRow { Id = start, Time = now }));
+        journal.Append(static _ => { });
         _warmUp = Task.Run(() => archive.FindRequestAsync("", "", CancellationToken.None), CancellationToken.None);
         return Task.CompletedTask;
     }
@@ -43,6 +43,15 @@ internal sealed class ClusterService(
         // To its end, a fraction of a second: a coordinator that ends at once, as when its address is taken, would leave a
         // connection open behind it.
         await _warmUp.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private StartRow Begin(DateTimeOffset now)
+    {
+        using var mark = new CommitMark(Path.GetDirectoryName(database.Path)!);
+        var promised = mark.Read() ?? default;
+        if (database.LastCommit().Lacks(promised) is { } lost)
+            _log.ChangesLost(database.Path, lost);
+        return database.RecordStart(now, promised.Start);
     }
 
     private void Tick()
@@ -89,6 +98,9 @@ internal sealed partial class ServiceLog(ILogger logger)
 {
     [LoggerMessage(141, LogLevel.Critical, "Cannot write the database \"{Path}\"; the coordinator stops")]
     public partial void JournalFailed(Exception error, string path);
+
+    [LoggerMessage(143, LogLevel.Critical, "Database \"{Path}\" lacks {Lost}, though they were acknowledged: its log was cut or damaged, or an older copy was put in its place. Jobs, keys and results of then are gone. Check that disk, and restore the newest backup should it have them")]
+    public partial void ChangesLost(string path, string lost);
 
     [LoggerMessage(142, LogLevel.Critical, "{Reason}")]
     public partial void FileVanished(string reason);

@@ -33,7 +33,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
             var id = DatasetIdOf(requestStream.Current.FlightDescriptor);
             var shape = DatasetMetadata.ReadSchema(requestStream.Current.DataHeader.Span);
             // Who did not send it himself must show that he has it: an id alone proves nothing.
-            if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !store.Contains(id))
+            if (!await ownership.MayUseAsync(Caller.Of(context), id, context.CancellationToken).ConfigureAwait(false) || !store.IsKnownWhole(id))
             {
                 var upload = store.Partial(id, Caller.Of(context).Tenant);
                 try

@@ -6,7 +6,7 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
 
-/// <summary>Training sets as Arrow IPC files, named by their id; a file that has its name is whole.</summary>
+/// <summary>Training sets as Arrow IPC files, named by their id.</summary>
 internal sealed class DatasetStore
 {
     private const string TempSuffix = ".tmp";
@@ -17,18 +17,20 @@ internal sealed class DatasetStore
     private readonly Journal _journal;
     private readonly Ownership _ownership;
     private readonly TimeProvider _time;
+    private readonly WholeFiles _files;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Queue<long>> _claims = new(StringComparer.Ordinal);
     private readonly Dictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
 
     private int _live;
 
-    public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options)
+    public DatasetStore(DataFolder data, Journal journal, Ownership ownership, CoordinatorOptions options, ILogger<DatasetStore> logger)
     {
         _folder = data.Datasets;
         _journal = journal;
         _ownership = ownership;
         _time = options.Time;
+        _files = new WholeFiles("Dataset", async (path, cancellation) => (await DatasetHasher.ReadAsync(path, cancellation).ConfigureAwait(false)).Id, logger);
         IncomingFolder = data.Incoming;
         foreach (var abandoned in Directory.EnumerateFiles(_folder, "*" + TempSuffix))
             File.Delete(abandoned);
@@ -49,18 +51,34 @@ internal sealed class DatasetStore
     /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
     public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text + ".arrow");
 
-    public bool Contains(string id) => File.Exists(PathOf(id));
+    /// <inheritdoc cref="WholeFiles.IsKnownWhole"/>
+    public bool IsKnownWhole(string id) => _files.IsKnownWhole(PathOf(id));
+
+    /// <inheritdoc cref="WholeFiles.CheckAsync"/>
+    public async Task<FileHealth> CheckAsync(string id, bool isDoubted, CancellationToken cancellation)
+    {
+        var health = await _files.CheckAsync(id, PathOf(id), isDoubted, cancellation).ConfigureAwait(false);
+        if (health == FileHealth.Damaged)
+            _journal.Append(context =>
+            {
+                if (context.Datasets.Find(id) is { } row && !File.Exists(PathOf(id)))
+                    context.Datasets.Remove(row);
+            });
+        return health;
+    }
 
     public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles("*.arrow").Where(f => ContentHash.TryParse(Path.GetFileNameWithoutExtension(f.Name), out _));
 
     public IEnumerable<DirectoryInfo> Partials() => Directory.CreateDirectory(_folder).EnumerateDirectories("*" + PartialUpload.Suffix);
 
-    /// <summary>Whether it is here; then it stays until its job is submitted: for a while, or until <see cref="Release"/>.</summary>
-    public bool TryClaim(string id)
+    /// <summary>Whether it is here and whole; then it stays until its job is submitted: for a while, or until <see cref="Release"/>.</summary>
+    public async Task<bool> TryClaimAsync(string id, CancellationToken cancellation)
     {
+        if (await CheckAsync(id, isDoubted: false, cancellation).ConfigureAwait(false) != FileHealth.Whole)
+            return false;
         lock (_gate)
         {
-            if (!Contains(id))
+            if (!File.Exists(PathOf(id)))
                 return false;
             Claim(id);
             return true;
@@ -95,7 +113,7 @@ internal sealed class DatasetStore
         {
             if (IsClaimed(id))
                 return false;
-            File.Delete(PathOf(id));
+            _files.Delete(PathOf(id));
             return true;
         }
     }
@@ -172,7 +190,7 @@ internal sealed class DatasetStore
             lock (_gate)
             {
                 DataFolder.Create(_folder);
-                File.Move(file.FullName, PathOf(id), overwrite: true);
+                _files.Put(id, file.FullName, PathOf(id), isDurable: false); // a torn one is found by its hash after the next start
                 Claim(id);
             }
         }
@@ -214,8 +232,7 @@ internal sealed class DatasetStore
                 await DatasetAssembler.AssembleAsync(partial, temp, rowCount, cancellation).ConfigureAwait(false);
             else
                 await live.CompleteAsync(rowCount, cancellation).ConfigureAwait(false);
-            if (!Contains(partial.DatasetId)) // another tenant's, the same
-                File.Move(temp, PathOf(partial.DatasetId), overwrite: true);
+            _files.Put(partial.DatasetId, temp, PathOf(partial.DatasetId), isDurable: true); // also over another tenant's: this one is known to be whole
             Record(partial.DatasetId, rowCount, tenant);
             partial.Delete();
         }

@@ -12,7 +12,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
     {
         RequireId(request.DatasetId);
         var caller = Caller.Of(context);
-        var complete = await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false) && store.TryClaim(request.DatasetId);
+        var complete = await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false) && await store.TryClaimAsync(request.DatasetId, context.CancellationToken).ConfigureAwait(false);
         if (complete)
             store.MarkUsed(request.DatasetId);
         var local = caller.IsLocal;

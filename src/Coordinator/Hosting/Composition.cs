@@ -42,6 +42,10 @@ internal static class Composition
         app.MapGrpcService<WorkersService>();
         app.MapGrpcService<DatasetFlightServer>();
         app.MapGrpcHealthChecksService();
+        if (data.WasOpenTo is { } mode)
+            new HostLog(app.Logger).Tightened(data.Path, Convert.ToString((int)mode, 8));
+        if (!app.Services.GetRequiredService<ClusterDatabase>().IsChecked)
+            new HostLog(app.Logger).NotChecked(app.Services.GetRequiredService<ClusterDatabase>().Path);
         if (certificate.IsValueCreated || options.Urls.Any(u => u.StartsWith("https:", StringComparison.OrdinalIgnoreCase)))
             new HostLog(app.Logger).Certificate(certificate.Value.Fingerprint);
         return app;
@@ -50,11 +54,11 @@ internal static class Composition
     private static void AddServices(IServiceCollection services, CoordinatorOptions options, DataFolder data)
     {
         services.AddSingleton(options).AddSingleton(options.Time).AddSingleton(data);
-        services.AddSingleton(ClusterDatabase.Open(data.Path)).AddSingleton<Journal>().AddSingleton<JobArchive>().AddSingleton<DatasetArchive>();
+        services.AddSingleton(ClusterDatabase.Open(data, options)).AddSingleton<Journal>().AddSingleton<JobArchive>().AddSingleton<DatasetArchive>();
         services.AddSingleton<KeyRing>().AddSingleton<Ownership>();
         services.AddSingleton<CallGate>().AddSingleton<CallFailures>().AddSingleton<CallInterceptor>().AddSingleton<MessageBudget>();
         services.AddSingleton<Revocations>().AddHostedService(s => s.GetRequiredService<Revocations>());
-        services.AddSingleton(new BlobStore(data.Blobs)).AddSingleton<DatasetStore>();
+        services.AddSingleton<BlobStore>().AddSingleton<DatasetStore>();
         services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddSingleton<ClusterService>().AddHostedService(s => s.GetRequiredService<ClusterService>());
         services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
@@ -80,6 +84,12 @@ internal sealed partial class HostLog(ILogger logger)
 {
     [LoggerMessage(1, LogLevel.Information, "Certificate fingerprint (SHA-256): {Fingerprint}")]
     public partial void Certificate(string fingerprint);
+
+    [LoggerMessage(3, LogLevel.Warning, "Data folder \"{Path}\" had mode {Mode}, by which others than its owner could read datasets and models, expected 700: it has that now")]
+    public partial void Tightened(string path, string mode);
+
+    [LoggerMessage(4, LogLevel.Warning, "Database \"{Path}\" is so large that its check at the start did not end in its time; run SQLite's \"PRAGMA quick_check\" on a backup of it")]
+    public partial void NotChecked(string path);
 
     [LoggerMessage(2, LogLevel.Information, "Listening on {Address}")]
     public partial void Listening(string address);

@@ -14,7 +14,7 @@ internal sealed class JobEntry
     public required string Id { get; init; }
     public required long Number { get; init; }
     public required string Tenant { get; init; }
-    public required string? RequestId { get; init; }
+    public required string? RequestId { get; set; }
 
     /// <summary>The specification, less what grows with the data: <see cref="OutlineOf"/>.</summary>
     public required JobSpec Spec { get; init; }

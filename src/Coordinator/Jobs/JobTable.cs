@@ -39,6 +39,14 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
 
     public JobEntry? FindRequest(string tenant, string requestId) => _byRequest.GetValueOrDefault((tenant, requestId));
 
+    /// <summary>Lets the same request make another job.</summary>
+    public void ForgetRequest(JobEntry job)
+    {
+        if (job.RequestId is not null)
+            _byRequest.Remove((job.Tenant, job.RequestId));
+        job.RequestId = null;
+    }
+
     /// <summary>Takes jobs back that an earlier run of the coordinator left.</summary>
     public void Restore(IEnumerable<JobEntry> jobs, long lastNumber)
     {

@@ -1,3 +1,4 @@
+using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Blobs;
@@ -24,7 +25,8 @@ internal sealed class JobsService(
         if (!service.CheckFiles())
             throw new RpcException(new Status(StatusCode.Unavailable, service.Fault!.Message)); // nobody would know the job after the next start
         var tenant = Caller.Of(context).Tenant;
-        if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
+        if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier
+            && await loop.InvokeAsync(() => cluster.Find(earlier) is not { } job || job.RequestId == request.RequestId).ConfigureAwait(false)) // else it was withdrawn
             return new SubmitJobReply { JobId = earlier };
         await ValidateAsync(request.Spec ?? new JobSpec(), context).ConfigureAwait(false);
         if (journal.Trouble.IsFaulted)
@@ -36,7 +38,7 @@ internal sealed class JobsService(
         }
         catch (StoreException e)
         {
-            loop.Post(() => cluster.Cancel(job.Id, e.Message)); // its submitter does not know its id
+            await loop.InvokeAsync(() => cluster.Withdraw(job.Id, e.Message)).ConfigureAwait(false); // its submitter does not know its id
             throw;
         }
 
@@ -129,6 +131,7 @@ internal sealed class JobsService(
     private async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
     {
         JobEvent? last = null;
+        Task? told = null;
         while (await NextAsync().ConfigureAwait(false) is { Count: > 0 } events)
             foreach (var jobEvent in events)
             {
@@ -139,7 +142,14 @@ internal sealed class JobsService(
         async Task<IReadOnlyList<JobEvent>> NextAsync()
         {
             var next = feed.ReadAsync(afterSequence, WatchPage, cancellation, last);
-            await Task.WhenAny(next, journal.Trouble).Unwrap().ConfigureAwait(false);
+            var trouble = journal.Trouble;
+            if (trouble != told && await Task.WhenAny(next, trouble).ConfigureAwait(false) == trouble)
+            {
+                told = trouble;
+                var words = $"{trouble.Exception!.GetBaseException().Message} Training goes on; what it tells comes when the coordinator can write again.";
+                await responseStream.SendAsync(new JobEvent { Time = options.Time.GetUtcNow().ToTimestamp(), Log = new LogLine { Level = Protocol.LogLevel.Warning, Source = "coordinator", Message = words } }, cancellation).ConfigureAwait(false);
+            }
+
             return await next.ConfigureAwait(false);
         }
     }
@@ -185,7 +195,7 @@ internal sealed class JobsService(
         foreach (var id in DatasetsOf(spec))
         {
             DatasetsService.RequireId(id);
-            if (!await ownership.MayUseAsync(caller, id, context.CancellationToken).ConfigureAwait(false) || !datasets.TryClaim(id))
+            if (!await ownership.MayUseAsync(caller, id, context.CancellationToken).ConfigureAwait(false) || !await datasets.TryClaimAsync(id, context.CancellationToken).ConfigureAwait(false))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }

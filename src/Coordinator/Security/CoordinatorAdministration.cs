@@ -51,7 +51,7 @@ public static class CoordinatorAdministration
         var path = Path.GetFullPath(dataFolder);
         // A folder that was mistyped must not become a coordinator's.
         return ClusterDatabase.Exists(path)
-            ? new KeyRing(ClusterDatabase.Open(path), TimeProvider.System)
+            ? new KeyRing(ClusterDatabase.OpenExisting(path), TimeProvider.System)
             : throw new DirectoryNotFoundException($"Data folder \"{path}\" has no coordinator's database, expected the --data of a coordinator that was started before. Correct the path, or start the coordinator first.");
     }
 }

@@ -23,20 +23,32 @@ internal sealed class DataFolder : IDisposable
     public string Datasets => System.IO.Path.Combine(Path, "datasets");
     public string Incoming => System.IO.Path.Combine(Path, "incoming");
 
+    /// <summary>The folder's mode when others than its owner could enter it, before that was taken from them; null: they could not.</summary>
+    public UnixFileMode? WasOpenTo { get; private init; }
+
+    /// <summary>A file that an earlier coordinator's database knew of; null when there is none.</summary>
+    public string? FirstTrace() =>
+        Directory.EnumerateFiles(Path, CommitMark.FileName)
+            .Concat(Directory.EnumerateFiles(Blobs).Where(f => OpaqueId.IsContentId(System.IO.Path.GetFileName(f))))
+            .Concat(Directory.EnumerateFiles(Datasets, "*.arrow"))
+            .Select(f => System.IO.Path.GetRelativePath(Path, f)).FirstOrDefault();
+
     /// <exception cref="IOException">Another coordinator holds the folder, or it cannot be made.</exception>
     public static DataFolder Open(string path)
     {
         path = System.IO.Path.GetFullPath(path);
+        UnixFileMode? opened;
         try
         {
             Create(path);
+            opened = Tighten(path);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new IOException($"Data folder \"{path}\" cannot be made ({e.Message.TrimEnd('.')}), expected a folder that this user can write. Choose another with --data.", e);
         }
 
-        return new DataFolder(path);
+        return new DataFolder(path) { WasOpenTo = opened };
     }
 
     /// <summary>Makes the folder, for its owner alone.</summary>
@@ -46,6 +58,19 @@ internal sealed class DataFolder : IDisposable
             Directory.CreateDirectory(path);
         else
             Directory.CreateDirectory(path, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+
+    // It holds datasets, models and the hashes of keys. One that cannot be tightened belongs to somebody else.
+    private static UnixFileMode? Tighten(string path)
+    {
+        if (OperatingSystem.IsWindows())
+            return null;
+        const UnixFileMode owner = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        var mode = File.GetUnixFileMode(path);
+        if ((mode & ~owner & (UnixFileMode)0x1ff) == 0)
+            return null;
+        File.SetUnixFileMode(path, owner);
+        return mode;
     }
 
     public void Dispose()

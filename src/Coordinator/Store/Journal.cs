@@ -13,24 +13,32 @@ internal sealed class Journal(ClusterDatabase database, CoordinatorOptions optio
     private const int MaxBatch = 256;
     private const int Full = 13;        // SQLITE_FULL
     private const int InputOutput = 10; // SQLITE_IOERR
+    private const int Busy = 5;         // SQLITE_BUSY
+    private const int LockWaitSeconds = 1; // inside SQLite, before the wait is counted here
     private static readonly TimeSpan RetryInterval = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan TroubleAfter = TimeSpan.FromSeconds(3); // what passes sooner is nobody's trouble
     private readonly JournalLog _log = new(logger);
     private readonly Channel<Change> _changes = Channel.CreateUnbounded<Change>(new UnboundedChannelOptions { SingleReader = true });
     private volatile TaskCompletionSource _trouble = NewSignal();
     private readonly CancellationTokenSource _stopping = new();
+    private StartRow? _start;
     private Task? _writing;
 
     /// <summary>Completes when the journal was disposed, or fails when the database cannot be written.</summary>
     public Task Completion => _writing ?? Task.CompletedTask;
 
     /// <summary>
-    /// Fails with a <see cref="StoreException"/> while the disk has no room. Nothing is lost meanwhile, as changes wait
-    /// for it to have some again; but who waits for one must be told why.
+    /// Fails with a <see cref="StoreException"/> while the disk has no room, or another process has the database locked.
+    /// Nothing is lost meanwhile, as changes wait; but who waits for one must be told why.
     /// </summary>
     public Task Trouble => _trouble.Task;
 
-    public void Start() => _writing = Task.Run(WriteAsync);
+    /// <param name="start">This run, whose commits are counted.</param>
+    public void Start(StartRow start)
+    {
+        _start = start;
+        _writing = Task.Run(WriteAsync);
+    }
 
     /// <summary>Queues a change; <paramref name="committed"/> runs when it is durable.</summary>
     public void Append(Action<ClusterDbContext> apply, Action? committed = null) => _changes.Writer.TryWrite(new Change(apply, committed));
@@ -53,12 +61,15 @@ internal sealed class Journal(ClusterDatabase database, CoordinatorOptions optio
     private async Task WriteAsync()
     {
         using var connection = database.OpenConnection();
+        connection.DefaultTimeout = LockWaitSeconds;
+        using var mark = new CommitMark(Path.GetDirectoryName(database.Path)!);
         var batch = new List<Change>();
         while (await _changes.Reader.WaitToReadAsync().ConfigureAwait(false))
         {
             while (batch.Count < MaxBatch && _changes.Reader.TryRead(out var change))
                 batch.Add(change);
             await CommitWhenPossibleAsync(connection, batch).ConfigureAwait(false);
+            mark.Write(new CommitCount(_start!.Id, ++_start.Commits));
             foreach (var change in batch)
                 change.Committed?.Invoke();
             batch.Clear();
@@ -77,9 +88,11 @@ internal sealed class Journal(ClusterDatabase database, CoordinatorOptions optio
                     Recovered();
                 return;
             }
-            catch (Exception e) when (IsLackOfRoom(e) && !_stopping.IsCancellationRequested)
+            catch (Exception e) when (IsPassing(e) && !_stopping.IsCancellationRequested)
             {
                 since ??= options.Time.GetTimestamp();
+                if (IsLocked(e) && options.Time.GetElapsedTime(since.Value) >= options.LockTimeout)
+                    throw new IOException($"Database \"{database.Path}\" was locked by another process for {options.LockTimeout.TotalSeconds:0.#} s, which ends the coordinator: it cannot write what it promises. End that process (\"fuser {database.Path}\" names it), and start the coordinator again.", e);
                 if (options.Time.GetElapsedTime(since.Value) >= TroubleAfter && !_trouble.Task.IsCompleted)
                     Despair(e);
             }
@@ -91,7 +104,8 @@ internal sealed class Journal(ClusterDatabase database, CoordinatorOptions optio
     private void Despair(Exception e)
     {
         var cause = (SqliteException)e.GetBaseException();
-        var error = new StoreException("The coordinator's database", Path.GetDirectoryName(database.Path)!, cause.SqliteErrorCode == Full ? DiskSpace.Full(cause.Message) : new IOException(cause.Message));
+        var reason = IsLocked(cause) ? new IOException("another process has it locked") : cause.SqliteErrorCode == Full ? DiskSpace.Full(cause.Message) : new IOException(cause.Message);
+        var error = new StoreException("The coordinator's database", Path.GetDirectoryName(database.Path)!, reason);
         _log.NoRoom(error.Message);
         _trouble.TrySetException(error);
         _ = _trouble.Task.Exception; // nobody may be waiting
@@ -106,17 +120,20 @@ internal sealed class Journal(ClusterDatabase database, CoordinatorOptions optio
     }
 
     // I/O errors too: what the log's shared memory says on a full disk.
-    private static bool IsLackOfRoom(Exception e) => e.GetBaseException() is SqliteException { SqliteErrorCode: Full or InputOutput };
+    private static bool IsPassing(Exception e) => IsLocked(e) || e.GetBaseException() is SqliteException { SqliteErrorCode: Full or InputOutput };
+
+    private static bool IsLocked(Exception e) => e.GetBaseException() is SqliteException { SqliteErrorCode: Busy };
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    private static async Task CommitAsync(SqliteConnection connection, List<Change> batch)
+    private async Task CommitAsync(SqliteConnection connection, List<Change> batch)
     {
         var context = ClusterDatabase.NewContext(connection);
         await using (context.ConfigureAwait(false))
         {
             foreach (var change in batch)
                 change.Apply(context);
+            context.Starts.Update(new StartRow { Id = _start!.Id, Time = _start.Time, Commits = _start.Commits + 1 });
             await context.SaveChangesAsync().ConfigureAwait(false);
         }
     }
@@ -129,6 +146,6 @@ internal sealed partial class JournalLog(ILogger logger)
     [LoggerMessage(151, LogLevel.Critical, "{Reason} Jobs are refused until then; running ones go on.")]
     public partial void NoRoom(string reason);
 
-    [LoggerMessage(152, LogLevel.Warning, "The database has room again")]
+    [LoggerMessage(152, LogLevel.Warning, "The database can be written again")]
     public partial void RoomAgain();
 }

@@ -139,4 +139,7 @@ internal sealed class StartRow
 {
     public long Id { get; set; }
     public required DateTimeOffset Time { get; set; }
+
+    /// <summary>How many transactions of the journal it has committed: compared with <see cref="CommitMark"/> at the next start.</summary>
+    public required long Commits { get; set; }
 }

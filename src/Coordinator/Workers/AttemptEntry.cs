@@ -20,6 +20,12 @@ internal sealed class AttemptEntry
     /// <summary>Why the coordinator gave it up, while it still holds its slots.</summary>
     public JobFailure? GivenUpFor { get; set; }
 
+    /// <summary>Whether it was given up because its worker was silent: that was never told to stop it, and may come back with it.</summary>
+    public bool MayComeBack { get; set; }
+
+    /// <summary>Whether its worker can tell of it.</summary>
+    public bool IsConnected => Worker.IsConnected;
+
     /// <summary>Whether only the worker knows of it: it has no row, and holds all slots, as nobody knows which.</summary>
     public bool IsForeign { get; init; }
 

@@ -87,6 +87,13 @@ internal sealed class WorkerTable
         Changed(attempt.Worker);
     }
 
+    /// <summary>The attempt is wanted again.</summary>
+    public void TakeBack(AttemptEntry attempt)
+    {
+        (attempt.GivenUpFor, attempt.MayComeBack) = (null, false);
+        Changed(attempt.Worker);
+    }
+
     /// <summary>Gives up a worker that was silent.</summary>
     /// <param name="worker">The worker.</param>
     /// <param name="reason">What its stream is told, should it still be open.</param>

@@ -47,7 +47,7 @@ internal static class ClusterErrors
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)}, or {ClusterVariables.Fingerprint}, to the fingerprint that the coordinator prints when it starts.", e),
         _ when ConnectionFailure.SchemeHint(e, address) is { Length: > 0 } hint => new ClusterException(
             $"Coordinator {address} cannot be spoken with: {ConnectionFailure.Describe(e)}{hint}", e),
-        StatusCode.DataLoss => new ClusterException($"Coordinator {address} does not take the data: {ConnectionFailure.Describe(e)}", e),
+        StatusCode.DataLoss => new ClusterException($"Coordinator {address} says that data is damaged: {ConnectionFailure.Describe(e)}", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };
 }

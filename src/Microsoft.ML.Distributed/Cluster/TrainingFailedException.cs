@@ -9,6 +9,7 @@ public sealed class TrainingFailedException : Exception
         : base(Describe(jobId, reason, failure))
     {
         JobId = jobId;
+        IsDatasetLost = failure?.Kind == FailureKind.DatasetLost;
         Rank = failure is { Rank: >= 0 } ? failure.Rank : null;
         Host = failure?.Host is { Length: > 0 } host ? VisibleText.Of(host) : null;
         ExitCode = failure is { ExitCode: not 0 } ? failure.ExitCode : null;
@@ -18,6 +19,9 @@ public sealed class TrainingFailedException : Exception
 
     /// <summary>The job's id on the cluster.</summary>
     public string JobId { get; }
+
+    /// <summary>The cluster has the data no more, or damaged: sent again, the same training may succeed.</summary>
+    internal bool IsDatasetLost { get; }
 
     /// <summary>The rank that failed first; null when no rank did.</summary>
     public int? Rank { get; }

@@ -6,16 +6,28 @@ namespace Microsoft.ML.Distributed;
 /// <summary>One Fit after its options were found valid: encode, train, fetch.</summary>
 internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel, string? folder, CancellationToken cancellation)
 {
+    private const int MaxRuns = 3;
+
     public TrainedNetwork Execute(IDataView data)
     {
         try
         {
-            return Encode(data, (training, validation, progress) =>
+            for (var run = 1; ; run++)
             {
-                var job = backend.Train(spec, training, validation, progress, Log, cancellation);
-                channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
-                return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
-            });
+                try
+                {
+                    return Encode(data, (training, validation, progress) =>
+                    {
+                        var job = backend.Train(spec, training, validation, progress, Log, cancellation);
+                        channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
+                        return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
+                    });
+                }
+                catch (TrainingFailedException e) when (e.IsDatasetLost && run < MaxRuns)
+                {
+                    channel.Warning(MessageSensitivity.None, $"The cluster lost the data of job {e.JobId}, which is sent again for another one: {e.Message}");
+                }
+            }
         }
         catch (Exception) when (ProcessEnd.HasBegun)
         {

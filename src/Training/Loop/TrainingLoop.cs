@@ -102,7 +102,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
 
     private ValidationResult Validate(CollectionPause pause)
     {
-        var result = ValidationResult.Of(state, pause, stop);
+        var result = ValidationResult.Of(state, pause, reporter, environment.Time, stop);
         ThrowIfWeightless(result.WeightSum, position.Step, $"All {state.ValidationCount} validation rows");
         return result;
     }

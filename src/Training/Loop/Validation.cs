@@ -1,3 +1,4 @@
+using MLDistributed.Protocol;
 using MLDistributed.Training.Metrics;
 using MLDistributed.Training.Models;
 using static TorchSharp.torch;
@@ -10,9 +11,12 @@ namespace MLDistributed.Training.Loop;
 /// <param name="Metrics">As <see cref="Protocol.MetricNames"/> has them.</param>
 internal readonly record struct ValidationResult(double Loss, double WeightSum, double[] Metrics)
 {
+    private static readonly TimeSpan s_signInterval = TimeSpan.FromMinutes(1);
+
     /// <summary>Passes over the validation rows once, each rank over its part of each batch.</summary>
-    public static ValidationResult Of(RankState state, CollectionPause pause, CancellationToken stop)
+    public static ValidationResult Of(RankState state, CollectionPause pause, IRankReporter reporter, TimeProvider time, CancellationToken stop)
     {
+        var told = time.GetTimestamp();
         var metrics = MetricSums.Of(state.Spec);
         // Losses and weights by part, so that the order of summation does not depend on who has which part: they choose the best epoch.
         var parts = 2 * state.Split.Total;
@@ -32,6 +36,10 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
             }
 
             pause.BetweenSteps();
+            if (!state.IsFirst || time.GetElapsedTime(told) < s_signInterval)
+                continue;
+            told = time.GetTimestamp();
+            reporter.Log(new LogLine { Level = LogLevel.Trace, Message = $"validates: {start:N0} of {state.ValidationCount:N0} rows" }); // a sign that it gets on
         }
 
         state.Collective.AllReduce(sums);

@@ -203,21 +203,21 @@ internal sealed class AttemptRunner : IRankObserver
         // Off the mailbox before anything touches a disk.
         await Task.Yield();
         AttemptInput outcome;
-        var refusal = FailureKind.Invalid;
+        var lost = FailureKind.DatasetLost;
         try
         {
             Directory.CreateDirectory(_files.OutputFolder);
             _datasetPath = await AcquireAsync(_start.Spec.Data.DatasetId, sharedStore).ConfigureAwait(false);
             if (_start.Spec.Data.ValidationDatasetId.Length > 0)
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
-            refusal = FailureKind.CheckpointDamaged;
+            lost = FailureKind.CheckpointDamaged;
             if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
                 await FetchCheckpointAsync(checkpoint).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
         }
         catch (TransferException e)
         {
-            outcome = new AttemptInput.FilesFailed(Failure(refusal, e.Message));
+            outcome = new AttemptInput.FilesFailed(Failure(e.IsLost || lost == FailureKind.CheckpointDamaged ? lost : FailureKind.Invalid, e.Message));
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -233,23 +233,31 @@ internal sealed class AttemptRunner : IRankObserver
         return await _services.Datasets.AcquireAsync(id, sharedStore, OnFetched, _ended.Token).ConfigureAwait(false);
     }
 
+    private void OnFetched(long bytes, long total) => OnTransfer("fetches the data", bytes, total);
+
     // Also the sign by which the coordinator knows that the attempt gets on.
-    private void OnFetched(long bytes, long total)
+    private void OnTransfer(string what, long bytes, long total)
     {
         var now = _services.Time.GetTimestamp();
         if (_lastFetchReport is { } last && _services.Time.GetElapsedTime(last, now) < FetchReportInterval)
             return;
         if (_lastFetchReport is not null)
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"fetches the data: {DiskSpace.Words(bytes)} of {DiskSpace.Words(total)}" } });
+            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"{what}: {DiskSpace.Words(bytes)} of {DiskSpace.Words(total)}" } });
         _lastFetchReport = now;
     }
 
     private async Task FetchCheckpointAsync(Artifact checkpoint)
     {
-        await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, OnFetched, _ended.Token).ConfigureAwait(false);
-        var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
-        if (found != checkpoint.Id)
-            throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id.");
+        for (var isDoubted = false; ; isDoubted = true)
+        {
+            await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, OnFetched, _ended.Token, isDoubted).ConfigureAwait(false);
+            var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
+            if (found == checkpoint.Id)
+                return;
+            File.Delete(_files.ResumePath);
+            if (isDoubted)
+                throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id.");
+        }
     }
 
     private async Task UploadAsync(AttemptAction.Upload upload)
@@ -259,7 +267,7 @@ internal sealed class AttemptRunner : IRankObserver
         try
         {
             foreach (var (name, path) in upload.Files)
-                upload.Result.Artifacts[name] = await _services.Blobs.UploadAsync(path, _ended.Token).ConfigureAwait(false);
+                upload.Result.Artifacts[name] = await _services.Blobs.UploadAsync(path, (bytes, total) => OnTransfer("stores the results", bytes, total), _ended.Token).ConfigureAwait(false);
             outcome = new AttemptInput.Uploaded(upload.Result);
         }
         catch (Exception e) when (e is not OperationCanceledException)

@@ -8,7 +8,11 @@ using MLDistributed.Worker.Connections;
 namespace MLDistributed.Worker.Transfers;
 
 /// <summary>A file cannot be had or given, and another try would not help.</summary>
-internal sealed class TransferException(string message, Exception? inner = null) : Exception(message, inner);
+internal sealed class TransferException(string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>The store does not have it, or not whole: whoever made it must send it again.</summary>
+    public bool IsLost { get; init; }
+}
 
 /// <summary>Files to and from the coordinator's store. Goes on until done, however often the coordinator is away meanwhile.</summary>
 /// <param name="invoker">Gives the present connection.</param>
@@ -17,19 +21,23 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     private const int ChunkBytes = 256 << 10;
     private const int MaxDefects = 5;
 
+    // Longer than the coordinator hashes a file that it doubts before it sends the first byte.
+    private static readonly TimeSpan Stall = TimeSpan.FromMinutes(5);
+
     /// <summary>Appends what is missing to the file. The content is the caller's to check.</summary>
     /// <param name="id">What to fetch.</param>
     /// <param name="kind">Where it is kept.</param>
     /// <param name="path">Where to; it is removed when the disk is full.</param>
     /// <param name="onProgress">Hears the bytes that are here, and all.</param>
     /// <param name="cancellation">Ends it.</param>
+    /// <param name="isDoubted">Other content came before: the coordinator is to look at its own.</param>
     /// <exception cref="TransferException">The coordinator does not give it.</exception>
     /// <exception cref="IOException">This machine's disk does not take it; the message says where and what is free.</exception>
-    public async Task DownloadAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation)
+    public async Task DownloadAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation, bool isDoubted = false)
     {
         try
         {
-            await DownloadWithRetriesAsync(id, kind, path, onProgress, cancellation).ConfigureAwait(false);
+            await DownloadWithRetriesAsync(id, kind, path, onProgress, isDoubted, cancellation).ConfigureAwait(false);
         }
         catch (IOException e) when (DiskSpace.IsFull(e))
         {
@@ -38,15 +46,24 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         }
     }
 
-    private Task DownloadWithRetriesAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation) =>
+    /// <summary>Has the coordinator look whether the file that this machine sees in its store is whole, where it is in doubt.</summary>
+    /// <exception cref="TransferException">It is not.</exception>
+    public Task CheckAsync(string id, BlobKind kind, long length, CancellationToken cancellation) => RetryAsync($"Check of \"{id}\"", async () =>
+    {
+        // From the end on: nothing is sent.
+        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = length }, cancellationToken: cancellation);
+        return await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "did not answer").ConfigureAwait(false);
+    }, cancellation);
+
+    private Task DownloadWithRetriesAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation) =>
         RetryAsync($"Download of \"{id}\"", async () =>
         {
             // Without a buffer, as chunks are large: so closing cannot fail on a full disk.
             var file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, 0);
             await using var closing = file.ConfigureAwait(false);
-            using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = file.Length }, cancellationToken: cancellation);
+            using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = file.Length, IsDoubted = isDoubted }, cancellationToken: cancellation);
             long? total = null;
-            while (await call.ResponseStream.MoveNext(cancellation).ConfigureAwait(false))
+            while (await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "sent nothing").ConfigureAwait(false))
             {
                 var chunk = call.ResponseStream.Current;
                 if (total is null && chunk.TotalBytes - file.Length > DiskSpace.FreeBytes(Path.GetDirectoryName(path)!))
@@ -63,7 +80,12 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             return true;
         }, cancellation);
 
-    public async Task<Artifact> UploadAsync(string path, CancellationToken cancellation)
+    /// <summary>Stores a file. Goes on until done.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="onProgress">Hears the bytes that were sent, and all.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="TransferException">The coordinator does not take it.</exception>
+    public async Task<Artifact> UploadAsync(string path, Action<long, long>? onProgress, CancellationToken cancellation)
     {
         var id = await HashAsync(path, cancellation).ConfigureAwait(false);
         return await RetryAsync($"Upload of \"{Path.GetFileName(path)}\"", async () =>
@@ -80,8 +102,9 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
                 {
                     read = await file.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation).ConfigureAwait(false);
                     chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, read));
-                    await call.RequestStream.WriteAsync(chunk, cancellation).ConfigureAwait(false);
+                    await InTimeAsync(WrittenAsync(call.RequestStream.WriteAsync(chunk, cancellation)), "took nothing").ConfigureAwait(false);
                     chunk = new Chunk();
+                    onProgress?.Invoke(file.Position, file.Length);
                 }
                 while (read == buffer.Length);
                 await call.RequestStream.CompleteAsync().ConfigureAwait(false);
@@ -91,7 +114,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
                 // The server answered before the end: what it said is in the reply.
             }
 
-            var reply = await call.ResponseAsync.ConfigureAwait(false);
+            var reply = await InTimeAsync(call.ResponseAsync, "did not answer").ConfigureAwait(false);
             return reply.Artifact.Id == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact.Id}\", expected its SHA-256 \"{id}\".");
         }, cancellation).ConfigureAwait(false);
     }
@@ -102,6 +125,25 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         var file = File.OpenRead(path);
         await using var closing = file.ConfigureAwait(false);
         return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
+    }
+
+    private static async Task<bool> WrittenAsync(Task write)
+    {
+        await write.ConfigureAwait(false);
+        return true;
+    }
+
+    // A coordinator that answers pings and nothing else is tried again, on another connection.
+    private async Task<T> InTimeAsync<T>(Task<T> part, string words)
+    {
+        try
+        {
+            return await part.WaitAsync(Stall, time).ConfigureAwait(false);
+        }
+        catch (TimeoutException e)
+        {
+            throw new RpcException(new Status(StatusCode.DeadlineExceeded, $"the coordinator {words} for {Stall.TotalMinutes:0} min", e));
+        }
     }
 
     private async Task<T> RetryAsync<T>(string what, Func<Task<T>> transfer, CancellationToken cancellation)
@@ -116,7 +158,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             }
             catch (RpcException e) when (IsFinal(e.StatusCode) || (IsDefect(e) && ++answers == MaxDefects))
             {
-                throw new TransferException($"{what} is refused by the coordinator: {e.Status.Detail}", e);
+                throw new TransferException($"{what} is refused by the coordinator: {e.Status.Detail}", e) { IsLost = e.StatusCode is StatusCode.NotFound or StatusCode.DataLoss or StatusCode.OutOfRange };
             }
             catch (Exception e) when (!cancellation.IsCancellationRequested && e is RpcException or ObjectDisposedException or OperationCanceledException or InvalidOperationException or EndOfStreamException)
             {

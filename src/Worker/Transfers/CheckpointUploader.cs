@@ -32,7 +32,7 @@ internal sealed class CheckpointUploader
         {
             try
             {
-                var artifact = await blobs.UploadAsync(checkpoint.Path, cancellation).ConfigureAwait(false);
+                var artifact = await blobs.UploadAsync(checkpoint.Path, onProgress: null, cancellation).ConfigureAwait(false);
                 outbox.Post(new WorkerMessage
                 {
                     CheckpointSaved = new CheckpointSaved { AttemptId = checkpoint.AttemptId, Artifact = artifact, Epoch = checkpoint.Epoch, Step = checkpoint.Step },

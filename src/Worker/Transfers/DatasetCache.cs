@@ -12,6 +12,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     private const string PartialSuffix = ".arrow.partial";
     private readonly Lock _gate = new();
     private readonly Dictionary<string, Use> _uses = new(StringComparer.Ordinal);
+    private readonly CheckedFiles _checked = new();
 
     /// <summary>The dataset's file, which stays until <see cref="Release"/>.</summary>
     /// <param name="id">The dataset.</param>
@@ -26,17 +27,21 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         if (!ContentHash.TryParse(id, out _))
             throw new TransferException($"Dataset id is \"{VisibleText.Shortened(id)}\", expected {ContentHash.Expectation}.");
         var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
-        if (sharedStore.Length > 0 && File.Exists(shared))
+        if (sharedStore.Length > 0 && new FileInfo(shared) is { Exists: true } seen)
+        {
+            await blobs.CheckAsync(id, BlobKind.Dataset, seen.Length, cancellation).ConfigureAwait(false);
             return shared;
+        }
 
         var path = Path.Combine(folder, id + Suffix);
         await use.Gate.WaitAsync(cancellation).ConfigureAwait(false);
         try
         {
             Directory.CreateDirectory(folder); // should something have removed it
-            if (!File.Exists(path))
+            if (!await IsWholeAsync(id, path, cancellation).ConfigureAwait(false))
                 await DownloadAsync(id, path, onProgress, cancellation).ConfigureAwait(false);
             File.SetLastWriteTimeUtc(path, time.GetUtcNow().UtcDateTime);
+            _checked.Add(path);
         }
         finally
         {
@@ -66,13 +71,18 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         }
     }
 
+    // What an agent before this one left, or another program wrote to, is hashed before it is used again.
+    private async Task<bool> IsWholeAsync(string id, string path, CancellationToken cancellation) =>
+        _checked.Has(path) || File.Exists(path) && await HashAsync(path, cancellation).ConfigureAwait(false) == id;
+
     private async Task DownloadAsync(string id, string path, Action<long, long>? onProgress, CancellationToken cancellation)
     {
         var partial = Path.Combine(folder, id + PartialSuffix);
-        // A file that grew over several starts of the agent may hold what a former one wrote wrongly: once more from the start.
-        for (var resumed = File.Exists(partial); ; resumed = false)
+        // A file that grew over several starts of the agent may hold what a former one wrote wrongly, and the store's own may be
+        // damaged: once more from the start, with the doubt told.
+        for (var isDoubted = false; ; isDoubted = true)
         {
-            await FetchAsync(id, partial, onProgress, cancellation).ConfigureAwait(false);
+            await FetchAsync(id, partial, onProgress, isDoubted, cancellation).ConfigureAwait(false);
             var found = await HashAsync(partial, cancellation).ConfigureAwait(false);
             if (found == id)
             {
@@ -81,21 +91,21 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
             }
 
             File.Delete(partial);
-            if (!resumed)
-                throw new TransferException($"Dataset \"{id}\" came with the content of \"{found}\", expected that of its id. Upload it again.");
+            if (isDoubted)
+                throw new TransferException($"Dataset \"{id}\" came with the content of \"{found}\" twice, expected that of its id: the way here, or this machine's disk, damages data.");
         }
     }
 
-    private async Task FetchAsync(string id, string partial, Action<long, long>? onProgress, CancellationToken cancellation)
+    private async Task FetchAsync(string id, string partial, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation)
     {
         try
         {
-            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation).ConfigureAwait(false);
+            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation, isDoubted).ConfigureAwait(false);
         }
         catch (IOException e) when (DiskSpace.IsFull(e) && Trim(0) > 0)
         {
             // What nobody uses made room.
-            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation).ConfigureAwait(false);
+            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation, isDoubted).ConfigureAwait(false);
         }
     }
 

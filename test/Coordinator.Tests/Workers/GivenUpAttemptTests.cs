@@ -61,19 +61,74 @@ public sealed class GivenUpAttemptTests
     }
 
     [TestMethod]
-    public async Task Worker_BackAfterItWasLostAndStillTraining_GetsItsDevicesFreeOnlyWhenTheAttemptEnded()
+    public async Task Running_WorkerBeatsAndTellsNothing_JobGoesOnElsewhere()
     {
         await using var coordinator = await TestCoordinator.StartAsync();
         await Specs.AddDatasetAsync(coordinator);
+        using var silent = await FakeWorker.ConnectAsync(coordinator, "w1");
+        using var watch = new JobWatch(coordinator, await Specs.SubmitAsync(coordinator));
+        var first = await silent.ExpectStartAsync();
+        await silent.StartedAsync(first);
+        using var other = await FakeWorker.ConnectAsync(coordinator, "w2");
+        await AdvanceAsync(coordinator, TimeSpan.FromMinutes(4), silent, other);
+        await silent.ProgressAsync(first, 1);
+        await AdvanceAsync(coordinator, TimeSpan.FromMinutes(4), silent, other);
+        await silent.LogAsync(first, "validates"); // long phases tell that they go on
+        await watch.UntilLogAsync("validates");
+
+        await AdvanceAsync(coordinator, TimeSpan.FromMinutes(5), silent, other);
+
+        var recovering = await watch.UntilAsync(JobState.Recovering);
+        StringAssert.Contains(recovering.State.Reason, "Worker \"host-w1\" runs the attempt and told nothing of it for 300 s");
+        Assert.AreEqual(first.AttemptId, (await silent.ExpectStopAsync()).AttemptId);
+        Assert.AreEqual(2, (await other.ExpectStartAsync()).Attempt, "It counts.");
+    }
+
+    [TestMethod]
+    [DataRow(false, DisplayName = "still training")]
+    [DataRow(true, DisplayName = "with its result")]
+    public async Task Worker_BackAfterItWasLost_KeepsTheJobThatNobodyTookOver(bool isFinished)
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        var model = await Specs.UploadAsync(coordinator, "a model");
         var (jobId, start) = await LoseAsync(coordinator);
 
         using var back = await FakeWorker.ConnectAsync(coordinator, running: start.AttemptId);
         using var watch = new JobWatch(coordinator, jobId);
+        var running = await watch.UntilAsync(JobState.Running, "worker \"host-w1\" is back with the attempt, which no other had taken over");
+        if (!isFinished)
+        {
+            await back.CheckpointAsync(start, model, step: 7);
+            await back.FailAsync(start, FailureKind.Crashed);
+            await watch.UntilAsync(JobState.Recovering, "Attempt 2 of 3");
+            coordinator.Time.Advance(TimeSpan.FromSeconds(1));
+            start = await back.ExpectStartAsync();
+            Assert.AreEqual((2, model.Id), (start.Attempt, start.ResumeFrom.Id), "The loss that was none does not count.");
+        }
 
+        await back.SucceedAsync(start, model);
+
+        Assert.AreEqual(1, running.Attempt);
+        Assert.AreEqual(JobState.Succeeded, (await watch.ToEndAsync()).State.State);
+    }
+
+    [TestMethod]
+    public async Task Worker_BackAfterItsJobWasPlacedAnew_GetsItsDevicesFreeOnlyWhenTheAttemptEnded()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await Specs.AddDatasetAsync(coordinator);
+        var (_, start) = await LoseAsync(coordinator);
+        using var other = await FakeWorker.ConnectAsync(coordinator, "w2");
+        Assert.AreEqual(2, (await other.ExpectStartAsync()).Attempt);
+
+        using var back = await FakeWorker.ConnectAsync(coordinator, running: start.AttemptId);
         Assert.AreEqual(start.AttemptId, (await back.ExpectStopAsync()).AttemptId);
-        await watch.UntilAsync(JobState.Recovering, "0 are free on \"host-w1\", 2 held until the worker confirms that attempts which were given up have ended");
+        var next = await Specs.SubmitAsync(coordinator);
+        StringAssert.Contains((await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = next }).Within()).Reason, "2 held until the worker confirms that attempts which were given up have ended");
         await back.StoppedAsync(start.AttemptId);
-        Assert.AreEqual(2, (await back.ExpectStartAsync()).Attempt);
+
+        Assert.AreEqual(next, (await back.ExpectStartAsync()).JobId);
     }
 
     [TestMethod]

@@ -318,6 +318,30 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
+    [DataRow(2, true, DisplayName = "twice")]
+    [DataRow(3, false, DisplayName = "again and again")]
+    public void Fit_WhoseDataTheClusterLost_SendsItAgain(int losses, bool succeeds)
+    {
+        var (messages, left) = (new List<string>(), losses);
+        _ml.Log += (_, e) => messages.Add(e.Message);
+        _backend.OnTrain = (_, _) =>
+        {
+            if (left-- > 0)
+                throw new TrainingFailedException($"job-{left}", "", new JobFailure { Kind = FailureKind.DatasetLost, Message = "Dataset \"ab\" was damaged.", Rank = -1 });
+        };
+
+        var fit = () => _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(_data);
+
+        if (succeeds)
+            fit();
+        else
+            StringAssert.Contains(Assert.ThrowsExactly<TrainingFailedException>(fit).Message, "Dataset \"ab\" was damaged.");
+        Assert.HasCount(3, _backend.Jobs);
+        Assert.AreEqual(3, _backend.DatasetFiles, "A local cluster has taken the file before: it is written again.");
+        Assert.IsTrue(messages.Any(m => m.Contains("The cluster lost the data of job job-1, which is sent again for another one: Dataset \"ab\" was damaged.", StringComparison.Ordinal)), string.Join('\n', messages));
+    }
+
+    [TestMethod]
     public void Fit_Cancelled_StopsEncodingAndRemovesTheFile()
     {
         using var cancellation = new CancellationTokenSource();

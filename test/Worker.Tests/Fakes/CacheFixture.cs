@@ -11,7 +11,8 @@ internal sealed class CacheFixture : IAsyncDisposable
     private readonly RunDirectory _folder;
     private readonly FakeCoordinator _coordinator;
     private readonly ClusterConnection _connection;
-    private readonly DatasetCache _cache;
+    private readonly Func<DatasetCache> _create;
+    private DatasetCache _cache;
     private readonly string _files;
 
     private CacheFixture(RunDirectory folder, FakeCoordinator coordinator, long maxBytes, string? files)
@@ -21,7 +22,8 @@ internal sealed class CacheFixture : IAsyncDisposable
         _connection = ClusterConnection.Open(coordinator.Address);
         _files = files ?? Directory.CreateDirectory(Path.Combine(folder.Path, "cache")).FullName;
         var blobs = new BlobTransfer(() => _connection.Invoker, TimeProvider.System, new AgentLog(NullLogger.Instance));
-        _cache = new DatasetCache(_files, maxBytes, blobs, TimeProvider.System);
+        _create = () => new DatasetCache(_files, maxBytes, blobs, TimeProvider.System);
+        _cache = _create();
     }
 
     public string SharedStore => Path.Combine(_folder.Path, "store");
@@ -47,6 +49,9 @@ internal sealed class CacheFixture : IAsyncDisposable
     }
 
     public Task<string> UseAsync(string id, Action<long, long>? onProgress = null) => _cache.AcquireAsync(id, SharedStore, onProgress, CancellationToken.None);
+
+    /// <summary>As another agent on the same folder.</summary>
+    public void Restart() => _cache = _create();
 
     public void Release(string id) => _cache.Release(id);
 

@@ -35,6 +35,7 @@ public sealed class DatasetCacheTests
         Assert.AreEqual(FailureKind.Invalid, failure.Kind);
         StringAssert.Contains(failure.Message, $"\"{id}\" came with the content of \"{other}\"");
         Assert.IsFalse(File.Exists(CachedPath(fixture, id)));
+        CollectionAssert.AreEqual(new[] { false, true }, fixture.Coordinator.Downloads.Select(d => d.IsDoubted).ToList(), "The store is asked to look at its own.");
     }
 
     [TestMethod]
@@ -50,11 +51,11 @@ public sealed class DatasetCacheTests
     }
 
     [TestMethod]
-    public async Task Dataset_Unknown_FailsAsInvalid()
+    public async Task Dataset_NotInTheStore_FailsAsLost()
     {
         await using var fixture = await AgentFixture.StartAsync(slots: 1);
         fixture.StartAttempt("o1", "progress", new string('0', 64), ranks: 1);
-        Assert.AreEqual(FailureKind.Invalid, (await fixture.EndOfAsync("o1")).Failure.Kind);
+        Assert.AreEqual(FailureKind.DatasetLost, (await fixture.EndOfAsync("o1")).Failure.Kind);
     }
 
     [TestMethod]
@@ -70,7 +71,28 @@ public sealed class DatasetCacheTests
         fixture.StartAttempt("p1", "progress", id, ranks: 1);
 
         Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("p1")).OutcomeCase);
-        Assert.IsEmpty(fixture.Coordinator.Downloads);
+        Assert.AreEqual(fixture.Coordinator.Datasets[id].Length, fixture.Coordinator.Downloads.Single().Offset, "The store is asked whether it is whole, from its end on.");
+    }
+
+    [TestMethod]
+    [DataRow(false, DisplayName = "written to")]
+    [DataRow(true, DisplayName = "since the agent before")]
+    public async Task Cache_FileIsDamaged_IsFetchedAgain(bool isRestarted)
+    {
+        await using var cache = await CacheFixture.CreateAsync(maxBytes: 1 << 30);
+        var id = await cache.AddDatasetAsync(1);
+        var path = await cache.UseAsync(id);
+        var (good, written) = (await File.ReadAllBytesAsync(path), File.GetLastWriteTimeUtc(path));
+        var bad = good.ToArray();
+        bad[bad.Length / 2] ^= 1;
+        await File.WriteAllBytesAsync(path, bad);
+        File.SetLastWriteTimeUtc(path, isRestarted ? written : written.AddSeconds(1));
+        if (isRestarted)
+            cache.Restart();
+
+        await cache.UseAsync(id);
+
+        CollectionAssert.AreEqual(good, await File.ReadAllBytesAsync(path));
     }
 
     [TestMethod]

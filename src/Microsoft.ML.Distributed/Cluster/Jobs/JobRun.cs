@@ -85,6 +85,8 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
                 while (await TryAsync(() => watch.ResponseStream.NextOrAskAsync(coordinator.Options.Quiet, async () => await EndOfAsync(jobId, cancellation).ConfigureAwait(false) is null, _time, cancellation)).ConfigureAwait(false))
                 {
                     var e = watch.ResponseStream.Current.MakeVisible();
+                    if (e is { Sequence: 0, Log: { } said })
+                        log(said);
                     if (e.Sequence < sequence || e.Sequence == sequence && e.State?.State is not (JobState.Queued or JobState.Recovering))
                         continue; // heard before; why a job waits comes without a number of its own
                     sequence = e.Sequence;
