@@ -101,7 +101,7 @@ public sealed class GivenUpAttemptTests
         {
             await back.CheckpointAsync(start, model, step: 7);
             await back.FailAsync(start, FailureKind.Crashed);
-            await watch.UntilAsync(JobState.Recovering, "Attempt 2 of 3");
+            await watch.UntilAsync(JobState.Recovering, "Attempt 2 follows");
             coordinator.Time.Advance(TimeSpan.FromSeconds(1));
             start = await back.ExpectStartAsync();
             Assert.AreEqual((2, model.Id), (start.Attempt, start.ResumeFrom.Id), "The loss that was none does not count.");
