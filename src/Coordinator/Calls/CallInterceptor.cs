@@ -53,8 +53,17 @@ internal sealed class CallInterceptor(CallFailures failures) : Interceptor
 
         public async Task<bool> MoveNext(CancellationToken cancellationToken)
         {
-            if (!await inner.MoveNext(cancellationToken).ConfigureAwait(false))
-                return false;
+            try
+            {
+                if (!await inner.MoveNext(cancellationToken).ConfigureAwait(false))
+                    return false;
+            }
+            catch (IOException e) when (e is not BadHttpRequestException)
+            {
+                // The connection's: it may be felt before the call is told that its caller left.
+                throw new RpcException(new Status(StatusCode.Cancelled, "The caller left.", e));
+            }
+
             Checked(inner.Current);
             return true;
         }

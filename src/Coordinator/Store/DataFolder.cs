@@ -29,7 +29,7 @@ internal sealed class DataFolder : IDisposable
     /// <summary>A file that an earlier coordinator's database knew of; null when there is none.</summary>
     public string? FirstTrace() =>
         Directory.EnumerateFiles(Path, CommitMark.FileName)
-            .Concat(Directory.EnumerateFiles(Blobs).Where(f => OpaqueId.IsContentId(System.IO.Path.GetFileName(f))))
+            .Concat(Directory.EnumerateFiles(Blobs).Where(f => ContentHash.TryParse(System.IO.Path.GetFileName(f), out _)))
             .Concat(Directory.EnumerateFiles(Datasets, "*.arrow"))
             .Select(f => System.IO.Path.GetRelativePath(Path, f)).FirstOrDefault();
 
