@@ -92,7 +92,7 @@ public sealed class StressTests
     {
         if (GC.GetGCMemoryInfo().TotalAvailableMemoryBytes < 12L << 30)
             Assert.Inconclusive("Needs 12 GiB of memory: two ranks have 3 GiB each, beside what else runs.");
-        Ranks.RunCollective(2, MoveTwoGigabytes, o => o with { StagingBytes = 1 << 20 }).ShouldSucceed();
+        Ranks.RunCollective(2, MoveTwoGigabytes, o => o with { StagingBytes = 1 << 20 }, bound: TimeSpan.FromMinutes(5)).ShouldSucceed();
     }
 
     private static void MoveTwoGigabytes(ICollective c)

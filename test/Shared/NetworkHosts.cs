@@ -41,11 +41,14 @@ internal sealed class NetworkHosts : IDisposable
             {
                 var (name, port) = (hosts.Name(host), Port(host));
                 Must("netns", "add", name);
-                Must("-n", name, "link", "add", Interface, "type", "veth", "peer", "name", port, "netns", hosts.Switch);
+                Must("-n", name, "link", "add", Interface, "address", HardwareAddress(host), "type", "veth", "peer", "name", port, "netns", hosts.Switch);
                 Must("-n", hosts.Switch, "link", "set", port, "master", "br0", "up");
                 Must("-n", name, "addr", "add", Address(host) + "/24", "dev", Interface);
                 Must("-n", name, "link", "set", "lo", "up");
                 Must("-n", name, "link", "set", Interface, "up");
+                // As of hosts that have talked: else what a lost one is asked for would end with "no route" in place of silence, after 3 s.
+                foreach (var other in Enumerable.Range(0, count).Where(o => o != host))
+                    Must("-n", name, "neigh", "add", Address(other), "lladdr", HardwareAddress(other), "dev", Interface, "nud", "permanent");
             }
 
             return hosts;
@@ -92,6 +95,8 @@ internal sealed class NetworkHosts : IDisposable
             Ip(["netns", "del", Name(host)]);
         Ip(["netns", "del", Switch]);
     }
+
+    private static string HardwareAddress(int host) => string.Create(CultureInfo.InvariantCulture, $"02:00:0a:4d:00:{host + 1:x2}");
 
     private static string Port(int host) => string.Create(CultureInfo.InvariantCulture, $"port{host}");
 
