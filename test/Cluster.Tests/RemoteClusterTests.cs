@@ -26,7 +26,7 @@ public sealed class RemoteClusterTests
         _environment = _coordinator.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("export ", StringComparison.Ordinal))
             .Select(l => l["export ".Length..].Split('=', 2)).ToDictionary(p => p[0], p => p[1]);
         _address = new Uri(_environment["MLDIST_COORDINATOR"]);
-        _worker = Mldist([.. worker[1..], "--work", Path.Combine(_folder, "worker"), "--slots", "2"]);
+        _worker = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", _environment, [.. worker[1..], "--work", Path.Combine(_folder, "worker"), "--slots", "2"]);
         await _worker.Line("Connected to", Limit);
     }
 

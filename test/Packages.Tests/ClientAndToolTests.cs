@@ -32,7 +32,7 @@ public sealed class ClientAndToolTests
         var join = (await coordinator.Line("^ +mldist worker ", s_limit)).Trim().Split(' ');
         var environment = coordinator.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("export ", StringComparison.Ordinal))
             .Select(l => l["export ".Length..].Split('=', 2)).ToDictionary(p => p[0], p => p[1]);
-        using var worker = app.Start(mldist, arguments: [.. join[1..], "--work", Path.Combine(app.Folder, "work")]);
+        using var worker = app.Start(mldist, environment, [.. join[1..], "--work", Path.Combine(app.Folder, "work")]);
         await worker.Line("Connected to", s_limit);
 
         var output = Path.Combine(app.Folder, "bin", "Debug", "net10.0");
