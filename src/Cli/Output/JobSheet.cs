@@ -57,7 +57,7 @@ internal static class JobSheet
         yield return ("Trained", Invariant($"{Words.Count(result.Epochs, "epoch")}, {Words.Count(result.Steps, "step")} in {Words.Duration(result.TrainingSeconds)} on {Words.Count(result.WorldSize, "rank")}"));
         yield return ("Loss", Invariant($"{result.TrainingLoss:G4}{validation}"));
         if (result.History.FirstOrDefault(e => e.Epoch == result.BestEpoch) is { ValidationMetrics.Count: > 0 } best)
-            yield return ("Validation", string.Join(", ", MetricNames.With(best).Select(m => Invariant($"{m.Key} {m.Value:G4}"))));
+            yield return ("Validation", string.Join(", ", MetricNames.OfValidation(best).Select(m => Invariant($"{m.Key} {m.Value:G4}"))));
         foreach (var (name, artifact) in result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal))
             yield return ("File", $"{name}, {Words.Bytes(artifact.SizeBytes)}");
     }

@@ -50,10 +50,10 @@ internal sealed record ResultView(
         [.. result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => new ArtifactView(a.Key, a.Value.SizeBytes, a.Value.Id))]);
 }
 
-internal sealed record EpochView(int Epoch, double TrainingLoss, double? ValidationLoss, bool IsBest, double Seconds, IReadOnlyDictionary<string, double> ValidationMetrics)
+internal sealed record EpochView(int Epoch, double TrainingLoss, double? ValidationLoss, bool IsBest, double Seconds, IReadOnlyDictionary<string, double> TrainingMetrics, IReadOnlyDictionary<string, double> ValidationMetrics)
 {
     public static EpochView Of(EpochEnded epoch) =>
-        new(Words.Epoch(epoch.Epoch), epoch.TrainingLoss, epoch.HasValidationLoss ? epoch.ValidationLoss : null, epoch.IsBest, epoch.Seconds, MetricNames.With(epoch));
+        new(Words.Epoch(epoch.Epoch), epoch.TrainingLoss, epoch.HasValidationLoss ? epoch.ValidationLoss : null, epoch.IsBest, epoch.Seconds, MetricNames.OfTraining(epoch), MetricNames.OfValidation(epoch));
 }
 
 internal sealed record ArtifactView(string Name, long SizeBytes, string Sha256);

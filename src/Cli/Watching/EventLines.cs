@@ -43,6 +43,6 @@ internal static class EventLines
     private static string Describe(EpochEnded epoch)
     {
         var validation = epoch.HasValidationLoss ? $", validation {epoch.ValidationLoss:G4}{(epoch.IsBest ? " (best)" : "")}" : "";
-        return $"epoch {Words.Epoch(epoch.Epoch)}: loss {epoch.TrainingLoss:G4}{validation}{string.Concat(MetricNames.With(epoch).Select(m => $", {m.Key} {m.Value:G4}"))}, {epoch.Seconds:F1} s";
+        return $"epoch {Words.Epoch(epoch.Epoch)}: loss {epoch.TrainingLoss:G4}{validation}{string.Concat(MetricNames.OfValidation(epoch).Select(m => $", {m.Key} {m.Value:G4}"))}, {epoch.Seconds:F1} s";
     }
 }

@@ -33,6 +33,9 @@ public sealed class TrainingProgress
     /// <value>Empty in reports that tell of something else.</value>
     public IReadOnlyList<StepLoss> RecentLosses { get; init; } = [];
 
+    /// <summary>The last epoch's metrics on the training rows (<see cref="EpochSummary.TrainingMetrics"/>); empty before the first epoch's end.</summary>
+    public IReadOnlyDictionary<string, double> TrainingMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;
+
     /// <summary>The last epoch's loss on the validation rows; null without validation.</summary>
     public double? ValidationLoss { get; init; }
 

@@ -17,13 +17,18 @@ public sealed record TrainingSummary(
     double TrainingLoss, double? ValidationLoss, int Epochs, int BestEpoch, long Steps, int WorldSize, TimeSpan Duration, IReadOnlyList<EpochSummary> History)
 {
     /// <summary>The metrics on the validation rows of the epoch whose weights the model has (<see cref="EpochSummary.ValidationMetrics"/>).</summary>
-    public IReadOnlyDictionary<string, double> ValidationMetrics => History.FirstOrDefault(e => e.Epoch == BestEpoch)?.ValidationMetrics ?? ReadOnlyDictionary<string, double>.Empty;
+    public IReadOnlyDictionary<string, double> ValidationMetrics => Best?.ValidationMetrics ?? ReadOnlyDictionary<string, double>.Empty;
+
+    /// <summary>The metrics on the training rows of the epoch whose weights the model has (<see cref="EpochSummary.TrainingMetrics"/>).</summary>
+    public IReadOnlyDictionary<string, double> TrainingMetrics => Best?.TrainingMetrics ?? ReadOnlyDictionary<string, double>.Empty;
+
+    private EpochSummary? Best => History.FirstOrDefault(e => e.Epoch == BestEpoch);
 
     /// <summary>The summary as a sentence, without the history.</summary>
     public override string ToString()
     {
         var best = BestEpoch < Epochs ? $", the best of which was epoch {BestEpoch}" : "";
-        return string.Create(CultureInfo.InvariantCulture, $"{Count(Epochs, "epoch")}{best}, {Count(Steps, "step")} on {Count(WorldSize, "rank")} in {Duration.TotalSeconds:0.0} s: {EpochSummary.Losses(TrainingLoss, ValidationLoss, ValidationMetrics)}");
+        return string.Create(CultureInfo.InvariantCulture, $"{Count(Epochs, "epoch")}{best}, {Count(Steps, "step")} on {Count(WorldSize, "rank")} in {Duration.TotalSeconds:0.0} s: {EpochSummary.Losses(TrainingLoss, TrainingMetrics, ValidationLoss, ValidationMetrics)}");
 
         static string Count(long count, string noun) => string.Create(CultureInfo.InvariantCulture, $"{count:N0} {noun}{(count == 1 ? "" : "s")}");
     }
@@ -37,7 +42,7 @@ public sealed record TrainingSummary(
         result.Steps,
         result.WorldSize,
         TimeSpan.FromSeconds(double.IsFinite(result.TrainingSeconds) ? Math.Clamp(result.TrainingSeconds, 0, 1e9) : 0),
-        [.. result.History.Select(e => new EpochSummary(e.Epoch + 1, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null) { ValidationMetrics = MetricNames.With(e) })]);
+        [.. result.History.Select(e => new EpochSummary(e.Epoch + 1, e.TrainingLoss, e.HasValidationLoss ? e.ValidationLoss : null) { TrainingMetrics = MetricNames.OfTraining(e), ValidationMetrics = MetricNames.OfValidation(e) })]);
 }
 
 /// <summary>The losses of one epoch.</summary>
@@ -54,22 +59,32 @@ public sealed record EpochSummary(int Epoch, double TrainingLoss, double? Valida
     /// <value>Empty without validation rows.</value>
     public IReadOnlyDictionary<string, double> ValidationMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;
 
+    /// <summary>
+    /// The same metrics on the training rows, of what the epoch's steps put out: each row as it was when its step was made, with
+    /// dropout, and so a little behind those of validation.
+    /// </summary>
+    /// <value>Empty of an epoch that was interrupted by a failure and gone on with.</value>
+    public IReadOnlyDictionary<string, double> TrainingMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;
+
     /// <summary>Whether all numbers are the same.</summary>
     public bool Equals(EpochSummary? other) =>
-        other is not null && (Epoch, TrainingLoss, ValidationLoss).Equals((other.Epoch, other.TrainingLoss, other.ValidationLoss)) && ValidationMetrics.SequenceEqual(other.ValidationMetrics);
+        other is not null && (Epoch, TrainingLoss, ValidationLoss).Equals((other.Epoch, other.TrainingLoss, other.ValidationLoss)) && TrainingMetrics.SequenceEqual(other.TrainingMetrics) && ValidationMetrics.SequenceEqual(other.ValidationMetrics);
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(Epoch, TrainingLoss, ValidationLoss);
 
     /// <summary>The epoch as a sentence.</summary>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"epoch {Epoch}: {Losses(TrainingLoss, ValidationLoss, ValidationMetrics)}");
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"epoch {Epoch}: {Losses(TrainingLoss, TrainingMetrics, ValidationLoss, ValidationMetrics)}");
 
-    internal static string Losses(double training, double? validation, IReadOnlyDictionary<string, double> metrics)
+    internal static string Losses(double training, IReadOnlyDictionary<string, double> trainingMetrics, double? validation, IReadOnlyDictionary<string, double> validationMetrics)
     {
+        // Those of validation are what a model is judged by; both would make a long line.
         var text = string.Create(CultureInfo.InvariantCulture, $"loss {training:G4}");
-        if (validation is not { } loss)
-            return text;
-        text += string.Create(CultureInfo.InvariantCulture, $", validation loss {loss:G4}");
-        return metrics.Count == 0 ? text : $"{text} ({string.Join(", ", metrics.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Key} {m.Value:G4}")))})";
+        return validation is { } loss
+            ? string.Create(CultureInfo.InvariantCulture, $"{text}, validation loss {loss:G4}{InWords(validationMetrics)}")
+            : text + InWords(trainingMetrics);
     }
+
+    private static string InWords(IReadOnlyDictionary<string, double> metrics) =>
+        metrics.Count == 0 ? "" : $" ({string.Join(", ", metrics.Select(m => string.Create(CultureInfo.InvariantCulture, $"{m.Key} {m.Value:G4}")))})";
 }

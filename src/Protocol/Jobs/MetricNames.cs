@@ -2,7 +2,7 @@ using System.Collections.ObjectModel;
 
 namespace MLDistributed.Protocol;
 
-/// <summary>The metrics on validation rows, by ML.NET's names. A message carries their values alone, in this order.</summary>
+/// <summary>The metrics of a task, by ML.NET's names. A message carries their values alone, in this order.</summary>
 public static class MetricNames
 {
     private static readonly string[] s_multiclass = ["MicroAccuracy", "MacroAccuracy"];
@@ -18,9 +18,13 @@ public static class MetricNames
         _ => [],
     };
 
-    /// <summary>Those of an epoch, with their values.</summary>
-    public static IReadOnlyDictionary<string, double> With(EpochEnded epoch) =>
-        epoch.ValidationMetrics.Count == 0
-            ? ReadOnlyDictionary<string, double>.Empty
-            : Of(epoch.Task).Zip(epoch.ValidationMetrics).ToDictionary(m => m.First, m => m.Second, StringComparer.Ordinal);
+    /// <summary>Those of an epoch's validation rows, with their values.</summary>
+    public static IReadOnlyDictionary<string, double> OfValidation(EpochEnded epoch) => With(epoch.Task, epoch.ValidationMetrics);
+
+    /// <summary>Those of an epoch's training rows, with their values.</summary>
+    public static IReadOnlyDictionary<string, double> OfTraining(EpochEnded epoch) => With(epoch.Task, epoch.TrainingMetrics);
+
+    private static IReadOnlyDictionary<string, double> With(MlTask task, IReadOnlyCollection<double> values) => values.Count == 0
+        ? ReadOnlyDictionary<string, double>.Empty
+        : Of(task).Zip(values).ToDictionary(m => m.First, m => m.Second, StringComparer.Ordinal);
 }

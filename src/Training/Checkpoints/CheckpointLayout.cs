@@ -22,7 +22,7 @@ internal sealed class CheckpointLayout
     // The header comes last, when the checksums are known, and its length depends on them: room for it is kept.
     private const int HeaderBytes = 16 << 10;
     private const int HeaderBytesATensor = 512;
-    private const int HeaderBytesAnEpoch = 128;
+    private const int HeaderBytesAnEpoch = 192;
     private const int HeaderBytesARank = 512;
 
     private readonly ITrainedState _state;

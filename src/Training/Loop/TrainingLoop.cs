@@ -14,6 +14,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
 {
     private readonly JobSpec _spec = state.Spec;
     private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
+    private readonly EpochMetrics _metrics = new(state);
     private bool _isPublishing;
 
     public void Run()
@@ -27,7 +28,9 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             var epoch = position.Epoch;
             var rowAt = RowsOf(epoch);
             // Not from 0 in an epoch that a checkpoint has cut.
-            for (var step = position.Step - epoch * state.StepsPerEpoch; step < state.StepsPerEpoch; step++)
+            var first = position.Step - epoch * state.StepsPerEpoch;
+            _metrics.Begin(isWhole: first == 0);
+            for (var step = first; step < state.StepsPerEpoch; step++)
             {
                 stop.ThrowIfCancellationRequested();
                 var rate = LearningRate.At(_spec.Schedule, _spec.Optimizer.LearningRate, position.Step, state.TotalSteps);
@@ -72,6 +75,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             var outputs = state.Model.Forward(batch, position.Step);
             var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
             state.Model.Backward(loss, batch.GlobalRows);
+            _metrics.Add(outputs, batch);
             state.Strategy.Add(part, new StepPart(Losses.Number(loss), batch.WeightSum));
         }
 
@@ -122,12 +126,11 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
                 state.Best = state.CopyWeights();
         }
 
-        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds };
+        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds, Task = _spec.Task, TrainingMetrics = { _metrics.End() } };
         if (validation is { } result)
         {
             ended.ValidationLoss = result.Loss;
             ended.ValidationMetrics.AddRange(result.Metrics);
-            ended.Task = _spec.Task;
         }
 
         position.BestEpoch = isBest ? position.Epoch : position.BestEpoch;

@@ -1,5 +1,6 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Native;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Metrics;
@@ -39,7 +40,9 @@ internal abstract class MetricSums
     protected static unsafe ReadOnlySpan<T> Elements<T>(Tensor tensor)
         where T : unmanaged
     {
-        var local = tensor.cpu().contiguous();
+        // Usually where it is already: no call that makes a tensor.
+        var local = tensor.device_type == DeviceType.CPU ? tensor : tensor.cpu();
+        local = local.is_contiguous() ? local : local.contiguous();
         return new ReadOnlySpan<T>(TorchMemory.Data(local), checked((int)local.numel()));
     }
 

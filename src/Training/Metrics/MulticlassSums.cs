@@ -1,3 +1,4 @@
+using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Metrics;
@@ -9,14 +10,14 @@ internal sealed class MulticlassSums(int classes) : MetricSums
 
     public override void Add(Tensor outputs, Tensor labels, Tensor? weights, Span<double> sums)
     {
-        var predicted = Elements<long>(outputs.argmax(1));
+        var logits = Elements<float>(outputs);
         var actual = Elements<long>(labels);
         var weight = Weights(weights);
         for (var row = 0; row < actual.Length; row++)
         {
             var label = (int)actual[row];
             sums[classes + label] += Weight(weight, row);
-            if (predicted[row] == label)
+            if (TensorPrimitives.IndexOfMax(logits.Slice(row * classes, classes)) == label)
                 sums[label] += Weight(weight, row);
         }
     }

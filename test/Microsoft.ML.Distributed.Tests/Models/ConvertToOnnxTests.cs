@@ -63,6 +63,35 @@ public sealed class ConvertToOnnxTests : IDisposable
         CollectionAssert.AreEqual(scored.GetColumn<ReadOnlyMemory<char>>("PredictedLabel").Select(l => l.ToString()).ToArray(), Run<string>(model, data, "PredictedLabel"));
     }
 
+    // As people do: what was trained yesterday is read, and goes to where there is no .NET.
+    [TestMethod]
+    [DataRow(MlTask.Multiclass), DataRow(MlTask.Binary), DataRow(MlTask.Regression)]
+    public void ConvertToOnnx_PipelineReadFromItsFile_SaysWhatTransformSays(MlTask task)
+    {
+        var data = Data(hasMissing: false);
+        var before = _ml.Transforms.Concatenate("All", "Features", "Size").Append(_ml.Transforms.NormalizeMinMax("All")).Append(_ml.Transforms.Conversion.MapValueToKey("Key", "Kind"));
+        ITransformer model = task switch
+        {
+            MlTask.Multiclass => before.Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", FeatureColumnName = "All", HiddenLayers = [5] })))
+                .Append(_ml.Transforms.Conversion.MapKeyToValue("PredictedLabel")).Fit(data),
+            MlTask.Binary => before.Append(_ml.BinaryClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedBinaryTrainer.Options { FeatureColumnName = "All", HiddenLayers = [5] }))).Fit(data),
+            _ => before.Append(_ml.Regression.Trainers.DistributedNeuralNetwork(Random(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", FeatureColumnName = "All", HiddenLayers = [5] }))).Fit(data),
+        };
+        using var file = new MemoryStream();
+        _ml.Model.Save(model, data.Schema, file);
+
+        model = _ml.Model.Load(file, out _);
+
+        var scored = model.Transform(data);
+        AssertClose(task == MlTask.Multiclass ? scored.GetColumn<float[]>("Score").SelectMany(s => s) : scored.GetColumn<float>("Score"), Run<float>(model, data, "Score"));
+        if (task == MlTask.Binary)
+            AssertClose(scored.GetColumn<float>("Probability"), Run<float>(model, data, "Probability"));
+        if (task == MlTask.Binary)
+            CollectionAssert.AreEqual(scored.GetColumn<bool>("PredictedLabel").ToArray(), Run<bool>(model, data, "PredictedLabel"));
+        if (task == MlTask.Multiclass)
+            CollectionAssert.AreEqual(scored.GetColumn<ReadOnlyMemory<char>>("PredictedLabel").Select(l => l.ToString()).ToArray(), Run<string>(model, data, "PredictedLabel"));
+    }
+
     private TOptions Random<TOptions>(TOptions options)
     {
         _backend.Weights = mlp => RandomNetworks.Weights(_random, mlp);
@@ -85,6 +114,7 @@ public sealed class ConvertToOnnxTests : IDisposable
                 "Features" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<float>(row.Features, [1, row.Features.Length])),
                 "Label" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<bool>(new[] { row.Label }, [1, 1])),
                 "Value" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<float>(new[] { row.Value }, [1, 1])),
+                "Size" => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<float>(new[] { row.Size }, [1, 1])),
                 _ => NamedOnnxValue.CreateFromTensor(name, new DenseTensor<string>(new[] { row.Kind }, [1, 1])),
             }).ToList();
             using var outputs = session.Run(inputs, [$"{column}.output"]);
@@ -106,6 +136,7 @@ public sealed class ConvertToOnnxTests : IDisposable
     {
         Label = i % 2 == 0,
         Value = 100 + (3 * i),
+        Size = i % 7,
         Kind = $"kind {i % 3}",
         Features = [i % 3, hasMissing && i % 5 == 0 ? float.NaN : i, _random.NextSingle()],
     }).ToList());
@@ -115,6 +146,8 @@ public sealed class ConvertToOnnxTests : IDisposable
         public bool Label { get; set; }
 
         public float Value { get; set; }
+
+        public float Size { get; set; }
 
         public string Kind { get; set; } = "";
 

@@ -107,6 +107,43 @@ public sealed class MetricSumsTests
         Assert.IsGreaterThan(runs[0][0].ValidationMetrics[0], runs[0][^1].ValidationMetrics[0]);
     }
 
+    [TestMethod, DataRow(MlTask.Multiclass), DataRow(MlTask.Binary), DataRow(MlTask.Regression)]
+    public void Train_WeightsThatStayAsTheyAre_TellsTheSameOfTrainingAsOfValidation(MlTask task)
+    {
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 5, 100, row => [row % 7, row % 3, row % 11, 0, 1], row => task == MlTask.Binary ? row % 2 : row % 3, row => 1 + row % 4);
+        var spec = Cluster.Spec(s =>
+        {
+            (s.Task, s.Module.Mlp.OutputSize, s.MaxMicroBatchSize, s.Epochs) = (task, task == MlTask.Multiclass ? 3 : 1, 5, 2);
+            s.Optimizer = new OptimizerSpec { Sgd = new SgdSpec(), LearningRate = 1e-12 };
+            s.Data.ValidationDatasetId = new string('0', 64);
+        });
+
+        var history = Cluster.Train(spec, 2, folder["data"], validationPath: folder["data"]).ShouldSucceed().Result.History;
+
+        foreach (var epoch in history)
+        {
+            Assert.HasCount(MetricNames.Of(task).Count, epoch.TrainingMetrics);
+            for (var i = 0; i < epoch.TrainingMetrics.Count; i++)
+                Assert.AreEqual(epoch.ValidationMetrics[i], epoch.TrainingMetrics[i], 1e-6, MetricNames.Of(task)[i]);
+        }
+    }
+
+    [TestMethod]
+    public void Train_EpochThatWasCut_HasNoTrainingMetricsAndTheNextHas()
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 650);
+        var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, IntervalSeconds = 1e-9 });
+        var (_, step, checkpoint) = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed().Recorders[0].Checkpoints.First(c => c.Step % 21 is > 0 and < 20);
+        File.WriteAllBytes(folder["checkpoint"], checkpoint);
+
+        var history = Cluster.Train(spec, 2, folder["data"], folder["checkpoint"]).ShouldSucceed().Result.History;
+
+        for (var epoch = 0; epoch < spec.Epochs; epoch++)
+            Assert.AreEqual(epoch == step / 21 ? 0 : 2, history[epoch].TrainingMetrics.Count, $"epoch {epoch}");
+    }
+
     // In two parts, as two ranks would.
     private static double[] Values(JobSpec spec, Func<Range, Tensor> outputs, Func<Range, Tensor> labels, float[]? weights)
     {

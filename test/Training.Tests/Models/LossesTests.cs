@@ -47,6 +47,23 @@ public sealed class LossesTests
         AssertLossAndFiniteGradient(spec, errors, 1, zeros(errors.Length), isWeighted ? tensor(weights) : null, expected);
     }
 
+    [TestMethod]
+    public void Train_BinaryClassWeights_AreThoseOfTheClassesRows()
+    {
+        using var folder = new TempFolder();
+        Func<int, float[]> features = row => [row % 7, row % 3, row % 11, 0, 1];
+        Datasets.Write(folder["plain"], 5, 100, features, row => row % 5 == 0 ? 1 : 0);
+        Datasets.Write(folder["weighted"], 5, 100, features, row => row % 5 == 0 ? 1 : 0, row => row % 5 == 0 ? 10 : 1);
+        var spec = Cluster.Spec(s => (s.Task, s.Module.Mlp.OutputSize) = (MlTask.Binary, 1));
+        var rows = Cluster.Train(spec, 2, folder["weighted"]).ShouldSucceed();
+        spec.ClassWeights.Add([1, 10]);
+
+        var classes = Cluster.Train(spec, 2, folder["plain"]).ShouldSucceed();
+
+        CollectionAssert.AreEqual(rows.Losses, classes.Losses);
+        CollectionAssert.AreEqual(rows.AllWeights(), classes.AllWeights());
+    }
+
     [TestMethod, DataRow(0.1), DataRow(0.5), DataRow(0.9)]
     public void Train_QuantileLoss_LearnsTheQuantile(double level)
     {

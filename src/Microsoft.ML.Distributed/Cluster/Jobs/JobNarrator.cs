@@ -11,6 +11,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
     private string _message = "";
     private Progress _latest = new() { Epoch = -1, Loss = double.NaN };
     private double? _validationLoss;
+    private IReadOnlyDictionary<string, double> _trainingMetrics = ReadOnlyDictionary<string, double>.Empty;
     private IReadOnlyDictionary<string, double> _validationMetrics = ReadOnlyDictionary<string, double>.Empty;
     private int _worldSize;
 
@@ -63,7 +64,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
                 // The model's, not the last step's.
                 (_latest = _latest.Clone()).Loss = result.TrainingLoss;
                 var summary = TrainingSummary.From(result);
-                _validationMetrics = summary.ValidationMetrics;
+                (_trainingMetrics, _validationMetrics) = (summary.TrainingMetrics, summary.ValidationMetrics);
                 Say(LogLevel.Info, $"succeeded: {summary}");
                 break;
             default:
@@ -75,8 +76,8 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
     private void TellEpoch(EpochEnded epoch)
     {
         _validationLoss = epoch.HasValidationLoss ? epoch.ValidationLoss : null;
-        _validationMetrics = MetricNames.With(epoch);
-        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _validationLoss, _validationMetrics)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
+        (_trainingMetrics, _validationMetrics) = (MetricNames.OfTraining(epoch), MetricNames.OfValidation(epoch));
+        Say(LogLevel.Info, $"epoch {epoch.Epoch + 1} of {spec.Epochs}: {EpochSummary.Losses(epoch.TrainingLoss, _trainingMetrics, _validationLoss, _validationMetrics)}{(epoch.IsBest && epoch.HasValidationLoss ? ", the best so far" : "")}, {epoch.Seconds:0.00} s");
     }
 
     // A worker may say anything; listeners divide by these, and draw with them. A loss may well be no number.
@@ -103,6 +104,7 @@ internal sealed class JobNarrator(string jobId, JobSpec spec, IProgress<Training
         Loss = _latest.Loss,
         RecentLosses = [.. losses.Select(l => new StepLoss(l.Step, l.Loss))],
         ValidationLoss = _validationLoss,
+        TrainingMetrics = _trainingMetrics,
         ValidationMetrics = _validationMetrics,
         LearningRate = _latest.LearningRate,
         RowsPerSecond = _latest.RowsPerSecond,
