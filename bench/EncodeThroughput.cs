@@ -70,15 +70,15 @@ internal static class EncodeThroughput
             return Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
         }
 
-        public TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+        public TrainedJob Train(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
         {
             Elapsed = Stopwatch.GetElapsedTime(_started);
-            Bytes = new FileInfo(training.Path).Length;
-            File.Delete(training.Path);
+            Bytes = new FileInfo(inputs.Training.Path).Length;
+            File.Delete(inputs.Training.Path);
             throw new OperationCanceledException();
         }
 
-        public string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) => throw new NotSupportedException();
+        public string Submit(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) => throw new NotSupportedException();
     }
 
     private sealed class Row

@@ -55,6 +55,24 @@ public sealed class WholeTripTests
         CollectionAssert.IsSubsetOf(worst, new[] { 2, 3, 4, 8 });
     }
 
+    [TestMethod, DataRow(1), DataRow(2)]
+    public void Multiclass_StartingFromAModel_StartsAtItsLoss(int ranks)
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.Digits(ml);
+        var losses = new List<double>();
+        var options = new DistributedMulticlassTrainer.Options { HiddenLayers = [16], Epochs = 3, ValidationFraction = 0, MaxRanks = ranks };
+        var first = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).Fit(data);
+        var expected = ml.MulticlassClassification.Evaluate(first.Transform(data)).LogLoss;
+        (options.StartFrom, options.BatchSize, options.Epochs, options.Progress) = (first, int.MaxValue, 1, new Listener(p => losses.AddRange(p.RecentLosses.Select(l => l.Loss))));
+
+        var second = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).Fit(data);
+
+        Assert.AreEqual(expected, losses.Single(), 1e-4);
+        Assert.AreEqual(expected, second.Model.Summary.TrainingLoss, 1e-4);
+        Assert.AreEqual(1, second.Model.Summary.Steps);
+    }
+
     [TestMethod]
     public async Task Model_LoadedByAnAppThatNeverNamesUs_GivesTheSameScores()
     {

@@ -48,6 +48,8 @@ internal static class JobSheet
             yield return ("Network", $"{string.Join('-', mlp.HiddenSizes.Prepend(mlp.InputSize).Append(mlp.OutputSize))}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Data is { } data)
             yield return ("Data", $"{Words.Count(data.RowCount, "row")} of dataset {data.DatasetId}");
+        if (spec.StartFrom is { } start)
+            yield return ("Starts from", $"model {start.ModelId}");
         yield return ("Training", Invariant($"{Words.Count(spec.Epochs, "epoch")}, {spec.GlobalBatchSize:N0} rows a step, seed {spec.Seed}"));
     }
 

@@ -9,7 +9,7 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Blobs;
 
-/// <summary>Sends blobs and datasets from any offset on, and receives the workers' blobs.</summary>
+/// <summary>Sends blobs and datasets from any offset on, and receives the blobs of workers, and of clients whose jobs need them.</summary>
 internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, ClusterController cluster, EventLoop loop, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Blobs.BlobsBase
 {
@@ -59,11 +59,12 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         RequireContentId("Blob", id);
         if (total < 0 || total > options.MaxUploadBytes)
             throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Blob \"{id}\" has {total} bytes, expected at most {options.MaxUploadBytes}."));
-        var worker = Caller.Of(context).WorkerId;
+        var caller = Caller.Of(context);
+        var worker = caller.WorkerId;
         if (worker is not null && !await loop.InvokeAsync(() => cluster.MayStore(worker)).ConfigureAwait(false))
             throw NoAttempt(id, worker);
-        // Who has it must show it, even where it is here already: an id alone proves nothing.
-        if (worker is not null || !blobs.IsKnownWhole(id))
+        // Who has it must show it, even where it is here already: an id alone proves nothing. This machine's own user may read the folder.
+        if (!caller.IsLocal || !blobs.IsKnownWhole(id))
         {
             StoreException.RequireRoom($"Blob \"{id}\"", blobs.Folder, total, options.MinFreeBytes);
             await ReceiveAsync(requestStream, id, total, cancellation).ConfigureAwait(false);
@@ -72,6 +73,8 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         Record(id, new FileInfo(blobs.PathOf(id)).Length);
         if (worker is not null && !await loop.InvokeAsync(() => cluster.Stored(worker, id)).ConfigureAwait(false))
             throw NoAttempt(id, worker);
+        if (worker is null && !caller.IsLocal)
+            ownership.Grant(id, caller.Tenant);
         await journal.FlushAsync().ConfigureAwait(false); // it is named next, and a restart must know whose it is
         return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
     }

@@ -199,7 +199,16 @@ internal sealed class JobsService(
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }
+
+        if (spec.StartFrom is { } start && !await MayStartFromAsync(caller, start, context.CancellationToken).ConfigureAwait(false))
+            throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Model \"{start.ModelId}\" of {start.SizeBytes:N0} bytes, which the job starts from, is not in the store, expected it uploaded before the job is submitted. Upload it again."));
     }
+
+    // Another tenant's model does not exist for this one.
+    private async Task<bool> MayStartFromAsync(Caller caller, StartingModel start, CancellationToken cancellation) =>
+        await ownership.MayUseAsync(caller, start.ModelId, cancellation).ConfigureAwait(false)
+        && await blobs.CheckAsync(start.ModelId, isDoubted: false, cancellation).ConfigureAwait(false) == FileHealth.Whole
+        && new FileInfo(blobs.PathOf(start.ModelId)) is { Exists: true } file && file.Length == start.SizeBytes;
 
     private static IEnumerable<string> DatasetsOf(JobSpec spec) => new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0);
 }

@@ -164,10 +164,10 @@ internal sealed class RetentionService(
         var references = new List<FileReference>();
         await foreach (var job in context.Jobs.AsNoTracking().Where(j => j.EndedAt == null || j.EndedAt > limit).AsAsyncEnumerable().WithCancellation(cancellation).ConfigureAwait(false))
         {
-            var data = JobSpec.Parser.ParseFrom(job.Spec).Data;
+            var spec = JobSpec.Parser.ParseFrom(job.Spec);
             var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
             references.AddRange(results.Select(id => new FileReference(id, job.EndedAt, IsResult: true)));
-            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(data.DatasetId).Append(data.ValidationDatasetId)
+            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(spec.Data.DatasetId).Append(spec.Data.ValidationDatasetId).Append(spec.StartFrom?.ModelId ?? "")
                 .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
         }
 

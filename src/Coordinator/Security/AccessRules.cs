@@ -11,7 +11,8 @@ internal static class AccessRules
     public static Scopes Required(string method) => method switch
     {
         "/mldist.v1.Workers/Join" => Scopes.None, // the token is checked by the call itself
-        "/mldist.v1.Workers/Connect" or "/mldist.v1.Blobs/Upload" => Scopes.Worker,
+        "/mldist.v1.Workers/Connect" => Scopes.Worker,
+        "/mldist.v1.Blobs/Upload" => Submitters | Scopes.Worker,
         "/mldist.v1.Blobs/Download" => Readers | Scopes.Worker,
         "/mldist.v1.Jobs/SubmitJob" or "/mldist.v1.Jobs/ResumeJob" or "/mldist.v1.Jobs/CancelJob" => Submitters,
         "/mldist.v1.Datasets/AdoptDataset" => Submitters,

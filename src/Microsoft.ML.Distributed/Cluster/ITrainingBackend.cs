@@ -11,8 +11,20 @@ internal interface ITrainingBackend
     string NewDatasetFile(string? folder = null, CancellationToken cancellation = default);
 
     /// <summary>Sends what the cluster lacks, runs the job, and returns when its model is here.</summary>
-    TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
+    TrainedJob Train(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
 
     /// <summary>Sends what the cluster lacks, and returns the id of the job as soon as the cluster has it.</summary>
-    string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
+    string Submit(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation);
+}
+
+/// <summary>What a job reads.</summary>
+/// <param name="Training">The training rows.</param>
+/// <param name="Validation">The validation rows; null: none of their own.</param>
+internal sealed record JobInputs(EncodedDataset Training, EncodedDataset? Validation = null)
+{
+    /// <summary>What else the job's specification names by its content.</summary>
+    public IReadOnlyList<JobFile> Files { get; init; } = [];
+
+    // A data set alone is the usual case.
+    public static implicit operator JobInputs(EncodedDataset training) => new(training);
 }

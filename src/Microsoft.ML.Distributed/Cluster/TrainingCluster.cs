@@ -132,23 +132,23 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
             : PrivateFile(Path.Combine(folder, $"mldist-{Guid.NewGuid():N}.arrow"));
     }
 
-    TrainedJob ITrainingBackend.Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
-        Run(spec, training, validation, progress, log, (run, either) => run.RunAsync(either), cancellation);
+    TrainedJob ITrainingBackend.Train(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
+        Run(spec, inputs, progress, log, (run, either) => run.RunAsync(either), cancellation);
 
-    string ITrainingBackend.Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
-        Run(spec, training, validation, progress, log, (run, either) => run.SubmitAsync(either), cancellation);
+    string ITrainingBackend.Submit(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
+        Run(spec, inputs, progress, log, (run, either) => run.SubmitAsync(either), cancellation);
 
-    private T Run<T>(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation)
+    private T Run<T>(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation)
     {
         try
         {
             ObjectDisposedException.ThrowIf(_isDisposed != 0, this);
-            return Block(() => CallAsync(either => TrainAsync(spec, training, validation, progress, log, run, cancellation, either), cancellation));
+            return Block(() => CallAsync(either => TrainAsync(spec, inputs, progress, log, run, cancellation, either), cancellation));
         }
         finally
         {
-            File.Delete(training.Path);
-            if (validation is not null)
+            File.Delete(inputs.Training.Path);
+            if (inputs.Validation is { } validation)
                 File.Delete(validation.Path);
         }
     }
@@ -180,7 +180,7 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
     /// <inheritdoc cref="Dispose"/>
     public ValueTask DisposeAsync() => new(Task.Run(Dispose));
 
-    private async Task<T> TrainAsync<T>(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation, CancellationToken cancellationOrDisposal)
+    private async Task<T> TrainAsync<T>(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, Func<JobRun, CancellationToken, Task<T>> run, CancellationToken cancellation, CancellationToken cancellationOrDisposal)
     {
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationOrDisposal, _local?.Broken ?? CancellationToken.None);
         using var trainingLog = new TrainingLog(log);
@@ -194,9 +194,11 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
             if (_local is not null && LocalCapacity.IsAsked(spec))
                 await _local.RequireCapacityAsync(spec, either.Token).ConfigureAwait(false);
             var transfer = new DatasetTransfer(_coordinator, progress, trainingLog.Write);
-            await transfer.ProvideAsync(training, either.Token).ConfigureAwait(false);
-            if (validation is not null && validation.Id != training.Id)
+            await transfer.ProvideAsync(inputs.Training, either.Token).ConfigureAwait(false);
+            if (inputs.Validation is { } validation && validation.Id != inputs.Training.Id)
                 await transfer.ProvideAsync(validation, either.Token).ConfigureAwait(false);
+            foreach (var file in inputs.Files)
+                await new ArtifactUpload(_coordinator).SendAsync(file, either.Token).ConfigureAwait(false);
             return await run(new JobRun(_coordinator, spec, progress, trainingLog.Write), either.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)

@@ -9,6 +9,7 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal static class SameMeaning
 {
+    private const int ValuesNamed = 3;
     private const string Remedy = "Map both with the same fitted transformer.";
     private static readonly MethodInfo s_read = typeof(SameMeaning).GetMethod(nameof(Read), BindingFlags.NonPublic | BindingFlags.Static)!;
 
@@ -38,8 +39,42 @@ internal static class SameMeaning
         return $"{subject} has {seenCount} classes{extra}, expected at most the training data's {knownCount}. {Remedy}";
     }
 
-    /// <summary>What is wrong with the validation set's slots, or null. Slots without a name on either side are taken as they come.</summary>
-    public static string? CompareSlots(DataViewSchema.Column training, DataViewSchema.Column validation)
+    /// <summary>Finds each class of the data among those that a network knows, by value: the two may have been mapped on their own.</summary>
+    /// <param name="network">A key column with the network's classes.</param>
+    /// <param name="knownCount">How many these are.</param>
+    /// <param name="label">The data's label column.</param>
+    /// <param name="subject">What the network is called.</param>
+    /// <param name="order">The network's class for each of the data's; empty where they are not the same classes.</param>
+    /// <returns>What is wrong, or null.</returns>
+    public static string? MatchKeys(DataViewSchema.Column network, int knownCount, DataViewSchema.Column label, string subject, out IReadOnlyList<int> order)
+    {
+        order = [];
+        var (known, seen) = (KeyValues(network), KeyValues(label));
+        var count = (int)Math.Min(((KeyDataViewType)label.Type).Count, int.MaxValue);
+        if (known?.Type != seen?.Type)
+            return $"{subject} has classes with {Describe(known)}, expected {Describe(seen)} as in label column \"{label.Name}\".";
+        if (known is null || seen is null)
+        {
+            order = [.. Enumerable.Range(0, count)];
+            return knownCount == count ? null : $"{subject} has {knownCount:N0} classes without key values, expected the {count:N0} of label column \"{label.Name}\".";
+        }
+
+        var places = known.Values.Index().ToDictionary(v => v.Item, v => v.Index);
+        var (extra, missing) = (seen.Values.Where(v => !places.ContainsKey(v)).ToList(), known.Values.Except(seen.Values).ToList());
+        if (extra.Count > 0 || missing.Count > 0)
+            return $"{subject} has {known.Values.Length:N0} classes, expected the {seen.Values.Length:N0} of label column \"{label.Name}\"{Named(", which lacks", missing)}{Named(missing.Count > 0 ? " and also has" : ", which also has", extra)}. Use the same classes (MapValueToKey with keyData), or train anew.";
+        order = [.. seen.Values.Select(v => places[v])];
+        return null;
+
+        static string Named(string words, List<object> values) => values.Count == 0 ? "" : $"{words} {string.Join(", ", values.Take(ValuesNamed).Select(v => $"\"{v}\""))}{(values.Count > ValuesNamed ? $" and {values.Count - ValuesNamed:N0} more" : "")}";
+    }
+
+    /// <summary>What is wrong with the slots of data that is to mean the same as other data, or null. Slots without a name on either side are taken as they come.</summary>
+    /// <param name="training">The features that are known.</param>
+    /// <param name="validation">Those that are to be like them.</param>
+    /// <param name="subject">What the latter are called.</param>
+    /// <param name="model">What the former are.</param>
+    public static string? CompareSlots(DataViewSchema.Column training, DataViewSchema.Column validation, string subject = "Validation set", string model = "the training data")
     {
         if (!training.HasSlotNames() || !validation.HasSlotNames())
             return null;
@@ -49,7 +84,7 @@ internal static class SameMeaning
         foreach (var (slot, (expected, name)) in known.DenseValues().Zip(seen.DenseValues()).Index())
         {
             if (!expected.IsEmpty && !name.IsEmpty && !expected.Span.SequenceEqual(name.Span))
-                return $"Validation set: feature column \"{validation.Name}\" has \"{name}\" in slot {slot:N0}, expected \"{expected}\" as in the training data. Transform both with the same fitted transformer.";
+                return $"{subject}: feature column \"{validation.Name}\" has \"{name}\" in slot {slot:N0}, expected \"{expected}\" as in {model}. Transform both with the same fitted transformer.";
         }
 
         return null;

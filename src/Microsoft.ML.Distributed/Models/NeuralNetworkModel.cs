@@ -10,7 +10,7 @@ namespace Microsoft.ML.Distributed;
 /// <summary>A trained network behind ML.NET's prediction transformers: an ONNX model and what is known about its training.</summary>
 /// <remarks>Scoring is thread-safe. <see cref="Dispose"/> (or disposing the transformer) frees what the engine holds.</remarks>
 /// <typeparam name="TOutput">What the network predicts for a row.</typeparam>
-public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>, IValueMapper, ICanSaveModel, ISingleCanSaveOnnx, IDisposable
+public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>, IValueMapper, ICanSaveModel, ISingleCanSaveOnnx, ITrainedModel, IDisposable
 {
     private readonly TrainedNetwork _network;
 
@@ -46,6 +46,10 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     DataViewType IValueMapper.InputType => new VectorDataViewType(NumberDataViewType.Single, Scorer.InputSize);
 
     DataViewType IValueMapper.OutputType => OutputType;
+
+    TrainedNetwork ITrainedModel.Network => _network;
+
+    ISingleFeaturePredictionTransformer<object>? ITrainedModel.Transformer { get; set; }
 
     internal IScorer Scorer => _network.Scorer;
 

@@ -44,7 +44,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     {
         ArgumentNullException.ThrowIfNull(input);
         Validate(input.Schema);
-        return base.Fit(input);
+        return Introduced(base.Fit(input));
     }
 
     /// <summary>Encodes and sends the data, and returns the id of a job that goes on without this app.</summary>
@@ -57,7 +57,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     }
 
     /// <summary>The transformer of a network that was trained before.</summary>
-    internal TTransformer Restore(TrainedNetwork network, DataViewSchema schema) => MakeTransformer(MakeModel(Host, network), schema);
+    internal TTransformer Restore(TrainedNetwork network, DataViewSchema schema) => Introduced(MakeTransformer(MakeModel(Host, network), schema));
 
     /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
     /// <param name="inputSchema">The schema of the training data.</param>
@@ -91,7 +91,14 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var (features, outputs) = Columns.Measure(data.Schema);
         var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
         spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
-        return new TrainingRun(backend, Columns, _options, spec, channel, EncodingFolder(), cancellation);
+        return new TrainingRun(backend, Columns, _options, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, EncodingFolder(), cancellation);
+    }
+
+    private static TTransformer Introduced(TTransformer transformer)
+    {
+        if (transformer.Model is ITrainedModel model)
+            model.Transformer = (ISingleFeaturePredictionTransformer<object>)transformer;
+        return transformer;
     }
 
     /// <summary>MLContext.TempFilePath where it was set; null where it is what it is by default.</summary>
@@ -117,6 +124,11 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         if (!areColumnsValid)
             spec.ClassWeights.Clear();
         errors.AddRange(JobSpecFactory.Validate(_options, spec));
+        var start = StartingNetwork.Find(_options.StartFrom, out var unusable);
+        if (unusable is not null)
+            errors.Add(unusable);
+        if (start is not null)
+            errors.AddRange(start.Mismatches(spec, _options.NormalizeFeatures, Columns, areColumnsValid ? schema : null));
         ThrowIfAny(errors);
     }
 

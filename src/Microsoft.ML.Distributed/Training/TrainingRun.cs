@@ -4,7 +4,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>One Fit after its options were found valid: encode, train, fetch.</summary>
-internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, IChannel channel, string? folder, CancellationToken cancellation)
+internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, StartingNetwork? start, IChannel channel, string? folder, CancellationToken cancellation)
 {
     private const int MaxRuns = 3;
 
@@ -16,9 +16,9 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             {
                 try
                 {
-                    return Encode(data, (training, validation, progress) =>
+                    return Encode(data, (inputs, progress) =>
                     {
-                        var job = backend.Train(spec, training, validation, progress, Log, cancellation);
+                        var job = backend.Train(spec, inputs, progress, Log, cancellation);
                         channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
                         return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
                     });
@@ -42,7 +42,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         spec.DisconnectPolicy = DisconnectPolicy.Finish;
         if (spec.ModelSchema.IsEmpty)
             throw new InvalidOperationException($"The names of the classes of label column \"{columns.Label}\" take more than {JobSpecRules.MaxModelSchemaBytes:N0} bytes, expected fewer for a job that is attached to later. Use Fit, or map shorter keys.");
-        return Encode(data, (training, validation, progress) => backend.Submit(spec, training, validation, progress, Log, cancellation));
+        return Encode(data, (inputs, progress) => backend.Submit(spec, inputs, progress, Log, cancellation));
     }
 
     /// <summary>Says a line of a job's log in ML.NET's own.</summary>
@@ -66,7 +66,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         }
     }
 
-    private T Encode<T>(IDataView data, Func<EncodedDataset, EncodedDataset?, IProgress<TrainingProgress>?, T> use)
+    private T Encode<T>(IDataView data, Func<JobInputs, IProgress<TrainingProgress>?, T> use)
     {
         string? validationPath = null;
         var progress = options.Progress ?? ConsoleProgress.IfInteractive();
@@ -79,9 +79,10 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
+            var files = start is null ? [] : (JobFile[])[start.Attach(spec, data.Schema[columns.Label])];
             if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
                 throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add rows, or set ValidationFraction to 0 and EarlyStopping to null.");
-            return use(training.Dataset, validation?.Dataset, progress);
+            return use(new JobInputs(training.Dataset, validation?.Dataset) { Files = files }, progress);
         }
         finally
         {
@@ -101,6 +102,17 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         spec.Data.ValidationDatasetId = validation?.Dataset.Id ?? "";
         spec.Data.ValidationRowCount = validation?.Dataset.RowCount ?? 0;
         spec.Data.ValidationWeightScale = validation?.Weights.ToScale() ?? 0;
+        if (start is null)
+            Scale(training, features);
+        else
+            WarnOfIgnored(start.Ignored(training.Features).ToList(), features);
+        if (training.Labels.IsConstant)
+            channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
+        AutomaticOptions.Complete(spec, options);
+    }
+
+    private void Scale(EncodingResult training, DataViewSchema.Column features)
+    {
         if (options.NormalizeFeatures)
         {
             WarnOfRanges(training.Features, features);
@@ -111,9 +123,12 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             spec.Data.Label = training.Labels.ToScaling();
         else
             spec.Module.Mlp.OutputBias.AddRange(training.Labels.ToOutputBias());
-        if (training.Labels.IsConstant)
-            channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
-        AutomaticOptions.Complete(spec, options);
+    }
+
+    private void WarnOfIgnored(List<int> slots, DataViewSchema.Column features)
+    {
+        if (slots.Count > 0)
+            channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" was constant in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and {slots.Count - 1:N0} others" : "")} where the network of StartFrom was trained, which ignores it, and varies now: so will the new one. Train anew to have it count.");
     }
 
     private void WarnOfRanges(FeatureStatistics statistics, DataViewSchema.Column features)

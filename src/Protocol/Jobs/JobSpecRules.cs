@@ -1,3 +1,5 @@
+using MLDistributed.Protocol.Onnx;
+
 namespace MLDistributed.Protocol;
 
 /// <summary>What a job's specification must satisfy, checked by the client before data is sent and by the coordinator again.</summary>
@@ -99,6 +101,8 @@ public static class JobSpecRules
             Check(spec.Data is { } d && (d.ValidationFraction > 0 || d.ValidationDatasetId.Length > 0), "EarlyStopping is on without validation data, expected a validation set or a ValidationFraction above 0.");
         }
 
+        if (spec.StartFrom is not null && errors.Count == 0)
+            CheckStart(spec.StartFrom);
         return errors;
 
         void Check(bool holds, string error)
@@ -114,6 +118,27 @@ public static class JobSpecRules
         void NotNegative(string name, double value) => Check(value >= 0 && double.IsFinite(value), $"{name} is {value}, expected a finite number of at least 0.");
         void Fraction(string name, double value) => Check(value is >= 0 and < 1, $"{name} is {value}, expected a fraction from 0 to below 1.");
         void Decay(string name, double value) => Check(value is >= 0 and <= LargestDecay, $"{name} is {value}, expected a fraction from 0 to {LargestDecay}.");
+
+        // Of a network that is known to be one.
+        void CheckStart(StartingModel start)
+        {
+            var (least, most) = SizeOfModel();
+            Check(ContentHash.TryParse(start.ModelId, out _), $"Id of the model to start from is \"{VisibleText.Shortened(start.ModelId)}\", expected {ContentHash.Expectation}.");
+            Check(start.SizeBytes >= least && start.SizeBytes <= most, $"The model to start from has {start.SizeBytes:N0} bytes, expected {least:N0} to {most:N0} for the layers of the job.");
+        }
+
+        (long Least, long Most) SizeOfModel()
+        {
+            try
+            {
+                return OnnxMlpSize.Of(spec);
+            }
+            catch (FormatException e)
+            {
+                errors.Add(e.Message);
+                return default;
+            }
+        }
 
         void CheckLoss(LossSpec? loss)
         {
@@ -192,6 +217,8 @@ public static class JobSpecRules
                 return;
             Range("LearningRate", optimizer.LearningRate, LeastLearningRate, Largest);
             NoneOr("WeightDecay", optimizer.WeightDecay, Smallest, Largest);
+            Decay("WeightAveraging.Decay", optimizer.AveragingDecay);
+            Check(optimizer.AveragingDecay == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, "WeightAveraging is on beside Normalization Batch, expected None or Layer: its running statistics are those of the weights that are not averaged.");
             if (optimizer.Sgd is { } sgd)
                 Decay("Momentum", sgd.Momentum);
             if (optimizer.Adamw is { } decoupled)

@@ -92,11 +92,18 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     {
         var position = start.CommitStep > 0 ? CommitReader.Read(commits!, Require(newest), state)
             : start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state)
-            : new TrainingPosition();
+            : Start(state);
         // Rank 0 may have read gigabytes meanwhile.
         state.Collective.Barrier(environment.StartTimeout);
         state.Tensors.PullParameters();
         return position;
+    }
+
+    private TrainingPosition Start(RankState state)
+    {
+        if (start.StartingModelPath.Length > 0)
+            StartingWeights.Read(start.StartingModelPath, state);
+        return new TrainingPosition();
     }
 
     private Commit Require(Commit? newest) => newest?.Step == start.CommitStep ? newest : throw new TrainingException(new JobFailure

@@ -106,7 +106,28 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
         return _validationFeed.Load(new BatchRequest(rowAt, start, Split.Rows(part, globalRows), globalRows));
     }
 
-    public ModelWeights CopyWeights() => ModelWeights.Copy(Parameters, Layout.ParameterLength, Model.Buffers);
+    /// <summary>The weights that the job is about: their average, where one is kept.</summary>
+    public ModelWeights CopyWeights()
+    {
+        var average = FlatOptimizer.Average(Spec.Optimizer, Segment);
+        return ModelWeights.Copy(average is null ? Parameters : average, Layout.ParameterLength, Model.Buffers);
+    }
+
+    /// <summary>
+    /// Puts the averages where the parameters are, or back: all ranks meet, when all have read what is there. Nothing where no
+    /// average is kept.
+    /// </summary>
+    public void SwapAverage()
+    {
+        var average = FlatOptimizer.Average(Spec.Optimizer, Segment);
+        if (average is null)
+            return;
+        var slice = Slice;
+        for (var i = slice.Start; i < slice.End; i++)
+            (Parameters[i], average[i]) = (average[i], Parameters[i]);
+        Collective.Barrier();
+        Tensors.PullParameters();
+    }
 
     public void Dispose()
     {

@@ -106,7 +106,10 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
 
     private ValidationResult Validate(CollectionPause pause)
     {
+        // The sum over the ranks at the end of the one is their meeting before the other.
+        state.SwapAverage();
         var result = ValidationResult.Of(state, pause, reporter, environment.Time, stop);
+        state.SwapAverage();
         ThrowIfWeightless(result.WeightSum, position.Step, $"All {state.ValidationCount} validation rows");
         return result;
     }

@@ -19,14 +19,14 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
     private float _rate;
     private float _secondCorrection;
 
-    public AdamOptimizer(AdamWSpec spec, SharedSegment segment, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: true, segment, weightDecay) { }
+    public AdamOptimizer(AdamWSpec spec, SharedSegment segment, OptimizerSpec optimizer) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: true, segment, optimizer) { }
 
-    public AdamOptimizer(AdamSpec spec, SharedSegment segment, double weightDecay) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: false, segment, weightDecay) { }
+    public AdamOptimizer(AdamSpec spec, SharedSegment segment, OptimizerSpec optimizer) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: false, segment, optimizer) { }
 
-    private AdamOptimizer(double beta1, double beta2, double epsilon, bool isDecoupled, SharedSegment segment, double weightDecay) : base(segment, weightDecay) =>
+    private AdamOptimizer(double beta1, double beta2, double epsilon, bool isDecoupled, SharedSegment segment, OptimizerSpec optimizer) : base(segment, optimizer) =>
         (_beta1, _beta2, _epsilon, _isDecoupled) = (beta1, beta2, epsilon, isDecoupled);
 
-    public override void Begin(double learningRate, long step)
+    protected override void Prepare(double learningRate, long step)
     {
         _shrink = (float)(1 - learningRate * WeightDecay);
         _rate = (float)(learningRate / (1 - Math.Pow(_beta1, step)));

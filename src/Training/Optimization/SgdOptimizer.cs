@@ -6,11 +6,11 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>Stochastic gradient descent with momentum, Nesterov's too, and L2 weight decay; as torch.optim.SGD.</summary>
-internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, double weightDecay) : FlatOptimizer(segment, weightDecay)
+internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, OptimizerSpec optimizer) : FlatOptimizer(segment, optimizer)
 {
     private float _rate;
 
-    public override void Begin(double learningRate, long step) => _rate = (float)learningRate;
+    protected override void Prepare(double learningRate, long step) => _rate = (float)learningRate;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
     protected override void Compute(long start, float* gradients, int count, bool decays)

@@ -115,6 +115,8 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
 
     public string ResumePath => Path.Combine(Folder, "resume");
 
+    public string StartingModelPath => Path.Combine(Folder, "start");
+
     /// <summary>Where rank 0 makes the segment.</summary>
     public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{AttemptId}");
 

@@ -138,6 +138,9 @@ internal sealed class AttemptRunner : IRankObserver
         }
     }
 
+    // What an attempt that goes on has instead is newer.
+    private StartingModel? StartingModel => _start.ResumeFrom is null && _commitStep == 0 ? _start.Spec.StartFrom : null;
+
     private bool IsOurs(string attemptId) => attemptId == AttemptId;
 
     private int RankOf(int slot) => _start.Slots.IndexOf(slot);
@@ -195,6 +198,7 @@ internal sealed class AttemptRunner : IRankObserver
             ResumePath = _start.ResumeFrom is null || _commitStep > 0 ? "" : _files.ResumePath,
             CommitPath = _commits?.Path ?? "",
             CommitStep = _commitStep,
+            StartingModelPath = StartingModel is null ? "" : _files.StartingModelPath,
         };
     }
 
@@ -210,9 +214,11 @@ internal sealed class AttemptRunner : IRankObserver
             _datasetPath = await AcquireAsync(_start.Spec.Data.DatasetId, sharedStore).ConfigureAwait(false);
             if (_start.Spec.Data.ValidationDatasetId.Length > 0)
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
+            if (StartingModel is { } model)
+                await FetchAsync("The model to start from", model.ModelId, _files.StartingModelPath).ConfigureAwait(false);
             lost = FailureKind.CheckpointDamaged;
             if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
-                await FetchCheckpointAsync(checkpoint).ConfigureAwait(false);
+                await FetchAsync("Checkpoint", checkpoint.Id, _files.ResumePath).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
         }
         catch (TransferException e)
@@ -246,17 +252,17 @@ internal sealed class AttemptRunner : IRankObserver
         _lastFetchReport = now;
     }
 
-    private async Task FetchCheckpointAsync(Artifact checkpoint)
+    private async Task FetchAsync(string what, string id, string path)
     {
         for (var isDoubted = false; ; isDoubted = true)
         {
-            await _services.Blobs.DownloadAsync(checkpoint.Id, BlobKind.Artifact, _files.ResumePath, OnFetched, _ended.Token, isDoubted).ConfigureAwait(false);
-            var found = await BlobTransfer.HashAsync(_files.ResumePath, _ended.Token).ConfigureAwait(false);
-            if (found == checkpoint.Id)
+            await _services.Blobs.DownloadAsync(id, BlobKind.Artifact, path, OnFetched, _ended.Token, isDoubted).ConfigureAwait(false);
+            var found = await BlobTransfer.HashAsync(path, _ended.Token).ConfigureAwait(false);
+            if (found == id)
                 return;
-            File.Delete(_files.ResumePath);
+            File.Delete(path);
             if (isDoubted)
-                throw new TransferException($"Checkpoint \"{checkpoint.Id}\" came with the content of \"{found}\", expected that of its id.");
+                throw new TransferException($"{what} \"{id}\" came with the content of \"{found}\", expected that of its id.");
         }
     }
 

@@ -12,13 +12,15 @@ public sealed class RetentionServiceTests
         await using var coordinator = await TestCoordinator.StartAsync();
         await Specs.AddDatasetAsync(coordinator);
         var model = await Specs.UploadAsync(coordinator, "a model that nobody fetched");
-        await Specs.SubmitAsync(coordinator);
+        var start = await Specs.UploadAsync(coordinator, new string('m', 300));
+        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.StartFrom = new StartingModel { ModelId = start.Id, SizeBytes = start.SizeBytes }));
         await coordinator.Get<Journal>().FlushAsync().Within();
         coordinator.Time.Leap(TimeSpan.FromDays(31));
 
         await coordinator.Get<RetentionService>().CollectAsync(CancellationToken.None).Within();
 
         Assert.IsFalse(File.Exists(Path.Combine(coordinator.DataFolder, "blobs", model.Id)));
+        Assert.IsTrue(File.Exists(Path.Combine(coordinator.DataFolder, "blobs", start.Id)));
         Assert.IsTrue(File.Exists(Path.Combine(coordinator.DataFolder, "datasets", Specs.DatasetId + ".arrow")));
     }
 

@@ -14,7 +14,7 @@ public sealed class AccessRulesTests
     [DataRow("/mldist.v1.Datasets/FindDataset", Scopes.Read | Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Datasets/AdoptDataset", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Blobs/Download", Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Worker)]
-    [DataRow("/mldist.v1.Blobs/Upload", Scopes.Worker)]
+    [DataRow("/mldist.v1.Blobs/Upload", Scopes.Submit | Scopes.Admin | Scopes.Worker)]
     [DataRow("/mldist.v1.Workers/Connect", Scopes.Worker)]
     [DataRow("/mldist.v1.Workers/Join", Scopes.None)]
     [DataRow("/arrow.flight.protocol.FlightService/DoPut", Scopes.Submit | Scopes.Admin)]

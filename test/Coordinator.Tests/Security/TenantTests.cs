@@ -147,6 +147,32 @@ public sealed class TenantTests
     }
 
     [TestMethod]
+    public async Task StartingModel_OfAnotherTenant_IsNotThereUntilItIsSentToo()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = new TestData(batches: 1);
+        await UploadAsync(mine, data);
+        await UploadAsync(theirs, data);
+        var content = new byte[300];
+        var model = await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(mine), content).Within();
+        using var worker = await FakeWorker.ConnectAsync(coordinator);
+
+        StringAssert.Contains((await Submit(theirs, content.Length).Fails(StatusCode.FailedPrecondition)).Status.Detail, $"Model \"{model.Id}\" of 300 bytes, which the job starts from, is not in the store");
+        StringAssert.Contains((await Submit(mine, content.Length + 1).Fails(StatusCode.FailedPrecondition)).Status.Detail, "of 301 bytes");
+        await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(theirs), [], model.Id).Fails(StatusCode.DataLoss); // its id alone proves nothing
+        await Submit(theirs, content.Length).Fails(StatusCode.FailedPrecondition);
+        await Submit(mine, content.Length).Within();
+        await worker.ExpectStartAsync();
+        await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(theirs), content).Within();
+        await Submit(theirs, content.Length).Within();
+        await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(Key(coordinator, "reader", Scopes.Read)), content).Fails(StatusCode.PermissionDenied);
+
+        AsyncUnaryCall<SubmitJobReply> Submit(CallInvoker tenant, long bytes) =>
+            Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => s.StartFrom = new StartingModel { ModelId = model.Id, SizeBytes = bytes }) });
+    }
+
+    [TestMethod]
     public async Task Job_BehindAnotherTenants_IsNotToldItsName()
     {
         await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);

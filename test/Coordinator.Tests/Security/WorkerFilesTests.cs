@@ -18,11 +18,13 @@ public sealed class WorkerFilesTests
         var (credential, id) = await JoinAsync(coordinator);
         using var worker = await FakeWorker.ConnectAsync(credential, id, 2);
         await Download(credential, Specs.DatasetId, BlobKind.Dataset).Fails(StatusCode.NotFound);
+        var model = await Specs.UploadAsync(coordinator, new string('m', 300));
 
-        await Specs.SubmitAsync(coordinator);
+        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.StartFrom = new StartingModel { ModelId = model.Id, SizeBytes = model.SizeBytes }));
         await worker.ExpectStartAsync();
 
         Assert.IsTrue(await Download(credential, Specs.DatasetId, BlobKind.Dataset).Within());
+        Assert.IsTrue(await Download(credential, model.Id, BlobKind.Artifact).Within());
         await Download(credential, other.Id, BlobKind.Dataset).Fails(StatusCode.NotFound);
         await Download(credential, foreign.Id, BlobKind.Artifact).Fails(StatusCode.NotFound);
     }

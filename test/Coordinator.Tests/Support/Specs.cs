@@ -42,12 +42,16 @@ internal static class Specs
         return reply.JobId;
     }
 
-    public static async Task<Artifact> UploadAsync(TestCoordinator coordinator, string content)
+    public static Task<Artifact> UploadAsync(TestCoordinator coordinator, string content) => UploadAsync(coordinator.Blobs, Encoding.UTF8.GetBytes(content));
+
+    /// <param name="blobs">Whose store.</param>
+    /// <param name="content">What is sent.</param>
+    /// <param name="id">What it claims to be; null: what it is.</param>
+    public static async Task<Artifact> UploadAsync(Protocol.Blobs.BlobsClient blobs, byte[] content, string? id = null)
     {
-        var bytes = Encoding.UTF8.GetBytes(content);
-        using var call = coordinator.Blobs.Upload();
-        await call.RequestStream.WriteAsync(new Chunk { Id = Convert.ToHexStringLower(SHA256.HashData(bytes)), TotalBytes = bytes.Length, Data = ByteString.CopyFrom(bytes) });
-        await call.RequestStream.CompleteAsync();
+        using var call = blobs.Upload();
+        await Bounded.WrittenOrAnswered(call.RequestStream.WriteAsync(new Chunk { Id = id ?? Convert.ToHexStringLower(SHA256.HashData(content)), TotalBytes = content.Length, Data = ByteString.CopyFrom(content) }));
+        await Bounded.WrittenOrAnswered(call.RequestStream.CompleteAsync());
         return (await call.ResponseAsync.Within()).Artifact;
     }
 }

@@ -25,7 +25,7 @@ public sealed class LocalClusterTests
         var log = new ConcurrentQueue<LogLine>();
         cluster.Local.Told += log.Enqueue;
 
-        var job = await Task.Run(() => backend.Train(Script.Spec.Clone(), DatasetFiles.Write(path, 2), null, new Progress<TrainingProgress>(), _ => { }, CancellationToken.None)).WaitAsync(s_limit);
+        var job = await Task.Run(() => backend.Train(Script.Spec.Clone(), DatasetFiles.Write(path, 2), new Progress<TrainingProgress>(), _ => { }, CancellationToken.None)).WaitAsync(s_limit);
         var processes = Processes(cluster);
         await UntilAsync(() => log.Any(l => l.Source == "worker"));
         cluster.Dispose();
@@ -48,7 +48,7 @@ public sealed class LocalClusterTests
         var dataset = DatasetFiles.Write(backend.NewDatasetFile(), 1);
         var spec = new JobSpec { Epochs = 1, Resources = new ResourceSpec { MinRanks = ranks, Device = device } };
 
-        var e = await Assert.ThrowsExactlyAsync<ArgumentException>(() => Task.Run(() => backend.Train(spec, dataset, null, null, _ => { }, CancellationToken.None)).WaitAsync(s_limit));
+        var e = await Assert.ThrowsExactlyAsync<ArgumentException>(() => Task.Run(() => backend.Train(spec, dataset, null, _ => { }, CancellationToken.None)).WaitAsync(s_limit));
 
         StringAssert.StartsWith(e.Message, expected);
         Assert.IsFalse(File.Exists(dataset.Path));
@@ -108,7 +108,7 @@ public sealed class LocalClusterTests
         await cluster.GetStatusAsync().WaitAsync(s_limit);
         var running = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         ITrainingBackend backend = cluster;
-        var training = Task.Run(() => backend.Train(new JobSpec(), DatasetFiles.Write(backend.NewDatasetFile(), 1), null, new Progress<TrainingProgress>(), line =>
+        var training = Task.Run(() => backend.Train(new JobSpec(), DatasetFiles.Write(backend.NewDatasetFile(), 1), new Progress<TrainingProgress>(), line =>
         {
             if (line.Message.StartsWith("running", StringComparison.Ordinal))
                 running.TrySetResult();

@@ -148,7 +148,7 @@ public sealed class SilentCoordinatorTests
         return Task.Run(() =>
         {
             backend.NewDatasetFile(cancellation: cancellation);
-            backend.Train(Script.Spec.Clone(), DatasetFiles.Write(_temp.File("data.arrow"), 1), null, progress, log ?? (_ => { }), cancellation);
+            backend.Train(Script.Spec.Clone(), DatasetFiles.Write(_temp.File("data.arrow"), 1), progress, log ?? (_ => { }), cancellation);
         });
     }
 

@@ -146,7 +146,7 @@ public sealed class TrainingClusterTests
         var progress = new Observer(p => cancellation.Cancel());
 
         Assert.ThrowsExactly<OperationCanceledException>(() =>
-            ((ITrainingBackend)cluster).Train(Spec(), Dataset(200), null, progress, _log.Enqueue, cancellation.Token));
+            ((ITrainingBackend)cluster).Train(Spec(), Dataset(200), progress, _log.Enqueue, cancellation.Token));
 
         Assert.IsEmpty(script.JobsByRequest);
     }
@@ -374,7 +374,7 @@ public sealed class TrainingClusterTests
         using var cluster = TrainingCluster.Connect(coordinator.Address);
 
         Assert.ThrowsExactly<NotSupportedException>(() =>
-            ((ITrainingBackend)cluster).Train(Spec(), Dataset(1), null, new Observer(_ => throw new NotSupportedException()), _log.Enqueue, CancellationToken.None));
+            ((ITrainingBackend)cluster).Train(Spec(), Dataset(1), new Observer(_ => throw new NotSupportedException()), _log.Enqueue, CancellationToken.None));
 
         Assert.AreEqual("job-1", await script.Cancelled.Task.WaitAsync(TimeSpan.FromSeconds(20)));
     }
@@ -404,7 +404,7 @@ public sealed class TrainingClusterTests
     }
 
     private TrainedJob Train(TrainingCluster cluster, EncodedDataset training, CancellationToken cancellation = default) =>
-        ((ITrainingBackend)cluster).Train(Spec(), training, null, new Observer(_progress.Enqueue), _log.Enqueue, cancellation);
+        ((ITrainingBackend)cluster).Train(Spec(), training, new Observer(_progress.Enqueue), _log.Enqueue, cancellation);
 
     private EncodedDataset Dataset(int batches) => DatasetFiles.Write(_temp.File($"{Guid.NewGuid():N}.arrow"), batches);
 

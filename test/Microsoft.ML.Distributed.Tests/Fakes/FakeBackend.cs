@@ -18,6 +18,8 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
 
     public List<EncodedDataset?> Validations { get; } = [];
 
+    public List<IReadOnlyList<JobFile>> JobFiles { get; } = [];
+
     public Action<Action<LogLine>, CancellationToken>? OnTrain { get; set; }
 
     /// <summary>The weights of the network that was asked for, instead of a linear one that is trained.</summary>
@@ -39,21 +41,22 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
         return Path.Combine(_folder, $"{DatasetFiles++}.arrow");
     }
 
-    public TrainedJob Train(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    public TrainedJob Train(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
     {
         Jobs.Add(spec.Clone());
-        Validations.Add(validation);
+        Validations.Add(inputs.Validation);
+        JobFiles.Add(inputs.Files);
         var errors = JobSpecRules.Validate(spec);
         Assert.IsEmpty(errors, string.Join("; ", errors));
         OnTrain?.Invoke(log, cancellation);
         progress?.Report(new TrainingProgress { JobId = "job-1", State = TrainingState.Running });
         if (Weights is null)
             spec.Module.Mlp.HiddenSizes.Clear(); // linear, whatever was asked for: the model that comes back is one of this job
-        var onnx = OnnxMlpWriter.Write(spec, Weights?.Invoke(spec.Module.Mlp) ?? Fit(spec, training)).ToByteArray();
+        var onnx = OnnxMlpWriter.Write(spec, Weights?.Invoke(spec.Module.Mlp) ?? Fit(spec, inputs.Training)).ToByteArray();
         return new TrainedJob("job-1", Forge(onnx), new JobResult { Epochs = spec.Epochs, WorldSize = 2, Steps = 10, TrainingLoss = 0.25, TrainingSeconds = 1.5, History = { new EpochEnded { Epoch = 0, TrainingLoss = 0.5 } } });
     }
 
-    public string Submit(JobSpec spec, EncodedDataset training, EncodedDataset? validation, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
+    public string Submit(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation)
     {
         Jobs.Add(spec.Clone());
         return "job-1";

@@ -19,11 +19,11 @@ public sealed class BitExactTests
             s.Module.Mlp.HiddenSizes.Clear();
             s.Module.Mlp.HiddenSizes.Add([514, 513]);
         },
-        ["adamw, clipping, dropout, layer norm, gelu, cosine, smoothing, weights, validation"] = s =>
+        ["adamw, averaged weights, clipping, dropout, layer norm, gelu, cosine, smoothing, weights, validation"] = s =>
         {
             s.Module.Mlp.Dropout = 0.2;
             (s.Module.Mlp.Normalization, s.Module.Mlp.Activation) = (LayerNormalization.Layer, Activation.Gelu);
-            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 2e-3, WeightDecay = 0.01 };
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 2e-3, WeightDecay = 0.01, AveragingDecay = 0.9 };
             s.GradientClipNorm = 0.5;
             s.Schedule = new ScheduleSpec { Kind = ScheduleKind.Cosine, WarmupFraction = 0.1 };
             s.LabelSmoothing = 0.1;

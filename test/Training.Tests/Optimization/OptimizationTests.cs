@@ -49,8 +49,30 @@ public sealed unsafe class OptimizationTests
             new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = 0.1 },
             new OptimizerSpec { Adam = new AdamSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = 0.1 },
             new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9, Nesterov = true }, WeightDecay = 0.1 },
+            new OptimizerSpec { Sgd = new SgdSpec(), AveragingDecay = 0.5 },
         })
             CollectionAssert.AreEqual(Steps(spec, [Length]), Steps(spec, [3, 1, 16, 9, 8]));
+    }
+
+    [TestMethod, DataRow(0.5), DataRow(0.9999)]
+    public void Update_WithAveraging_KeepsTheAverageAndLeavesTheStepsAsTheyAre(double decay)
+    {
+        var spec = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-8 }, WeightDecay = 0.1, AveragingDecay = decay };
+        var plain = spec.Clone();
+        plain.AveragingDecay = 0;
+        var expected = Steps(plain, [Length], 1);
+        for (var step = 2; step <= 10; step++)
+        {
+            // Until the average is as long as asked for, over the last tenth of the steps.
+            var rest = Math.Max(1 - decay, 10.0 / (step + 9));
+            expected = [.. expected.Zip(Steps(plain, [Length], step), (average, p) => (float)(average + rest * (p - average)))];
+        }
+
+        var found = Steps(spec, [Length]);
+
+        CollectionAssert.AreEqual(Steps(plain, [Length]), found[..Length]);
+        for (var i = 0; i < Length; i++)
+            Assert.AreEqual(expected[i], found[Length + i], 1e-6f);
     }
 
     [TestMethod, DataRow(0.1), DataRow(0.5)]
@@ -95,14 +117,15 @@ public sealed unsafe class OptimizationTests
             Assert.AreEqual(parameter[i].ToSingle(), ours[i], 1e-5f);
     }
 
-    private static float[] Steps(OptimizerSpec spec, int[] pieces)
+    // The parameters, and the average where there is one.
+    private static float[] Steps(OptimizerSpec spec, int[] pieces, int steps = 10)
     {
         using var segment = Cluster.Memory(Length, FlatOptimizer.StateNames(spec).Count);
         var optimizer = FlatOptimizer.Create(spec, segment);
         var parameters = new Span<float>(segment.Parameters, Length);
         for (var i = 0; i < Length; i++)
             parameters[i] = Start(i);
-        for (var step = 1; step <= 10; step++)
+        for (var step = 1; step <= steps; step++)
         {
             var gradients = Enumerable.Range(0, Length).Select(i => Gradient(i, step)).ToArray();
             optimizer.Begin(0.05, step);
@@ -117,7 +140,8 @@ public sealed unsafe class OptimizationTests
             }
         }
 
-        return parameters.ToArray();
+        var average = FlatOptimizer.Average(spec, segment);
+        return average is null ? parameters.ToArray() : [.. parameters, .. new Span<float>(average, Length)];
     }
 
     private static float Start(int i) => MathF.Sin(i);

@@ -213,6 +213,34 @@ public sealed class AttemptScenarioTests
     }
 
     [TestMethod]
+    [DataRow(false, "started from weights"), DataRow(true, "started from nothing")]
+    public async Task StartingModel_OfANewAttempt_IsThereUnlessACheckpointIs(bool hasCheckpoint, string expected)
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        var (model, checkpoint) = (Add("weights"u8.ToArray()), Add("checkpoint"u8.ToArray()));
+        fixture.StartAttempt("w1", "started", await fixture.AddDatasetAsync(), ranks: 1, hasCheckpoint ? new Artifact { Id = checkpoint } : null, new StartingModel { ModelId = model });
+
+        Assert.AreEqual(expected, (await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log)).Message);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("w1")).OutcomeCase);
+
+        string Add(byte[] content)
+        {
+            var id = Convert.ToHexStringLower(SHA256.HashData(content));
+            fixture.Coordinator.Artifacts[id] = content;
+            return id;
+        }
+    }
+
+    [TestMethod]
+    public async Task StartingModel_NotInTheStore_FailsAsLost()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.StartAttempt("w2", "started", await fixture.AddDatasetAsync(), ranks: 1, startFrom: new StartingModel { ModelId = new string('0', 64) });
+
+        Assert.AreEqual(FailureKind.DatasetLost, (await fixture.EndOfAsync("w2")).Failure.Kind);
+    }
+
+    [TestMethod]
     public async Task Start_SlotTakenOrUnknown_IsRefusedWithReason()
     {
         await using var fixture = await AgentFixture.StartAsync(slots: 1);

@@ -51,7 +51,7 @@ internal sealed class AgentFixture : IAsyncDisposable
     public async Task StartAttemptAsync(string attemptId, string script, int ranks = 2, Artifact? resumeFrom = null) =>
         StartAttempt(attemptId, script, await AddDatasetAsync(), ranks, resumeFrom);
 
-    public void StartAttempt(string attemptId, string script, string datasetId, int ranks = 2, Artifact? resumeFrom = null) =>
+    public void StartAttempt(string attemptId, string script, string datasetId, int ranks = 2, Artifact? resumeFrom = null, StartingModel? startFrom = null) =>
         Coordinator.Send(new WorkerCommand
         {
             StartAttempt = new StartAttempt
@@ -59,7 +59,7 @@ internal sealed class AgentFixture : IAsyncDisposable
                 JobId = Job,
                 AttemptId = attemptId,
                 Attempt = 1,
-                Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = datasetId } },
+                Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = datasetId }, StartFrom = startFrom },
                 Slots = { Enumerable.Range(0, ranks) },
                 ResumeFrom = resumeFrom,
             },

@@ -63,6 +63,9 @@ internal static class ScriptedTraining
             case "resumed":
                 reporter.Log(new LogLine { Message = "resumed from " + File.ReadAllText(start.ResumePath) });
                 break;
+            case "started":
+                reporter.Log(new LogLine { Message = start.StartingModelPath.Length == 0 ? "started from nothing" : "started from " + File.ReadAllText(start.StartingModelPath) });
+                break;
             case "wait":   // as a rank in a collective: until stopped
                 stop.WaitHandle.WaitOne();
                 stop.ThrowIfCancellationRequested();

@@ -16,7 +16,7 @@ internal static class JobSpecFactory
     {
         var optimizer = options.Optimizer?.ToSpec();
         if (optimizer is not null)
-            (optimizer.LearningRate, optimizer.WeightDecay) = (options.LearningRate, options.WeightDecay ?? 0);
+            (optimizer.LearningRate, optimizer.WeightDecay, optimizer.AveragingDecay) = (options.LearningRate, options.WeightDecay ?? 0, options.WeightAveraging?.Decay ?? 0);
         var spec = new JobSpec
         {
             Name = options.JobName ?? DefaultName(options, name),
@@ -90,6 +90,7 @@ internal static class JobSpecFactory
         var errors = new List<string>(JobSpecRules.Validate(complete));
         Check(options.JobName is null || !string.IsNullOrWhiteSpace(options.JobName), "JobName is blank, expected a name, or null for the trainer's and its columns'.");
         Check(options.HiddenLayers is not null, "HiddenLayers is null, expected sizes, or an empty list for a linear model.");
+        Check(options.WeightAveraging is not { Decay: 0 }, "WeightAveraging.Decay is 0, expected more, or WeightAveraging null for the weights themselves.");
         Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");
         Check(options.CheckpointInterval >= TimeSpan.Zero, $"CheckpointInterval is {options.CheckpointInterval}, expected zero (at the end of epochs only) or more.");

@@ -57,6 +57,20 @@ public abstract class NeuralNetworkOptions
     /// <value>0: all its rows of a step at once.</value>
     public int MaxMicroBatchSize { get; set; }
 
+    /// <summary>
+    /// The trained network whose weights training starts from (warm start): what <c>Fit</c> of such a trainer returned or
+    /// <c>ml.Model.Load</c> read, a chain with one of them, or its <c>Model</c>. Its layers must be those of these options, its
+    /// features the same columns, and its classes the same values, in any order. The new model scales features, and a regression's
+    /// labels, as this one does, whatever the new data's mean and deviation: a feature that was constant then stays ignored.
+    /// The optimizer starts anew.
+    /// </summary>
+    /// <value>null: training starts from random weights of the seed.</value>
+    /// <example><code>
+    /// ITransformer yesterday = ml.Model.Load("model.zip", out _);
+    /// var trainer = ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { StartFrom = yesterday, Epochs = 3, LearningRate = 3e-4 });
+    /// </code></example>
+    public object? StartFrom { get; set; }
+
     /// <summary>How gradients change the weights.</summary>
     /// <value><see cref="AdamWOptimizer"/></value>
     public NetworkOptimizer Optimizer { get; set; } = new AdamWOptimizer();
@@ -79,6 +93,10 @@ public abstract class NeuralNetworkOptions
     /// <summary>The largest L2 norm of a step's gradient over all weights; a larger one is scaled down. 0: no limit.</summary>
     /// <value>0</value>
     public double GradientClipNorm { get; set; }
+
+    /// <summary>Whether the model is an average of the weights over the steps. Not beside batch normalisation.</summary>
+    /// <value>null: it has the weights themselves.</value>
+    public WeightAveraging? WeightAveraging { get; set; }
 
     /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides. The model has the weights of the epoch with the least validation loss.</summary>
     /// <value>

@@ -1,0 +1,64 @@
+using Google.Protobuf;
+using Grpc.Core;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Sends a file that a job needs, again from its beginning where a lost connection broke it off: such files are small beside data.</summary>
+internal sealed class ArtifactUpload(CoordinatorClient coordinator)
+{
+    private const int ChunkBytes = 1 << 20;
+
+    // What a coordinator hashes and makes durable in a second on a slow disk that others use too.
+    private const double SlowBytesPerSecond = 10e6;
+
+    /// <exception cref="ClusterException">The coordinator does not take it, or is not there.</exception>
+    public async Task SendAsync(JobFile file, CancellationToken cancellation)
+    {
+        using var backoff = new Backoff(coordinator.Options.ReconnectTimeout, coordinator.Options.Time);
+        while (true)
+        {
+            try
+            {
+                await SendOnceAsync(file, cancellation).ConfigureAwait(false);
+                return;
+            }
+            catch (RpcException e)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                var mayGoOn = ClusterErrors.IsTransient(e) || e.StatusCode == StatusCode.DataLoss;
+                if (mayGoOn && await backoff.WaitAsync(cancellation).ConfigureAwait(false))
+                    continue;
+                throw ClusterErrors.IsTransient(e)
+                    ? ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e)
+                    : ClusterErrors.Translate(e, coordinator.Address);
+            }
+        }
+    }
+
+    private async Task SendOnceAsync(JobFile file, CancellationToken cancellation)
+    {
+        var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
+        using var call = coordinator.Blobs.Upload(cancellationToken: cancellation);
+        var chunk = new Chunk { Id = file.Id, TotalBytes = file.Content.Length };
+        try
+        {
+            for (var offset = 0; offset < file.Content.Length; offset += ChunkBytes)
+            {
+                chunk.Data = UnsafeByteOperations.UnsafeWrap(file.Content.Slice(offset, Math.Min(ChunkBytes, file.Content.Length - offset)));
+                await Patience.InTimeAsync(call.RequestStream.WriteAsync(chunk, cancellation), limit, time).ConfigureAwait(false);
+                chunk = new Chunk();
+            }
+
+            await Patience.InTimeAsync(call.RequestStream.CompleteAsync(), limit, time).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException { StatusCode: not StatusCode.DeadlineExceeded })
+        {
+            // The coordinator has ended the stream: why is in its answer.
+        }
+
+        var stored = await Patience.InTimeAsync(call.ResponseAsync, limit + TimeSpan.FromSeconds(file.Content.Length / SlowBytesPerSecond), time).ConfigureAwait(false);
+        if (stored.Artifact?.Id != file.Id)
+            throw new ClusterException($"Coordinator {coordinator.Address} names a file \"{VisibleText.Shortened(stored.Artifact?.Id ?? "")}\", expected its SHA-256 \"{file.Id}\". Look at the coordinator's store.");
+    }
+}

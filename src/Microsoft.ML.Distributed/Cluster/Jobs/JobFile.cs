@@ -1,0 +1,11 @@
+using System.Security.Cryptography;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>A file that a job needs besides its data, named by its content.</summary>
+/// <param name="Content">The bytes.</param>
+internal sealed record JobFile(ReadOnlyMemory<byte> Content)
+{
+    /// <summary>Their SHA-256.</summary>
+    public string Id { get; } = Convert.ToHexStringLower(SHA256.HashData(Content.Span));
+}

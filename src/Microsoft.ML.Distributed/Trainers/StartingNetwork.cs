@@ -1,0 +1,151 @@
+using System.Reflection;
+using Google.Protobuf;
+using Microsoft.ML.Data;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// The network that a training starts from. Its parameters mean something only behind its own scaling of features and
+/// labels, and with its own order of classes: the job takes over the scaling, and the outputs are put in the order of the
+/// new data's classes.
+/// </summary>
+internal sealed class StartingNetwork
+{
+    private const string Name = "StartFrom";
+    private const string TrainSchemaField = "TrainSchema";
+    private readonly TrainedNetwork _network;
+    private readonly ISingleFeaturePredictionTransformer<object>? _transformer;
+
+    private StartingNetwork(TrainedNetwork network, ISingleFeaturePredictionTransformer<object>? transformer) => (_network, _transformer) = (network, transformer);
+
+    /// <summary>The job that trained it.</summary>
+    public JobSpec Spec => _network.Spec;
+
+    /// <summary>Finds the network in what the user gave: a transformer, a chain that holds one, or a model.</summary>
+    /// <param name="given">The option.</param>
+    /// <param name="error">What is wrong with it; null: nothing.</param>
+    public static StartingNetwork? Find(object? given, out string? error)
+    {
+        error = null;
+        if (given is null)
+            return null;
+        var found = Search(given).ToList();
+        if (found is [var one])
+            return one;
+        const string expected = "expected the transformer that Fit of such a trainer returned or ml.Model.Load read, a chain with one of them, or its Model";
+        error = found.Count == 0
+            ? $"{Name} is a {given.GetType().Name} without a distributed neural network, {expected}."
+            : $"{Name} is a chain with {found.Count} distributed neural networks, {expected}. Take the one to start from out of the chain.";
+        return null;
+    }
+
+    /// <summary>All that keeps the job from starting with these parameters, each a sentence.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="isScaled">Whether it scales features.</param>
+    /// <param name="columns">The trainer's.</param>
+    /// <param name="schema">Of the training data; null where its columns are wrong.</param>
+    public IEnumerable<string> Mismatches(JobSpec spec, bool isScaled, TrainingColumns columns, DataViewSchema? schema)
+    {
+        var (known, wanted) = (Spec.Module.Mlp, spec.Module.Mlp);
+        if (Spec.Task != spec.Task)
+        {
+            yield return $"{Name} is a network for {Spec.Task.ToString().ToLowerInvariant()}, expected one for {spec.Task.ToString().ToLowerInvariant()}.";
+            yield break;
+        }
+
+        if (!known.HiddenSizes.Equals(wanted.HiddenSizes))
+            yield return Differs("HiddenLayers", Sizes(known), Sizes(wanted));
+        if (known.Activation != wanted.Activation)
+            yield return Differs("Activation", known.Activation, wanted.Activation);
+        if (known.Normalization != wanted.Normalization)
+            yield return Differs("Normalization", known.Normalization, wanted.Normalization);
+        if (Spec.Data?.Features is not null != isScaled)
+            yield return Differs("NormalizeFeatures", !isScaled, isScaled);
+        if (schema is null)
+            yield break;
+        var features = schema[columns.Features];
+        if (known.InputSize != wanted.InputSize)
+            yield return $"{Name} has {known.InputSize:N0} features, expected {wanted.InputSize:N0}, the slots of feature column \"{features.Name}\". Give the data the same columns, or train anew.";
+        else if (_transformer is not null && TrainSchema(_transformer)?.GetColumnOrNull(_transformer.FeatureColumnName) is { } trained
+            && SameMeaning.CompareSlots(trained, features, "Training data", $"the data of {Name}") is { } slot)
+            yield return slot;
+        if (MatchClasses(schema[columns.Label]).Error is { } classes)
+            yield return classes;
+    }
+
+    /// <summary>The file that the job starts from; its name and its scaling become part of the specification.</summary>
+    /// <param name="spec">The job, which has no <see cref="Mismatches"/>.</param>
+    /// <param name="label">The label column of the training data.</param>
+    public JobFile Attach(JobSpec spec, DataViewSchema.Column label)
+    {
+        spec.Data.Features = Spec.Data?.Features?.Clone();
+        spec.Data.Label = Spec.Data?.Label?.Clone();
+        spec.Module.Mlp.OutputBias.Clear();
+        var file = new JobFile(InOrder(MatchClasses(label).Order));
+        spec.StartFrom = new StartingModel { ModelId = file.Id, SizeBytes = file.Content.Length };
+        return file;
+    }
+
+    /// <summary>The slots that the network ignores, since they were constant where it was trained, and that are no constants now.</summary>
+    public IEnumerable<int> Ignored(FeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
+        : Enumerable.Range(0, scaling.Scale.Count).Where(i => scaling.Scale[i] == 0 && statistics.Deviation(i) > 0);
+
+    private static IEnumerable<StartingNetwork> Search(object given) => given switch
+    {
+        ITransformerChainAccessor chain => chain.Transformers.SelectMany(Search),
+        ISingleFeaturePredictionTransformer<object> { Model: ITrainedModel model } transformer => [new StartingNetwork(model.Network, transformer)],
+        ITrainedModel model => [new StartingNetwork(model.Network, model.Transformer)],
+        _ => [],
+    };
+
+    private static string Differs(string option, object known, object wanted) => $"{Name} has {option} {known}, expected {wanted} as in these options. Set {option} to that of the network, or train anew.";
+
+    private static string Sizes(MlpSpec mlp) => $"[{string.Join(", ", mlp.HiddenSizes)}]";
+
+    // Which class an output is, the label's values say: data that was mapped on its own has them in another order.
+    private (string? Error, IReadOnlyList<int> Order) MatchClasses(DataViewSchema.Column label)
+    {
+        if (Spec.Task != MlTask.Multiclass)
+            return (null, []);
+        if (_transformer is null)
+            return ($"{Name} is a model without its transformer, which knows the values of its {Spec.Module.Mlp.OutputSize:N0} classes, expected the transformer itself.", []);
+        return (SameMeaning.MatchKeys(PredictedLabel(_transformer), Spec.Module.Mlp.OutputSize, label, Name, out var order), order);
+    }
+
+    // ML.NET's transformers keep the schema that they were trained with to themselves; the label's values are in what they put out.
+    private static DataViewSchema.Column PredictedLabel(ISingleFeaturePredictionTransformer<object> transformer)
+    {
+        var input = new DataViewSchema.Builder();
+        input.AddColumn(transformer.FeatureColumnName, transformer.FeatureColumnType);
+        return transformer.GetOutputSchema(input.ToSchema())[DefaultColumnNames.PredictedLabel];
+    }
+
+    private static DataViewSchema? TrainSchema(object transformer)
+    {
+        for (var type = transformer.GetType(); type is not null; type = type.BaseType)
+            if (type.GetField(TrainSchemaField, BindingFlags.Instance | BindingFlags.NonPublic | BindingFlags.Public | BindingFlags.DeclaredOnly) is { } field)
+                return field.GetValue(transformer) as DataViewSchema;
+        return null;
+    }
+
+    // As it was trained, where its classes are in the same places: a file that the cluster may have.
+    private byte[] InOrder(IReadOnlyList<int> order)
+    {
+        if (order.Select((from, to) => from == to).All(same => same))
+            return _network.Onnx;
+        var tensors = new Dictionary<string, float[]>(OnnxMlpReader.Read(_network.Onnx, Spec), StringComparer.Ordinal);
+        var last = Spec.Module.Mlp.HiddenSizes.Count;
+        foreach (var name in (string[])[$"layers.{last}.weight", $"layers.{last}.bias"])
+        {
+            var (old, ordered) = (tensors[name], new float[tensors[name].Length]);
+            var width = old.Length / order.Count;
+            for (var to = 0; to < order.Count; to++)
+                old.AsSpan(order[to] * width, width).CopyTo(ordered.AsSpan(to * width));
+            tensors[name] = ordered;
+        }
+
+        return OnnxMlpWriter.Write(Spec, tensors).ToByteArray();
+    }
+}
