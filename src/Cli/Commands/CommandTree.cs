@@ -59,6 +59,7 @@ internal static class CommandTree
             new WorkersCommand(),
             new KeysCommand(),
             new TokensCommand(),
+            new BackupCommand(),
             new LibtorchCommand(),
             new CompletionCommand(),
             new Command("rank", "A training process of a worker.") { Hidden = true },

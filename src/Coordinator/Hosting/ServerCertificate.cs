@@ -9,14 +9,15 @@ namespace MLDistributed.Coordinator.Hosting;
 /// <param name="Chain">What is sent with it: clients know the root authority, not those between.</param>
 internal sealed record ServerCertificate(X509Certificate2 Leaf, X509Certificate2Collection Chain)
 {
-    private const string FileName = "certificate.pfx";
-
     public string Fingerprint => Leaf.GetCertHashString(HashAlgorithmName.SHA256);
+
+    /// <summary>Where the self-signed one of a data folder is.</summary>
+    public static string PathIn(string dataFolder) => Path.Combine(dataFolder, "certificate.pfx");
 
     /// <exception cref="InvalidOperationException">It cannot be read, has no key, or is not valid now.</exception>
     public static ServerCertificate Load(CoordinatorOptions options, string dataFolder)
     {
-        var path = options.CertificatePath ?? Path.Combine(dataFolder, FileName);
+        var path = options.CertificatePath ?? PathIn(dataFolder);
         var now = options.Time.GetUtcNow();
         if (options.CertificatePath is null && !File.Exists(path))
             Create(path, now);

@@ -3,7 +3,7 @@ using MLDistributed.Coordinator.Store;
 
 namespace MLDistributed.Coordinator;
 
-/// <summary>Manages keys and join tokens in a coordinator's data folder, whether the coordinator runs or not; it has run once.</summary>
+/// <summary>Manages keys and join tokens in a coordinator's data folder and backs it up, whether the coordinator runs or not; it has run once.</summary>
 /// <remarks>All methods throw a <see cref="DirectoryNotFoundException"/> where there is no coordinator's database.</remarks>
 public static class CoordinatorAdministration
 {
@@ -46,12 +46,25 @@ public static class CoordinatorAdministration
     public static string CreateJoinToken(string dataFolder, TimeSpan? validFor = null) =>
         Open(dataFolder).CreateJoinToken(validFor ?? TimeSpan.FromDays(1));
 
-    private static KeyRing Open(string dataFolder)
+    /// <summary>
+    /// Copies the database, the certificate and all stored files into a folder with which a coordinator can start. A later
+    /// backup into the same folder replaces the database and adds the files that are new.
+    /// </summary>
+    /// <param name="dataFolder">The coordinator's data folder.</param>
+    /// <param name="backupFolder">Made when missing, for its owner alone.</param>
+    /// <param name="cancellation">Ends it between two files.</param>
+    /// <exception cref="IOException">The backup folder cannot be written, or is a coordinator's own.</exception>
+    public static BackupResult MakeBackup(string dataFolder, string backupFolder, CancellationToken cancellation) =>
+        Backup.Make(OpenDatabase(dataFolder), dataFolder, backupFolder, cancellation);
+
+    private static KeyRing Open(string dataFolder) => new(OpenDatabase(dataFolder), TimeProvider.System);
+
+    private static ClusterDatabase OpenDatabase(string dataFolder)
     {
         var path = Path.GetFullPath(dataFolder);
         // A folder that was mistyped must not become a coordinator's.
         return ClusterDatabase.Exists(path)
-            ? new KeyRing(ClusterDatabase.OpenExisting(path), TimeProvider.System)
+            ? ClusterDatabase.OpenExisting(path)
             : throw new DirectoryNotFoundException($"Data folder \"{path}\" has no coordinator's database, expected the --data of a coordinator that was started before. Correct the path, or start the coordinator first.");
     }
 }
