@@ -74,6 +74,24 @@ public sealed class WholeTripTests
     }
 
     [TestMethod]
+    public void FindLearningRate_Digits_FallsAndDivergesAndSuggestsARateThatTrains()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.Digits(ml);
+        var options = new DistributedMulticlassTrainer.Options { HiddenLayers = [64], Epochs = 5 };
+
+        var curve = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).FindLearningRate(data, 1e-5, 100);
+
+        Assert.AreEqual(1e-5, curve.Points[0].LearningRate, 1e-12);
+        var smoothed = curve.Smoothed().ToArray();
+        Assert.IsLessThan(smoothed[0] / 2, smoothed.Min());
+        Assert.IsGreaterThan(smoothed.Min() * 2, smoothed[^1]);
+        Assert.IsInRange(1e-4, 0.1, curve.Suggestion);
+        options.LearningRate = curve.Suggestion;
+        Assert.IsGreaterThan(0.9, ml.MulticlassClassification.Evaluate(ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).Fit(data).Transform(data)).MicroAccuracy);
+    }
+
+    [TestMethod]
     public async Task Model_LoadedByAnAppThatNeverNamesUs_GivesTheSameScores()
     {
         var ml = SharedCluster.NewContext();

@@ -42,6 +42,7 @@ public sealed class JobSpecRulesTests
         (s => s.StartFrom = new StartingModel { ModelId = "../x", SizeBytes = 2000 }, "Id of the model to start from is \"../x\""),
         (s => s.StartFrom = new StartingModel { ModelId = new string('0', 64), SizeBytes = 1L << 40 }, "The model to start from has 1,099,511,627,776 bytes, expected "),
         (s => s.Schedule.WarmupFraction = 1, "WarmupFraction is 1"),
+        (s => s.Schedule = new ScheduleSpec { Kind = ScheduleKind.Exponential }, "InitialFraction is 0"),
         (s => s.Resources.MinRanks = 9, "MinRanks is 9"),
         (s => s.ClassWeights.Add(1), "ClassWeights has 1 numbers"),
         (s => s.Name = new string('n', 201), "JobName has 201 characters (\"nnnnnnnnnnnnnnnnnnnn...\"), expected at most 200"),

@@ -10,6 +10,7 @@ public sealed class TrainingFailedException : Exception
     {
         JobId = jobId;
         IsDatasetLost = failure?.Kind == FailureKind.DatasetLost;
+        IsTrainings = failure?.Kind == FailureKind.Training;
         Rank = failure is { Rank: >= 0 } ? failure.Rank : null;
         Host = failure?.Host is { Length: > 0 } host ? VisibleText.Of(host) : null;
         ExitCode = failure is { ExitCode: not 0 } ? failure.ExitCode : null;
@@ -22,6 +23,9 @@ public sealed class TrainingFailedException : Exception
 
     /// <summary>The cluster has the data no more, or damaged: sent again, the same training may succeed.</summary>
     internal bool IsDatasetLost { get; }
+
+    /// <summary>The training itself could not go on: its loss or its weights were no numbers any more.</summary>
+    internal bool IsTrainings { get; }
 
     /// <summary>The rank that failed first; null when no rank did.</summary>
     public int? Rank { get; }

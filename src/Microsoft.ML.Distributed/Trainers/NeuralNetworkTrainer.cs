@@ -12,6 +12,9 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     where TTransformer : ISingleFeaturePredictionTransformer<TModel>
     where TModel : class
 {
+    private const double LeastRate = 1e-9;
+    private const double LargestRate = 1e3;
+    private const int LeastSteps = 10;
     private readonly IHostEnvironment _environment;
     private readonly NeuralNetworkOptions _options;
     private readonly MlTask _task;
@@ -45,6 +48,32 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         ArgumentNullException.ThrowIfNull(input);
         Validate(input.Schema);
         return Introduced(base.Fit(input));
+    }
+
+    /// <summary>
+    /// Trains for a while with a learning rate that rises in every step, from far too little to far too much, and tells the losses:
+    /// just below where they rise is a good <see cref="NeuralNetworkOptions.LearningRate"/> (Smith, arXiv:1506.01186). No model comes of it.
+    /// </summary>
+    /// <param name="input">The training data, as this trainer sees it.</param>
+    /// <param name="from">The rate of the first step, above 0.</param>
+    /// <param name="to">The rate of the last step, above <paramref name="from"/>; with <see cref="SgdOptimizer"/> rates are some ten times as high.</param>
+    /// <param name="steps">Steps, from 10, rounded up to whole epochs. It ends before when the loss has grown fourfold, or is no number any more.</param>
+    /// <exception cref="ArgumentException">Columns, options or rates are wrong. No data was read.</exception>
+    /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
+    /// <example><code>
+    /// var options = new DistributedRegressionTrainer.Options();
+    /// options.LearningRate = ml.Regression.Trainers.DistributedNeuralNetwork(options).FindLearningRate(trainingData).Suggestion;
+    /// </code></example>
+    public LearningRateCurve FindLearningRate(IDataView input, double from = 1e-6, double to = 1, int steps = 200)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        if (!(from >= LeastRate && to > from && to <= LargestRate))
+            throw new ArgumentException($"Rates are {from} to {to}, expected numbers from {LeastRate} to {LargestRate}, of which the first is the lesser.");
+        if (steps is < LeastSteps or > JobSpecRules.MaxEpochs)
+            throw new ArgumentException($"Steps are {steps:N0}, expected {LeastSteps} to {JobSpecRules.MaxEpochs:N0}.", nameof(steps));
+        Validate(input.Schema);
+        using var channel = Host.Start("Training");
+        return NewRun(ClusterSelection.Resolve(_environment, _options.Cluster), input, channel, _options.CancellationToken).FindLearningRate(input, from, to, steps);
     }
 
     /// <summary>Encodes and sends the data, and returns the id of a job that goes on without this app.</summary>

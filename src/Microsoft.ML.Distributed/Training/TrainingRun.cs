@@ -45,6 +45,36 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         return Encode(data, (inputs, progress) => backend.Submit(spec, inputs, progress, Log, cancellation));
     }
 
+    /// <summary>Trains with a learning rate that rises, until there is no more to see.</summary>
+    /// <param name="data">The training data.</param>
+    /// <param name="from">The rate of the first step.</param>
+    /// <param name="to">That of the last.</param>
+    /// <param name="steps">How many steps, at least.</param>
+    public LearningRateCurve FindLearningRate(IDataView data, double from, double to, int steps)
+    {
+        LearningRateTest? test = null;
+        try
+        {
+            Encode(data, (inputs, progress) =>
+            {
+                test = new LearningRateTest(from, to, steps, progress);
+                test.Shape(spec);
+                using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, test.End);
+                return backend.Train(spec, inputs with { Validation = null }, test, Log, either.Token);
+            });
+        }
+        catch (Exception e) when (test is not null && !cancellation.IsCancellationRequested && (e is OperationCanceledException && test.End.IsCancellationRequested || e is TrainingFailedException { IsTrainings: true }))
+        {
+            // Far too much is what the last rates are to be.
+        }
+        finally
+        {
+            test?.Dispose();
+        }
+
+        return test!.Curve;
+    }
+
     /// <summary>Says a line of a job's log in ML.NET's own.</summary>
     public static void Log(IChannel channel, LogLine line)
     {

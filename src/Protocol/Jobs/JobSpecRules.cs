@@ -80,6 +80,7 @@ public static class JobSpecRules
         CheckOptimizer(spec.Optimizer);
         Fraction("WarmupFraction", spec.Schedule?.WarmupFraction ?? 0);
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
+        Check(spec.Schedule?.Kind != ScheduleKind.Exponential || spec.Schedule.InitialFraction is >= LeastLearningRate and < 1 && spec.Schedule.WarmupFraction == 0, $"InitialFraction is {spec.Schedule?.InitialFraction}, expected a number from {LeastLearningRate} to below 1, without warm-up.");
         Between("MinRanks", spec.Resources?.MinRanks ?? 0, 0, MaxRanks);
         Between("MaxRanks", spec.Resources?.MaxRanks ?? 0, 0, MaxRanks, " 0 is as many as one worker offers.");
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");

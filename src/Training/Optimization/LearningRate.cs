@@ -5,7 +5,7 @@ namespace MLDistributed.Training.Optimization;
 /// <summary>The learning rate of each step.</summary>
 internal static class LearningRate
 {
-    /// <summary>Linear from 0 while warming up, then constant, or half a cosine (Loshchilov and Hutter 2017) down to the final fraction.</summary>
+    /// <summary>Linear from 0 while warming up, then constant, or half a cosine (Loshchilov and Hutter 2017) down to the final fraction; or exponential from the initial fraction up.</summary>
     /// <param name="schedule">Null: constant.</param>
     /// <param name="peak">The rate after the warm-up.</param>
     /// <param name="step">From 0.</param>
@@ -14,6 +14,8 @@ internal static class LearningRate
     {
         if (schedule is null)
             return peak;
+        if (schedule.Kind == ScheduleKind.Exponential)
+            return peak * Math.Pow(schedule.InitialFraction, 1 - (double)step / Math.Max(1, totalSteps - 1));
         var warmup = (long)Math.Round(totalSteps * schedule.WarmupFraction);
         if (step < warmup)
             return peak * (step + 1) / (warmup + 1);

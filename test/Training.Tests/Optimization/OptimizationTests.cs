@@ -23,6 +23,13 @@ public sealed unsafe class OptimizationTests
         Assert.AreEqual(3 * expected, LearningRate.At(schedule, 3, step, 100), 1e-12);
     }
 
+    [TestMethod, DataRow(0L, 1e-4), DataRow(50L, 1e-2), DataRow(100L, 1.0)]
+    public void LearningRate_Exponential_RisesByTheSameFactorInEachStep(long step, double expected)
+    {
+        var schedule = new ScheduleSpec { Kind = ScheduleKind.Exponential, InitialFraction = 1e-4 };
+        Assert.AreEqual(3 * expected, LearningRate.At(schedule, 3, step, 101), 1e-12);
+    }
+
     [TestMethod]
     public void LearningRate_NoSchedule_IsConstant() => Assert.AreEqual(0.5, LearningRate.At(null, 0.5, 7, 10));
 

@@ -5,7 +5,7 @@ namespace Microsoft.ML.Distributed;
 /// arXiv:1703.01780): it is validated and becomes the model, which is often better than the last weights, and changes less from one
 /// epoch to the next.
 /// </summary>
-/// <remarks>It costs its memory, as long as the weights, and a tenth of the update. The training loss stays that of the weights themselves.</remarks>
+/// <remarks>It costs memory, as much as the weights take, and a few percent of a step at most. The training loss stays that of the weights themselves.</remarks>
 public sealed record WeightAveraging
 {
     /// <summary>What the average keeps of itself in a step, above 0 and at most 0.9999999: of 0.999 it is over about the last thousand steps. Early on, over the last tenth of the steps.</summary>
