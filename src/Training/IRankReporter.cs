@@ -17,6 +17,9 @@ public interface IRankReporter
     /// <summary>A checkpoint file is complete at this path; the file before it may be deleted.</summary>
     void Checkpoint(string path, int epoch, long step);
 
+    /// <summary>Whether a checkpoint was asked for since the last call, out of turn: the machine is to be left. Asked at every step of rank 0.</summary>
+    bool TakeCheckpointRequest() => false;
+
     /// <summary>Something worth saying.</summary>
     void Log(LogLine line);
 }

@@ -18,7 +18,7 @@ public static class AgentHost
     private static readonly TimeSpan LeaveTimeout = TimeSpan.FromMilliseconds(500);
     private static readonly TimeSpan ProbeTimeout = TimeSpan.FromMinutes(3);
 
-    /// <summary>Serves until cancelled; then stops its ranks and removes what it wrote for attempts, within 2 s.</summary>
+    /// <summary>Serves until cancelled; then, after <see cref="AgentOptions.LeaveGrace"/>, stops its ranks and removes what it wrote for attempts, within 2 s.</summary>
     /// <exception cref="AgentException">The options cannot work, or the coordinator refuses this worker.</exception>
     public static async Task RunAsync(AgentOptions options, CancellationToken cancellation)
     {
@@ -83,6 +83,8 @@ public static class AgentHost
             using var registration = cancellation.Register(cancelled.SetResult);
             var first = await Task.WhenAny(serving, loop, cancelled.Task).ConfigureAwait(false);
             await first.ConfigureAwait(false);
+            if (options.LeaveGrace > TimeSpan.Zero)
+                await Task.WhenAny(serving, loop, mailbox.AskAsync(agent.StoreCheckpointsAsync).Unwrap(), Task.Delay(options.LeaveGrace, options.Time, closing.Token)).ConfigureAwait(false);
             await mailbox.AskAsync(agent.AbandonAsync).Unwrap().WaitAsync(LeaveTimeout, options.Time, CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             await link.LeaveAsync(LeaveTimeout).ConfigureAwait(false);
         }
@@ -100,6 +102,8 @@ public static class AgentHost
         const int maxHost = 255;
         if (options.Host.Length is 0 or > maxHost)
             throw new AgentException($"The name of this machine is \"{VisibleText.Shortened(options.Host)}\", expected 1 to {maxHost} characters.");
+        if (options.LeaveGrace < TimeSpan.Zero || options.LeaveGrace > TimeSpan.FromDays(1))
+            throw new AgentException($"The grace at the end is {options.LeaveGrace.TotalSeconds} s, expected 0 to 86400, as 25.");
         if (options.Slots is < 1)
             throw new AgentException($"Slots is {options.Slots}, expected at least 1.");
     }

@@ -37,6 +37,10 @@ public sealed class AgentOptions
     /// <value>64 GiB.</value>
     public long DatasetCacheBytes { get; init; } = 64L << 30;
 
+    /// <summary>How long the agent stays, told to leave, until what it runs has a new checkpoint in the coordinator's store: at most 1 day.</summary>
+    /// <value>Zero: it leaves at once, and its jobs go on elsewhere from their last checkpoint.</value>
+    public TimeSpan LeaveGrace { get; init; }
+
     /// <summary>Where the agent's log goes.</summary>
     /// <value>Nowhere.</value>
     public ILoggerFactory LoggerFactory { get; init; } = NullLoggerFactory.Instance;

@@ -104,6 +104,7 @@ public static class WireLimits
         ["mldist.v1.RankStart.attempt_id"] = s_id,
         ["mldist.v1.RankStart.rank"] = s_ranks,
         ["mldist.v1.RankStart.world_size"] = s_ranks,
+        ["mldist.v1.RankCheckpointNow.attempt_id"] = s_id,
         ["mldist.v1.RankStop.attempt_id"] = s_id,
         ["mldist.v1.RankStop.reason"] = s_reason,
         ["mldist.v1.RankStarted.attempt_id"] = s_id,

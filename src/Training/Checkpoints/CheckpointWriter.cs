@@ -47,7 +47,7 @@ internal sealed unsafe class CheckpointWriter(ITrainedState state, IRankReporter
         var elapsed = time.GetElapsedTime(_lastTime).TotalSeconds;
         var isDue = !point.IsEndOfEpoch && _spec is { IntervalEpochs: > 0, IntervalSeconds: > 0 } && elapsed >= _spec.IntervalSeconds;
         // One that comes too soon is left out, not put off: short epochs must not spend their time on checkpoints.
-        _isPending |= (isWanted && elapsed >= _spec.MinIntervalSeconds) || isDue;
+        _isPending |= (isWanted && elapsed >= _spec.MinIntervalSeconds) || isDue || (_spec.IntervalEpochs > 0 && reporter.TakeCheckpointRequest());
         if (_isPending && _thread is null)
             Set(Word.Planned, point.Code);
     }

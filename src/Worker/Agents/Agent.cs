@@ -9,6 +9,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 {
     private readonly Dictionary<string, AttemptRunner> _attempts = new(StringComparer.Ordinal);
     private string _sharedStore = "";
+    private bool _isLeaving;
 
     public Task<Hello> CreateHelloAsync() => services.Mailbox.AskAsync(() =>
     {
@@ -47,15 +48,29 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     /// <summary>Ends all attempts, because the agent leaves. On the mailbox.</summary>
     public async Task AbandonAsync()
     {
-        // First, or the coordinator places the next attempts here, where they are lost.
-        services.Outbox.Post(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { services.Devices.Select(d => new Device(d) { Fault = "its worker leaves" }) } } });
+        RefuseMore();
         foreach (var attempt in _attempts.Keys)
             ReportFailure(attempt, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
         await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);
     }
 
+    /// <summary>Takes no more attempts, and completes when those that run have a new checkpoint in the store. On the mailbox.</summary>
+    public Task StoreCheckpointsAsync()
+    {
+        RefuseMore();
+        return Task.WhenAll(_attempts.Values.Select(a => a.StoreCheckpointAsync()));
+    }
+
+    // First, or the coordinator places the next attempts here, where they are lost.
+    private void RefuseMore()
+    {
+        _isLeaving = true;
+        OnFaultsChanged();
+    }
+
     private IEnumerable<Device> WithFaults(IReadOnlyList<Device> devices) =>
-        devices.Select(d => d.Slot < services.Pool.Count && services.Pool.FaultOf(d.Slot) is { Length: > 0 } fault ? new Device(d) { Fault = fault } : d);
+        _isLeaving ? devices.Select(d => new Device(d) { Fault = "its worker leaves" })
+        : devices.Select(d => d.Slot < services.Pool.Count && services.Pool.FaultOf(d.Slot) is { Length: > 0 } fault ? new Device(d) { Fault = fault } : d);
 
     private void Start(StartAttempt start)
     {

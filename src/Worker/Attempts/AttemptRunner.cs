@@ -68,6 +68,13 @@ internal sealed class AttemptRunner : IRankObserver
         Apply(new AttemptInput.StopRequested(stop.Reason));
     }
 
+    /// <summary>The agent leaves soon: asks for a checkpoint, and completes when it is stored or the attempt has ended.</summary>
+    public Task StoreCheckpointAsync()
+    {
+        _services.Pool.Send(_start.Slots[0], new RankCommand { Checkpoint = new RankCheckpointNow { AttemptId = AttemptId } });
+        return _checkpoints.NextAsync();
+    }
+
     public void Apply(AttemptInput input)
     {
         foreach (var action in _state.Apply(input))

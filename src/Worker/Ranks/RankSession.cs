@@ -24,10 +24,13 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
                 writer.Write(Failed(command.Start, FailureKind.Invalid, $"Rank {command.Start.Rank} was given attempt \"{command.Start.AttemptId}\" while it runs \"{busy.Start.AttemptId}\", expected one at a time."));
                 break;
             case RankCommand.CommandOneofCase.Start:
-                _starts.Add(_current = new Attempt(command.Start));
+                _starts.Add(_current = new Attempt(command.Start, new RankReporter(command.Start.AttemptId, writer)));
                 break;
             case RankCommand.CommandOneofCase.Stop when _current is { } attempt && attempt.Start.AttemptId == command.Stop.AttemptId:
                 attempt.Stop.Cancel();
+                break;
+            case RankCommand.CommandOneofCase.Checkpoint when _current is { } attempt && attempt.Start.AttemptId == command.Checkpoint.AttemptId:
+                attempt.Reporter.RequestCheckpoint();
                 break;
             case RankCommand.CommandOneofCase.Ping:
                 writer.Write(Pong);
@@ -85,7 +88,7 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         var start = attempt.Start;
         try
         {
-            var result = engine.Run(start, new RankReporter(start.AttemptId, writer), attempt.Stop.Token);
+            var result = engine.Run(start, attempt.Reporter, attempt.Stop.Token);
             var finished = new RankFinished { AttemptId = start.AttemptId, Result = result.Result };
             foreach (var (name, path) in result.Files)
                 finished.Files[name] = path;
@@ -112,7 +115,7 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         Failed = new RankFailed { AttemptId = start.AttemptId, Failure = new JobFailure { Kind = kind, Rank = start.Rank, Message = message } },
     };
 
-    private sealed record Attempt(RankStart Start)
+    private sealed record Attempt(RankStart Start, RankReporter Reporter)
     {
         public CancellationTokenSource Stop { get; } = new();
     }

@@ -12,11 +12,15 @@ internal sealed class CheckpointUploader
         new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true }, dropped => File.Delete(dropped.Path));
 
     private readonly Task _uploading;
+    private volatile TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public CheckpointUploader(BlobTransfer blobs, Outbox outbox, AgentLog log, CancellationToken cancellation) =>
         _uploading = UploadAsync(blobs, outbox, log, cancellation);
 
     public void Add(RankCheckpoint checkpoint) => _waiting.Writer.TryWrite(checkpoint);
+
+    /// <summary>Completes when the next is stored, or none will be.</summary>
+    public Task NextAsync() => Task.WhenAny(_next.Task, _uploading);
 
     /// <summary>No more will come: completes when the last is stored.</summary>
     public Task CompleteAsync()
@@ -37,6 +41,7 @@ internal sealed class CheckpointUploader
                 {
                     CheckpointSaved = new CheckpointSaved { AttemptId = checkpoint.AttemptId, Artifact = artifact, Epoch = checkpoint.Epoch, Step = checkpoint.Step },
                 });
+                Interlocked.Exchange(ref _next, new(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult();
                 if (older is not null && older != checkpoint.Path)
                     File.Delete(older);
                 older = checkpoint.Path;

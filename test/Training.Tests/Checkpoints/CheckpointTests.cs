@@ -58,6 +58,16 @@ public sealed class CheckpointTests
         Assert.AreEqual(epochs, string.Join(' ', run.Recorders[0].Checkpoints.Select(c => c.Epoch)));
     }
 
+    [TestMethod, DataRow(true, "11"), DataRow(false, "")]
+    public void Checkpoint_AskedForOutOfTurn_ComesWithTheNextStepUnlessThereAreToBeNone(bool hasCheckpoints, string steps)
+    {
+        using var folder = new TempFolder();
+        Datasets.WriteClouds(folder["data"], 300);
+        var run = Cluster.Train(Spec(s => s.Checkpoint = hasCheckpoints ? new CheckpointSpec { IntervalEpochs = 100 } : null), 3, folder["data"],
+            onStarted: (_, recorder) => recorder.OnEpoch = r => r.IsCheckpointWanted = r.Epochs.Count == 1).ShouldSucceed();
+        Assert.AreEqual(steps, string.Join(' ', run.Recorders[0].Checkpoints.Select(c => c.Step)));
+    }
+
     [TestMethod, DataRow(1), DataRow(3)]
     public void Read_DamagedAnywhere_IsTold(int world)
     {

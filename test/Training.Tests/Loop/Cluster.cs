@@ -122,6 +122,9 @@ internal sealed class Recorder : IRankReporter
 
     public Action<Recorder>? OnEpoch { get; set; }
 
+    /// <summary>Set: a checkpoint is asked for, once.</summary>
+    public bool IsCheckpointWanted { get; set; }
+
     public List<StepLoss> Losses { get; } = [];
 
     public List<EpochEnded> Epochs { get; } = [];
@@ -129,6 +132,13 @@ internal sealed class Recorder : IRankReporter
     public List<(int Epoch, long Step, byte[] Content)> Checkpoints { get; } = [];
 
     public void Started() => OnStarted?.Invoke(this);
+
+    public bool TakeCheckpointRequest()
+    {
+        var isWanted = IsCheckpointWanted;
+        IsCheckpointWanted = false;
+        return isWanted;
+    }
 
     public void Progress(Progress progress) => Losses.AddRange(progress.Recent);
 

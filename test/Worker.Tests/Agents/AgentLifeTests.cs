@@ -54,6 +54,38 @@ public sealed class AgentLifeTests
     }
 
     [TestMethod]
+    public async Task Agent_LeavesWithGrace_StoresCheckpointsFirstAndTakesNoMore()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        fixture.LeaveGrace = TimeSpan.FromMinutes(1);
+        fixture.StartAgent();
+        await fixture.Coordinator.HearAsync(m => m.Hello);
+        await fixture.StartAttemptAsync("g1", "obey wait | wait");
+        await fixture.StartedAsync("g1");
+        await fixture.StopAgentAsync();
+
+        // In this order: no more jobs, the checkpoint, the end.
+        Assert.IsNotNull((await fixture.Coordinator.HearAsync(m => m.CheckpointSaved is not null || m.Heartbeat?.Devices.All(d => d.Fault == "its worker leaves") == true ? m : null)).Heartbeat);
+        var saved = await fixture.Coordinator.HearAsync(m => m.CheckpointSaved is not null || m.AttemptEnded is not null ? m : null);
+        Assert.AreEqual(10, saved.CheckpointSaved?.Step);
+        Assert.AreEqual(FailureKind.WorkerLost, (await fixture.EndOfAsync("g1")).Failure.Kind);
+    }
+
+    [TestMethod]
+    public async Task Agent_LeavesWithGraceThatIsOver_LeavesWithoutTheCheckpoint()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        fixture.LeaveGrace = TimeSpan.FromMilliseconds(100);
+        fixture.StartAgent();
+        await fixture.Coordinator.HearAsync(m => m.Hello);
+        await fixture.StartAttemptAsync("g2", "hang");
+        await fixture.StartedAsync("g2");
+        await fixture.StopAgentAsync();
+
+        Assert.AreEqual(FailureKind.WorkerLost, (await fixture.EndOfAsync("g2")).Failure.Kind);
+    }
+
+    [TestMethod]
     public async Task Rank_DiesOutsideAnAttempt_IsReplaced()
     {
         await using var fixture = await AgentFixture.StartAsync(slots: 1);

@@ -18,6 +18,8 @@ internal sealed class AgentFixture : IAsyncDisposable
 
     public TimeSpan PingInterval { get; set; } = TimeSpan.FromSeconds(2);
 
+    public TimeSpan LeaveGrace { get; set; }
+
     public Task Agent { get; private set; } = Task.CompletedTask;
 
     public static async Task<AgentFixture> CreateAsync()
@@ -36,7 +38,7 @@ internal sealed class AgentFixture : IAsyncDisposable
 
     /// <param name="token">To join over the network; null: over the socket, where nobody asks.</param>
     public void StartAgent(int slots = 2, string? token = null) => Agent = AgentHost.RunAsync(
-        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", PingInterval = PingInterval },
+        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", PingInterval = PingInterval, LeaveGrace = LeaveGrace },
         _stop.Token);
 
     /// <summary>A dataset in the coordinator's store.</summary>

@@ -60,6 +60,9 @@ internal static class ScriptedTraining
                 File.WriteAllText(path, "checkpoint");
                 reporter.Checkpoint(path, 1, 10);
                 break;
+            case "obey":
+                SpinWait.SpinUntil(() => reporter.TakeCheckpointRequest() || stop.IsCancellationRequested);
+                goto case "checkpoint";
             case "resumed":
                 reporter.Log(new LogLine { Message = "resumed from " + File.ReadAllText(start.ResumePath) });
                 break;
