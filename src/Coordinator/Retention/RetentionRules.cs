@@ -3,7 +3,7 @@ namespace MLDistributed.Coordinator.Retention;
 /// <summary>Decides which stored files are no longer needed.</summary>
 internal static class RetentionRules
 {
-    /// <summary>In a cache: a client fetches its model this soon after its job's end, and a worker names what it stored this soon.</summary>
+    /// <summary>In a cache: a client fetches its model this soon after its job's end, and a worker or client names what it stored this soon.</summary>
     public static readonly TimeSpan FetchTime = TimeSpan.FromMinutes(2);
 
     /// <summary>Files that neither a living job, nor one that ended within the period, names, and that were not used within it.</summary>
@@ -23,9 +23,8 @@ internal static class RetentionRules
     {
         var fetched = now - FetchTime;
         var needed = references.Where(r => r.JobEnded is null || r.IsResult && r.JobEnded > fetched).Select(r => r.FileId).ToHashSet(StringComparer.Ordinal);
-        var known = references.Select(r => r.FileId).ToHashSet(StringComparer.Ordinal);
         var spare = files.Where(f => !needed.Contains(f.Id) && !f.IsClaimed
-            && (f.Kind == StoredKind.Dataset || f.Kind == StoredKind.Blob && (known.Contains(f.Id) || f.Used <= fetched)));
+            && (f.Kind == StoredKind.Dataset || f.Kind == StoredKind.Blob && f.Used <= fetched));
         var (kept, beyond) = (0L, new List<StoredFile>());
         foreach (var file in spare.OrderByDescending(f => f.Used))
         {

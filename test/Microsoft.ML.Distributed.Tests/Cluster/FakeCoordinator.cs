@@ -58,6 +58,9 @@ internal sealed class Script
     /// <summary>Breaks an upload once, behind this many batches.</summary>
     public int CutUploadAfter { get; set; }
 
+    /// <summary>Breaks the upload of a file once, behind this many bytes.</summary>
+    public int CutFileAfter { get; set; }
+
     /// <summary>Breaks a download once, behind this many bytes.</summary>
     public int CutDownloadAfter { get; set; }
 
@@ -96,6 +99,9 @@ internal sealed class Script
     public List<byte[]> Batches { get; } = [];
 
     public List<long> FirstBatches { get; } = [];
+
+    /// <summary>Those that came whole.</summary>
+    public List<(string Id, byte[] Content)> JobFiles { get; } = [];
 
     public bool HasDataset { get; set; }
 
@@ -192,6 +198,13 @@ internal sealed class FakeCoordinator : IAsyncDisposable
             Check(context);
             await HangAsync(context);
             await continuation(request, responseStream, context);
+        }
+
+        public override async Task<TResponse> ClientStreamingServerHandler<TRequest, TResponse>(IAsyncStreamReader<TRequest> requestStream, ServerCallContext context, ClientStreamingServerMethod<TRequest, TResponse> continuation)
+        {
+            Check(context);
+            await HangAsync(context);
+            return await continuation(requestStream, context);
         }
 
         public override async Task DuplexStreamingServerHandler<TRequest, TResponse>(IAsyncStreamReader<TRequest> requestStream, IServerStreamWriter<TResponse> responseStream, ServerCallContext context, DuplexStreamingServerMethod<TRequest, TResponse> continuation)
@@ -306,6 +319,28 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
     private sealed class FakeBlobs(Script script) : Blobs.BlobsBase
     {
+        public override async Task<UploadReply> Upload(IAsyncStreamReader<Chunk> requestStream, ServerCallContext context)
+        {
+            if (script.EarlyUploadAnswer is { Length: > 0 } answer)
+                throw new RpcException(new Status(StatusCode.ResourceExhausted, answer));
+            var (id, total) = ("", 0L);
+            using var content = new MemoryStream();
+            while (await requestStream.MoveNext(context.CancellationToken))
+            {
+                (id, total) = id.Length == 0 ? (requestStream.Current.Id, requestStream.Current.TotalBytes) : (id, total);
+                content.Write(requestStream.Current.Data.Span);
+                if (script.CutFileAfter > 0 && content.Length >= script.CutFileAfter)
+                {
+                    script.CutFileAfter = 0;
+                    throw Broken();
+                }
+            }
+
+            Assert.AreEqual(total, content.Length);
+            script.JobFiles.Add((id, content.ToArray()));
+            return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = total } };
+        }
+
         public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
         {
             for (var at = (int)request.Offset; at < script.Served.Length; at += 1000)

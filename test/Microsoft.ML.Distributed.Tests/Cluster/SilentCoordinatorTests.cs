@@ -93,7 +93,7 @@ public sealed class SilentCoordinatorTests
         await Assert.ThrowsAsync<OperationCanceledException>(() => fit.WaitAsync(s_limit, CancellationToken.None));
     }
 
-    public static IEnumerable<object[]> Calls => [["GetCluster"], ["FindDataset"], ["DoPut"], ["SubmitJob"], ["WatchJob"], ["Download"]];
+    public static IEnumerable<object[]> Calls => [["GetCluster"], ["FindDataset"], ["DoPut"], ["Upload"], ["SubmitJob"], ["WatchJob"], ["Download"]];
 
     [TestMethod]
     public async Task Dispose_WhileAJobTrains_CancelsTheJob()
@@ -148,7 +148,7 @@ public sealed class SilentCoordinatorTests
         return Task.Run(() =>
         {
             backend.NewDatasetFile(cancellation: cancellation);
-            backend.Train(Script.Spec.Clone(), DatasetFiles.Write(_temp.File("data.arrow"), 1), progress, log ?? (_ => { }), cancellation);
+            backend.Train(Script.Spec.Clone(), new JobInputs(DatasetFiles.Write(_temp.File("data.arrow"), 1)) { Files = [new JobFile(new byte[10])] }, progress, log ?? (_ => { }), cancellation);
         });
     }
 

@@ -119,6 +119,33 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
+    public async Task Train_FileThatTheJobNames_IsSentWholeBeforeTheJobHoweverItsUploadBreaks()
+    {
+        var script = new Script { CutFileAfter = 2_000_000, HasDataset = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+        var content = new byte[2_500_000];
+        new Random(1).NextBytes(content);
+
+        Train(cluster, new JobInputs(Dataset(1)) { Files = [new JobFile(content)] });
+
+        Assert.AreEqual(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(content)), script.JobFiles.Single().Id);
+        CollectionAssert.AreEqual(content, script.JobFiles.Single().Content);
+        CollectionAssert.AreEqual(new[] { "Upload", "Upload", "SubmitJob" }, script.Calls.Where(c => c is "Upload" or "SubmitJob").ToArray());
+    }
+
+    [TestMethod]
+    public async Task Train_FileRefused_ThrowsWhatTheCoordinatorSays()
+    {
+        var script = new Script { EarlyUploadAnswer = "The disk is full.", HasDataset = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        Assert.Contains("The disk is full.", Assert.ThrowsExactly<ClusterException>(() => Train(cluster, new JobInputs(Dataset(1)) { Files = [new JobFile(new byte[5_000_000])] })).Message);
+        Assert.IsEmpty(script.JobsByRequest);
+    }
+
+    [TestMethod]
     public async Task Train_UploadRefused_ThrowsWhatTheCoordinatorSays()
     {
         await using var coordinator = await FakeCoordinator.StartAsync(new Script { EarlyUploadAnswer = "The schema is wrong." });
@@ -403,8 +430,8 @@ public sealed class TrainingClusterTests
         Assert.AreEqual(("here", "cpu"), (status.Workers.Single().Host, status.Workers.Single().Devices.Single().Kind));
     }
 
-    private TrainedJob Train(TrainingCluster cluster, EncodedDataset training, CancellationToken cancellation = default) =>
-        ((ITrainingBackend)cluster).Train(Spec(), training, new Observer(_progress.Enqueue), _log.Enqueue, cancellation);
+    private TrainedJob Train(TrainingCluster cluster, JobInputs inputs, CancellationToken cancellation = default) =>
+        ((ITrainingBackend)cluster).Train(Spec(), inputs, new Observer(_progress.Enqueue), _log.Enqueue, cancellation);
 
     private EncodedDataset Dataset(int batches) => DatasetFiles.Write(_temp.File($"{Guid.NewGuid():N}.arrow"), batches);
 
