@@ -101,7 +101,7 @@ internal static class TrainRank
             environment = environment with { Module = spec => new TorchModuleSource(module, spec.Seed) };
         using var others = mode.HasFlag(RunMode.LockStep) ? new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = run, Rank = rank, WorldSize = worldSize, Timeout = s_silence })) : null;
         if (others is not null)
-            environment = environment with { Module = MeetingOthers(environment.Module, others) };
+            environment = environment with { Module = MeetingOthers(environment.Module ?? (spec => ModuleSources.Of(new RankStart { Spec = spec })), others) };
         if (profile is not null)
             Console.In.ReadLine();
         // On a thread of its own, as in a worker: the C library's allocator treats the main thread otherwise.

@@ -81,6 +81,13 @@ public sealed class CoordinatorOptions
     /// <value>false</value>
     public bool BeginAnew { get; init; }
 
+    /// <summary>
+    /// Whether jobs may bring code of their own (a module's assemblies), which then runs on the workers as the workers' user:
+    /// whoever may submit jobs is trusted with these machines.
+    /// </summary>
+    /// <value>false</value>
+    public bool AllowUserCode { get; init; }
+
     /// <summary>The store of one app on this machine, which loses nothing with it that it could not make again.</summary>
     internal bool IsCache => IsLocalOnly && CacheBytes is not null;
 

@@ -28,6 +28,17 @@ public sealed class AppKindTests
     }
 
     [TestMethod, TestCategory("Slow")]
+    public async Task ModuleOfItsOwn_Run_TrainsAndLoadsNoLibtorch()
+    {
+        var app = new App("Own", App.Project(items: """<PackageReference Include="MLDistributed.TorchSharp" Version="$VERSION" />"""), sources: "OwnModule.cs");
+
+        var said = await app.DotnetAsync("run");
+
+        StringAssert.Contains(said, "accuracy 1.00");
+        StringAssert.Contains(said, "maps libtorch: False");
+    }
+
+    [TestMethod, TestCategory("Slow")]
     public async Task FSharp_Run_Trains()
     {
         var app = new App("FSharp", App.Project(items: "<Compile Include=\"Program.fs\" />"), "fsproj", "Program.fs");

@@ -15,6 +15,7 @@ public sealed class PackageTests
 
     [TestMethod, TestCategory("Slow")]
     [DataRow("MLDistributed", true)]
+    [DataRow("MLDistributed.TorchSharp", true)]
     [DataRow("MLDistributed.Local", false)]
     [DataRow("MLDistributed.Local.linux-x64", false)]
     [DataRow("mldist", true)]
@@ -43,6 +44,17 @@ public sealed class PackageTests
             new[] { "Apache.Arrow", "Apache.Arrow.Flight", "Google.Protobuf", "Grpc.Core.Api", "Grpc.Net.Client", "Microsoft.ML", "System.Numerics.Tensors" },
             dependencies.ToArray());
         Assert.IsEmpty(package.Entries.Where(e => e.FullName.StartsWith("runtimes/", StringComparison.Ordinal)));
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public void OwnModules_Dependencies_AreTheClientAndTorchSharpWithoutLibtorch()
+    {
+        using var package = ZipFile.OpenRead(Path.Combine(Feed.Packages, $"MLDistributed.TorchSharp.{Feed.Version}.nupkg"));
+
+        var dependencies = Specification(package).Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value).Order(StringComparer.Ordinal);
+
+        CollectionAssert.AreEqual(new[] { "MLDistributed", "TorchSharp" }, dependencies.ToArray());
+        CollectionAssert.AreEqual(new[] { "Microsoft.ML.Distributed.TorchSharp.dll" }, package.Entries.Where(e => e.Name.EndsWith(".dll", StringComparison.Ordinal)).Select(e => e.Name).ToArray());
     }
 
     private static XDocument Specification(ZipArchive package)

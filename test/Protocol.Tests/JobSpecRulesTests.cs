@@ -31,6 +31,13 @@ public sealed class JobSpecRulesTests
         (s => s.Module.Mlp.OutputBias.Add([1, float.NaN, 2]), "Output biases go beyond 100"),
         (s => s.Module.Mlp.OutputBias.Add([1, -101, 2]), "Output biases go beyond 100"),
         (s => s.Module = null, "Module is not set"),
+        (s => s.Module = Own(m => m.PackageId = "../code"), "Code package is \"../code\", expected 64 lower-case"),
+        (s => s.Module = Own(m => m.Type = ""), "Module's type is \"\", expected a name of 1 to 1,000"),
+        (s => s.Module = Own(m => m.Assembly = "a\nb"), "Module's assembly is"),
+        (s => s.Module = Own(m => m.Options = new string('1', 70_000)), "The module's options are 70,000 characters of JSON, expected at most 65,536"),
+        (s => s.Module = Own(m => m.OutputSize = 1), "Output size is 1, expected at least 2"),
+        (s => (s.Task, s.Module) = (MlTask.Regression, Own(m => m.OutputSize = 2)), "Output size is 2, expected 1 in regression training"),
+        (s => (s.Module, s.Data.Features) = (Own(m => m.InputSize = 5), new FeatureScaling { Mean = { 1 }, Scale = { 1 } }), "Feature scaling has 1 means and 1 scales, expected 5"),
         (s => s.Optimizer.LearningRate = 0, "LearningRate is 0"),
         (s => s.Optimizer.WeightDecay = -1, "WeightDecay is -1"),
         (s => s.Optimizer.Adamw.Beta2 = 1, "Beta2 is 1"),
@@ -166,6 +173,13 @@ public sealed class JobSpecRulesTests
         spec.Optimizer.LearningRate = -1;
 
         Assert.HasCount(3, JobSpecRules.Validate(spec));
+    }
+
+    private static ModuleSpec Own(Action<TorchModuleSpec> change)
+    {
+        var own = new TorchModuleSpec { InputSize = 4, OutputSize = 3, PackageId = new string('b', 64), Assembly = "Modules", Type = "Modules.Net" };
+        change(own);
+        return new ModuleSpec { Torch = own };
     }
 
     private static JobSpec Valid() => new()

@@ -1,4 +1,6 @@
 using MLDistributed.Collectives;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using static TorchSharp.torch;
@@ -9,6 +11,8 @@ namespace MLDistributed.Tests.Shared;
 internal sealed unsafe class SourceAround(IModuleSource source, Func<ITrainedModule, ITrainedModule> around) : IModuleSource
 {
     public FlatLayout Layout => source.Layout;
+
+    public ModelProto WriteOnnx(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors) => source.WriteOnnx(spec, tensors);
 
     public void Initialize(float* parameters) => source.Initialize(parameters);
 

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using MLDistributed.Cli.Hosting;
 using MLDistributed.Coordinator;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -18,12 +19,13 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<long?> _cache = new("--cache-bytes") { Description = "Keep data and models that no job needs up to so many bytes, a tenth of the disk at most, and the history of a hundred jobs. Default: all of it for 30 days.", HelpName = "n" };
     private readonly Option<double> _retention = new("--checkpoint-retention") { Description = "A job that failed or was cancelled can be resumed for so many days. 0: never.", HelpName = "d", DefaultValueFactory = _ => 7 };
     private readonly Option<bool> _anew = new("--begin-anew") { Description = "Begin without the keys, jobs and workers of an earlier coordinator whose database is missing or empty. One that is there is used." };
+    private readonly Option<string> _code = new("--user-code") { Description = "deny or allow jobs that bring a module of their own: code that then runs on the workers as their user. Default: deny.", HelpName = "p", DefaultValueFactory = _ => "deny" };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _progress, _grace, _retention, _cache, _anew, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _progress, _grace, _retention, _cache, _anew, _code, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -46,6 +48,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
         var progress = parsed.GetValue(_progress);
         if (progress is not (> 0 and < 864000))
             throw new CliException($"--progress-timeout is {progress}, expected seconds above 0, as 300.", ExitCode.Usage);
+        var code = parsed.GetValue(_code);
+        if (code is not ("deny" or "allow"))
+            throw new CliException($"--user-code is \"{VisibleText.Shortened(code ?? "")}\", expected deny or allow.", ExitCode.Usage);
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         await CoordinatorHost.RunAsync(
             new CoordinatorOptions
@@ -61,6 +66,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CheckpointRetention = TimeSpan.FromDays(retention),
                 CacheBytes = parsed.GetValue(_cache),
                 BeginAnew = parsed.GetValue(_anew),
+                AllowUserCode = code == "allow",
             },
             lifespan.Stop).ConfigureAwait(false);
         return ExitCode.Success;

@@ -69,7 +69,7 @@ internal sealed class ResultFiles(JobSnapshot job, BlobDownload blobs)
     {
         try
         {
-            OnnxMlpReader.Read(await File.ReadAllBytesAsync(path, cancellation).ConfigureAwait(false), job.Spec ?? new JobSpec());
+            JobModel.Check(await File.ReadAllBytesAsync(path, cancellation).ConfigureAwait(false), job.Spec ?? new JobSpec());
         }
         catch (FormatException e)
         {
@@ -81,7 +81,7 @@ internal sealed class ResultFiles(JobSnapshot job, BlobDownload blobs)
     {
         try
         {
-            return OnnxMlpSize.Of(job.Spec ?? new JobSpec());
+            return JobModel.Bytes(job.Spec ?? new JobSpec());
         }
         catch (FormatException e)
         {

@@ -46,6 +46,8 @@ internal static class JobSheet
     {
         if (spec.Module?.Mlp is { } mlp)
             yield return ("Network", $"{string.Join('-', mlp.HiddenSizes.Prepend(mlp.InputSize).Append(mlp.OutputSize))}, {spec.Task.ToString().ToLowerInvariant()}");
+        if (spec.Module?.Torch is { } own)
+            yield return ("Network", $"{own.Type}, {own.InputSize} to {own.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Data is { } data)
             yield return ("Data", $"{Words.Count(data.RowCount, "row")} of dataset {data.DatasetId}");
         if (spec.StartFrom is { } start)

@@ -23,7 +23,7 @@ internal sealed record JobView(
 internal sealed record TaskView(string Kind, int InputSize, IReadOnlyList<int> HiddenSizes, int OutputSize, int Epochs, int BatchSize, ulong Seed, int Priority)
 {
     public static TaskView Of(JobSpec spec) => new(
-        spec.Task.ToString().ToLowerInvariant(), spec.Module?.Mlp?.InputSize ?? 0, [.. spec.Module?.Mlp?.HiddenSizes ?? []], spec.Module?.Mlp?.OutputSize ?? 0,
+        spec.Task.ToString().ToLowerInvariant(), spec.Module?.Kind?.InputSize ?? 0, [.. spec.Module?.Mlp?.HiddenSizes ?? []], spec.Module?.Kind?.OutputSize ?? 0,
         spec.Epochs, spec.GlobalBatchSize, spec.Seed, spec.Priority);
 }
 

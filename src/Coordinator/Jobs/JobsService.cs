@@ -192,6 +192,15 @@ internal sealed class JobsService(
             errors = [.. errors, $"Priority is {spec.Priority}, expected at most {caller.MaxPriority}, the highest that key \"{caller.Name}\" may ask for. Ask for less, or an administrator for a key with a higher --max-priority."];
         if (errors.Count > 0)
             throw new RpcException(new Status(StatusCode.InvalidArgument, string.Join('\n', errors)));
+        if (spec.Module.Torch is { } module)
+        {
+            UserCode.Require(options);
+            if (!await ownership.MayUseAsync(caller, module.PackageId, context.CancellationToken).ConfigureAwait(false) || await blobs.CheckAsync(module.PackageId, isDoubted: false, context.CancellationToken).ConfigureAwait(false) != FileHealth.Whole)
+                throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Code package \"{module.PackageId}\" is not in the store, expected it uploaded before the job is submitted. Run Fit again, which sends it."));
+            if (new FileInfo(blobs.PathOf(module.PackageId)) is { Length: > CodePackage.MaxBytes } file)
+                throw new RpcException(new Status(StatusCode.InvalidArgument, $"Code package \"{module.PackageId}\" has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}."));
+        }
+
         foreach (var id in DatasetsOf(spec))
         {
             DatasetsService.RequireId(id);

@@ -22,7 +22,7 @@ internal sealed class TrainedNetwork(byte[] onnx, JobSpec spec, JobResult result
 
     public string JobId => jobId;
 
-    public IScorer Scorer { get; } = DenseStack.Read(onnx, spec);
+    public IScorer Scorer { get; } = NetworkScorer.Read(onnx, spec);
 
     /// <summary>The network, if the worker sent one that our own code writes: a model is a program, and this one comes from another machine.</summary>
     /// <exception cref="ClusterException">It is another.</exception>
@@ -72,7 +72,7 @@ internal sealed class TrainedNetwork(byte[] onnx, JobSpec spec, JobResult result
         {
             var jobId = ReadId(reader);
             var spec = JobSpec.Parser.WithDiscardUnknownFields(true).ParseFrom(ReadBlock(reader, MaxPartBytes));
-            var most = OnnxMlpSize.Of(spec).Most;
+            var most = JobModel.Bytes(spec).Most;
             var result = JobResultRules.Parse(ReadBlock(reader, MaxPartBytes), spec);
             var onnx = ReadBlock(reader, most);
             if (!reader.ReadBytes(SHA256.HashSizeInBytes).AsSpan().SequenceEqual(SHA256.HashData(onnx)))

@@ -1,7 +1,5 @@
-using System.Numerics;
 using System.Numerics.Tensors;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
+using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
@@ -42,7 +40,8 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
 
     public void Apply(ReadOnlySpan<float> input, Span<float> output)
     {
-        Multiply(input, output);
+        MatrixVector.Multiply(_weights, input, output);
+        TensorPrimitives.Add(output, _bias, output);
         if (_layerNorm is (var gain, var bias, var epsilon))
             Normalize(output, gain, bias, epsilon);
         if (Activation == LayerActivation.Relu)
@@ -58,44 +57,4 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
         TensorPrimitives.Multiply(values, 1 / MathF.Sqrt(variance + epsilon), values);
         TensorPrimitives.MultiplyAdd(values, gain, bias, values);
     }
-
-    // Four rows at a time: each piece of the input is loaded once for four dot products.
-    private void Multiply(ReadOnlySpan<float> input, Span<float> output)
-    {
-        var size = Inputs;
-        var row = 0;
-        for (; row + 4 <= output.Length; row += 4)
-        {
-            var weights = _weights.AsSpan(row * size, 4 * size);
-            Dot4(input, weights, output.Slice(row, 4));
-        }
-
-        for (; row < output.Length; row++)
-            output[row] = TensorPrimitives.Dot(input, _weights.AsSpan(row * size, size));
-        TensorPrimitives.Add(output, _bias, output);
-    }
-
-    private static void Dot4(ReadOnlySpan<float> x, ReadOnlySpan<float> weights, Span<float> result)
-    {
-        var size = x.Length;
-        ref var x0 = ref MemoryMarshal.GetReference(x);
-        ref var w0 = ref MemoryMarshal.GetReference(weights);
-        Vector<float> a = default, b = default, c = default, d = default;
-        nuint i = 0, n = (nuint)size, step = (nuint)Vector<float>.Count;
-        for (; i + step <= n; i += step)
-        {
-            var v = Load(ref x0, i);
-            a = Vector.FusedMultiplyAdd(v, Load(ref w0, i), a);
-            b = Vector.FusedMultiplyAdd(v, Load(ref w0, n + i), b);
-            c = Vector.FusedMultiplyAdd(v, Load(ref w0, (2 * n) + i), c);
-            d = Vector.FusedMultiplyAdd(v, Load(ref w0, (3 * n) + i), d);
-        }
-
-        (result[0], result[1], result[2], result[3]) = (Vector.Sum(a), Vector.Sum(b), Vector.Sum(c), Vector.Sum(d));
-        for (var j = (int)i; j < size; j++)
-            for (var k = 0; k < 4; k++)
-                result[k] += x[j] * weights[(k * size) + j];
-    }
-
-    private static Vector<float> Load(ref float source, nuint offset) => Unsafe.ReadUnaligned<Vector<float>>(ref Unsafe.As<float, byte>(ref Unsafe.Add(ref source, offset)));
 }

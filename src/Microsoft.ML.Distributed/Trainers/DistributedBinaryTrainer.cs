@@ -14,8 +14,8 @@ public sealed class DistributedBinaryTrainer : NeuralNetworkTrainer<BinaryPredic
 {
     private const string Name = "DistributedBinaryTrainer";
 
-    internal DistributedBinaryTrainer(IHostEnvironment environment, Options options)
-        : base(environment, options, MlTask.Binary, Name, TrainerUtils.MakeBoolScalarLabel)
+    internal DistributedBinaryTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+        : base(environment, options, module, MlTask.Binary, Name, TrainerUtils.MakeBoolScalarLabel)
     {
     }
 

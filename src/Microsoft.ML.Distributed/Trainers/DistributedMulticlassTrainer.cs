@@ -14,8 +14,8 @@ public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<Multicla
 {
     private const string Name = "DistributedMulticlassTrainer";
 
-    internal DistributedMulticlassTrainer(IHostEnvironment environment, Options options)
-        : base(environment, options, MlTask.Multiclass, Name, TrainerUtils.MakeU4ScalarColumn)
+    internal DistributedMulticlassTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+        : base(environment, options, module, MlTask.Multiclass, Name, TrainerUtils.MakeU4ScalarColumn)
     {
     }
 

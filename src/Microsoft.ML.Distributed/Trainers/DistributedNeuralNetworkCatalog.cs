@@ -49,12 +49,8 @@ public static class DistributedNeuralNetworkCatalog
     /// });
     /// </code></example>
     public static DistributedMulticlassTrainer DistributedNeuralNetwork(
-        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options)
-    {
-        ArgumentNullException.ThrowIfNull(catalog);
-        ArgumentNullException.ThrowIfNull(options);
-        return new DistributedMulticlassTrainer(CatalogUtils.GetEnvironment(catalog), options);
-    }
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options) =>
+        OfModule(catalog, options, module: null);
 
     /// <summary>A neural network that answers yes or no, trained on a cluster: <see cref="DistributedBinaryTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
@@ -95,12 +91,8 @@ public static class DistributedNeuralNetworkCatalog
     /// });
     /// </code></example>
     public static DistributedBinaryTrainer DistributedNeuralNetwork(
-        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options)
-    {
-        ArgumentNullException.ThrowIfNull(catalog);
-        ArgumentNullException.ThrowIfNull(options);
-        return new DistributedBinaryTrainer(CatalogUtils.GetEnvironment(catalog), options);
-    }
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options) =>
+        OfModule(catalog, options, module: null);
 
     /// <summary>A neural network that predicts a number, trained on a cluster: <see cref="DistributedRegressionTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
@@ -141,11 +133,28 @@ public static class DistributedNeuralNetworkCatalog
     /// });
     /// </code></example>
     public static DistributedRegressionTrainer DistributedNeuralNetwork(
-        this RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options)
+        this RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options) =>
+        OfModule(catalog, options, module: null);
+
+    internal static DistributedMulticlassTrainer OfModule(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, NetworkModule? module)
     {
         ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
-        return new DistributedRegressionTrainer(CatalogUtils.GetEnvironment(catalog), options);
+        return new DistributedMulticlassTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
+    }
+
+    internal static DistributedBinaryTrainer OfModule(BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options, NetworkModule? module)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedBinaryTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
+    }
+
+    internal static DistributedRegressionTrainer OfModule(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, NetworkModule? module)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedRegressionTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
     }
 
     private static TOptions Options<TOptions>(string label, string features, string? weight, int[]? hiddenLayers, int epochs, int? batchSize, double learningRate)

@@ -14,8 +14,8 @@ public sealed class DistributedRegressionTrainer : NeuralNetworkTrainer<Regressi
 {
     private const string Name = "DistributedRegressionTrainer";
 
-    internal DistributedRegressionTrainer(IHostEnvironment environment, Options options)
-        : base(environment, options, MlTask.Regression, Name, TrainerUtils.MakeR4ScalarColumn)
+    internal DistributedRegressionTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+        : base(environment, options, module, MlTask.Regression, Name, TrainerUtils.MakeR4ScalarColumn)
     {
     }
 

@@ -17,18 +17,19 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     private const int LeastSteps = 10;
     private readonly IHostEnvironment _environment;
     private readonly NeuralNetworkOptions _options;
+    private readonly NetworkModule _module;
     private readonly MlTask _task;
     private readonly ulong _seed;
     private readonly string _name;
 
-    private protected NeuralNetworkTrainer(IHostEnvironment environment, NeuralNetworkOptions options, MlTask task, string name, Func<string, SchemaShape.Column> label)
+    private protected NeuralNetworkTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module, MlTask task, string name, Func<string, SchemaShape.Column> label)
         : base(
             environment.Register(name),
             TrainerUtils.MakeR4VecFeature(WithNames(options, name).FeatureColumnName),
             label(options.LabelColumnName),
             options.ExampleWeightColumnName is null ? default : TrainerUtils.MakeR4ScalarWeightColumn(options.ExampleWeightColumnName))
     {
-        (_environment, _options, _task, _name) = (environment, options, task, name);
+        (_environment, _options, _module, _task, _name) = (environment, options, module ?? BuiltInNetwork.Instance, task, name);
         // The context's own where it has one, so that two trainers of one kind agree; else drawn once, so that all fits of this one do.
         _seed = (ulong)(uint)(options.Seed ?? (environment as IHostEnvironmentInternal)?.Seed ?? Host.Rand.Next());
     }
@@ -118,9 +119,9 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     private TrainingRun NewRun(ITrainingBackend backend, IDataView data, IChannel channel, CancellationToken cancellation)
     {
         var (features, outputs) = Columns.Measure(data.Schema);
-        var spec = JobSpecFactory.Create(_options, _task, features, outputs, _seed, _name);
+        var spec = JobSpecFactory.Create(_options, _module, _task, features, outputs, _seed, _name);
         spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
-        return new TrainingRun(backend, Columns, _options, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, EncodingFolder(), cancellation);
+        return new TrainingRun(backend, Columns, _options, _module, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, EncodingFolder(), cancellation);
     }
 
     private static TTransformer Introduced(TTransformer transformer)
@@ -148,11 +149,11 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         if (_options.ValidationSet is { } validation)
             errors.AddRange(ValidateValidationSet(validation.Schema, schema, areColumnsValid));
 
-        var spec = JobSpecFactory.Create(_options, _task, features, Math.Max(outputs, _task == MlTask.Multiclass ? 2 : 1), _seed, _name);
+        var spec = JobSpecFactory.Create(_options, _module, _task, features, Math.Max(outputs, _task == MlTask.Multiclass ? 2 : 1), _seed, _name);
         // The class weights' number can be judged only by a label column that has classes.
         if (!areColumnsValid)
             spec.ClassWeights.Clear();
-        errors.AddRange(JobSpecFactory.Validate(_options, spec));
+        errors.AddRange(JobSpecFactory.Validate(_options, _module, spec));
         var start = StartingNetwork.Find(_options.StartFrom, out var unusable);
         if (unusable is not null)
             errors.Add(unusable);

@@ -48,7 +48,12 @@ internal sealed class StartingNetwork
     /// <param name="schema">Of the training data; null where its columns are wrong.</param>
     public IEnumerable<string> Mismatches(JobSpec spec, bool isScaled, TrainingColumns columns, DataViewSchema? schema)
     {
-        var (known, wanted) = (Spec.Module.Mlp, spec.Module.Mlp);
+        if ((Spec.Module?.Mlp, spec.Module?.Mlp) is not ({ } known, { } wanted))
+        {
+            yield return $"{Name} is a network, or is set beside a module, that is not the built-in one, expected the built-in network for both. Have the module read what it starts from in its constructor.";
+            yield break;
+        }
+
         if (Spec.Task != spec.Task)
         {
             yield return $"{Name} is a network for {Spec.Task.ToString().ToLowerInvariant()}, expected one for {spec.Task.ToString().ToLowerInvariant()}.";

@@ -4,7 +4,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>One Fit after its options were found valid: encode, train, fetch.</summary>
-internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, JobSpec spec, StartingNetwork? start, IChannel channel, string? folder, CancellationToken cancellation)
+internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, NetworkModule module, JobSpec spec, StartingNetwork? start, IChannel channel, string? folder, CancellationToken cancellation)
 {
     private const int MaxRuns = 3;
 
@@ -103,13 +103,17 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         var trainingPath = backend.NewDatasetFile(folder, cancellation);
         try
         {
-            var encoder = new DatasetEncoder(columns, spec.Module.Mlp.InputSize, spec.Module.Mlp.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
+            var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
             var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation);
             var validation = options.ValidationSet is { } set
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
-            var files = start is null ? [] : (JobFile[])[start.Attach(spec, data.Schema[columns.Label])];
+            var files = new List<JobFile>();
+            if (start is not null)
+                files.Add(start.Attach(spec, data.Schema[columns.Label]));
+            if (module.Code is { } code)
+                files.Add(code);
             if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
                 throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add rows, or set ValidationFraction to 0 and EarlyStopping to null.");
             return use(new JobInputs(training.Dataset, validation?.Dataset) { Files = files }, progress);
@@ -152,7 +156,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         if (columns.Task == MlTask.Regression)
             spec.Data.Label = training.Labels.ToScaling();
         else
-            spec.Module.Mlp.OutputBias.AddRange(training.Labels.ToOutputBias());
+            module.Describe(spec.Module, training.Labels);
     }
 
     private void WarnOfIgnored(List<int> slots, DataViewSchema.Column features)

@@ -12,9 +12,9 @@ public static class BatchMemory
     /// <param name="isOnGpu">Whether layers are computed elsewhere than in this memory.</param>
     public static Int128 LeastBytes(JobSpec spec, long rows, int worldSize, bool isOnGpu)
     {
-        if (spec.Module?.Mlp is not { } mlp)
+        if (spec.Module?.Kind is not { } module)
             return 0;
-        var floats = (Int128)mlp.InputSize + (isOnGpu ? 0 : mlp.HiddenSizes.Sum(h => 2L * h) + mlp.OutputSize);
+        var floats = module.InputSize + (isOnGpu ? 0 : module.ActivationsOfRow);
         return AtOnce(spec, Math.Min(spec.GlobalBatchSize, rows), worldSize) * floats * sizeof(float);
     }
 

@@ -45,21 +45,18 @@ public static class JobSpecRules
     // Fewer rows than one in a million do not tell where it is.
     private const double LeastQuantile = 1e-6;
 
-    // They are logarithms of shares of rows: e^100 is more than there are.
-    private const double LargestOutputBias = 100;
-
     // Below it the automatic weight decay, which grows as it falls, would leave its own range.
     private const double LeastLearningRate = 1e-12;
 
-    // As floats, larger fractions are 1: nothing would be kept, or averages would never move.
-    private const double LargestDropout = 0.999;
+    // As floats, larger fractions are 1: averages would never move.
     private const double LargestDecay = 0.9999999;
 
     /// <summary>All that is wrong, each a sentence that names the option, its value and what was expected; empty when valid.</summary>
     public static IReadOnlyList<string> Validate(JobSpec spec)
     {
         var errors = new List<string>();
-        var classCount = spec.Task switch { MlTask.Multiclass => spec.Module?.Mlp?.OutputSize ?? 0, MlTask.Binary => 2, _ => 0 };
+        var module = spec.Module?.Kind;
+        var classCount = spec.Task switch { MlTask.Multiclass => module?.OutputSize ?? 0, MlTask.Binary => 2, _ => 0 };
         Check(spec.ModelSchema.Length <= MaxModelSchemaBytes, $"ModelSchema has {spec.ModelSchema.Length:N0} bytes, expected at most {MaxModelSchemaBytes:N0}.");
         Check(spec.Name.Length <= MaxNameLength, $"JobName has {spec.Name.Length:N0} characters (\"{spec.Name[..Math.Min(spec.Name.Length, 20)]}...\"), expected at most {MaxNameLength}.");
         Check(!spec.Name.Any(char.IsControl), $"JobName has the control character U+{(int)spec.Name.FirstOrDefault(char.IsControl):X4} at {spec.Name.TakeWhile(c => !char.IsControl(c)).Count()}, expected text on one line.");
@@ -75,8 +72,8 @@ public static class JobSpecRules
         Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
         Check(spec.Task == MlTask.Multiclass || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
         CheckLoss(spec.Loss);
-        CheckModule(spec.Module?.Mlp);
-        CheckData(spec.Data, spec.Module?.Mlp);
+        CheckModule();
+        CheckData(spec.Data);
         CheckOptimizer(spec.Optimizer);
         Fraction("WarmupFraction", spec.Schedule?.WarmupFraction ?? 0);
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
@@ -86,12 +83,12 @@ public static class JobSpecRules
         Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
         Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
-        Check(spec.MaxMicroBatchSize == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
+        Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
         if (spec.BitExact is { } exact)
         {
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
-            Check(spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
+            Check(module?.JoinsRows != true, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
         }
 
@@ -159,43 +156,26 @@ public static class JobSpecRules
                 Check(quantile.Level is >= LeastQuantile and <= 1 - LeastQuantile, $"Level of the quantile's loss is {quantile.Level}, expected a number from {LeastQuantile} to {1 - LeastQuantile}.");
         }
 
-        void CheckModule(MlpSpec? mlp)
+        void CheckModule()
         {
-            Check(mlp is not null, "Module is not set, expected a multi-layer perceptron.");
-            if (mlp is null)
+            Check(module is not null, "Module is not set, expected a multi-layer perceptron.");
+            if (module is null)
                 return;
-            Between("Input size", mlp.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
-            AtLeast("Output size", mlp.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
-            Check(mlp.HiddenSizes.Count <= MaxHiddenLayers, $"HiddenLayers has {mlp.HiddenSizes.Count:N0} layers, expected at most {MaxHiddenLayers:N0}.");
-            if (mlp.HiddenSizes.Count > MaxHiddenLayers)
-                return;
-            Check(mlp.HiddenSizes.All(h => h >= 1), $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.");
-            var parameters = Parameters(mlp);
-            Check(parameters <= MaxParameters, $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {MaxParameters:N0}: an ONNX file holds 2 GiB.");
-            Check(mlp.OutputBias.Count == 0 || mlp.OutputBias.Count == mlp.OutputSize, $"Output biases are {mlp.OutputBias.Count:N0}, expected none, or one for each of the {mlp.OutputSize:N0} outputs.");
-            Check(mlp.OutputBias.All(b => Math.Abs(b) <= LargestOutputBias), $"Output biases go beyond {LargestOutputBias}, expected numbers within it.");
-            Check(mlp.Dropout is >= 0 and <= LargestDropout, $"Dropout is {mlp.Dropout}, expected a fraction from 0 to {LargestDropout}.");
+            Between("Input size", module.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
+            AtLeast("Output size", module.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
+            errors.AddRange(module.Errors(spec.Task));
         }
 
-        // Weights and biases; the sum of products of int's stays within 128 bits.
-        static Int128 Parameters(MlpSpec mlp)
-        {
-            var (sum, inputs) = (Int128.Zero, (Int128)mlp.InputSize);
-            foreach (var size in mlp.HiddenSizes.Append(mlp.OutputSize))
-                (sum, inputs) = (sum + (inputs + 1) * size, size);
-            return sum;
-        }
-
-        void CheckData(DataSpec? data, MlpSpec? mlp)
+        void CheckData(DataSpec? data)
         {
             Check(ContentHash.TryParse(data?.DatasetId, out _), $"Dataset id is \"{VisibleText.Shortened(data?.DatasetId ?? "")}\", expected {ContentHash.Expectation}.");
             if (data is null)
                 return;
             Check(data.ValidationDatasetId.Length == 0 || ContentHash.TryParse(data.ValidationDatasetId, out _), $"Validation dataset id is \"{VisibleText.Shortened(data.ValidationDatasetId)}\", expected {ContentHash.Expectation}, or none.");
             AtLeast("Row count", data.RowCount, 1);
-            Check(data.Features is null || mlp?.InputSize <= MaxScaledFeatures, $"Features have {mlp?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
-            Check(data.Features is null || data.Features.Mean.Count == mlp?.InputSize && data.Features.Scale.Count == mlp?.InputSize,
-                $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {mlp?.InputSize}, one a feature.");
+            Check(data.Features is null || module?.InputSize <= MaxScaledFeatures, $"Features have {module?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
+            Check(data.Features is null || data.Features.Mean.Count == module?.InputSize && data.Features.Scale.Count == module?.InputSize,
+                $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {module?.InputSize}, one a feature.");
             NotNegative("Weight scale", data.WeightScale);
             NotNegative("Validation weight scale", data.ValidationWeightScale);
             Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");
@@ -219,7 +199,7 @@ public static class JobSpecRules
             Range("LearningRate", optimizer.LearningRate, LeastLearningRate, Largest);
             NoneOr("WeightDecay", optimizer.WeightDecay, Smallest, Largest);
             Decay("WeightAveraging.Decay", optimizer.AveragingDecay);
-            Check(optimizer.AveragingDecay == 0 || spec.Module?.Mlp?.Normalization != LayerNormalization.Batch, "WeightAveraging is on beside Normalization Batch, expected None or Layer: its running statistics are those of the weights that are not averaged.");
+            Check(optimizer.AveragingDecay == 0 || spec.Module?.Kind?.JoinsRows != true, "WeightAveraging is on beside Normalization Batch, expected None or Layer: its running statistics are those of the weights that are not averaged.");
             if (optimizer.Sgd is { } sgd)
                 Decay("Momentum", sgd.Momentum);
             if (optimizer.Adamw is { } decoupled)

@@ -127,6 +127,7 @@ public static class WireLimits
         ["mldist.v1.FeatureScaling.scale"] = s_scaling,
         ["mldist.v1.JobSpec.model_schema"] = new() { MaxLength = JobSpecRules.MaxModelSchemaBytes },
         ["mldist.v1.JobSpec.class_weights"] = s_scaling,
+        ["mldist.v1.TorchModuleSpec.options"] = new() { MaxLength = ModuleOptions.MaxLength },
         ["mldist.v1.MlpSpec.output_bias"] = s_scaling,
         ["mldist.v1.MlpSpec.hidden_sizes"] = new() { MaxCount = JobSpecRules.MaxHiddenLayers },
 

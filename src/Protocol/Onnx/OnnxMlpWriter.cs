@@ -1,7 +1,3 @@
-using System.Globalization;
-using System.Runtime.InteropServices;
-using Google.Protobuf;
-
 namespace MLDistributed.Protocol.Onnx;
 
 /// <summary>Writes a trained multi-layer perceptron as an ONNX model (opset 20).</summary>
@@ -46,8 +42,6 @@ public static class OnnxMlpWriter
     public const float LeastClassProbability = 1e-15f;
 
     internal const string ProbabilityLeast = "probability.least";
-    private const int IrVersion = 10;
-    private const int Opset = 20;
 
     /// <summary>Makes the model.</summary>
     /// <param name="spec">The job that trained it: module, task, feature and label scaling.</param>
@@ -60,19 +54,22 @@ public static class OnnxMlpWriter
     public static ModelProto Write(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors)
     {
         ArgumentNullException.ThrowIfNull(tensors);
-        return Build(spec, new GraphBuilder(tensors), hasLeastProbabilities: true);
+        return Build(spec, new OnnxGraph(tensors), hasLeastProbabilities: true);
     }
 
     /// <summary>The model without its numbers: what <see cref="OnnxMlpReader"/> compares with.</summary>
     /// <param name="spec">The job that trains it.</param>
     /// <param name="hasLeastProbabilities">Not in models of release 0.1, which clipped none.</param>
-    internal static ModelProto Skeleton(JobSpec spec, bool hasLeastProbabilities) => Build(spec, new GraphBuilder(null), hasLeastProbabilities);
+    internal static ModelProto Skeleton(JobSpec spec, bool hasLeastProbabilities) => Build(spec, new OnnxGraph(null), hasLeastProbabilities);
 
-    private static ModelProto Build(JobSpec spec, GraphBuilder graph, bool hasLeastProbabilities)
+    private static ModelProto Build(JobSpec spec, OnnxGraph graph, bool hasLeastProbabilities)
     {
         var mlp = spec.Module?.Mlp ?? throw new ArgumentException("The job has no multi-layer perceptron, expected Module.Mlp.", nameof(spec));
+        return OnnxFrame.Build(spec, graph, "mlp", (input, output) => Layers(graph, mlp, input, output), hasLeastProbabilities);
+    }
 
-        var current = Inputs(graph, mlp, spec.Data?.Features);
+    private static string Layers(OnnxGraph graph, MlpSpec mlp, string current, string? output)
+    {
         var width = mlp.InputSize;
         for (var i = 0; i < mlp.HiddenSizes.Count; i++)
         {
@@ -80,147 +77,27 @@ public static class OnnxMlpWriter
             current = Linear(graph, current, i, width, hidden);
             current = Normalize(graph, mlp.Normalization, current, i, hidden);
             current = mlp.Activation == Activation.Gelu
-                ? graph.Node("Gelu", [current], attributes: graph.Text("approximate", "none"))
+                ? graph.Node("Gelu", [current], attributes: OnnxGraph.Text("approximate", "none"))
                 : graph.Node("Relu", [current]);
             width = hidden;
         }
 
-        var outputs = Outputs(graph, spec, hasLeastProbabilities, Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, spec.Task == MlTask.Binary ? Score : null));
-        return new ModelProto
-        {
-            IrVersion = IrVersion,
-            ProducerName = "MLDistributed",
-            ProducerVersion = typeof(OnnxMlpWriter).Assembly.GetName().Version?.ToString(3) ?? "",
-            OpsetImport = { new OperatorSetIdProto { Version = Opset } },
-            MetadataProps =
-            {
-                new StringStringEntryProto { Key = "producer", Value = "MLDistributed" },
-                new StringStringEntryProto { Key = "task", Value = spec.Task.ToString().ToLowerInvariant() },
-                new StringStringEntryProto { Key = "outputs", Value = mlp.OutputSize.ToString(CultureInfo.InvariantCulture) },
-            },
-            Graph = graph.Build("mlp", Matrix(Features, mlp.InputSize), outputs.Select(name => Matrix(name, mlp.OutputSize))),
-        };
+        return Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, output);
     }
 
-    private static string Inputs(GraphBuilder graph, MlpSpec mlp, FeatureScaling? scaling)
-    {
-        var missing = graph.Node("IsNaN", [Features]);
-        if (scaling is null)
-            return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
-        var mean = graph.Constant(FeatureMean, [mlp.InputSize], [.. scaling.Mean]);
-        var filled = graph.Node("Where", [missing, mean, Features]);
-        var centered = graph.Node("Sub", [filled, mean]);
-        return graph.Node("Mul", [centered, graph.Constant(FeatureScale, [mlp.InputSize], [.. scaling.Scale])]);
-    }
+    private static string Linear(OnnxGraph graph, string input, int layer, int inputs, int outputs, string? name = null) => graph.Node("Gemm",
+        [input, graph.Parameter($"layers.{layer}.weight", outputs, inputs), graph.Parameter($"layers.{layer}.bias", outputs)], name, OnnxGraph.Integer("transB", 1));
 
-    private static string Linear(GraphBuilder graph, string input, int layer, int inputs, int outputs, string? name = null) => graph.Node("Gemm",
-        [input, graph.Parameter($"layers.{layer}.weight", outputs, inputs), graph.Parameter($"layers.{layer}.bias", outputs)], name, graph.Integer("transB", 1));
-
-    private static string Normalize(GraphBuilder graph, LayerNormalization kind, string input, int layer, int size)
+    private static string Normalize(OnnxGraph graph, LayerNormalization kind, string input, int layer, int size)
     {
         if (kind == LayerNormalization.None)
             return input;
         var weight = graph.Parameter($"norms.{layer}.weight", size);
         var bias = graph.Parameter($"norms.{layer}.bias", size);
         return kind == LayerNormalization.Layer
-            ? graph.Node("LayerNormalization", [input, weight, bias], null, graph.Integer("axis", -1), graph.Number("epsilon", Epsilon))
+            ? graph.Node("LayerNormalization", [input, weight, bias], null, OnnxGraph.Integer("axis", -1), OnnxGraph.Number("epsilon", Epsilon))
             : graph.Node("BatchNormalization",
                 [input, weight, bias, graph.Parameter($"norms.{layer}.running_mean", size), graph.Parameter($"norms.{layer}.running_var", size)],
-                null, graph.Number("epsilon", Epsilon));
-    }
-
-    private static string[] Outputs(GraphBuilder graph, JobSpec spec, bool hasLeastProbabilities, string raw)
-    {
-        switch (spec.Task)
-        {
-            case MlTask.Multiclass when !hasLeastProbabilities:
-                return [graph.Node("Softmax", [raw], Score, graph.Integer("axis", -1))];
-            case MlTask.Binary when !hasLeastProbabilities:
-                return [raw, graph.Node("Sigmoid", [raw], Probability)];
-            case MlTask.Multiclass:
-                return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, graph.Integer("axis", -1)), graph.Constant(ScoreLeast, [], [LeastClassProbability])], Score)];
-            case MlTask.Binary:
-                return [raw, graph.Node("Clip",
-                    [graph.Node("Sigmoid", [raw]), graph.Constant(ProbabilityLeast, [], [LeastProbability]), graph.Constant("probability.most", [], [1 - LeastProbability])], Probability)];
-            case MlTask.Regression when spec.Data?.Label is { } label:
-                // A scale of 0 stands for a constant label: every prediction is the mean.
-                var unscaled = graph.Node("Mul", [raw, graph.Constant(LabelUnit, [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);
-                return [graph.Node("Add", [unscaled, graph.Constant(LabelMean, [], [label.Mean])], Score)];
-            case MlTask.Regression:
-                return [graph.Node("Identity", [raw], Score)];
-            default:
-                throw new ArgumentException($"Task is \"{spec.Task}\", expected multiclass, binary or regression.", nameof(spec));
-        }
-    }
-
-    private static ValueInfoProto Matrix(string name, int columns) => new()
-    {
-        Name = name,
-        Type = new TypeProto
-        {
-            TensorType = new TypeProto.Types.Tensor
-            {
-                ElemType = (int)TensorProto.Types.DataType.Float,
-                Shape = new TensorShapeProto
-                {
-                    Dim = { new TensorShapeProto.Types.Dimension { DimParam = "N" }, new TensorShapeProto.Types.Dimension { DimValue = columns } },
-                },
-            },
-        },
-    };
-
-    // Without tensors it makes the graph alone.
-    private sealed class GraphBuilder(IReadOnlyDictionary<string, float[]>? tensors)
-    {
-        private readonly GraphProto _graph = new();
-
-        public string Node(string op, string[] inputs, string? output = null, params AttributeProto[] attributes)
-        {
-            var index = _graph.Node.Count;
-            output ??= $"{op.ToLowerInvariant()}.{index}";
-            _graph.Node.Add(new NodeProto { OpType = op, Name = $"node.{index}", Input = { inputs }, Output = { output }, Attribute = { attributes } });
-            return output;
-        }
-
-        public string Parameter(string name, params int[] shape)
-        {
-            if (tensors is null)
-                return Constant(name, shape, []);
-            var size = shape.Aggregate(1, (a, b) => a * b);
-            if (!tensors.TryGetValue(name, out var values) || values.Length != size)
-                throw new ArgumentException($"Tensor \"{name}\" has {values?.Length.ToString(CultureInfo.InvariantCulture) ?? "no"} values, expected {size} ({string.Join(" x ", shape)}).", nameof(tensors));
-            return Constant(name, shape, values);
-        }
-
-        public string Constant(string name, int[] shape, float[] values)
-        {
-            // ONNX stores raw data little-endian; so do all machines that .NET runs on, but for s390x.
-            var bytes = MemoryMarshal.AsBytes<float>(values).ToArray();
-            if (!BitConverter.IsLittleEndian)
-                for (var i = 0; i < bytes.Length; i += sizeof(float))
-                    bytes.AsSpan(i, sizeof(float)).Reverse();
-            _graph.Initializer.Add(new TensorProto
-            {
-                Name = name,
-                DataType = (int)TensorProto.Types.DataType.Float,
-                Dims = { shape.Select(d => (long)d) },
-                RawData = UnsafeByteOperations.UnsafeWrap(bytes),
-            });
-            return name;
-        }
-
-        public AttributeProto Integer(string name, long value) => new() { Name = name, I = value, Type = AttributeProto.Types.AttributeType.Int };
-
-        public AttributeProto Number(string name, float value) => new() { Name = name, F = value, Type = AttributeProto.Types.AttributeType.Float };
-
-        public AttributeProto Text(string name, string value) => new() { Name = name, S = ByteString.CopyFromUtf8(value), Type = AttributeProto.Types.AttributeType.String };
-
-        public GraphProto Build(string name, ValueInfoProto input, IEnumerable<ValueInfoProto> outputs)
-        {
-            _graph.Name = name;
-            _graph.Input.Add(input);
-            _graph.Output.AddRange(outputs);
-            return _graph;
-        }
+                null, OnnxGraph.Number("epsilon", Epsilon));
     }
 }

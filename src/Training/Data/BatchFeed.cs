@@ -23,6 +23,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float[] _classWeights;
     private readonly double _weightScale;
     private readonly int _maxRows;
+    private readonly int _classCount;
     private readonly Tensor _features;
     private readonly Tensor _labels;
     private readonly Tensor? _weights;
@@ -43,6 +44,7 @@ internal sealed unsafe class BatchFeed : IDisposable
         _mean = [.. spec.Data.Features?.Mean ?? []];
         _scale = [.. spec.Data.Features?.Scale ?? []];
         _classWeights = [.. spec.ClassWeights];
+        _classCount = spec.Module?.Kind?.OutputSize ?? 0;
         _features = empty([maxRows, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
         _labels = empty([maxRows], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
         _featureMemory = (float*)TorchMemory.Data(_features);
@@ -68,7 +70,7 @@ internal sealed unsafe class BatchFeed : IDisposable
             Standardize(_file.Features(row), _featureMemory + i * (long)_file.FeatureSize);
             var label = _file.Label(row);
             if (_spec.Task == MlTask.Multiclass)
-                _classMemory[i] = CheckClass(label, row, _spec.Module.Mlp.OutputSize);
+                _classMemory[i] = CheckClass(label, row, _classCount);
             else if (_spec.Task == MlTask.Binary)
                 _valueMemory[i] = CheckClass(label, row, 2);
             else

@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
 
 namespace MLDistributed.Training.Loop;
@@ -17,18 +18,26 @@ internal static class Failures
             DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
             OutOfMemoryException => (FailureKind.Invalid, false),
             _ when NativeMessage.IsOutOfMemory(exception.Message) => (FailureKind.Invalid, false),
-            CollectiveException or FormatException or IOException or UnauthorizedAccessException => (FailureKind.Invalid, false),
+            CollectiveException or UserModuleException or FormatException or IOException or UnauthorizedAccessException => (FailureKind.Invalid, false),
             _ => (FailureKind.Training, false),
         };
         var message = exception switch
         {
             OutOfMemoryException => OutOfMemory(rank, exception.Message),
             _ when NativeMessage.IsOutOfMemory(exception.Message) => OutOfMemory(rank, NativeMessage.FirstSentence(exception.Message)),
+            UserModuleException => exception.Message,
             _ when kind == FailureKind.Training => $"Training failed on rank {rank}: {exception.GetType().Name}: {NativeMessage.FirstSentence(exception.Message)}",
             IOException or UnauthorizedAccessException => $"Rank {rank} cannot read or write its files ({exception.Message.TrimEnd('.')}), expected room and access in the worker's folder. Free space there, or start the worker with --work on a larger disk.",
             _ => exception.Message,
         };
-        return new TrainingException(new JobFailure { Kind = kind, Rank = rank, Message = message }, isBystander, exception);
+        var failure = new JobFailure { Kind = kind, Rank = rank, Message = message };
+        if (exception is UserModuleException module)
+        {
+            failure.Step = module.Step;
+            failure.LastWords.AddRange(module.Stack);
+        }
+
+        return new TrainingException(failure, isBystander, exception);
     }
 
     private static string OutOfMemory(int rank, string words) =>

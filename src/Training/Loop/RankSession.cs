@@ -32,7 +32,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             NativeLoading.EnsureLoaded();
             Denormals.Flush();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
-            var source = environment.Module(Spec);
+            var source = environment.Module?.Invoke(Spec) ?? ModuleSources.Of(start);
             var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize);
             needs.Check(environment.MemoryBytes);
             ParallelStrategy.Check(start, sharesMemory: environment.Transport is null && _place is null);
@@ -78,7 +78,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             reporter.Started();
             new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
             parallel.Complete();
-            return state.IsFirst ? Finish(state, position) : new RankResult(null, new Dictionary<string, string>());
+            return state.IsFirst ? Finish(source, state, position) : new RankResult(null, new Dictionary<string, string>());
         }
         catch
         {
@@ -113,7 +113,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         Message = $"The worker's memory has the state of step {newest?.Step ?? 0}, expected that of step {start.CommitStep}. Report this as a defect of MLDistributed.",
     });
 
-    private RankResult Finish(RankState state, TrainingPosition position)
+    private RankResult Finish(IModuleSource source, RankState state, TrainingPosition position)
     {
         var weights = state.Best ?? state.CopyWeights();
         CheckFinite(state.Layout, weights, position);
@@ -130,9 +130,12 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
 
         using (var onnx = File.Create(files[ArtifactName.Onnx]))
-            environment.WriteOnnx(Spec, weights.ByName(state.Layout)).WriteTo(onnx);
+            WriteOnnx(source, weights.ByName(state.Layout)).WriteTo(onnx);
         return new RankResult(Result(position), files);
     }
+
+    private Protocol.Onnx.ModelProto WriteOnnx(IModuleSource source, IReadOnlyDictionary<string, float[]> tensors) =>
+        environment.WriteOnnx?.Invoke(Spec, tensors) ?? source.WriteOnnx(Spec, tensors);
 
     // The loss is looked at before each update: what the last one did shows here alone.
     private void CheckFinite(FlatLayout layout, ModelWeights weights, TrainingPosition position)
@@ -188,7 +191,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private void CheckData(DatasetFile file, long expectedRows, string path)
     {
-        var inputs = Spec.Module.Mlp.InputSize;
+        var inputs = Spec.Module.Kind!.InputSize;
         if (file.FeatureSize != inputs)
             throw new FormatException($"Dataset \"{path}\" has {file.FeatureSize} features a row, expected {inputs}, the input size of the job's module. Submit the job with the data it was made for.");
         if (file.RowCount == 0 || (expectedRows > 0 && file.RowCount != expectedRows))

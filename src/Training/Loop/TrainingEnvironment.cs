@@ -46,8 +46,9 @@ internal sealed record TrainingEnvironment
     /// <summary>CUDA's runtime; asked for by ranks on a GPU alone.</summary>
     public Func<ICudaRuntime> Cuda { get; init; } = CudaRuntime.Load;
 
-    /// <summary>What a job trains.</summary>
-    public Func<JobSpec, IModuleSource> Module { get; init; } = spec => new MlpSource(spec.Module.Mlp, spec.Seed);
+    /// <summary>What a job trains; null: what its specification says.</summary>
+    public Func<JobSpec, IModuleSource>? Module { get; init; }
 
-    public Func<JobSpec, IReadOnlyDictionary<string, float[]>, ModelProto> WriteOnnx { get; init; } = OnnxMlpWriter.Write;
+    /// <summary>Makes the model of the weights; null: the module's own writer.</summary>
+    public Func<JobSpec, IReadOnlyDictionary<string, float[]>, ModelProto>? WriteOnnx { get; init; }
 }

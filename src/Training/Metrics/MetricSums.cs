@@ -19,7 +19,7 @@ internal abstract class MetricSums
 
     public static MetricSums Of(JobSpec spec) => spec.Task switch
     {
-        MlTask.Multiclass => new MulticlassSums(spec.Module.Mlp.OutputSize),
+        MlTask.Multiclass => new MulticlassSums(spec.Module.Kind!.OutputSize),
         MlTask.Binary => new BinarySums(),
         _ => new RegressionSums(spec.Data.Label?.Scale ?? 1),
     };

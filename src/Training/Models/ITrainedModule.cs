@@ -1,4 +1,6 @@
 using MLDistributed.Collectives;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Data;
 using static TorchSharp.torch;
 
@@ -25,6 +27,11 @@ internal interface IModuleSource
 {
     /// <summary>Where its parameters lie.</summary>
     FlatLayout Layout { get; }
+
+    /// <summary>The trained module as an ONNX model.</summary>
+    /// <param name="spec">The job: task, feature and label scaling.</param>
+    /// <param name="tensors">Parameters and running statistics, by their names in <see cref="Layout"/>.</param>
+    ModelProto WriteOnnx(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors);
 
     /// <summary>Writes the first parameters, those of the seed. Before <see cref="Create"/>.</summary>
     unsafe void Initialize(float* parameters);

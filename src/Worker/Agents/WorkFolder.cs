@@ -117,6 +117,9 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
 
     public string StartingModelPath => Path.Combine(Folder, "start");
 
+    /// <summary>The package of the job's own code.</summary>
+    public string CodePath => Path.Combine(Folder, "code");
+
     /// <summary>Where rank 0 makes the segment.</summary>
     public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{AttemptId}");
 

@@ -206,6 +206,7 @@ internal sealed class AttemptRunner : IRankObserver
             CommitPath = _commits?.Path ?? "",
             CommitStep = _commitStep,
             StartingModelPath = StartingModel is null ? "" : _files.StartingModelPath,
+            CodePath = _start.Spec.Module?.Torch is null ? "" : _files.CodePath,
         };
     }
 
@@ -223,6 +224,8 @@ internal sealed class AttemptRunner : IRankObserver
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
             if (StartingModel is { } model)
                 await FetchAsync("The model to start from", model.ModelId, _files.StartingModelPath).ConfigureAwait(false);
+            if (_start.Spec.Module?.Torch is { } module)
+                await FetchAsync("Code package", module.PackageId, _files.CodePath).ConfigureAwait(false);
             lost = FailureKind.CheckpointDamaged;
             if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
                 await FetchAsync("Checkpoint", checkpoint.Id, _files.ResumePath).ConfigureAwait(false);
@@ -342,7 +345,13 @@ internal sealed class AttemptRunner : IRankObserver
         _services.Mailbox.Post(() =>
         {
             foreach (var slot in _start.Slots)
+            {
                 _services.Pool.Detach(slot);
+                // No other job runs where code of this one has.
+                if (_start.Spec.Module?.Torch is not null)
+                    _services.Pool.Replace(slot);
+            }
+
             _onEnded(this);
             LeaveCommits(report);
             _services.Log.AttemptEnded(AttemptId, report.Failure?.Message ?? report.OutcomeCase.ToString());

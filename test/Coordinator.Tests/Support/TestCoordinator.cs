@@ -41,8 +41,12 @@ internal sealed class TestCoordinator : IAsyncDisposable
         return coordinator;
     }
 
+    /// <summary>Whether jobs may bring code, from the next start of the server on.</summary>
+    public bool AllowsUserCode { get; set; } = true;
+
     public CoordinatorOptions Options => new()
     {
+        AllowUserCode = AllowsUserCode,
         DataFolder = DataFolder,
         SocketPath = SocketPath,
         Urls = _urls,

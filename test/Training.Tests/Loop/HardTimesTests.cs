@@ -183,7 +183,7 @@ public sealed class HardTimesTests
     public void MemoryNeeds_OfAdamW_CountTwoMomentsOnceAHost()
     {
         var spec = Cluster.Spec(s => s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec() });
-        var layout = FlatLayout.Of(spec.Module.Mlp);
+        var layout = MlpSource.LayoutOf(spec.Module.Mlp);
         var needs = MemoryNeeds.Of(spec, layout, 4);
         var bytes = layout.ParameterLength * 4;
         Assert.AreEqual((5 * bytes, 2 * bytes, 2 * bytes), (needs.SharedBytes, needs.StateBytes, needs.CopyBytes));

@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Data;
@@ -110,6 +111,8 @@ public sealed class HybridTests
     private sealed unsafe class Watched(IModuleSource source, Action<float[]> took) : IModuleSource
     {
         public FlatLayout Layout => source.Layout;
+
+        public ModelProto WriteOnnx(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors) => source.WriteOnnx(spec, tensors);
 
         public void Initialize(float* parameters) => source.Initialize(parameters);
 

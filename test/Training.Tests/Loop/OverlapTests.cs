@@ -117,7 +117,7 @@ public sealed class OverlapTests
     public unsafe void Backward_OfALayer_TellsWhenItsGradientsAreFinal(int first, int second, int third)
     {
         var spec = new MlpSpec { InputSize = 6, OutputSize = 3, HiddenSizes = { first, second, third } };
-        var layout = FlatLayout.Of(spec);
+        var layout = MlpSource.LayoutOf(spec);
         using var scope = NewDisposeScope();
         var (parameters, gradients) = (randn(layout.ParameterLength), zeros(layout.ParameterLength));
         using var collective = Cluster.Alone();

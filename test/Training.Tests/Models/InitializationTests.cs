@@ -15,7 +15,7 @@ public sealed class InitializationTests
 
         var biased = Fill(spec);
 
-        var start = (int)FlatLayout.Of(spec).Parameters.Single(p => p.Name == "layers.1.bias").Start;
+        var start = (int)MlpSource.LayoutOf(spec).Parameters.Single(p => p.Name == "layers.1.bias").Start;
         CollectionAssert.AreEqual(new[] { 0.5f, -2, 1.5f }, biased[start..(start + 3)]);
         Array.Clear(biased, start, 3);
         CollectionAssert.AreEqual(plain, biased);
@@ -23,7 +23,7 @@ public sealed class InitializationTests
 
     private static unsafe float[] Fill(MlpSpec spec)
     {
-        var layout = FlatLayout.Of(spec);
+        var layout = MlpSource.LayoutOf(spec);
         var parameters = new float[layout.Parameters.Max(p => p.Start + p.Length)];
         fixed (float* first = parameters)
             Initialization.Fill(layout, spec, seed: 1, first);

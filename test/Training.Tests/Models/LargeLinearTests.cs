@@ -23,7 +23,7 @@ public sealed class LargeLinearTests
     public void Backward_Twice_AddsWhatAutogradDoes(LayerNormalization normalization, int inputs, int hidden)
     {
         var spec = new MlpSpec { InputSize = inputs, HiddenSizes = { hidden, hidden }, OutputSize = 4, Normalization = normalization };
-        var layout = FlatLayout.Of(spec);
+        var layout = MlpSource.LayoutOf(spec);
         using var scope = NewDisposeScope();
         random.manual_seed(1);
         var (parameters, gradients) = (randn(layout.ParameterLength).div(MathF.Sqrt(hidden)), zeros(layout.ParameterLength));

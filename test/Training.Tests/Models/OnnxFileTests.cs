@@ -34,7 +34,7 @@ public sealed class OnnxFileTests
             Data = new DataSpec { Label = task == MlTask.Regression ? new LabelScaling { Mean = 3, Scale = 0.5f } : null },
         };
         using var scope = NewDisposeScope();
-        var layout = FlatLayout.Of(spec.Module.Mlp);
+        var layout = MlpSource.LayoutOf(spec.Module.Mlp);
         var random = new Random(hidden.Length + 1);
         var parameters = Enumerable.Range(0, (int)layout.ParameterLength).Select(_ => (float)(random.NextDouble() * 2 - 1)).ToArray();
         var flat = tensor(parameters);

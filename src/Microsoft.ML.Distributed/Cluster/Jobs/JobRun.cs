@@ -143,7 +143,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
     {
         try
         {
-            return OnnxMlpSize.Of(spec);
+            return JobModel.Bytes(spec);
         }
         catch (FormatException e)
         {

@@ -84,7 +84,7 @@ internal sealed class LocalCluster : IDisposable
         var cluster = new LocalCluster(options, (locator ?? new RuntimeLocator()).Locate(options.RuntimePath));
         var run = cluster._directory.Path;
         _ = Task.Run(() => cluster.KeepAsync("coordinator",
-            ["coordinator", "--data", Path.Combine(run, "coordinator"), "--socket", cluster.SocketPath, "--cache-bytes", options.CacheBytes.ToString(CultureInfo.InvariantCulture), "--begin-anew", "--run-directory", run, "--lifeline"]));
+            ["coordinator", "--data", Path.Combine(run, "coordinator"), "--socket", cluster.SocketPath, "--cache-bytes", options.CacheBytes.ToString(CultureInfo.InvariantCulture), "--begin-anew", "--user-code", "allow", "--run-directory", run, "--lifeline"]));
         _ = Task.Run(() => cluster.KeepAsync("worker",
             ["worker", "--coordinator", cluster.Connection.Address.OriginalString, "--work", Path.Combine(run, "worker"), "--run-directory", run, "--lifeline", .. options.WorkerArguments()]));
         _ = Task.Run(cluster.AwaitCoordinatorAsync);

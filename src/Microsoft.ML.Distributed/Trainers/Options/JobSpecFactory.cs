@@ -12,7 +12,7 @@ internal static class JobSpecFactory
     private const double CheckpointMinSeconds = 2;
 
     /// <summary>Everything that is known before data is read; the dataset's id and statistics come later.</summary>
-    public static JobSpec Create(NeuralNetworkOptions options, MlTask task, int featureCount, int outputCount, ulong seed, string name)
+    public static JobSpec Create(NeuralNetworkOptions options, NetworkModule module, MlTask task, int featureCount, int outputCount, ulong seed, string name)
     {
         var optimizer = options.Optimizer?.ToSpec();
         if (optimizer is not null)
@@ -21,18 +21,7 @@ internal static class JobSpecFactory
         {
             Name = options.JobName ?? DefaultName(options, name),
             Task = task,
-            Module = new ModuleSpec
-            {
-                Mlp = new MlpSpec
-                {
-                    InputSize = featureCount,
-                    OutputSize = outputCount,
-                    HiddenSizes = { options.HiddenLayers ?? [] },
-                    Activation = (Activation)options.Activation,
-                    Dropout = options.Dropout,
-                    Normalization = (LayerNormalization)options.Normalization,
-                },
-            },
+            Module = module.ToSpec(options, featureCount, outputCount),
             Data = new DataSpec { ValidationFraction = options.ValidationFraction ?? 0 },
             Optimizer = optimizer,
             Schedule = options.Schedule?.ToSpec(),
@@ -74,13 +63,13 @@ internal static class JobSpecFactory
     }
 
     /// <summary>All that is wrong with the options, as far as that can be told without data.</summary>
-    public static IEnumerable<string> Validate(NeuralNetworkOptions options, JobSpec spec)
+    public static IEnumerable<string> Validate(NeuralNetworkOptions options, NetworkModule module, JobSpec spec)
     {
         // Stand-ins for what the encoder will find.
         var complete = spec.Clone();
         complete.Data.DatasetId = new string('0', 64);
         complete.Data.RowCount = 1;
-        if (options.NormalizeFeatures && complete.Module.Mlp.InputSize > JobSpecRules.MaxScaledFeatures)
+        if (options.NormalizeFeatures && complete.Module.Kind!.InputSize > JobSpecRules.MaxScaledFeatures)
             complete.Data.Features = new FeatureScaling();
         if (options.ValidationSet is not null)
             complete.Data.ValidationDatasetId = complete.Data.DatasetId;
@@ -89,7 +78,7 @@ internal static class JobSpecFactory
 
         var errors = new List<string>(JobSpecRules.Validate(complete));
         Check(options.JobName is null || !string.IsNullOrWhiteSpace(options.JobName), "JobName is blank, expected a name, or null for the trainer's and its columns'.");
-        Check(options.HiddenLayers is not null, "HiddenLayers is null, expected sizes, or an empty list for a linear model.");
+        errors.AddRange(module.Errors(options));
         Check(options.WeightAveraging is not { Decay: 0 }, "WeightAveraging.Decay is 0, expected more, or WeightAveraging null for the weights themselves.");
         Check(options.Schedule is not null, "Schedule is null, expected LearningRateSchedule.Constant or LearningRateSchedule.Cosine.");
         Check(options.CheckpointIntervalEpochs >= 0, $"CheckpointIntervalEpochs is {options.CheckpointIntervalEpochs}, expected 0 (never) or more.");

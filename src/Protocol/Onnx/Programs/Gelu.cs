@@ -1,14 +1,15 @@
 using System.Numerics;
 using System.Runtime.InteropServices;
 
-namespace Microsoft.ML.Distributed;
+namespace MLDistributed.Protocol.Onnx;
 
 /// <summary>The exact GELU, x * Phi(x), in place.</summary>
-internal static class Gelu
+public static class Gelu
 {
     // Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: |error of erf| below 1.5e-7.
     private const float P = 0.3275911f, A1 = 0.254829592f, A2 = -0.284496736f, A3 = 1.421413741f, A4 = -1.453152027f, A5 = 1.061405429f;
 
+    /// <summary>Applies it to each value.</summary>
     public static void Apply(Span<float> values)
     {
         var vectors = MemoryMarshal.Cast<float, Vector<float>>(values);

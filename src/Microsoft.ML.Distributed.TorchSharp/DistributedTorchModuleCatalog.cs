@@ -1,0 +1,62 @@
+using Microsoft.ML.Distributed;
+using static TorchSharp.torch;
+
+namespace Microsoft.ML;
+
+/// <summary>Adds modules of your own to ML.NET's catalogs of trainers.</summary>
+public static class DistributedTorchModuleCatalog
+{
+    /// <summary>A TorchSharp module of your own that tells classes apart, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from [rows, features] to [rows, classes], a number for each class without softmax. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
+    /// <example><code>
+    /// public sealed record MyNetOptions(int Inputs, int Classes, int Width = 64);
+    ///
+    /// public sealed class MyNet : nn.Module&lt;Tensor, Tensor&gt;
+    /// {
+    ///     private readonly Module&lt;Tensor, Tensor&gt; layers;
+    ///
+    ///     public MyNet(MyNetOptions o) : base(nameof(MyNet))
+    ///     {
+    ///         layers = nn.Sequential(nn.Linear(o.Inputs, o.Width), nn.BatchNorm1d(o.Width), nn.ReLU(), nn.Linear(o.Width, o.Classes));
+    ///         RegisterComponents();
+    ///     }
+    ///
+    ///     public override Tensor forward(Tensor x) => layers.call(x);
+    /// }
+    ///
+    /// var trainer = ml.MulticlassClassification.Trainers.DistributedTorchModule&lt;MyNet&gt;(new MyNetOptions(64, 10));
+    /// </code></example>
+    public static DistributedMulticlassTrainer DistributedTorchModule<TModule>(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, object? moduleOptions = null, DistributedMulticlassTrainer.Options? options = null)
+        where TModule : nn.Module<Tensor, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfModule(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions));
+
+    /// <summary>A TorchSharp module of your own that answers yes or no, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from [rows, features] to [rows, 1], the logit, without sigmoid. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
+    public static DistributedBinaryTrainer DistributedTorchModule<TModule>(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, object? moduleOptions = null, DistributedBinaryTrainer.Options? options = null)
+        where TModule : nn.Module<Tensor, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfModule(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions));
+
+    /// <summary>A TorchSharp module of your own that predicts a number, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from [rows, features] to [rows, 1], the value in standard deviations from the labels' mean. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
+    public static DistributedRegressionTrainer DistributedTorchModule<TModule>(
+        this RegressionCatalog.RegressionTrainers catalog, object? moduleOptions = null, DistributedRegressionTrainer.Options? options = null)
+        where TModule : nn.Module<Tensor, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfModule(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions));
+}

@@ -1,0 +1,46 @@
+using System.Text.Json;
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>What a job says of a module: its type and its constructor's argument. Nothing of TorchSharp runs here.</summary>
+internal static class ModuleDescription
+{
+    /// <exception cref="ArgumentException">No worker could make it.</exception>
+    public static OwnModule Of(Type module, object? argument)
+    {
+        if (module.IsAbstract || module.IsGenericType || !(module.IsPublic || module.IsNestedPublic || module.IsNotPublic || module.IsNested))
+            throw new ArgumentException($"Module \"{module.Name}\" is abstract or generic, expected a class that can be constructed.", nameof(module));
+        var description = new TorchModuleSpec { Assembly = module.Assembly.GetName().Name ?? "", Type = module.FullName ?? module.Name };
+        if (argument is null)
+        {
+            if (module.GetConstructor(Type.EmptyTypes) is null)
+                throw new ArgumentException($"Module \"{module.Name}\" has no public constructor without parameters, expected one, or its argument as moduleOptions.", nameof(argument));
+            return new OwnModule(description, () => ModuleAssemblies.Pack(module.Assembly));
+        }
+
+        var type = argument.GetType();
+        if (!module.GetConstructors().Any(c => c.GetParameters() is [var only] && only.ParameterType == type))
+            throw new ArgumentException($"Module \"{module.Name}\" has no public constructor with one parameter of the type \"{type.Name}\", expected one, as its argument is of that type.", nameof(argument));
+        description.OptionsType = type.FullName ?? type.Name;
+        description.Options = Json(argument, type);
+        return new OwnModule(description, () => ModuleAssemblies.Pack(module.Assembly, type.Assembly));
+    }
+
+    private static string Json(object argument, Type type)
+    {
+        try
+        {
+            var text = ModuleOptions.Write(argument, type);
+            if (text.Length > ModuleOptions.MaxLength)
+                throw new ArgumentException($"The argument of type \"{type.Name}\" is {text.Length:N0} characters of JSON, expected at most {ModuleOptions.MaxLength:N0}. Have the module read what is large from the data.", nameof(argument));
+            // What does not come back as it went would be another module on the workers.
+            return ModuleOptions.Read(text, type) is { } again && ModuleOptions.Write(again, type) == text ? text
+                : throw new ArgumentException($"The argument of type \"{type.Name}\" is another after it was JSON, expected public properties or fields that can be set, or a record: {text[..Math.Min(text.Length, 200)]}", nameof(argument));
+        }
+        catch (Exception e) when (e is NotSupportedException or JsonException or InvalidOperationException)
+        {
+            throw new ArgumentException($"The argument of type \"{type.Name}\" cannot travel as JSON ({e.Message.TrimEnd('.')}), expected public properties or fields of simple types, or a record of them.", nameof(argument), e);
+        }
+    }
+}

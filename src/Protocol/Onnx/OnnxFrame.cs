@@ -1,0 +1,93 @@
+using System.Globalization;
+using static MLDistributed.Protocol.Onnx.OnnxMlpWriter;
+
+namespace MLDistributed.Protocol.Onnx;
+
+/// <summary>What is around the layers of every module: features are standardised before them, and the task's outputs made of theirs.</summary>
+public static class OnnxFrame
+{
+    /// <summary>The version of the operators.</summary>
+    public const int Opset = 20;
+
+    private const int IrVersion = 10;
+
+    /// <summary>Makes a model.</summary>
+    /// <param name="spec">The job that trained it: sizes, task, feature and label scaling.</param>
+    /// <param name="graph">The graph to write to.</param>
+    /// <param name="name">The graph's name.</param>
+    /// <param name="layers">Writes the layers: from the name of the standardised features, and the name that their output is to have (null: any), to the name of their output.</param>
+    /// <param name="hasLeastProbabilities">Not in models of release 0.1, which clipped none.</param>
+    public static ModelProto Build(JobSpec spec, OnnxGraph graph, string name, Func<string, string?, string> layers, bool hasLeastProbabilities = true)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        ArgumentNullException.ThrowIfNull(layers);
+        var module = spec?.Module?.Kind ?? throw new ArgumentException("The job has no module, expected one.", nameof(spec));
+        var raw = layers(Inputs(graph, module.InputSize, spec.Data?.Features), spec.Task == MlTask.Binary ? Score : null);
+        var outputs = Outputs(graph, spec, hasLeastProbabilities, raw);
+        return new ModelProto
+        {
+            IrVersion = IrVersion,
+            ProducerName = "MLDistributed",
+            ProducerVersion = typeof(OnnxFrame).Assembly.GetName().Version?.ToString(3) ?? "",
+            OpsetImport = { new OperatorSetIdProto { Version = Opset } },
+            MetadataProps =
+            {
+                new StringStringEntryProto { Key = "producer", Value = "MLDistributed" },
+                new StringStringEntryProto { Key = "task", Value = spec.Task.ToString().ToLowerInvariant() },
+                new StringStringEntryProto { Key = "outputs", Value = module.OutputSize.ToString(CultureInfo.InvariantCulture) },
+            },
+            Graph = graph.Build(name, Matrix(Features, module.InputSize), outputs.Select(output => Matrix(output, module.OutputSize))),
+        };
+    }
+
+    private static string Inputs(OnnxGraph graph, int size, FeatureScaling? scaling)
+    {
+        var missing = graph.Node("IsNaN", [Features]);
+        if (scaling is null)
+            return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
+        var mean = graph.Constant(FeatureMean, [size], [.. scaling.Mean]);
+        var filled = graph.Node("Where", [missing, mean, Features]);
+        var centered = graph.Node("Sub", [filled, mean]);
+        return graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
+    }
+
+    private static string[] Outputs(OnnxGraph graph, JobSpec spec, bool hasLeastProbabilities, string raw)
+    {
+        switch (spec.Task)
+        {
+            case MlTask.Multiclass when !hasLeastProbabilities:
+                return [graph.Node("Softmax", [raw], Score, OnnxGraph.Integer("axis", -1))];
+            case MlTask.Binary when !hasLeastProbabilities:
+                return [raw, graph.Node("Sigmoid", [raw], Probability)];
+            case MlTask.Multiclass:
+                return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, OnnxGraph.Integer("axis", -1)), graph.Constant(ScoreLeast, [], [LeastClassProbability])], Score)];
+            case MlTask.Binary:
+                return [raw, graph.Node("Clip",
+                    [graph.Node("Sigmoid", [raw]), graph.Constant(ProbabilityLeast, [], [LeastProbability]), graph.Constant("probability.most", [], [1 - LeastProbability])], Probability)];
+            case MlTask.Regression when spec.Data?.Label is { } label:
+                // A scale of 0 stands for a constant label: every prediction is the mean.
+                var unscaled = graph.Node("Mul", [raw, graph.Constant(LabelUnit, [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);
+                return [graph.Node("Add", [unscaled, graph.Constant(LabelMean, [], [label.Mean])], Score)];
+            case MlTask.Regression:
+                return [graph.Node("Identity", [raw], Score)];
+            default:
+                throw new ArgumentException($"Task is \"{spec.Task}\", expected multiclass, binary or regression.", nameof(spec));
+        }
+    }
+
+    private static ValueInfoProto Matrix(string name, int columns) => new()
+    {
+        Name = name,
+        Type = new TypeProto
+        {
+            TensorType = new TypeProto.Types.Tensor
+            {
+                ElemType = (int)TensorProto.Types.DataType.Float,
+                Shape = new TensorShapeProto
+                {
+                    Dim = { new TensorShapeProto.Types.Dimension { DimParam = "N" }, new TensorShapeProto.Types.Dimension { DimValue = columns } },
+                },
+            },
+        },
+    };
+}

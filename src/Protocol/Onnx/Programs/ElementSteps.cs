@@ -1,0 +1,140 @@
+namespace MLDistributed.Protocol.Onnx;
+
+internal sealed class UnaryStep(int input, int output, Func<float, float> function) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = function(from[i]);
+    }
+}
+
+internal sealed class GeluStep(int input, int output) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        values[input].CopyTo(values[output], 0);
+        Gelu.Apply(values[output]);
+    }
+}
+
+internal sealed class BinaryStep(OnnxOperand left, int[]? leftMap, OnnxOperand right, int[]? rightMap, int output, Func<float, float, float> function) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (a, b, to) = (left.In(values), right.In(values), values[output]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = function(a[At(i, leftMap, a)], b[At(i, rightMap, b)]);
+    }
+
+    internal static int At(int i, int[]? map, float[] data) => map is not null ? map[i] : data.Length == 1 ? 0 : i;
+}
+
+internal sealed class WhereStep(int condition, OnnxOperand yes, int[]? yesMap, OnnxOperand no, int[]? noMap, int output) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (choice, a, b, to) = (values[condition], yes.In(values), no.In(values), values[output]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = choice[i] != 0 ? a[BinaryStep.At(i, yesMap, a)] : b[BinaryStep.At(i, noMap, b)];
+    }
+}
+
+internal sealed class CopyStep(int input, int output) : OnnxStep
+{
+    public override void Run(float[][] values) => values[input].CopyTo(values[output], 0);
+}
+
+internal sealed class GatherStep(int input, int output, int[] map) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = from[map[i]];
+    }
+}
+
+/// <summary>Joins parts side by side, as often as there are elements of the dimensions before.</summary>
+internal sealed class ConcatStep((int Slot, int Length)[] parts, int output, int outer) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (to, at) = (values[output], 0);
+        for (var o = 0; o < outer; o++)
+            foreach (var (slot, length) in parts)
+            {
+                values[slot].AsSpan(o * length, length).CopyTo(to.AsSpan(at));
+                at += length;
+            }
+    }
+}
+
+internal sealed class SoftmaxStep(int input, int output, int size, bool isLogarithm) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var start = 0; start < to.Length; start += size)
+        {
+            var largest = float.NegativeInfinity;
+            for (var i = start; i < start + size; i++)
+                largest = MathF.Max(largest, from[i]);
+            var sum = 0f;
+            for (var i = start; i < start + size; i++)
+                sum += to[i] = MathF.Exp(from[i] - largest);
+            for (var i = start; i < start + size; i++)
+                to[i] = isLogarithm ? from[i] - largest - MathF.Log(sum) : to[i] / sum;
+        }
+    }
+}
+
+/// <summary>A factor and a summand for each channel.</summary>
+internal sealed class ScaleStep(int input, int output, float[] scale, float[] shift, int places) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var (c, i) = (0, 0); c < scale.Length; c++)
+            for (var end = i + places; i < end; i++)
+                to[i] = (from[i] * scale[c]) + shift[c];
+    }
+}
+
+/// <summary>The mean of each channel.</summary>
+internal sealed class MeanStep(int input, int output, int places) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var c = 0; c < to.Length; c++)
+        {
+            var sum = 0.0;
+            foreach (var value in from.AsSpan(c * places, places))
+                sum += value;
+            to[c] = (float)(sum / places);
+        }
+    }
+}
+
+internal sealed class LayerNormStep(int input, int output, float[] gain, float[]? bias, float epsilon) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        var size = gain.Length;
+        for (var start = 0; start < to.Length; start += size)
+        {
+            var (sum, squares) = (0.0, 0.0);
+            foreach (var value in from.AsSpan(start, size))
+                sum += value;
+            var mean = sum / size;
+            foreach (var value in from.AsSpan(start, size))
+                squares += (value - mean) * (value - mean);
+            var factor = 1 / Math.Sqrt((squares / size) + epsilon);
+            for (var i = 0; i < size; i++)
+                to[start + i] = ((float)((from[start + i] - mean) * factor) * gain[i]) + (bias is null ? 0 : bias[i]);
+        }
+    }
+}

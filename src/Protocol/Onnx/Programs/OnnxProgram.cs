@@ -1,0 +1,57 @@
+namespace MLDistributed.Protocol.Onnx;
+
+/// <summary>
+/// A graph of operators that this release knows, made ready to run for one row at a time, by managed code: no native runtime
+/// sees a file that somebody else made. All shapes are known before the first row, and bounded.
+/// </summary>
+public sealed class OnnxProgram
+{
+    private readonly OnnxStep[] _steps;
+    private readonly int[] _lengths;
+    private readonly int _input;
+    private readonly int _output;
+
+    internal OnnxProgram(OnnxStep[] steps, int[] lengths, int input, int output) => (_steps, _lengths, _input, _output) = (steps, lengths, input, output);
+
+    /// <summary>Features of a row.</summary>
+    public int InputSize => _lengths[_input];
+
+    /// <summary>Numbers of the output "score" for a row.</summary>
+    public int OutputSize => _lengths[_output];
+
+    /// <summary>Reads a job's model.</summary>
+    /// <param name="onnx">The bytes of its file, of which nothing is believed.</param>
+    /// <param name="spec">The job.</param>
+    /// <exception cref="FormatException">It is not one that our writer could have written for the job; names the node or tensor.</exception>
+    public static OnnxProgram Read(byte[] onnx, JobSpec spec) => new OnnxPlanner(OnnxGraphReader.Read(onnx, spec), spec.Module.Kind!.InputSize).Plan(spec.Module.Kind!.OutputSize);
+
+    /// <summary>The program of a model of our own making.</summary>
+    /// <exception cref="FormatException">An operator is not known, or does not fit what it is given; names the node.</exception>
+    public static OnnxProgram Of(ModelProto model, int inputs, int outputs)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return new OnnxPlanner(model.Graph, inputs).Plan(outputs);
+    }
+
+    /// <summary>A runner with memory of its own, for one thread at a time: features in, the output "score" out.</summary>
+    public OnnxRunner CreateRunner()
+    {
+        var values = Array.ConvertAll(_lengths, length => new float[length]);
+        return (features, score) =>
+        {
+            features.CopyTo(values[_input]);
+            foreach (var step in _steps)
+                step.Run(values);
+            values[_output].CopyTo(score);
+        };
+    }
+}
+
+/// <summary>Runs a program for a row.</summary>
+public delegate void OnnxRunner(ReadOnlySpan<float> features, Span<float> score);
+
+/// <summary>One operator of a program: reads and writes the values of a row, by their numbers.</summary>
+internal abstract class OnnxStep
+{
+    public abstract void Run(float[][] values);
+}

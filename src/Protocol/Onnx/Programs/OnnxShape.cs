@@ -1,0 +1,60 @@
+namespace MLDistributed.Protocol.Onnx;
+
+/// <summary>A value of a row, or a constant: its shape, less the rows, and where it is.</summary>
+/// <param name="Dims">Its dimensions; of a row's value without the first, which counts rows.</param>
+/// <param name="Slot">Its number among a row's values; -1: a constant.</param>
+/// <param name="Data">A constant's numbers.</param>
+internal sealed record OnnxOperand(int[] Dims, int Slot, float[]? Data = null)
+{
+    public bool IsConstant => Slot < 0;
+
+    public int Length { get; } = Dims.Aggregate(1, (a, b) => checked(a * b));
+
+    public float[] In(float[][] values) => Data ?? values[Slot];
+}
+
+/// <summary>How operands of different shapes are read side by side (numpy's broadcasting).</summary>
+internal static class OnnxShape
+{
+    /// <summary>The shape of two together; null: they do not fit.</summary>
+    public static int[]? Join(int[] left, int[] right)
+    {
+        var joined = new int[Math.Max(left.Length, right.Length)];
+        for (var i = 1; i <= joined.Length; i++)
+        {
+            var (a, b) = (i <= left.Length ? left[^i] : 1, i <= right.Length ? right[^i] : 1);
+            if (a != b && a != 1 && b != 1)
+                return null;
+            joined[^i] = Math.Max(a, b);
+        }
+
+        return joined;
+    }
+
+    /// <summary>For each element of a shape, which of an operand's it meets; null: the same one, or, of a single number, always that.</summary>
+    public static int[]? Map(int[] operand, int[] shape)
+    {
+        var length = shape.Aggregate(1, (a, b) => a * b);
+        var own = operand.Aggregate(1, (a, b) => a * b);
+        if (own == length || own == 1)
+            return null;
+        var map = new int[length];
+        for (var i = 0; i < length; i++)
+        {
+            var (rest, stride, index) = (i, 1, 0);
+            for (var d = 1; d <= shape.Length; d++)
+            {
+                var at = rest % shape[^d];
+                rest /= shape[^d];
+                if (d > operand.Length)
+                    continue;
+                index += operand[^d] == 1 ? 0 : at * stride;
+                stride *= operand[^d];
+            }
+
+            map[i] = index;
+        }
+
+        return map;
+    }
+}

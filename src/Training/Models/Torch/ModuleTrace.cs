@@ -1,0 +1,170 @@
+using Microsoft.ML.Distributed;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>What a module computes, as ONNX can say it: of any instance of it, as layers are known by their names.</summary>
+/// <param name="steps">What it was seen to do.</param>
+/// <param name="output">The number of its output.</param>
+internal sealed class ModuleTrace(TraceStep[] steps, int output)
+{
+    private const double Tolerance = 1e-5;
+    private const double LooseTolerance = 1e-3;
+    private const int StepsOfTolerance = 10;
+
+    // The first are compared closely; the others show a function that was taken for another where values are large.
+    private static readonly float[] s_scales = [1, 1, 1, 1, 10, 100];
+
+    /// <summary>The model.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="module">The module.</param>
+    /// <param name="tensors">Its tensors.</param>
+    /// <param name="values">Those of the job, by their names.</param>
+    /// <exception cref="UserModuleException">A layer cannot be written; names it.</exception>
+    public ModelProto Write(JobSpec spec, nn.Module module, ModuleTensors tensors, IReadOnlyDictionary<string, float[]> values)
+    {
+        var named = TraceWriter.Named(values);
+        var graph = new OnnxGraph(named);
+        var writer = new TraceWriter(graph, module, tensors, named);
+        return OnnxFrame.Build(spec, graph, "module", (input, outputName) =>
+        {
+            var names = new Dictionary<int, string> { [0] = input };
+            foreach (var step in steps)
+                names[step.Output] = step.Write(writer, [.. step.Inputs.Select(i => names[i])]);
+            return graph.Node("Identity", [names[output]], outputName);
+        });
+    }
+
+    /// <summary>Compares the graph with the module on random rows, with random parameters and statistics, which are put back.</summary>
+    /// <exception cref="UserModuleException">They differ, or a layer cannot be written.</exception>
+    public void Check(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, int inputs, int outputs)
+    {
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
+        var kept = tensors.Trained.Select(t => (Tensor)t.Parameter).Concat(tensors.Buffers.Select(b => b.Buffer)).Select(t => (Tensor: t, Copy: t.clone())).ToList();
+        try
+        {
+            foreach (var (_, parameter) in tensors.Trained)
+                parameter.add_(randn_like(parameter).mul_(0.05f));
+            foreach (var norm in tensors.BatchNorms)
+            {
+                norm.running_mean!.normal_(0, 0.5);
+                norm.running_var!.uniform_(0.5, 1.5);
+            }
+
+            Compare(module, tensors, inputs, outputs);
+        }
+        finally
+        {
+            foreach (var (tensor, copy) in kept)
+                tensor.copy_(copy);
+        }
+    }
+
+    private void Compare(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, int inputs, int outputs)
+    {
+        var values = tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.contiguous().data<float>().ToArray(), StringComparer.Ordinal);
+        // The module alone: no scaling, no softmax.
+        var bare = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
+        var run = Program(module, Write(bare, module, tensors, values), inputs, outputs).CreateRunner();
+        module.eval();
+        var features = randn([s_scales.Length, inputs]).mul_(tensor(s_scales).unsqueeze(1));
+        var (rows, expected) = (features.data<float>().ToArray(), module.call(features).contiguous().data<float>().ToArray());
+        var got = new float[outputs];
+        for (var r = 0; r < s_scales.Length; r++)
+        {
+            run(rows.AsSpan(r * inputs, inputs), got);
+            var right = expected.AsSpan(r * outputs, outputs);
+            var largest = Math.Max(1, Largest(right));
+            var limit = (s_scales[r] == 1 ? Tolerance * Math.Max(1, (double)steps.Length / StepsOfTolerance) : LooseTolerance) * largest;
+            for (var i = 0; i < outputs; i++)
+                if (float.IsFinite(right[i]) && !(Math.Abs(got[i] - right[i]) <= limit))
+                    throw new UserModuleException($"Module \"{module.GetType().Name}\" puts out {right[i]:G7} where its ONNX graph has {got[i]:G7}, on random rows, expected the same to {limit:G2}. Use layers in the place of functions between them, without working in place, or correct its ToOnnx.");
+        }
+    }
+
+    private static OnnxProgram Program(nn.Module module, ModelProto model, int inputs, int outputs)
+    {
+        try
+        {
+            return OnnxProgram.Of(model, inputs, outputs);
+        }
+        catch (FormatException e)
+        {
+            throw new UserModuleException($"Module \"{module.GetType().Name}\" has an ONNX graph that cannot be scored: {e.Message} Correct its ToOnnx, or use other layers.");
+        }
+    }
+
+    private static float Largest(ReadOnlySpan<float> values)
+    {
+        var largest = 0f;
+        foreach (var value in values)
+            largest = float.IsFinite(value) ? MathF.Max(largest, MathF.Abs(value)) : largest;
+        return largest;
+    }
+
+    /// <summary>Writes a layer that maps.</summary>
+    public static string WriteKnown(TraceWriter writer, nn.Module layer, LayerCall call)
+    {
+        try
+        {
+            return KnownLayers.Of(layer)!(call);
+        }
+        catch (NotSupportedException e)
+        {
+            throw new UserModuleException($"Module \"{writer.Module.GetType().Name}\" cannot be written as ONNX: layer \"{ModuleTensors.NameOf(writer.Module, layer)}\" ({layer.GetType().Name}) {e.Message}. Use it as expected, or have the module implement IOnnxModule.");
+        }
+    }
+
+    /// <summary>Has a module write itself.</summary>
+    public static string WriteOwn(TraceWriter writer, nn.Module layer, string input)
+    {
+        var builder = new OnnxGraphBuilder(writer.Graph, (name, x) => Layer(writer, layer, name, x), name => writer.Tensor(Named(layer, name)));
+        try
+        {
+            return ((IOnnxModule)layer).ToOnnx(builder, new OnnxValue(input)).Name ?? throw new InvalidOperationException("It returned no value.");
+        }
+        catch (Exception e) when (e is not UserModuleException)
+        {
+            throw new UserModuleException($"Module \"{layer.GetType().Name}\" failed in its ToOnnx: {e.GetType().Name}: {e.Message}", inner: e);
+        }
+    }
+
+    private static string Layer(TraceWriter writer, nn.Module within, string name, string input)
+    {
+        var layer = within;
+        foreach (var part in name.Split('.'))
+            layer = layer.named_children().FirstOrDefault(c => c.name == part).module ?? throw new ArgumentException($"Layer \"{name}\" is not in {within.GetType().Name}, expected one of {string.Join(", ", within.named_children().Select(c => c.name))}.", nameof(name));
+        if (layer is IOnnxModule)
+            return WriteOwn(writer, layer, input);
+        if (layer is TorchSharp.Modules.Sequential)
+        {
+            foreach (var (part, _) in layer.named_children())
+                input = Layer(writer, layer, part, input);
+            return input;
+        }
+
+        if (layer is TorchSharp.Modules.Unflatten)
+            throw new ArgumentException($"Layer \"{name}\" is an Unflatten, expected graph.Reshape in its place.", nameof(name));
+        if (layer is TorchSharp.Modules.Flatten)
+            return writer.Node("Flatten", [input], OnnxGraph.Integer("axis", 1));
+        // Only some ask for shapes: a linear layer's input is taken as [N, inputs], a pool's by its kernel.
+        var rank = layer is TorchSharp.Modules.MaxPool2d or TorchSharp.Modules.AvgPool2d ? 4 : layer is TorchSharp.Modules.MaxPool1d or TorchSharp.Modules.AvgPool1d ? 3 : 2;
+        return KnownLayers.Of(layer) is null ? throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) maps to no operator.", nameof(name))
+            : WriteKnown(writer, layer, new LayerCall(writer, input, new long[rank], new long[rank]));
+    }
+
+    private static Tensor Named(nn.Module layer, string name)
+    {
+        foreach (var (known, parameter) in layer.named_parameters())
+            if (known == name)
+                return parameter;
+        foreach (var (known, buffer) in layer.named_buffers())
+            if (known == name)
+                return buffer;
+        throw new ArgumentException($"Tensor \"{name}\" is not in {layer.GetType().Name}, expected one of its parameters or buffers.", nameof(name));
+    }
+}

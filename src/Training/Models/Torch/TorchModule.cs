@@ -1,0 +1,115 @@
+using MLDistributed.Collectives;
+using MLDistributed.Training.Data;
+using MLDistributed.Training.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>A TorchSharp module over the job's memory.</summary>
+internal sealed unsafe class TorchModule : ITrainedModule
+{
+    private readonly nn.Module<Tensor, Tensor> _module;
+    private readonly ModuleTensors _tensors;
+    private readonly FlatLayout _layout;
+    private readonly ForwardPass _pass;
+    private readonly List<Tensor> _kept;
+
+    public TorchModule(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
+    {
+        (_module, _tensors, _layout, Buffers, _pass, _kept) = (module, tensors, layout, buffers, pass, kept);
+        foreach (var norm in tensors.BatchNorms)
+        {
+            if (norm.running_mean is null || norm.running_var is null)
+                throw new UserModuleException($"Layer \"{ModuleTensors.NameOf(module, norm)}\" ({norm.GetType().Name}) keeps no running statistics, expected them: without, a row's output depends on the rows beside it. Leave track_running_stats at true.");
+            _ = new JoinedBatchNorm(norm, pass, Memory(norm.running_mean), Memory(norm.running_var));
+        }
+
+        foreach (var dropout in tensors.Dropouts)
+            RowDropout.Attach(dropout, pass);
+    }
+
+    public float[] Buffers { get; }
+
+    /// <summary>Numbers that it must put out for a row; null: any.</summary>
+    public int? OutputSize { get; init; }
+
+    public Tensor Forward(Batch batch, long step)
+    {
+        _pass.Begin(step, batch.Rows);
+        _module.train();
+        // What we compute in their place is told by the step, not by them.
+        foreach (var layer in _tensors.BatchNorms)
+            layer.eval();
+        foreach (var layer in _tensors.Dropouts)
+            layer.eval();
+        random.manual_seed((long)CounterRandom.Hash(CounterRandom.Hash(_pass.Seed, (ulong)step), (ulong)batch.Rows.Start));
+        // Not all modules can do with no rows, and the others wait for this rank's part of their statistics.
+        var isEmpty = batch.Rows.Count == 0;
+        var outputs = Call(isEmpty ? zeros([1, batch.Features.shape[1]], device: batch.Features.device) : batch.Features, step + 1);
+        return isEmpty ? outputs.narrow(0, 0, 0) : outputs;
+    }
+
+    public void Backward(Tensor loss, int globalRows)
+    {
+        try
+        {
+            loss.backward();
+        }
+        finally
+        {
+            _pass.End();
+        }
+
+        if (_pass.Failure is { } failure)
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+    }
+
+    public Tensor Predict(Tensor features)
+    {
+        _pass.End();
+        _module.eval();
+        using (no_grad())
+            foreach (var ((_, buffer), place) in _tensors.Buffers.Zip(_layout.Buffers))
+                fixed (float* from = &Buffers[place.Start])
+                    buffer.copy_(TorchMemory.Wrap(from, place.Length).view(place.Shape));
+        if (features.shape[0] == 0)
+            return Call(zeros([1, features.shape[1]], device: features.device), 0).narrow(0, 0, 0);
+        return Call(features, 0);
+    }
+
+    public void Dispose()
+    {
+        _kept.ForEach(t => t.Dispose());
+        _module.Dispose();
+    }
+
+    private Tensor Call(Tensor features, long step)
+    {
+        Tensor outputs;
+        try
+        {
+            outputs = _module.call(features);
+        }
+        catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException) && !NativeMessage.IsOutOfMemory(e.Message))
+        {
+            throw new UserModuleException($"Module \"{_module.GetType().Name}\" failed in its forward: {e.GetType().Name}: {NativeMessage.FirstSentence(e.Message)}", step, e);
+        }
+
+        if (OutputSize is { } size && Refusal(_module, outputs, features.shape[0], size) is { } refusal)
+            throw new UserModuleException(refusal, step);
+        return outputs;
+    }
+
+    /// <summary>What is wrong with outputs; null: nothing.</summary>
+    public static string? Refusal(nn.Module module, Tensor? outputs, long rows, int size) =>
+        outputs is null ? $"Module \"{module.GetType().Name}\" put out null, expected [{rows}, {size}] of Float32."
+        : outputs.shape.AsSpan().SequenceEqual([rows, size]) && outputs.dtype == ScalarType.Float32 ? null
+        : $"Module \"{module.GetType().Name}\" put out [{string.Join(", ", outputs.shape)}] of {outputs.dtype} for {rows} rows, expected [{rows}, {size}] of Float32: {(size == 1 ? "one number" : "a number for each class")} a row, without sigmoid or softmax, which the loss has.";
+
+    private Memory<float> Memory(Tensor buffer)
+    {
+        var place = _layout.Buffers.First(b => b.Name == _tensors.NameOf(buffer));
+        return Buffers.AsMemory((int)place.Start, (int)place.Length);
+    }
+}

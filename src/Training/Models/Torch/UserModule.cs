@@ -1,0 +1,133 @@
+using System.Reflection;
+using System.Text.Json;
+using MLDistributed.Protocol;
+using MLDistributed.Training.Loop;
+using MLDistributed.Training.Native;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>A module of a user's own: made from the code that its job brings, and tried before the training starts.</summary>
+internal static class UserModule
+{
+    private const int Rows = 2;
+
+    /// <summary>What the job trains. Rank 0 finds out what it computes, by another instance, whose state is not the training's.</summary>
+    /// <exception cref="UserModuleException">The module throws, is not what a job can train, or cannot be written as ONNX.</exception>
+    /// <exception cref="FormatException">The code is not what a client packs.</exception>
+    public static TorchModuleSource Open(RankStart start)
+    {
+        // Here too: what is being constructed or called must not be finalised meanwhile.
+        using var pause = new CollectionPause();
+        var spec = start.Spec.Module.Torch;
+        var type = Find(start, spec);
+        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { OutputSize = spec.OutputSize };
+        CheckLayout(source, start.Spec, type);
+        if (start.Rank > 0)
+            return source;
+        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed);
+        using (trial.Module)
+        {
+            Try(trial, spec);
+            source.Trace = ModuleTracer.Trace(trial.Module, spec.InputSize);
+            source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
+        }
+
+        return source;
+    }
+
+    private static Type Find(RankStart start, TorchModuleSpec spec)
+    {
+        if (new FileInfo(start.CodePath) is { Length: > CodePackage.MaxBytes } file)
+            throw new FormatException($"The code package has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}.");
+        var code = new ModuleCode(CodePackage.Read(File.ReadAllBytes(start.CodePath)));
+        try
+        {
+            var type = code.LoadFromAssemblyName(new AssemblyName(spec.Assembly)).GetType(spec.Type, throwOnError: true)!;
+            return typeof(nn.Module<Tensor, Tensor>).IsAssignableFrom(type) ? type
+                : throw new UserModuleException($"Type \"{spec.Type}\" is no nn.Module<Tensor, Tensor> of TorchSharp {typeof(torch).Assembly.GetName().Version?.ToString(3)}, expected one. Build it against that release.");
+        }
+        catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or ArgumentException or ReflectionTypeLoadException)
+        {
+            throw Failed(spec, "could not be loaded", e);
+        }
+    }
+
+    private static nn.Module<Tensor, Tensor> Make(Type type, TorchModuleSpec spec)
+    {
+        try
+        {
+            if (spec.OptionsType.Length == 0)
+                return (nn.Module<Tensor, Tensor>)Activator.CreateInstance(type)!;
+            var constructor = type.GetConstructors().First(c => c.GetParameters() is [var only] && only.ParameterType.FullName == spec.OptionsType);
+            return (nn.Module<Tensor, Tensor>)constructor.Invoke([ModuleOptions.Read(spec.Options, constructor.GetParameters()[0].ParameterType)]);
+        }
+        catch (TargetInvocationException e) when (e.InnerException is { } thrown)
+        {
+            throw Failed(spec, "failed in its constructor", thrown);
+        }
+        catch (Exception e) when (e is MissingMethodException or InvalidOperationException or MemberAccessException or JsonException or NotSupportedException or IOException or TypeLoadException)
+        {
+            throw Failed(spec, "could not be constructed", e);
+        }
+    }
+
+    private static UserModuleException Failed(TorchModuleSpec spec, string what, Exception thrown)
+    {
+        var missing = thrown as FileNotFoundException ?? (thrown as TypeInitializationException)?.InnerException as FileNotFoundException;
+        return new UserModuleException(
+            missing?.FileName is { Length: > 0 } file
+                ? $"Module \"{spec.Type}\" {what}: it needs \"{file.Split(',')[0]}\", which did not travel with it, expected an assembly that it references and that lies beside the app. ML.NET's assemblies and native libraries are left out."
+                : $"Module \"{spec.Type}\" {what}: {thrown.GetType().Name}: {NativeMessage.FirstSentence(thrown.Message)}",
+            inner: thrown);
+    }
+
+    private static void CheckLayout(TorchModuleSource source, JobSpec spec, Type type)
+    {
+        var count = source.Layout.ParameterLength;
+        if (count == 0)
+            throw new UserModuleException($"Module \"{type.Name}\" has no parameters to train, expected some. Register its layers: call RegisterComponents() at the end of its constructor.");
+        if (count + source.Layout.BufferLength > TorchKind.MaxParameters)
+            throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
+        if (source.JoinsRows && spec.MaxMicroBatchSize > 0)
+            throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{type.Name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
+        if (source.JoinsRows && spec.Optimizer.AveragingDecay > 0)
+            throw new UserModuleException($"WeightAveraging is on beside batch normalisation in module \"{type.Name}\", expected null: its running statistics are those of the weights that are not averaged. Use layer normalisation.");
+        if (source.JoinsRows && spec.BitExact is not null)
+            throw new UserModuleException($"Module \"{type.Name}\" has batch normalisation beside Reproducibility.BitExact, expected none: the statistics of a batch would join its parts in each layer. Use layer normalisation.");
+    }
+
+    // Wrong shapes, and forwards that throw, before data is read.
+    private static void Try(TorchModuleSource trial, TorchModuleSpec spec)
+    {
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
+        var before = trial.Tensors.Buffers.Select(b => b.Buffer.clone()).ToList();
+        foreach (var isTraining in (bool[])[true, false])
+        {
+            trial.Module.train(isTraining);
+            foreach (var norm in trial.Tensors.BatchNorms)
+                norm.eval();
+            Tensor outputs;
+            try
+            {
+                outputs = trial.Module.call(randn([Rows, spec.InputSize]));
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                throw Failed(spec, "failed in its forward", e);
+            }
+
+            if (TorchModule.Refusal(trial.Module, outputs, Rows, spec.OutputSize) is { } refusal)
+                throw new UserModuleException(refusal);
+        }
+
+        foreach (var ((name, buffer), old) in trial.Tensors.Buffers.Zip(before))
+            if (!buffer.equal(old).all().ToBoolean())
+                throw new UserModuleException($"Buffer \"{name}\" of module \"{trial.Module.GetType().Name}\" changes in forward, expected that of batch normalisation alone to: others are not joined over ranks. Make it a constant.");
+        var now = new ModuleTensors(trial.Module); // throws where a parameter's type was changed
+        if (!now.Trained.Select(t => t.Parameter).SequenceEqual(trial.Tensors.Trained.Select(t => t.Parameter), ReferenceEqualityComparer.Instance))
+            throw new UserModuleException($"Module \"{trial.Module.GetType().Name}\" replaces parameters in its forward, expected the same ones as after its constructor.");
+    }
+}

@@ -1,0 +1,147 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Distributed;
+using MLDistributed.Bench;
+using TorchModules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Cluster.Tests;
+
+/// <summary>Modules of a user's own, from their library to a model that scores without libtorch.</summary>
+[TestClass]
+public sealed class OwnModuleTests
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    public TestContext TestContext { get; set; } = null!;
+
+    [TestMethod]
+    public void Multiclass_ModuleWithBatchNorm_LearnsTheSameOnOneAndTwoRanksAndSurvivesSaveAndLoad()
+    {
+        var ml = SharedCluster.NewContext();
+        var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
+
+        var runs = new[] { 1, 2 }.Select(ranks =>
+        {
+            var losses = new List<StepLoss>();
+            var options = new DistributedMulticlassTrainer.Options { Epochs = 6, MinRanks = ranks, MaxRanks = ranks, Progress = new Listener(p => losses.AddRange(p.RecentLosses)) };
+            return (Model: ml.MulticlassClassification.Trainers.DistributedTorchModule<NormNet>(new NetOptions(64, 10), options).Fit(split.TrainSet), Losses: losses);
+        }).ToArray();
+
+        for (var i = 0; i < 50; i++)
+            Assert.AreEqual(runs[0].Losses[i].Loss, runs[1].Losses[i].Loss, 1e-3 * runs[0].Losses[i].Loss, $"step {i + 1}");
+        var scored = runs[1].Model.Transform(split.TestSet);
+        Assert.IsGreaterThanOrEqualTo(0.93, ml.MulticlassClassification.Evaluate(scored).MicroAccuracy);
+        using var file = new MemoryStream();
+        ml.Model.Save(runs[1].Model, split.TrainSet.Schema, file);
+        file.Position = 0;
+        var again = new MLContext().Model.Load(file, out _).Transform(split.TestSet);
+        CollectionAssert.AreEqual(scored.GetColumn<uint>("PredictedLabel").ToArray(), again.GetColumn<uint>("PredictedLabel").ToArray());
+        Assert.DoesNotContain("libtorch", File.ReadAllText("/proc/self/maps"), "The app that trains has loaded libtorch.");
+    }
+
+    [TestMethod]
+    public void Multiclass_ConvolutionalModule_LearnsDigits()
+    {
+        var ml = SharedCluster.NewContext();
+        var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
+        var options = new DistributedMulticlassTrainer.Options { Epochs = 12, LearningRate = 0.01, NormalizeFeatures = false };
+
+        var model = ml.MulticlassClassification.Trainers.DistributedTorchModule<SmallCnn>(new NetOptions(64, 10), options).Fit(split.TrainSet);
+
+        Assert.IsGreaterThanOrEqualTo(0.9, ml.MulticlassClassification.Evaluate(model.Transform(split.TestSet)).MicroAccuracy);
+    }
+
+    [TestMethod]
+    public async Task Regression_ResidualModule_ScoresInAnAppThatMapsNoLibtorch()
+    {
+        var ml = SharedCluster.NewContext();
+        var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
+        try
+        {
+            var data = DataSets.Diabetes(ml);
+            var model = ml.Regression.Trainers.DistributedTorchModule<ResidualNet>(new NetOptions(10, 1), new() { Epochs = 10 }).Fit(data);
+            Assert.IsGreaterThanOrEqualTo(0.3, ml.Regression.Evaluate(model.Transform(data)).RSquared);
+            ml.Model.Save(model, data.Schema, Path.Combine(folder, "model.zip"));
+            var csv = Path.Combine(folder, "rows.csv");
+            await File.WriteAllLinesAsync(csv, File.ReadLines(Path.Combine(AppContext.BaseDirectory, "data", "diabetes.csv")).Skip(1), TestContext.CancellationToken);
+
+            // It references neither TorchSharp nor the module's library.
+            using var app = RunningProgram.Start("ScoringApp", folder, "ScoringApp", "model.zip", csv, "Score");
+            var exit = await app.Exit(Limit);
+
+            Assert.AreEqual(0, exit, app.Output);
+            CollectionAssert.AreEqual(model.Transform(data).GetColumn<float>("Score").ToArray(), app.Output.Split('\n').Select(float.Parse).ToArray());
+            Assert.IsFalse(File.Exists(Path.Combine(Path.GetDirectoryName(RunningProgram.PathOf("ScoringApp", "ScoringApp"))!, "TorchSharp.dll")));
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [TestMethod]
+    public void Binary_ModuleThatWritesItself_IsCalibrated()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.BreastCancer(ml);
+
+        var model = ml.BinaryClassification.Trainers.DistributedTorchModule<SelfWritten>(new NetOptions(30, 1), new() { Epochs = 10, LearningRate = 0.01 }).Fit(data);
+
+        Assert.IsGreaterThanOrEqualTo(0.98, ml.BinaryClassification.Evaluate(model.Transform(data)).AreaUnderRocCurve);
+    }
+
+    public static IEnumerable<object[]> Bad =>
+    [
+        [typeof(ThrowsAtOnce), "failed in its constructor: InvalidOperationException: no such width", "at TorchModules.ThrowsAtOnce.Fail()"],
+        [typeof(ThrowsLater), "Module \"ThrowsLater\" failed in its forward: InvalidOperationException: cannot go on with 10 features", "at TorchModules.ThrowsLater.Fail(Tensor x)"],
+        [typeof(WrongShape), "Module \"WrongShape\" put out [2, 7] of Float32 for 2 rows, expected [2, 1] of Float32", ""],
+        [typeof(DoubleNumbers), "of module \"DoubleNumbers\" is Float64, expected Float32", ""],
+        [typeof(NothingToTrain), "Module \"NothingToTrain\" has no parameters to train", ""],
+        [typeof(NotSeen), "layer \"memory\" (LSTM) maps to no operator", ""],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Bad))]
+    public void Fit_ModuleThatCannotBeTrained_FailsOnceWithItsOwnStack(Type module, string message, string frame)
+    {
+        var ml = SharedCluster.NewContext();
+        var states = new List<TrainingState>();
+        var options = new DistributedRegressionTrainer.Options { Epochs = 1000, Progress = new Listener(p => states.Add(p.State)) };
+        var trainer = (DistributedRegressionTrainer)typeof(DistributedTorchModuleCatalog).GetMethods()
+            .Single(m => m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.Regression.Trainers.GetType()).MakeGenericMethod(module)
+            .Invoke(null, [ml.Regression.Trainers, new NetOptions(10, 1), options])!;
+
+        var e = Assert.ThrowsExactly<TrainingFailedException>(() => trainer.Fit(DataSets.Diabetes(ml)));
+
+        StringAssert.Contains(e.Message, message);
+        StringAssert.Contains(e.Message, frame);
+        Assert.DoesNotContain(TrainingState.Recovering, states);
+    }
+
+    [TestMethod]
+    public void Trainer_ModuleThatNoWorkerCouldMake_IsRefusedAtOnce()
+    {
+        var trainers = new MLContext().Regression.Trainers;
+        var none = Assert.ThrowsExactly<ArgumentException>(() => trainers.DistributedTorchModule<NormNet>());
+        StringAssert.Contains(none.Message, "Module \"NormNet\" has no public constructor without parameters");
+        var other = Assert.ThrowsExactly<ArgumentException>(() => trainers.DistributedTorchModule<NormNet>("64"));
+        StringAssert.Contains(other.Message, "has no public constructor with one parameter of the type \"String\"");
+        var mixed = Assert.ThrowsExactly<ArgumentException>(() => trainers.DistributedTorchModule<NormNet>(new NetOptions(10, 1), new() { HiddenLayers = [5], Dropout = 0.5 }).Fit(DataSets.Diabetes(new MLContext())));
+        StringAssert.Contains(mixed.Message, "HiddenLayers is set beside a module of your own");
+        StringAssert.Contains(mixed.Message, "Dropout is 0.5 beside a module of your own");
+    }
+
+    [TestMethod]
+    public async Task Fit_CoordinatorThatDeniesUserCode_IsRefusedWithWords()
+    {
+        await using var cluster = await RealCluster.StartAsync(workers: 0);
+        using var connected = cluster.Connect();
+        var ml = new MLContext(1).UseCluster(connected);
+
+        var e = Assert.ThrowsExactly<ClusterException>(() => ml.Regression.Trainers.DistributedTorchModule<NormNet>(new NetOptions(10, 1)).Fit(DataSets.Diabetes(ml)));
+
+        StringAssert.Contains(e.Message, "this coordinator denies user code");
+    }
+}

@@ -1,0 +1,95 @@
+using Google.Protobuf;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+
+namespace Protocol.Tests.Onnx;
+
+/// <summary>Graphs that no module of ours makes are refused in words, before much is allocated. What programs compute, the tracer's tests compare.</summary>
+[TestClass]
+public sealed class OnnxProgramTests
+{
+    private static readonly JobSpec s_spec = new() { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = 4, OutputSize = 2 } } };
+
+    public static IEnumerable<object[]> Hostile =>
+    [
+        ["unknown operator", (Action<ModelProto>)(m => m.Graph.Node[2].OpType = "Loop"), "is no operator that this release knows"],
+        ["another domain", (Action<ModelProto>)(m => m.Graph.Node[2].Domain = "com.evil"), "has a domain"],
+        ["unknown attribute", (Action<ModelProto>)(m => m.Graph.Node[2].Attribute.Add(OnnxGraph.Integer("evil", 1))), "has the attribute \"evil\", which is not known"],
+        ["attribute of another kind", (Action<ModelProto>)(m => m.Graph.Node[2].Attribute[0] = OnnxGraph.Text("transB", "1")), "of another kind"],
+        ["input that nothing makes", (Action<ModelProto>)(m => m.Graph.Node[2].Input[0] = "nothing"), "reads \"nothing\", which nothing before it makes"],
+        ["its own output", (Action<ModelProto>)(m => m.Graph.Node[2].Input[0] = m.Graph.Node[2].Output[0]), "which nothing before it makes"],
+        ["weights that do not fit", (Action<ModelProto>)(m => Weights(m).Dims.Swap()), "has weights [4, 2], expected [outputs, 4]"],
+        ["numbers that are missing", (Action<ModelProto>)(m => Weights(m).Dims[0] = 2_000_000_000), "expected numbers for all of it"],
+        ["sizes that overflow", (Action<ModelProto>)(m => Weights(m).Dims.Add([long.MaxValue, long.MaxValue])), "expected numbers for all of it"],
+        ["a number that is none", (Action<ModelProto>)(m => Weights(m).RawData = ByteString.CopyFrom([.. Enumerable.Repeat((byte)0xFF, 32)])), "expected finite numbers"],
+        ["another output", (Action<ModelProto>)(m => m.Graph.Node[^1].Output[0] = "other"), "output \"score\" is missing"],
+        ["a kernel as large as memory", (Action<ModelProto>)(m => Conv(m, [1, 1, 2_000_000_000])), "expected numbers for all of it"],
+        ["padding without end", (Action<ModelProto>)(m => Conv(m, [1, 1, 1], OnnxGraph.List("pads", [2_000_000_000, 2_000_000_000]))), "with strides, pads or dilations that do not fit"],
+        ["padding to the limit", (Action<ModelProto>)(m => Conv(m, [200, 1, 1], OnnxGraph.List("pads", [1 << 20, 1 << 20]))), "brings the values of a row to"],
+        ["rows that are mixed", (Action<ModelProto>)(m => m.Graph.Node[2].MergeFrom(new NodeProto { OpType = "Reshape" })), "Node 2 of the model"],
+        ["another operator set", (Action<ModelProto>)(m => m.OpsetImport[0].Version = 21), "operators of another version than 20"],
+        ["no graph", (Action<ModelProto>)(m => m.Graph = null), "fields that are none of ours"],
+        ["names without end", (Action<ModelProto>)(m => m.DocString = new string('x', 5 << 20)), "bytes besides its tensors' numbers"],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Hostile))]
+    public void Read_HostileGraph_IsRefused(string kind, Action<ModelProto> change, string words)
+    {
+        var model = Model();
+        change(model);
+        StringAssert.Contains(Assert.ThrowsExactly<FormatException>(() => OnnxProgram.Read(model.ToByteArray(), s_spec), kind).Message, words);
+    }
+
+    [TestMethod]
+    public void Read_AnyBytesChanged_IsRefusedOrRuns()
+    {
+        var random = new Random(5);
+        var good = Model().ToByteArray();
+        for (var i = 0; i < 3000; i++)
+        {
+            var bytes = good.ToArray();
+            for (var n = random.Next(1, 4); n > 0; n--)
+                bytes[random.Next(bytes.Length)] = (byte)random.Next(256);
+            try
+            {
+                OnnxProgram.Read(bytes, s_spec).CreateRunner()(new float[4], new float[2]);
+            }
+            catch (FormatException)
+            {
+                // In words.
+            }
+        }
+    }
+
+    [TestMethod]
+    public void Run_Graph_ComputesWhatItSays()
+    {
+        var score = new float[2];
+        OnnxProgram.Read(Model().ToByteArray(), s_spec).CreateRunner()([1, float.NaN, 3, 4], score);
+        CollectionAssert.AreEqual(new float[] { 1 + 3 + 4, 0.5f }, score);
+    }
+
+    private static TensorProto Weights(ModelProto model) => model.Graph.Initializer.Single(t => t.Name == "module.weight");
+
+    // Input, its missing values, and a layer: scores of x0 + x1 + x2 + x3, and of a half.
+    private static ModelProto Model()
+    {
+        var graph = new OnnxGraph(new Dictionary<string, float[]> { ["module.weight"] = [1, 1, 1, 1, 0, 0, 0, 0], ["module.bias"] = [0, 0.5f] });
+        return OnnxFrame.Build(s_spec, graph, "module", (input, output) => graph.Node("Identity",
+            [graph.Node("Gemm", [input, graph.Parameter("module.weight", 2, 4), graph.Parameter("module.bias", 2)], null, OnnxGraph.Integer("transB", 1))], output));
+    }
+
+    private static void Conv(ModelProto model, long[] weights, params AttributeProto[] attributes)
+    {
+        model.Graph.Initializer.Add(new TensorProto { Name = "kernel", DataType = 1, Dims = { weights }, RawData = ByteString.CopyFrom(new byte[weights.Aggregate(4L, (a, b) => Math.Min(a * b, 4096))]) });
+        model.Graph.Initializer.Add(new TensorProto { Name = "image", DataType = 7, Dims = { 3 }, Int64Data = { 0, 1, 4 } });
+        model.Graph.Node.Insert(2, new NodeProto { OpType = "Reshape", Input = { model.Graph.Node[1].Output[0], "image" }, Output = { "as image" } });
+        model.Graph.Node.Insert(3, new NodeProto { OpType = "Conv", Input = { "as image", "kernel" }, Output = { "folded" }, Attribute = { attributes } });
+    }
+}
+
+internal static class ListExtensions
+{
+    public static void Swap(this IList<long> list) => (list[0], list[1]) = (list[1], list[0]);
+}

@@ -1,0 +1,120 @@
+using Google.Protobuf;
+using Microsoft.ML.OnnxRuntime;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using MLDistributed.Training;
+using MLDistributed.Training.Models;
+using TorchModules;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace Training.Tests.Models;
+
+/// <summary>What a module computes, as it was traced: in our program and in ONNX Runtime the same as in TorchSharp.</summary>
+[TestClass]
+public sealed class ModuleTracerTests
+{
+    private const int Rows = 16;
+
+    public static IEnumerable<object[]> Modules =>
+    [
+        ["layers in a row", 20, () => new NormNet(new NetOptions(20, 3))],
+        ["convolutions", 64, () => new SmallCnn(new NetOptions(64, 10))],
+        ["residual blocks", 12, () => new ResidualNet(new NetOptions(12, 2))],
+        ["written by itself", 6, () => new SelfWritten(new NetOptions(6, 2))],
+        ["one dimension", 40, () => nn.Sequential(
+            nn.Unflatten(1, [2, 20]), nn.Conv1d(2, 6, 5, stride: 2, padding: 2, dilation: 1, groups: 2), nn.BatchNorm1d(6), nn.SiLU(), nn.MaxPool1d(3, 2, 1), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(12, 3))],
+        ["two dimensions", 2 * 9 * 7, () => nn.Sequential(
+            nn.Unflatten(1, [2, 9, 7]), nn.Conv2d(2, 4, (3, 2), stride: (2, 1), padding: (1, 0)), nn.LeakyReLU(0.2), nn.MaxPool2d(2, 2, ceil_mode: true), nn.Conv2d(4, 8, 3, padding: Padding.Same), nn.ELU(), nn.AvgPool2d(2, 1, 1), nn.Flatten(), nn.Linear(8 * 4 * 4, 5))],
+        ["every activation", 8, () => nn.Sequential(
+            nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.SELU(), nn.Linear(8, 8), nn.Softplus(), nn.Linear(8, 8), nn.Hardswish(), nn.Linear(8, 8), nn.Mish(), nn.Linear(8, 8), nn.ReLU6(), nn.Linear(8, 8), nn.Softsign(), nn.Linear(8, 8), nn.Hardsigmoid(), nn.Linear(8, 4), nn.LogSoftmax(-1))],
+        ["rows of vectors", 12, () => nn.Sequential(nn.Unflatten(1, [3, 4]), nn.Linear(4, 5), nn.LayerNorm([3, 5]), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Modules))]
+    public void Trace_Module_IsTheSameInOurProgramAndInOnnxRuntime(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make)
+    {
+        RankTraining.Preload();
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
+        var source = new TorchModuleSource(make, seed: 7);
+        using var module = source.Module;
+        module.eval();
+        var features = randn([Rows, inputs]);
+        var expected = module.call(features);
+        var outputs = (int)expected.shape[1];
+
+        var trace = ModuleTracer.Trace(module, inputs);
+        trace.Check(module, source.Tensors, inputs, outputs);
+        var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
+        var values = source.Tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(source.Tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.data<float>().ToArray());
+        var onnx = trace.Write(spec, module, source.Tensors, values).ToByteArray();
+
+        var right = expected.data<float>().ToArray();
+        var rows = features.data<float>().ToArray();
+        var run = OnnxProgram.Read(onnx, spec).CreateRunner();
+        var ours = new float[right.Length];
+        for (var r = 0; r < Rows; r++)
+            run(rows.AsSpan(r * inputs, inputs), ours.AsSpan(r * outputs, outputs));
+        using var session = new InferenceSession(onnx);
+        using var given = OrtValue.CreateTensorValueFromMemory(rows, [Rows, inputs]);
+        using var options = new RunOptions();
+        using var results = session.Run(options, ["features"], [given], ["score"]);
+        var theirs = results[0].GetTensorDataAsSpan<float>();
+        for (var i = 0; i < right.Length; i++)
+        {
+            Assert.AreEqual(right[i], ours[i], 1e-5f, $"{name}: ours at {i}");
+            Assert.AreEqual(right[i], theirs[i], 1e-5f, $"{name}: ONNX Runtime's at {i}");
+        }
+    }
+
+    [TestMethod]
+    public void Trace_LayerThatDoesNotMap_NamesTheFirst()
+    {
+        RankTraining.Preload();
+        using var module = new NotSeen(new NetOptions(5, 2));
+        var e = Assert.ThrowsExactly<UserModuleException>(() => ModuleTracer.Trace(module, 5));
+        StringAssert.Contains(e.Message, "Module \"NotSeen\" cannot be written as ONNX: layer \"memory\" (LSTM) maps to no operator");
+    }
+
+    [TestMethod]
+    public void Trace_FunctionThatIsNotSeen_SaysWhereItIs()
+    {
+        RankTraining.Preload();
+        using var module = new Sines();
+        var e = Assert.ThrowsExactly<UserModuleException>(() => ModuleTracer.Trace(module, 4));
+        StringAssert.Contains(e.Message, "the input of layer \"last\" (Linear), [3, 4], comes from code that is not seen");
+    }
+
+    [TestMethod]
+    public void Check_GraphThatIsAnother_IsRefused()
+    {
+        RankTraining.Preload();
+        var source = new TorchModuleSource(() => new Liar(), seed: 1);
+        var trace = ModuleTracer.Trace(source.Module, 4);
+        var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, 4, 2));
+        StringAssert.Contains(e.Message, "Module \"Liar\" puts out");
+    }
+
+    private sealed class Sines : nn.Module<Tensor, Tensor>
+    {
+        private readonly TorchSharp.Modules.Linear first = nn.Linear(4, 4);
+        private readonly TorchSharp.Modules.Linear last = nn.Linear(4, 2);
+
+        public Sines() : base(nameof(Sines)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x) => last.call(first.call(x).sin());
+    }
+
+    private sealed class Liar : nn.Module<Tensor, Tensor>, Microsoft.ML.Distributed.IOnnxModule
+    {
+        private readonly TorchSharp.Modules.Linear layer = nn.Linear(4, 2);
+
+        public Liar() : base(nameof(Liar)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x) => layer.call(x).sin();
+
+        public Microsoft.ML.Distributed.OnnxValue ToOnnx(Microsoft.ML.Distributed.OnnxGraphBuilder graph, Microsoft.ML.Distributed.OnnxValue input) => graph.Layer(nameof(layer), input);
+    }
+}
