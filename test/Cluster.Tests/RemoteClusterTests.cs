@@ -57,6 +57,9 @@ public sealed class RemoteClusterTests
 
         Assert.IsGreaterThanOrEqualTo(0.95, ml.MulticlassClassification.Evaluate(model.Transform(split.TestSet)).MicroAccuracy);
         Assert.IsTrue(messages.Any(m => m.Contains("2 ranks", StringComparison.Ordinal)), string.Join('\n', messages));
+        // And from there on: the model goes there and back too.
+        var next = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options { StartFrom = model, Epochs = 1, LearningRate = 1e-4 }).Fit(split.TrainSet);
+        Assert.IsLessThan(model.Model.Summary.History[3].TrainingLoss, next.Model.Summary.TrainingLoss);
     }
 
     [TestMethod]

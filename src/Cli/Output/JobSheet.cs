@@ -60,8 +60,10 @@ internal static class JobSheet
         var validation = result.HasValidationLoss ? Invariant($", validation {result.ValidationLoss:G4} (best: epoch {Words.Epoch(result.BestEpoch)})") : "";
         yield return ("Trained", Invariant($"{Words.Count(result.Epochs, "epoch")}, {Words.Count(result.Steps, "step")} in {Words.Duration(result.TrainingSeconds)} on {Words.Count(result.WorldSize, "rank")}"));
         yield return ("Loss", Invariant($"{result.TrainingLoss:G4}{validation}"));
-        if (result.History.FirstOrDefault(e => e.Epoch == result.BestEpoch) is { ValidationMetrics.Count: > 0 } best)
-            yield return ("Validation", string.Join(", ", MetricNames.OfValidation(best).Select(m => Invariant($"{m.Key} {m.Value:G4}"))));
+        var best = result.History.FirstOrDefault(e => e.Epoch == result.BestEpoch) ?? new EpochEnded();
+        foreach (var (rows, metrics) in new[] { ("Training rows", MetricNames.OfTraining(best)), ("Validation rows", MetricNames.OfValidation(best)) })
+            if (metrics.Count > 0)
+                yield return (rows, string.Join(", ", metrics.Select(m => Invariant($"{m.Key} {m.Value:G4}"))));
         foreach (var (name, artifact) in result.Artifacts.OrderBy(a => a.Key, StringComparer.Ordinal))
             yield return ("File", $"{name}, {Words.Bytes(artifact.SizeBytes)}");
     }

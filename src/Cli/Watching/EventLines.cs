@@ -43,6 +43,8 @@ internal static class EventLines
     private static string Describe(EpochEnded epoch)
     {
         var validation = epoch.HasValidationLoss ? $", validation {epoch.ValidationLoss:G4}{(epoch.IsBest ? " (best)" : "")}" : "";
-        return $"epoch {Words.Epoch(epoch.Epoch)}: loss {epoch.TrainingLoss:G4}{validation}{string.Concat(MetricNames.OfValidation(epoch).Select(m => $", {m.Key} {m.Value:G4}"))}, {epoch.Seconds:F1} s";
+        // As the app's own log: those of validation, where there is one.
+        var metrics = epoch.HasValidationLoss ? MetricNames.OfValidation(epoch) : MetricNames.OfTraining(epoch);
+        return $"epoch {Words.Epoch(epoch.Epoch)}: loss {epoch.TrainingLoss:G4}{validation}{string.Concat(metrics.Select(m => $", {m.Key} {m.Value:G4}"))}, {epoch.Seconds:F1} s";
     }
 }

@@ -15,6 +15,11 @@ public sealed class EventLinesTests
         Lines(new JobEvent { Epoch = new EpochEnded { Epoch = 0, TrainingLoss = 0.5, ValidationLoss = 0.25, IsBest = true, Seconds = 1.5, Task = MlTask.Regression, ValidationMetrics = { 0.75, 2, 3 } } }));
 
     [TestMethod]
+    public void Of_EpochWithoutValidation_HasTheMetricsOfTraining() => CollectionAssert.AreEqual(
+        new[] { $"{s_time.ToLocalTime():HH:mm:ss} epoch 2: loss 0.5, MicroAccuracy 0.75, MacroAccuracy 0.5, 1.5 s" },
+        Lines(new JobEvent { Epoch = new EpochEnded { Epoch = 1, TrainingLoss = 0.5, Seconds = 1.5, Task = MlTask.Multiclass, TrainingMetrics = { 0.75, 0.5 } } }));
+
+    [TestMethod]
     public void Of_LogOfSeveralLines_HangsAndHidesNothing() => CollectionAssert.AreEqual(
         new[] { $@"{s_time.ToLocalTime():HH:mm:ss} rank 0: Boom\e[2J", @"         |   at \u202Ex" },
         Lines(new JobEvent { Log = new LogLine { Source = "rank 0", Message = "Boom\e[2J\r\n  at \u202Ex" } }));
