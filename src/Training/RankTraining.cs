@@ -1,6 +1,8 @@
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Parallel;
 using TorchSharp;
 
 namespace MLDistributed.Training;
@@ -23,9 +25,10 @@ public static class RankTraining
     /// <summary>Trains to the end. Blocks the calling thread.</summary>
     /// <param name="start">The job, this rank's place in it, and its files.</param>
     /// <param name="reporter">Hears of progress, on the calling thread.</param>
+    /// <param name="workers">The way to the other workers' ranks; used where there are any.</param>
     /// <param name="stop">Stops this rank and, through the collective, all others.</param>
     /// <exception cref="TrainingException">The training cannot go on; the failure says why.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
-    public static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop) =>
-        new RankSession(start, reporter, new TrainingEnvironment()).Run(stop);
+    public static RankResult Run(RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop) =>
+        new RankSession(start, reporter, new TrainingEnvironment { Hosts = start.Participants.Count == 0 ? null : s => HostPlace.Of(s, workers, stop) }).Run(stop);
 }

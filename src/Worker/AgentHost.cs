@@ -4,6 +4,7 @@ using MLDistributed.Worker.Agents;
 using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
 using MLDistributed.Worker.Devices;
+using MLDistributed.Worker.Networks;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
 
@@ -68,11 +69,13 @@ public static class AgentHost
     {
         log.Offers(offer.Devices.Count, string.Join(", ", offer.Devices.GroupBy(d => d.Name, StringComparer.Ordinal).Select(g => $"{g.Count()} x {g.Key}")));
         var outbox = new Outbox(options.Time);
+        var network = options.Network is null ? null : WorkerNetwork.Of(options.Network);
+        log.Meets(network?.Look());
         CoordinatorLink? link = null;
         var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
         var datasets = new DatasetCache(work.Datasets, options.DatasetCacheBytes, blobs, options.Time);
         using var commits = new CommitStore(AttemptFiles.SegmentFolder, options.Time, mailbox.Post);
-        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, commits, options.Time, log), work, offer.List);
+        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, commits, network, options.Time, log), work, offer.List);
         await mailbox.AskAsync(() => pool.FaultsChanged = agent.OnFaultsChanged).ConfigureAwait(false);
         using var closing = new CancellationTokenSource();
         using var opened = link = new CoordinatorLink(options, work.CredentialPath, outbox, agent, log);

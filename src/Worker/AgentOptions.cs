@@ -33,6 +33,10 @@ public sealed class AgentOptions
     /// <value>The host name.</value>
     public string Host { get; init; } = Environment.MachineName;
 
+    /// <summary>Where this worker's ranks meet those of other workers: an interface, as "eth1", or a range of addresses, as "10.1.0.0/16". MPI's traffic there is neither encrypted nor authenticated.</summary>
+    /// <value>null: they meet no others, and jobs over several workers are not placed here.</value>
+    public string? Network { get; init; }
+
     /// <summary>Datasets that are kept for later jobs; the least recently used go first.</summary>
     /// <value>64 GiB.</value>
     public long DatasetCacheBytes { get; init; } = 64L << 30;

@@ -63,7 +63,10 @@ internal sealed class NetworkHosts : IDisposable
     public static string Address(int host) => string.Create(CultureInfo.InvariantCulture, $"10.77.0.{host + 1}");
 
     /// <summary>Starts a program on a host; the process is the program's own.</summary>
-    public ProcessStartInfo On(int host, string program, params string[] arguments) => new("ip", ["netns", "exec", Name(host), program, .. arguments]);
+    public ProcessStartInfo On(int host, string program, params string[] arguments) => new("ip", CommandOn(host, program, arguments));
+
+    /// <summary>The arguments with which "ip" becomes a program on a host.</summary>
+    public string[] CommandOn(int host, string program, params string[] arguments) => ["netns", "exec", Name(host), program, .. arguments];
 
     /// <summary>Pulls a host's cable, or puts it back.</summary>
     public void SetLink(int host, bool isUp)

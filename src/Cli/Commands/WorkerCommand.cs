@@ -17,13 +17,14 @@ internal sealed class WorkerCommand : ServiceCommand
     private readonly Option<string> _device = new("--device") { Description = "What to offer. auto: CUDA devices where they can be used, else the CPU.", DefaultValueFactory = _ => "auto" };
     private readonly Option<string> _name = new("--name") { Description = "The name of this machine.", HelpName = "host", DefaultValueFactory = _ => Environment.MachineName };
     private readonly Option<double> _grace = new("--grace") { Description = "Told to leave (SIGTERM, Ctrl-C), take no more jobs and stay for so many seconds at most, until those that run have stored a checkpoint. 0: leave at once.", HelpName = "s" };
+    private readonly Option<string?> _network = new("--network") { Description = "Interface, or range of addresses, on which its ranks meet those of other workers, unencrypted (MPI). Default: they meet none.", HelpName = "eth1|CIDR" };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public WorkerCommand() : base("worker", "Run a worker: it offers this machine's cores or GPUs to a coordinator.")
     {
         _device.AcceptOnlyFromAmong("cpu", "cuda", "auto");
-        foreach (var option in (Option[])[_coordinator, _tokenFile, _token, _fingerprint, _work, _slots, _device, _name, _grace, _run, _lifeline])
+        foreach (var option in (Option[])[_coordinator, _tokenFile, _token, _fingerprint, _work, _slots, _device, _name, _network, _grace, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -44,6 +45,7 @@ internal sealed class WorkerCommand : ServiceCommand
                 Device = parsed.GetValue(_device) switch { "cpu" => DeviceKind.Cpu, "cuda" => DeviceKind.Cuda, _ => DeviceKind.Any },
                 Host = parsed.GetRequiredValue(_name),
                 LeaveGrace = TimeSpan.FromSeconds(parsed.GetValue(_grace) is >= 0 and <= 86400 and var grace ? grace : throw new CliException($"--grace is {parsed.GetValue(_grace)}, expected seconds from 0 to 86400, as 25.", ExitCode.Usage)),
+                Network = parsed.GetValue(_network),
                 LoggerFactory = log,
             },
             lifespan.Stop).ConfigureAwait(false);

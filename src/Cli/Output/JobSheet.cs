@@ -30,6 +30,8 @@ internal static class JobSheet
             yield return ("Started", When(started, now));
         if (Words.Time(job.Ended) is { } ended)
             yield return ("Ended", $"{When(ended, now)}{(Words.Time(job.Started) is { } begun ? $", {Words.Duration(ended - begun)} after it started" : "")}");
+        if (job.Hosts.Count > 0)
+            yield return ("Ranks", string.Join(", ", Words.Places(job.Hosts)));
         if (job.KeptStep > 0)
             yield return ("Kept", $"the checkpoint of step {job.KeptStep}: \"mldist jobs resume {job.Id}\" goes on from it");
         foreach (var fact in Asked(job.Spec ?? new JobSpec()))

@@ -8,7 +8,7 @@ namespace MLDistributed.Cli.Output;
 
 internal sealed record JobView(
     string Id, string Name, string State, string Reason, int Attempt, int MaxAttempts, DateTime? Submitted, DateTime? Started, DateTime? Ended,
-    TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure, long? KeptStep)
+    TaskView Task, DataView Data, ProgressView? Progress, ResultView? Result, FailureView? Failure, long? KeptStep, IReadOnlyList<HostView> Hosts)
 {
     public static JobView Of(JobSnapshot job) => new(
         job.Id, job.Name, Words.Of(job.State), job.Reason, job.Attempt, (job.Spec ?? job.Outline)?.MaxAttempts ?? 0,
@@ -17,8 +17,11 @@ internal sealed record JobView(
         job.Progress is null ? null : ProgressView.Of(job.Progress),
         job.Result is null ? null : ResultView.Of(job.Result),
         job.Failure is null ? null : FailureView.Of(job.Failure),
-        job.KeptStep > 0 ? job.KeptStep : null);
+        job.KeptStep > 0 ? job.KeptStep : null,
+        [.. job.Hosts.Select(h => new HostView(h.Host, h.Ranks))]);
 }
+
+internal sealed record HostView(string Host, int Ranks);
 
 internal sealed record TaskView(string Kind, int InputSize, IReadOnlyList<int> HiddenSizes, int OutputSize, int Epochs, int BatchSize, ulong Seed, int Priority)
 {

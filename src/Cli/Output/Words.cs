@@ -45,5 +45,16 @@ internal static class Words
         return string.Create(CultureInfo.InvariantCulture, $"{value.ToString(unit == 0 ? "0" : "0.0", CultureInfo.InvariantCulture)} {s_units[unit]}");
     }
 
+    /// <summary>Which ranks are where, as in: 0 to 3 on "box".</summary>
+    public static IEnumerable<string> Places(IEnumerable<Participant> hosts)
+    {
+        var first = 0;
+        foreach (var host in hosts)
+        {
+            yield return host.Ranks == 1 ? $"{first} on \"{host.Host}\"" : $"{first} to {first + host.Ranks - 1} on \"{host.Host}\"";
+            first += host.Ranks;
+        }
+    }
+
     public static bool IsLast(this JobState state) => state is JobState.Succeeded or JobState.Failed or JobState.Cancelled;
 }

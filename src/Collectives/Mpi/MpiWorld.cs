@@ -18,6 +18,9 @@ public static class MpiWorld
         return NativeMpi.TryLoad(out _) ? null : $"MPICH's library (libmpi.so.12 or libmpich.so.12) was not found. {Remedy}";
     }
 
+    /// <summary>Which library it is, as "MPICH 4.0.2": worlds are of one. Where <see cref="Unavailable"/> says nothing against it.</summary>
+    public static string LibraryVersion() => NativeMpi.LibraryVersion();
+
     /// <summary>Meets the other ranks: by the rendezvous first, then over the network itself.</summary>
     /// <exception cref="CollectiveException">MPI is not there or does not start, or this process has been in a world; the message says what to do.</exception>
     /// <exception cref="CollectiveTimeoutException">Not all ranks came in time, or they do not reach one another.</exception>
@@ -59,7 +62,7 @@ public static class MpiWorld
         var state = all.FirstOrDefault(i => i.Name == name)?.OperationalStatus;
         if (state is OperationalStatus.Up or OperationalStatus.Unknown)
             return;
-        throw new CollectiveException($"Network interface \"{name}\" {(state is null ? "is not there" : $"is {state}")}, expected one that is up and that the other hosts reach. This machine has {string.Join(", ", all.Where(i => i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown).Select(i => $"\"{i.Name}\""))}.");
+        throw new CollectiveNetworkException($"Network interface \"{name}\" {(state is null ? "is not there" : $"is {state}")}, expected one that is up and that the other hosts reach. This machine has {string.Join(", ", all.Where(i => i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown).Select(i => $"\"{i.Name}\""))}.");
     }
 
     // MPI_Init waits for the others without a limit: on a thread that is given up when it takes too long.

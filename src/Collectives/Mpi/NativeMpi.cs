@@ -37,6 +37,15 @@ internal static unsafe partial class NativeMpi
         return false;
     }
 
+    /// <summary>Its name and version, without starting it.</summary>
+    public static string LibraryVersion()
+    {
+        var text = stackalloc byte[LongestText];
+        Check(GetLibraryVersion(text, out var length), "MPI_Get_library_version");
+        // MPICH's first line is "MPICH Version:\t4.0.2", others' name themselves in theirs.
+        return string.Join(' ', Encoding.UTF8.GetString(text, Math.Min(length, LongestText)).Split('\n')[0].Replace("Version:", "", StringComparison.Ordinal).Split((char[])[' ', '\t', '\r', '\0'], StringSplitOptions.RemoveEmptyEntries));
+    }
+
     /// <summary>Joins the world that the environment tells of. Once a process; blocks until all have come.</summary>
     public static void Start()
     {
@@ -88,6 +97,9 @@ internal static unsafe partial class NativeMpi
 
     [LibraryImport(Library, EntryPoint = "MPI_Testsome")]
     private static partial int TestSome(int count, int* requests, out int doneCount, int* done, void* statuses);
+
+    [LibraryImport(Library, EntryPoint = "MPI_Get_library_version")]
+    private static partial int GetLibraryVersion(byte* text, out int length);
 
     [LibraryImport(Library, EntryPoint = "MPI_Error_string")]
     private static partial int ErrorString(int code, byte* text, out int length);

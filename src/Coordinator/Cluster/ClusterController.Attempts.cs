@@ -7,17 +7,59 @@ namespace MLDistributed.Coordinator.Cluster;
 
 internal sealed partial class ClusterController
 {
-    private void Started(JobEntry job, AttemptEntry attempt)
+    // All begin, or none: who is ready first waits, with no rank in a world that others may never come to.
+    private void Ready(AttemptPart part)
     {
-        if (job.State != JobState.Running)
-            jobs.Transition(job, JobState.Running, $"runs on \"{attempt.Worker.Host}\" with {attempt.Slots.Count} {(attempt.Slots.Count == 1 ? "rank" : "ranks")}", attempt.Slots.Count);
+        part.IsReady = true;
+        var attempt = part.Attempt;
+        if (attempt.HasBegun)
+        {
+            Begin(part); // it was cut off when the others were told
+            return;
+        }
+
+        if (attempt.Living.Any(p => !p.IsReady))
+            return;
+        attempt.HasBegun = true;
+        foreach (var ready in attempt.Living)
+            Begin(ready);
     }
 
-    private void Relay(JobEntry job, AttemptEntry attempt, AttemptEvent told)
+    private void Begin(AttemptPart part)
+    {
+        part.LastSign = clock.Now;
+        part.Worker.Session?.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = part.Id } });
+    }
+
+    private void Started(JobEntry job, AttemptPart part)
+    {
+        part.HasStarted = true;
+        if (job.State != JobState.Running && part.Attempt.Living.All(p => p.HasStarted))
+            jobs.Transition(job, JobState.Running, $"runs on {part.Attempt.Where()}", part.Attempt.WorldSize);
+    }
+
+    private static void Meet(AttemptPart part, Gather gather)
+    {
+        var attempt = part.Attempt;
+        if (attempt.Rendezvous.Take(attempt.Parts.Index().First(p => p.Item == part).Index, attempt.Parts.Count, gather) is not { } answer)
+            return;
+        foreach (var asking in answer.ToAll ? attempt.Living : [part])
+            asking.Worker.Session?.Send(new WorkerCommand { Gathered = answer.Told });
+    }
+
+    private static void TellAbort(AttemptPart part, Abort abort)
+    {
+        foreach (var other in part.Attempt.Living.Where(p => p != part))
+            other.Worker.Session?.Send(new WorkerCommand { Abort = abort });
+    }
+
+    private void Relay(JobEntry job, AttemptPart attempt, AttemptEvent told)
     {
         var limits = attempt.Worker.Limits;
         switch (told.EventCase)
         {
+            case AttemptEvent.EventOneofCase.Progress or AttemptEvent.EventOneofCase.Epoch when !attempt.IsFirst:
+                break; // rank 0 alone tells of the training
             case AttemptEvent.EventOneofCase.Progress:
                 job.Progress = told.Progress;
                 if (limits.AdmitsProgress(clock.Now))
@@ -39,7 +81,7 @@ internal sealed partial class ClusterController
         }
     }
 
-    private void TellDropped(JobEntry job, AttemptEntry attempt)
+    private void TellDropped(JobEntry job, AttemptPart attempt)
     {
         if (attempt.Dropped == 0)
             return;
@@ -66,63 +108,121 @@ internal sealed partial class ClusterController
 
     private void Ended(WorkerEntry worker, AttemptEnded ended)
     {
-        if (!worker.Attempts.TryGetValue(ended.AttemptId, out var attempt))
+        if (!worker.Attempts.TryGetValue(ended.AttemptId, out var part))
             return;
-        var job = jobs.Find(attempt.JobId);
+        var job = jobs.Find(part.JobId);
         var failure = ended.OutcomeCase switch
         {
             AttemptEnded.OutcomeOneofCase.Failure => ended.Failure,
             AttemptEnded.OutcomeOneofCase.Result when job is not null && MissingArtifact(worker, job, ended.Result) is { } name =>
                 Failures.Crashed(worker, $"Worker \"{worker.Host}\" reported artifact \"{name}\", which is not in the store."),
-            AttemptEnded.OutcomeOneofCase.Result => null,
-            _ when job?.CancelReason is not null => null,
+            AttemptEnded.OutcomeOneofCase.Result when part.IsFirst => null,
+            AttemptEnded.OutcomeOneofCase.Finished when !part.IsFirst => null,
+            _ when job?.CancelReason is not null || part.Attempt.EndsBy is not null => null,
             _ => Failures.WorkerLost(worker, $"Worker \"{worker.Host}\" stopped the attempt without being asked."),
         };
-        if (job is null || job.Current != attempt)
-            Release(attempt, "unwanted", attempt.GivenUpFor ?? failure);
-        else if (job.CancelReason is not null || failure is null)
-            Conclude(job, attempt, ended.Result);
+        if (job is null || job.Current != part.Attempt)
+            Release(part, "unwanted", part.GivenUpFor ?? failure);
+        else if (job.CancelReason is not null)
+            Stopped(job, part);
+        else if (failure is not null)
+            Fail(part, failure, ended.IsBystander);
+        else if (ended.Result is { } result)
+            Conclude(job, part, result);
         else
-            FailAttempt(attempt, failure);
+            Left(part, ended.Finished is null ? "stopped" : "finished");
     }
 
-    private void Conclude(JobEntry job, AttemptEntry attempt, JobResult? result)
+    private void Stopped(JobEntry job, AttemptPart part)
     {
-        Release(attempt, job.CancelReason is null ? "succeeded" : "stopped", null);
+        Release(part, "stopped", null);
+        if (!part.Attempt.Living.Any())
+            Cancelled(job, job.CancelReason!);
+    }
+
+    // Its part is done, or was ended by another's failure whose cause is waited for.
+    private void Left(AttemptPart part, string outcome)
+    {
+        Release(part, outcome, null);
+        if (part.Attempt is { EndsBy: not null } attempt && !attempt.Living.Any())
+            EndAttempt(attempt);
+    }
+
+    // With rank 0's result the others have nothing to do any more: they say so themselves, or are told.
+    private void Conclude(JobEntry job, AttemptPart part, JobResult result)
+    {
+        var attempt = part.Attempt;
+        Release(part, "succeeded", null);
         job.Current = null;
-        if (job.CancelReason is not null)
+        job.Result = result;
+        foreach (var artifact in result.Artifacts.Values)
+            ownership.Grant(artifact.Id, job.Tenant);
+        End(job, JobState.Succeeded, $"trained {result.Epochs} {(result.Epochs == 1 ? "epoch" : "epochs")} on {Words.Ranks(result.WorldSize)}{(attempt.Parts.Count > 1 ? $" of {attempt.Parts.Count} workers" : "")}");
+        foreach (var other in attempt.Living)
+            SendStop(other, "the training is done");
+    }
+
+    /// <summary>A part has ended with a failure. That of a bystander is the attempt's only when no other comes to light.</summary>
+    private void Fail(AttemptPart part, JobFailure failure, bool isBystander)
+    {
+        var attempt = part.Attempt;
+        if (jobs.Find(part.JobId)?.Current != attempt)
         {
-            Cancelled(job, job.CancelReason);
+            Release(part, "failed", failure);
             return;
         }
 
-        job.Result = result;
-        foreach (var artifact in result!.Artifacts.Values)
-            ownership.Grant(artifact.Id, job.Tenant);
-        End(job, JobState.Succeeded, $"trained {result!.Epochs} {(result.Epochs == 1 ? "epoch" : "epochs")} on {result.WorldSize} {(result.WorldSize == 1 ? "rank" : "ranks")}");
+        attempt.Note(failure, isBystander);
+        NoteProgress(attempt);
+        Release(part, "failed", failure);
+        Wind(attempt, failure.Message);
     }
 
-    private void FailAttempt(AttemptEntry attempt, JobFailure failure)
+    /// <summary>Ends an attempt because of a part that may still run: its slots stay taken until its worker says that it ended.</summary>
+    private void GiveUp(AttemptPart part, JobFailure failure)
     {
-        NoteProgress(attempt, failure);
-        Release(attempt, "failed", failure);
-        GoOnAfter(attempt, failure);
+        part.Attempt.Note(failure, isBystander: false);
+        NoteProgress(part.Attempt);
+        Abandon(part, failure);
+        Wind(part.Attempt, failure.Message);
     }
 
-    /// <summary>Ends an attempt for its job, though not on its worker: its slots stay taken until the worker says that it ended.</summary>
-    private void GiveUp(AttemptEntry attempt, JobFailure failure)
+    private void Abandon(AttemptPart part, JobFailure failure)
     {
-        NoteProgress(attempt, failure);
-        workers.GiveUp(attempt, failure);
-        var row = attempt.ToRow(outcome: "given up");
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
-        SendStop(attempt, "the coordinator gave this attempt up");
-        GoOnAfter(attempt, failure);
+        workers.GiveUp(part, failure);
+        var row = part.ToRow(outcome: "given up");
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
+        SendStop(part, "the coordinator gave this attempt up");
+    }
+
+    // The other workers are told to stop, and awaited for a while: one of them may know the cause, and with their slots the
+    // next attempt is as large as this one.
+    private void Wind(AttemptEntry attempt, string reason)
+    {
+        if (!attempt.Living.Any())
+        {
+            EndAttempt(attempt);
+            return;
+        }
+
+        if (attempt.EndsBy is not null)
+            return;
+        attempt.EndsBy = clock.Now + options.StopTimeout;
+        foreach (var other in attempt.Living)
+            SendStop(other, reason);
+    }
+
+    private void EndAttempt(AttemptEntry attempt)
+    {
+        NoteProgress(attempt);
+        foreach (var part in attempt.Living.ToList())
+            Abandon(part, attempt.Failure!);
+        GoOnAfter(attempt, attempt.Failure!);
     }
 
     // Stored with the attempt, so that a restart counts the same losses.
-    private void NoteProgress(AttemptEntry attempt, JobFailure failure) =>
-        failure.KeptStep = Math.Max(failure.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
+    private void NoteProgress(AttemptEntry attempt) =>
+        attempt.Failure!.KeptStep = Math.Max(attempt.Failure.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
 
     private void GoOnAfter(AttemptEntry attempt, JobFailure failure)
     {
@@ -156,15 +256,15 @@ internal sealed partial class ClusterController
         }
     }
 
-    private void Release(AttemptEntry attempt, string outcome, JobFailure? failure)
+    private void Release(AttemptPart part, string outcome, JobFailure? failure)
     {
-        if (jobs.Find(attempt.JobId) is { IsFinal: false } job)
-            TellDropped(job, attempt);
-        workers.Release(attempt);
-        if (attempt.IsForeign)
+        if (jobs.Find(part.JobId) is { IsFinal: false } job)
+            TellDropped(job, part);
+        workers.Release(part);
+        if (part.IsForeign)
             return;
-        var row = attempt.ToRow(Now, outcome, failure);
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
+        var row = part.ToRow(Now, outcome, failure);
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
     }
 
     private string? MissingArtifact(WorkerEntry worker, JobEntry job, JobResult result) => result.Artifacts.FirstOrDefault(a => !MayName(worker, job, a.Value.Id)).Key;

@@ -102,7 +102,8 @@ internal sealed partial class ClusterController
         }
 
         jobs.Save(job); // a restart must not bring it back to life
-        SendStop(job.Current, reason);
+        foreach (var part in job.Current.Living)
+            SendStop(part, reason);
     }
 
     private void Cancelled(JobEntry job, string reason)
@@ -138,9 +139,9 @@ internal sealed partial class ClusterController
         }
     }
 
-    private void SendStop(AttemptEntry attempt, string reason) => attempt.Worker.Session?.Send(new WorkerCommand
+    private void SendStop(AttemptPart part, string reason) => part.Worker.Session?.Send(new WorkerCommand
     {
-        StopAttempt = new StopAttempt { AttemptId = attempt.Id, Reason = reason, JobGoesOn = jobs.Find(attempt.JobId) is { IsFinal: false, CancelReason: null } },
+        StopAttempt = new StopAttempt { AttemptId = part.Id, Reason = reason, JobGoesOn = jobs.Find(part.JobId) is { IsFinal: false, CancelReason: null } },
     });
 
     private static RpcException Refusal(StatusCode code, string message) => new(new Status(code, message));

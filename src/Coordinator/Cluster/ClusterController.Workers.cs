@@ -49,8 +49,11 @@ internal sealed partial class ClusterController
         switch (message.MessageCase)
         {
             case WorkerMessage.MessageOneofCase.Heartbeat: Update(worker, message.Heartbeat); break;
+            case WorkerMessage.MessageOneofCase.AttemptReady: Apply(worker, message.AttemptReady.AttemptId, (_, part) => Ready(part)); break;
             case WorkerMessage.MessageOneofCase.AttemptStarted: Apply(worker, message.AttemptStarted.AttemptId, Started); break;
-            case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, attempt) => Relay(job, attempt, message.AttemptEvent)); break;
+            case WorkerMessage.MessageOneofCase.Gather: Apply(worker, message.Gather.AttemptId, (_, part) => Meet(part, message.Gather)); break;
+            case WorkerMessage.MessageOneofCase.Abort: Apply(worker, message.Abort.AttemptId, (_, part) => TellAbort(part, message.Abort)); break;
+            case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, part) => Relay(job, part, message.AttemptEvent)); break;
             case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(worker, job, message.CheckpointSaved)); break;
             case WorkerMessage.MessageOneofCase.AttemptEnded: Ended(worker, message.AttemptEnded); break;
             default: throw Refusal(StatusCode.InvalidArgument, $"Worker \"{worker.Host}\" sent {message.MessageCase}, expected another message. Use the same release on both.");
@@ -58,94 +61,103 @@ internal sealed partial class ClusterController
     }
 
     // What a worker tells of an attempt that nobody wants any more changes nothing.
-    private void Apply(WorkerEntry worker, string attemptId, Action<JobEntry, AttemptEntry> apply)
+    private void Apply(WorkerEntry worker, string attemptId, Action<JobEntry, AttemptPart> apply)
     {
-        if (!worker.Attempts.TryGetValue(attemptId, out var attempt))
+        if (!worker.Attempts.TryGetValue(attemptId, out var part))
             return;
-        attempt.MissingSince = null;
-        attempt.LastSign = clock.Now;
-        if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
-            apply(job, attempt);
+        part.MissingSince = null;
+        part.LastSign = clock.Now;
+        if (jobs.Find(part.JobId) is { } job && job.Current == part.Attempt)
+            apply(job, part);
     }
 
     private void Update(WorkerEntry worker, Heartbeat heartbeat)
     {
-        if (heartbeat.Devices.Count > 0)
-            workers.Update(worker, heartbeat.Devices);
+        if (heartbeat.Devices.Count == 0)
+            return;
+        var couldMeet = worker.Network is { Fault: "" };
+        workers.Update(worker, heartbeat);
+        if (!couldMeet || worker.Network is not { Fault: { Length: > 0 } fault })
+            return;
+        // MPI says nothing of a link that is cut, and its ranks would wait for their limit.
+        foreach (var part in worker.Attempts.Values.Where(p => p is { GivenUpFor: null, Attempt.Parts.Count: > 1 } && jobs.Find(p.JobId)?.Current == p.Attempt).ToList())
+            GiveUp(part, Failures.WorkerLost(worker, $"Worker \"{worker.Host}\" cannot use its network any more: {fault}."));
     }
 
-    private void Reconcile(AttemptEntry attempt, bool isRunning)
+    private void Reconcile(AttemptPart part, bool isRunning)
     {
-        var job = jobs.Find(attempt.JobId);
+        var job = jobs.Find(part.JobId);
+        var attempt = part.Attempt;
         var isWanted = job?.Current == attempt;
         if (isWanted && isRunning)
         {
-            attempt.MissingSince = null;
-            attempt.LastSign = clock.Now;
+            part.MissingSince = null;
+            part.LastSign = clock.Now;
             if (job!.CancelReason is { } reason)
-                SendStop(attempt, reason);
-            else if (job.State == JobState.Recovering)
-                jobs.Transition(job, JobState.Running, $"worker \"{attempt.Worker.Host}\" is back and kept training", attempt.Slots.Count);
+                SendStop(part, reason);
+            else if (job.State == JobState.Recovering && attempt.Living.All(p => p is { MissingSince: null, Worker.IsConnected: true }))
+                jobs.Transition(job, JobState.Running, $"{Workers(attempt.Living)} {(attempt.Parts.Count == 1 ? "is" : "are")} back and kept training", attempt.WorldSize);
         }
         else if (isWanted)
         {
             // It may have ended just before the connection broke: its outcome may still come.
-            attempt.MissingSince = clock.Now;
+            part.MissingSince = clock.Now;
         }
-        else if (isRunning && job is not null && IsStillTheBest(job, attempt))
+        else if (isRunning && job is not null && IsStillTheBest(job, part))
         {
-            TakeBack(job, attempt);
+            TakeBack(job, part);
         }
         else if (isRunning)
         {
-            SendStop(attempt, "the coordinator gave this attempt up");
+            SendStop(part, "the coordinator gave this attempt up");
         }
         else
         {
-            Release(attempt, "given up", null);
+            Release(part, "given up", null);
         }
     }
 
     // Its worker was cut off, and nobody has taken the job over: what it trained, or has finished, counts.
-    private static bool IsStillTheBest(JobEntry job, AttemptEntry attempt) =>
-        attempt is { MayComeBack: true, GivenUpFor: not null } && job is { State: JobState.Recovering, Current: null, CancelReason: null } && job.Attempt == attempt.Number + 1;
+    private static bool IsStillTheBest(JobEntry job, AttemptPart part) =>
+        part is { Attempt.MayComeBack: true, GivenUpFor: not null } && job is { State: JobState.Recovering, Current: null, CancelReason: null } && job.Attempt == part.Attempt.Number + 1;
 
-    private void TakeBack(JobEntry job, AttemptEntry attempt)
+    private void TakeBack(JobEntry job, AttemptPart part)
     {
-        job.EarlierFailures.Remove(attempt.GivenUpFor!);
-        workers.TakeBack(attempt);
-        (attempt.MissingSince, attempt.LastSign) = (null, clock.Now);
-        (job.Current, job.Attempt) = (attempt, attempt.Number);
-        var row = attempt.ToRow();
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id));
-        jobs.Transition(job, JobState.Running, $"worker \"{attempt.Worker.Host}\" is back with the attempt, which no other had taken over", attempt.Slots.Count);
+        job.EarlierFailures.Remove(part.GivenUpFor!);
+        workers.TakeBack(part);
+        (part.MissingSince, part.LastSign) = (null, clock.Now);
+        part.Attempt.Forget();
+        (job.Current, job.Attempt) = (part.Attempt, part.Attempt.Number);
+        var row = part.ToRow();
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
+        jobs.Transition(job, JobState.Running, $"worker \"{part.Worker.Host}\" is back with the attempt, which no other had taken over", part.Slots.Count);
     }
 
     // An attempt that the worker runs and nobody here knows: it must end before its slots are given away again.
     private void Hold(string attemptId, WorkerEntry worker)
     {
-        var attempt = new AttemptEntry
-        {
-            Id = attemptId,
-            JobId = "",
-            Number = 0,
-            Worker = worker,
-            Slots = [.. worker.Devices.Select(d => d.Slot)],
-            Started = Now,
-            IsForeign = true,
-        };
-        workers.Hold(attempt);
-        SendStop(attempt, "the coordinator does not know this attempt");
+        var attempt = new AttemptEntry { Id = attemptId, JobId = "", Number = 0, Started = Now };
+        var part = attempt.AddForeign(worker);
+        workers.Hold(part);
+        SendStop(part, "the coordinator does not know this attempt");
     }
 
     private void Lose(WorkerEntry worker, string reason)
     {
         _log.Lost(worker.Host, reason);
         workers.Lose(worker, $"The coordinator gave this worker up: {reason}. Connect again.");
-        foreach (var attempt in worker.Attempts.Values.Where(a => a.GivenUpFor is null && !a.IsForeign).ToList())
+        foreach (var part in worker.Attempts.Values.Where(a => a.GivenUpFor is null && !a.IsForeign).ToList())
         {
-            GiveUp(attempt, Failures.WorkerLost(worker, Sentence(reason)));
-            attempt.MayComeBack = true;
+            var (attempt, failure) = (part.Attempt, Failures.WorkerLost(worker, Sentence(reason)));
+            if (jobs.Find(part.JobId)?.Current != attempt)
+            {
+                workers.GiveUp(part, failure);
+                continue;
+            }
+
+            GiveUp(part, failure);
+            // Of several workers the others were told to stop.
+            attempt.MayComeBack = attempt.Parts.Count == 1;
         }
     }
 

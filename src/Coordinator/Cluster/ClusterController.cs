@@ -35,7 +35,7 @@ internal sealed partial class ClusterController(
         if (_settled == Versions)
             return;
         while (Scheduler.Decide(jobs.Queue, workers.Slots) is { } placement)
-            Place(jobs.Find(placement.JobId)!, workers.Find(placement.WorkerId!)!, placement);
+            Place(jobs.Find(placement.JobId)!, placement);
         if (options.IsLocalOnly && !workers.Slots.IsEmpty)
             foreach (var job in jobs.Queue.Unplaceable(workers.Slots).ToList())
                 Refuse(jobs.Find(job.Id)!, Scheduler.Explain(job, [], workers.Slots));
@@ -49,8 +49,8 @@ internal sealed partial class ClusterController(
         var now = clock.Now;
         foreach (var lost in MembershipRules.Decide(now, workers.Members(), options.HeartbeatTimeout, options.RecoveryTimeout))
             Lose(workers.Find(lost.Id)!, lost.Reason);
-        foreach (var attempt in workers.Attempts().Where(a => a.MissingSince is { } since && now - since > options.HeartbeatTimeout).ToList())
-            FailAttempt(attempt, Failures.WorkerLost(attempt.Worker, $"Worker \"{attempt.Worker.Host}\" reconnected without the attempt, which ended unseen."));
+        foreach (var part in workers.Attempts().Where(a => a.MissingSince is { } since && now - since > options.HeartbeatTimeout).ToList())
+            Fail(part, Failures.WorkerLost(part.Worker, $"Worker \"{part.Worker.Host}\" reconnected without the attempt, which ended unseen."), isBystander: false);
         foreach (var job in jobs.Active.ToList())
             Check(job, now);
         foreach (var attempt in workers.Forget(now).SelectMany(w => w.Attempts.Values).ToList())
@@ -98,7 +98,7 @@ internal sealed partial class ClusterController(
     {
         _droppedTold = now;
         foreach (var attempt in workers.Attempts().Where(a => a.Dropped > 0))
-            if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt)
+            if (jobs.Find(attempt.JobId) is { } job && job.Current == attempt.Attempt)
                 TellDropped(job, attempt);
     }
 
@@ -114,16 +114,23 @@ internal sealed partial class ClusterController(
     private void Check(JobEntry job, TimeSpan now)
     {
         if (job.CancelReason is not null && now >= job.CancelDeadline)
-            Cancelled(job, job.Current is null ? job.CancelReason : $"{job.CancelReason}; worker \"{job.Current.Worker.Host}\" did not confirm within {options.StopTimeout.TotalSeconds:0.#} s");
-        else if (IsUnplaceable(job, now) && QueueLimit(job) is { } limit && now - job.UnplaceableSince > limit)
-            FailUnplaceable(job, limit);
-        else if (job is { State: JobState.Placing, Current: { } placed } && now - placed.LastSign > options.PlacingTimeout)
-            GiveUp(placed, Failures.WorkerLost(placed.Worker, $"Worker \"{placed.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
-        else if (job is { State: JobState.Running, Current: { IsConnected: true } silent, CancelReason: null } && now - silent.LastSign > options.ProgressTimeout)
+            Cancelled(job, job.Current is null ? job.CancelReason : $"{job.CancelReason}; {Workers(job.Current.Living)} did not confirm within {options.StopTimeout.TotalSeconds:0.#} s");
+        else if (job.Current is { EndsBy: { } limit } failed && (now >= limit || !failed.Living.Any()))
+            EndAttempt(failed);
+        else if (IsUnplaceable(job, now) && QueueLimit(job) is { } queueLimit && now - job.UnplaceableSince > queueLimit)
+            FailUnplaceable(job, queueLimit);
+        else if (job is { State: JobState.Placing, Current: { } placed } && placed.Living.FirstOrDefault(p => IsAwaited(p) && now - p.LastSign > options.PlacingTimeout) is { } late)
+            GiveUp(late, Failures.WorkerLost(late.Worker, $"Worker \"{late.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
+        else if (job is { State: JobState.Running, Current.First: { HasEnded: false, Worker.IsConnected: true } silent, CancelReason: null } && now - silent.LastSign > options.ProgressTimeout)
             GiveUp(silent, Failures.WorkerLost(silent.Worker, $"Worker \"{silent.Worker.Host}\" runs the attempt and told nothing of it for {options.ProgressTimeout.TotalSeconds:0.#} s, expected a step within that time (--progress-timeout). See that worker's log."));
         else if (job.CancelReason is null && job.Watchers == 0 && job.Spec.DisconnectPolicy == DisconnectPolicy.Cancel && now - job.UnwatchedSince > options.DisconnectGrace)
             Cancel(job, $"its submitter was gone for {options.DisconnectGrace.TotalSeconds:0.#} s, and the job's policy is to cancel then");
     }
+
+    // One that is ready waits for the others, until all have been told to begin.
+    private static bool IsAwaited(AttemptPart part) => !part.HasStarted && (!part.IsReady || part.Attempt.HasBegun);
+
+    private static string Workers(IEnumerable<AttemptPart> parts) => $"worker {Words.Join(parts.Select(p => $"\"{p.Worker.Host}\""))}";
 
     // What has trained already waits longer: its checkpoints go with it, and machines come back.
     private static TimeSpan? QueueLimit(JobEntry job) => job.Spec.QueueTimeoutSeconds <= 0 ? null
@@ -132,7 +139,7 @@ internal sealed partial class ClusterController(
 
     private void FailUnplaceable(JobEntry job, TimeSpan limit)
     {
-        var message = $"No worker could hold the job within {limit.TotalSeconds:0.#} s (QueueTimeout): it {Why(job).TrimEnd('.')}. Connect such a worker, ask for less (MinRanks, Device), or allow more time.";
+        var message = $"{(job.Spec.Resources is { Placement: not Placement.OneWorker } ? "The workers could not" : "No worker could")} hold the job within {limit.TotalSeconds:0.#} s (QueueTimeout): it {Why(job).TrimEnd('.')}. Connect such a worker, ask for less (MinRanks, Device), or allow more time.";
         Refuse(job, message);
     }
 
@@ -159,12 +166,12 @@ internal sealed partial class ClusterController(
         return sent;
     }
 
-    private void Place(JobEntry job, WorkerEntry worker, SchedulingDecision decision)
+    private void Place(JobEntry job, SchedulingDecision decision)
     {
         JobSpec spec;
         try
         {
-            spec = job.WholeSpec ?? archive.Spec(job.Id);
+            spec = ForWorkers(job.WholeSpec ?? archive.Spec(job.Id));
         }
         catch (InvalidDataException e)
         {
@@ -172,34 +179,37 @@ internal sealed partial class ClusterController(
             return;
         }
 
-        var attempt = new AttemptEntry
+        var attempt = job.Current = new AttemptEntry { Id = OpaqueId.New(), JobId = job.Id, Number = job.Attempt, Started = Now };
+        foreach (var share in decision.Shares)
         {
-            Id = OpaqueId.New(),
+            var part = attempt.Add(workers.Find(share.WorkerId)!, share.Slots, attempt.WorldSize);
+            part.LastSign = clock.Now;
+            workers.Hold(part);
+            var row = part.ToRow();
+            journal.Append(context => context.Attempts.Add(row));
+        }
+
+        jobs.Transition(job, JobState.Placing, decision.Reason, attempt.WorldSize);
+        _log.Placed(job.Id, job.Attempt, attempt.Where());
+        foreach (var (place, part) in attempt.Parts.Index())
+            Start(job, part, spec, place);
+    }
+
+    private static void Start(JobEntry job, AttemptPart part, JobSpec spec, int place)
+    {
+        var start = new StartAttempt
+        {
             JobId = job.Id,
-            Number = job.Attempt,
-            Worker = worker,
-            Slots = decision.Slots,
-            Started = Now,
-            LastSign = clock.Now,
+            AttemptId = part.Id,
+            Attempt = job.Attempt,
+            Spec = spec,
+            Slots = { part.Slots },
+            ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
+            ResumeStep = job.Checkpoints.FirstOrDefault()?.Step ?? 0,
+            Participant = place,
         };
-        job.Current = attempt;
-        workers.Hold(attempt);
-        var row = attempt.ToRow();
-        journal.Append(context => context.Attempts.Add(row));
-        jobs.Transition(job, JobState.Placing, decision.Reason, decision.Slots.Count);
-        _log.Placed(job.Id, job.Attempt, worker.Host, decision.Slots.Count);
-        worker.Session!.Send(new WorkerCommand
-        {
-            StartAttempt = new StartAttempt
-            {
-                JobId = job.Id,
-                AttemptId = attempt.Id,
-                Attempt = job.Attempt,
-                Spec = ForWorkers(spec),
-                Slots = { decision.Slots },
-                ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
-                ResumeStep = job.Checkpoints.FirstOrDefault()?.Step ?? 0,
-            },
-        });
+        if (part.Attempt.Parts.Count > 1)
+            start.Participants.AddRange(part.Attempt.Participants());
+        part.Worker.Session!.Send(new WorkerCommand { StartAttempt = start });
     }
 }

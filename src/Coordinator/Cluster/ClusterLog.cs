@@ -7,8 +7,8 @@ internal sealed partial class ClusterLog(ILogger logger)
     [LoggerMessage(111, LogLevel.Information, "Job {JobId} \"{Name}\" submitted")]
     public partial void Submitted(string jobId, string name);
 
-    [LoggerMessage(112, LogLevel.Information, "Job {JobId} attempt {Attempt} placed on \"{Host}\" with {WorldSize} ranks")]
-    public partial void Placed(string jobId, int attempt, string host, int worldSize);
+    [LoggerMessage(112, LogLevel.Information, "Job {JobId} attempt {Attempt} placed on {Workers}")]
+    public partial void Placed(string jobId, int attempt, string workers);
 
     [LoggerMessage(113, LogLevel.Warning, "Job {JobId} attempt {Attempt} failed: {Reason}")]
     public partial void AttemptFailed(string jobId, int attempt, string reason);

@@ -23,8 +23,8 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         var living = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal);
         var restored = RestoreAll(context, living);
         jobs.Restore(restored.Select(r => r.Job), lastNumber);
-        foreach (var (job, attempt) in restored)
-            if (attempt is not null && TryRead("Attempt", attempt.Id, () => Attach(attempt)) is { } running)
+        foreach (var (job, parts) in restored)
+            if (parts.Count > 0 && TryRead("Attempt", parts[0].Id, () => Attach(parts)) is { } running)
                 Await(job, running);
         HoldOthers(context);
         if (restored.Count > 0)
@@ -69,9 +69,11 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         }
 
         var attempts = all.OrderBy(a => a.Number).ToList();
-        foreach (var failed in attempts.Where(a => a.Number < row.Attempt).Select(FailureOf).OfType<JobFailure>())
-            job.Remember(failed);
-        return new Restored(job, attempts.LastOrDefault(a => a.Number == row.Attempt && a.EndedAt is null));
+        // Of several workers some have failed because another had.
+        foreach (var attempt in attempts.Where(a => a.Number < row.Attempt).GroupBy(a => a.Id, StringComparer.Ordinal))
+            if (attempt.Select(FailureOf).OfType<JobFailure>().MaxBy(f => (f.KeptStep, f.ExitCode != 0, f.Step)) is { } failed)
+                job.Remember(failed);
+        return new Restored(job, [.. attempts.Where(a => a.Number == row.Attempt).OrderBy(a => a.FirstRank)]);
     }
 
     private void Await(JobEntry job, AttemptEntry attempt)
@@ -84,17 +86,17 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             return;
         }
 
-        jobs.Transition(job, JobState.Recovering, $"the coordinator restarted and waits for worker \"{attempt.Worker.Host}\", which may still be training");
+        jobs.Transition(job, JobState.Recovering, $"the coordinator restarted and waits for worker {Words.Join(attempt.Living.Select(p => $"\"{p.Worker.Host}\""))}, which may still be training");
     }
 
-    // Attempts that were given up before their worker said that they ended: they still hold their slots.
+    // Those that were given up before their worker said that they ended: they still hold their slots.
     private void HoldOthers(ClusterDbContext context)
     {
-        var living = workers.Attempts().Select(a => a.Id).ToArray();
-        foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null && !living.Contains(a.Id)).ToList())
+        var living = workers.Attempts().Select(a => (a.Id, a.Worker.Id)).ToHashSet();
+        foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null).ToList().Where(a => !living.Contains((a.Id, a.WorkerId))))
         {
-            if (TryRead("Attempt", row.Id, () => Attach(row)) is { } attempt)
-                workers.GiveUp(attempt, FailureOf(row) ?? Failures.WorkerLost(attempt.Worker, $"Worker \"{row.Host}\" did not say that the attempt ended."));
+            if (TryRead("Attempt", row.Id, () => Attach([row])) is { } attempt)
+                workers.GiveUp(attempt.Parts[0], FailureOf(row) ?? Failures.WorkerLost(attempt.Parts[0].Worker, $"Worker \"{row.Host}\" did not say that the attempt ended."));
         }
     }
 
@@ -114,22 +116,35 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         }
     }
 
-    private AttemptEntry Attach(AttemptRow row)
+    private AttemptEntry Attach(IReadOnlyList<AttemptRow> rows)
     {
-        var worker = workers.Restore(row.WorkerId, row.Host, clock.Now);
-        var attempt = new AttemptEntry
+        var attempt = new AttemptEntry { Id = rows[0].Id, JobId = rows[0].JobId, Number = rows[0].Number, Started = rows[0].StartedAt };
+        foreach (var row in rows)
         {
-            Id = row.Id,
-            JobId = row.JobId,
-            Number = row.Number,
-            Worker = worker,
-            Slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))],
-            Started = row.StartedAt,
-            LastSign = clock.Now,
-        };
-        workers.Hold(attempt);
+            int[] slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))];
+            var part = attempt.Add(workers.Restore(row.WorkerId, row.Host, clock.Now), slots, row.FirstRank);
+            part.LastSign = clock.Now;
+            if (row.EndedAt is not null)
+                part.HasEnded = true;
+            else
+                workers.Hold(part);
+            // Of several workers one had failed, and the others were awaited.
+            if (row is { EndedAt: not null, Outcome: "failed" } && FailureOf(row) is { } failure)
+            {
+                attempt.Note(failure, isBystander: true);
+                attempt.EndsBy = clock.Now;
+            }
+        }
+
+        // Its last word was written, and what follows from it was not.
+        if (!attempt.Living.Any() && attempt.EndsBy is null)
+        {
+            attempt.Note(Failures.WorkerLost(attempt.Parts[0].Worker, "The coordinator ended while it took in the end of the attempt."), isBystander: false);
+            attempt.EndsBy = clock.Now;
+        }
+
         return attempt;
     }
 
-    private sealed record Restored(JobEntry Job, AttemptRow? Attempt);
+    private sealed record Restored(JobEntry Job, IReadOnlyList<AttemptRow> Parts);
 }

@@ -76,6 +76,9 @@ internal sealed class JobEntry
         var resources = Spec.Resources ?? new ResourceSpec();
         return new PendingJob(Id, Spec.Name, Number, Spec.Priority, resources.Device, Math.Max(1, resources.MinRanks), resources.MaxRanks)
         {
+            Placement = resources.Placement,
+            MinPerWorker = Math.Max(1, resources.MinRanksPerWorker),
+            MaxPerWorker = resources.MaxRanksPerWorker,
             NotBefore = NotBefore,
             Tenant = Tenant,
             BackoffReason = Reason,
@@ -105,6 +108,7 @@ internal sealed class JobEntry
         Outline = Spec,
         Progress = Progress,
         KeptStep = IsFinal ? Checkpoints.FirstOrDefault()?.Step ?? 0 : 0,
+        Hosts = { Current?.Participants() ?? [] },
     };
 
     /// <summary>As a list shows it: nothing that grows with the data, or with the time of training.</summary>

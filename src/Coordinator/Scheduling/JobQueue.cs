@@ -12,6 +12,7 @@ internal sealed class JobQueue
 
     private readonly Dictionary<string, PendingJob> _jobs = new(StringComparer.Ordinal);
     private readonly Dictionary<DeviceKind, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
+    private readonly Dictionary<GangNeed, SortedSet<PendingJob>> _gangs = []; // of several workers
     private readonly Dictionary<string, int> _ofTenant = new(StringComparer.Ordinal);
     private readonly SortedSet<PendingJob> _delayed = new(s_byTime);
 
@@ -48,6 +49,15 @@ internal sealed class JobQueue
             _ofTenant.Remove(job.Tenant);
         if (_delayed.Remove(job))
             return;
+        if (job.Placement != Placement.OneWorker)
+        {
+            var gangs = _gangs[GangNeed.Of(job)];
+            gangs.Remove(job);
+            if (gangs.Count == 0)
+                _gangs.Remove(GangNeed.Of(job));
+            return;
+        }
+
         var groups = _groups[job.Device];
         var group = groups[job.MinRanks];
         group.Remove(job);
@@ -62,7 +72,7 @@ internal sealed class JobQueue
             Put(first with { NotBefore = TimeSpan.Zero });
     }
 
-    /// <summary>The first of each group that some worker could hold, in the order of the queue.</summary>
+    /// <summary>The first of each group that the workers could hold, in the order of the queue.</summary>
     public IReadOnlyList<PendingJob> Heads(SlotIndex slots)
     {
         var heads = new List<PendingJob>();
@@ -72,16 +82,25 @@ internal sealed class JobQueue
             heads.AddRange(groups.TakeWhile(g => g.Key <= largest).Select(g => g.Value.Min!));
         }
 
+        heads.AddRange(_gangs.Values.Select(g => g.Min!).Where(slots.CanHold));
         heads.Sort(Order);
         return heads;
     }
 
-    /// <summary>Those that no worker could hold, were all idle.</summary>
-    public IEnumerable<PendingJob> Unplaceable(SlotIndex slots) =>
-        _groups.SelectMany(d => d.Value.Where(g => g.Key > slots.Largest(d.Key)).SelectMany(g => g.Value));
+    /// <summary>Those that the workers could not hold, were all idle.</summary>
+    public IEnumerable<PendingJob> Unplaceable(SlotIndex slots) => _groups.SelectMany(d => d.Value.Where(g => g.Key > slots.Largest(d.Key)).SelectMany(g => g.Value))
+        .Concat(_gangs.Values.Where(g => !slots.CanHold(g.Min!)).SelectMany(g => g));
 
     private SortedSet<PendingJob> Group(PendingJob job)
     {
+        if (job.Placement != Placement.OneWorker)
+        {
+            var need = GangNeed.Of(job);
+            if (!_gangs.TryGetValue(need, out var gang))
+                _gangs.Add(need, gang = new SortedSet<PendingJob>(Order));
+            return gang;
+        }
+
         if (!_groups.TryGetValue(job.Device, out var groups))
             _groups.Add(job.Device, groups = []);
         if (!groups.TryGetValue(job.MinRanks, out var group))

@@ -3,19 +3,20 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Scheduling;
 
 /// <summary>
-/// Places gangs: all ranks of a job on one worker and one kind of device, or none. By priority, then first come first
-/// served; who waits for a worker keeps it free from those behind him, but not the workers that he could never use.
+/// Places gangs: all ranks of a job on one worker, or on several that can meet, and on one kind of device, or none. By
+/// priority, then first come first served; who waits keeps the workers that he could use free from those behind him, but
+/// not those that he could never use. As a gang has all of its slots or none, no two wait for halves of one another.
 /// </summary>
 internal static class Scheduler
 {
     /// <summary>The next placement; null: nobody can be placed. Its cost grows with the kinds of jobs and of workers, not with their number.</summary>
     public static SchedulingDecision? Decide(JobQueue queue, SlotIndex slots)
     {
-        var line = new WaitingLine();
+        var line = new WaitingLine(slots);
         foreach (var head in queue.Heads(slots))
         {
-            if (slots.Best(head, line) is { } pool)
-                return Place(head, pool);
+            if (Place(head, line, slots) is { } decision)
+                return decision;
             line.Add(head);
         }
 
@@ -32,17 +33,19 @@ internal static class Scheduler
             return job.BackoffReason;
         if (IsUnplaceable(job, slots))
             return NeverFits(job, slots);
-        var line = new WaitingLine();
+        var line = new WaitingLine(slots);
         foreach (var head in heads.TakeWhile(h => JobQueue.Order.Compare(h, job) < 0))
             line.Add(head);
-        if (slots.MostFree(job, line) is { } most)
-            return $"waits for {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}";
-        var ahead = line.AheadOf(job, slots)!;
+        if (job.Placement != Placement.OneWorker && line.AheadOf(job) is null)
+            return GangWaits(job, slots);
+        if (job.Placement == Placement.OneWorker && slots.MostFree(job, line) is { } most)
+            return $"waits for {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}";
+        var ahead = line.AheadOf(job)!;
         return $"waits behind {(ahead.Tenant == job.Tenant ? $"job \"{ahead.Name}\"" : "another tenant's job")}, {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}";
     }
 
-    /// <summary>Whether no connected worker could hold the job, were all idle.</summary>
-    public static bool IsUnplaceable(PendingJob job, SlotIndex slots) => job.NotBefore == TimeSpan.Zero && slots.Largest(job.Device) < job.MinRanks;
+    /// <summary>Whether the connected workers could not hold the job, were all idle.</summary>
+    public static bool IsUnplaceable(PendingJob job, SlotIndex slots) => job.NotBefore == TimeSpan.Zero && !slots.CanHold(job);
 
     /// <summary>A whole round from nothing, one decision a job in the order of the queue: what rounds that look at changes alone come to as well.</summary>
     /// <param name="now">The awake clock's time, for jobs that wait after a failure.</param>
@@ -62,7 +65,8 @@ internal static class Scheduler
         {
             placed.Add(next.JobId, next);
             queue.Remove(next.JobId);
-            slots.Put(slots.Find(next.WorkerId!).Without(next.Slots));
+            foreach (var share in next.Shares)
+                slots.Put(slots.Find(share.WorkerId).Without(share.Slots));
         }
 
         var heads = queue.Heads(slots);
@@ -75,22 +79,49 @@ internal static class Scheduler
         }
     }
 
-    private static SchedulingDecision Place(PendingJob job, SlotPool pool)
+    private static SchedulingDecision? Place(PendingJob job, WaitingLine line, SlotIndex slots)
     {
-        var slots = pool.Free.Take(pool.WorldSize(job)).ToArray();
-        return new SchedulingDecision(job.Id, $"placed on \"{pool.Worker.Host}\" with {Ranks(slots.Length)}{OfKind(pool.Kind)}", pool.Worker.Id, slots);
+        IReadOnlyList<(SlotPool Pool, int Ranks)> shares = job.Placement != Placement.OneWorker ? slots.BestGang(job, line)
+            : slots.Best(job, line) is { } pool ? [(pool, pool.WorldSize(job))]
+            : [];
+        return shares.Count == 0 ? null : new SchedulingDecision(
+            job.Id,
+            $"placed on {Words.Join(shares.Select(s => $"\"{s.Pool.Worker.Host}\" with {Words.Ranks(s.Ranks)}"))}{OfKind(shares[0].Pool.Kind)}",
+            [.. shares.Select(s => new WorkerShare(s.Pool.Worker.Id, [.. s.Pool.Free.Take(s.Ranks)]))]);
+    }
+
+    private static string GangWaits(PendingJob job, SlotIndex slots)
+    {
+        var pools = slots.Usable(job).FirstOrDefault() ?? slots.Apart(job);
+        var held = pools.Sum(p => p.Held);
+        return $"waits for {Asked(job)}; {Words.Join(pools.Select(p => $"{p.Free.Count} {(p.Free.Count == 1 ? "is" : "are")} free on \"{p.Worker.Host}\""))}{(held > 0 ? $", {held} held until their workers confirm that attempts which were given up have ended" : "")}";
+    }
+
+    private static string GangNeverFits(PendingJob job, SlotIndex slots)
+    {
+        var groups = slots.Usable(job);
+        var apart = slots.Apart(job);
+        var has = groups.Count == 0 ? "there are none" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
+        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Worker.Meeting}"))}, expected the same on all";
+        return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}";
     }
 
     private static string NeverFits(PendingJob job, SlotIndex slots)
     {
         if (slots.IsEmpty)
             return "waits for a worker; none is connected";
+        if (job.Placement != Placement.OneWorker)
+            return GangNeverFits(job, slots);
         var broken = slots.Broken(job.Device);
         var faults = broken.Count == 0 ? "" : $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}";
-        return $"needs {Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {slots.Largest(job.Device)}{faults}";
+        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {slots.Largest(job.Device)}{faults}";
     }
 
-    private static string Ranks(int count) => count == 1 ? "1 rank" : $"{count} ranks";
+    private static string Asked(PendingJob job)
+    {
+        var each = (job.MinPerWorker > 1 ? $"at least {job.MinPerWorker}" : "") + (job is { MinPerWorker: > 1, MaxPerWorker: > 0 } ? " and " : "") + (job.MaxPerWorker > 0 ? $"at most {job.MaxPerWorker}" : "");
+        return $"{Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on workers that can meet{(each.Length > 0 ? $", {each} on each" : "")}";
+    }
 
     private static string Slots(int count) => count == 1 ? "1 slot" : $"{count} slots";
 

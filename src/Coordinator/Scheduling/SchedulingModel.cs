@@ -5,6 +5,18 @@ namespace MLDistributed.Coordinator.Scheduling;
 /// <summary>A job that waits for its ranks.</summary>
 internal sealed record PendingJob(string Id, string Name, long Number, int Priority, DeviceKind Device, int MinRanks, int MaxRanks)
 {
+    /// <summary>Whether its ranks may be on several workers, and on few or on many.</summary>
+    public Placement Placement { get; init; }
+
+    /// <summary>With several workers: the fewest ranks on one.</summary>
+    public int MinPerWorker { get; init; } = 1;
+
+    /// <summary>With several workers: the most ranks on one; 0: as many as it has.</summary>
+    public int MaxPerWorker { get; init; }
+
+    /// <summary>A worker with fewer slots is of no use to it.</summary>
+    public int LeastOnAWorker => Placement == Placement.OneWorker ? MinRanks : MinPerWorker;
+
     /// <summary>Whose it is.</summary>
     public string Tenant { get; init; } = "";
 
@@ -18,6 +30,12 @@ internal sealed record PendingJob(string Id, string Name, long Number, int Prior
 /// <summary>A connected worker.</summary>
 internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<WorkerSlot> Slots)
 {
+    /// <summary>What workers have in common whose ranks can meet over a network: build and MPI. Empty: its ranks meet nobody's.</summary>
+    public string Meeting { get; init; } = "";
+
+    /// <summary>Why they do not, as in "was started without --network".</summary>
+    public string CannotMeet { get; init; } = "";
+
     /// <summary>The same with these slots taken.</summary>
     public WorkerCapacity Without(IReadOnlyList<int> taken) => this with { Slots = [.. Slots.Select(s => taken.Contains(s.Index) ? s with { IsFree = false } : s)] };
 }
@@ -30,14 +48,20 @@ internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<Work
 /// <param name="IsHeld">Whether the attempt that has it was given up, and its worker has not said yet that it ended.</param>
 internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "", bool IsHeld = false);
 
-/// <summary>What becomes of a job now, and why in one sentence. <paramref name="WorkerId"/> null: it waits, or it fails.</summary>
-internal sealed record SchedulingDecision(string JobId, string Reason, string? WorkerId, IReadOnlyList<int> Slots)
+/// <summary>What becomes of a job now, and why in one sentence. Without shares it waits, or it fails.</summary>
+/// <param name="JobId">The job.</param>
+/// <param name="Reason">Why.</param>
+/// <param name="Shares">Its workers, in the order of the ranks.</param>
+internal sealed record SchedulingDecision(string JobId, string Reason, IReadOnlyList<WorkerShare> Shares)
 {
     /// <summary>It can never run here.</summary>
     public bool Fails { get; init; }
 
-    /// <summary>No connected worker could hold it, were all idle.</summary>
+    /// <summary>The connected workers could not hold it, were all idle.</summary>
     public bool IsUnplaceable { get; init; }
 
-    public static SchedulingDecision Wait(PendingJob job, string reason) => new(job.Id, reason, null, []);
+    public static SchedulingDecision Wait(PendingJob job, string reason) => new(job.Id, reason, []);
 }
+
+/// <summary>A worker's part of a gang: the ranks from the first on, one a slot.</summary>
+internal sealed record WorkerShare(string WorkerId, IReadOnlyList<int> Slots);

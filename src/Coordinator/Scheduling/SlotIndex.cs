@@ -9,18 +9,23 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal sealed class SlotIndex
 {
     private static readonly Comparer<SlotPool> s_byWorker = Comparer<SlotPool>.Create((a, b) => string.CompareOrdinal(a.Worker.Id, b.Worker.Id));
+    private static readonly Comparer<PoolKind> s_byKind = Comparer<PoolKind>.Create((a, b) => a.Device.CompareTo(b.Device) is var order && order != 0 ? order : string.CompareOrdinal(a.Meeting, b.Meeting));
 
     private readonly Dictionary<string, IReadOnlyList<SlotPool>> _workers = new(StringComparer.Ordinal);
-    private readonly SortedDictionary<DeviceKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> _kinds = []; // kind, total, free
+    private readonly SortedDictionary<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> _kinds = new(s_byKind); // kind, total, free
     private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => s_byWorker.Compare(a, b) is var order && order != 0 ? order : a.Kind.CompareTo(b.Kind)));
 
     private readonly Dictionary<DeviceKind, int> _largest = []; // asked for each waiting job, again and again
+    private readonly Dictionary<GangNeed, bool> _holds = [];
 
     /// <summary>Another number whenever something changed.</summary>
     public long Version { get; private set; }
 
     /// <summary>No worker with a device is connected.</summary>
     public bool IsEmpty => _kinds.Count == 0;
+
+    /// <summary>The kinds of device that there are.</summary>
+    public IEnumerable<DeviceKind> Devices => _kinds.Keys.Select(k => k.Device).Distinct();
 
     /// <exception cref="KeyNotFoundException">It has no slots.</exception>
     public WorkerCapacity Find(string workerId) => _workers[workerId][0].Worker;
@@ -33,30 +38,29 @@ internal sealed class SlotIndex
         _workers.Add(worker.Id, pools);
         foreach (var pool in pools)
         {
-            var totals = Entry(_kinds, pool.Kind, static () => []);
+            var totals = Entry(_kinds, PoolKind.Of(pool), static () => []);
             Entry(Entry(totals, pool.Total, static () => []), pool.Free.Count, static () => new SortedSet<SlotPool>(s_byWorker)).Add(pool);
             if (pool.Faults.Count > 0)
                 _broken.Add(pool);
         }
 
-        _largest.Clear();
-        Version++;
+        Changed();
     }
 
     public void Remove(string workerId)
     {
         if (!_workers.Remove(workerId, out var pools))
             return;
-        Version++;
-        _largest.Clear();
+        Changed();
         foreach (var pool in pools)
         {
             _broken.Remove(pool);
-            var totals = _kinds[pool.Kind];
+            var kind = PoolKind.Of(pool);
+            var totals = _kinds[kind];
             var frees = totals[pool.Total];
             frees[pool.Free.Count].Remove(pool);
             if (frees[pool.Free.Count].Count == 0 && frees.Remove(pool.Free.Count) && frees.Count == 0 && totals.Remove(pool.Total) && totals.Count == 0)
-                _kinds.Remove(pool.Kind);
+                _kinds.Remove(kind);
         }
     }
 
@@ -64,11 +68,27 @@ internal sealed class SlotIndex
     public int Largest(DeviceKind device)
     {
         if (!_largest.TryGetValue(device, out var largest))
-            _largest.Add(device, largest = _kinds.Where(k => Fits(device, k.Key)).Select(k => k.Value.Keys.Last()).DefaultIfEmpty().Max());
+            _largest.Add(device, largest = _kinds.Where(k => Fits(device, k.Key.Device)).Select(k => k.Value.Keys.Last()).DefaultIfEmpty().Max());
         return largest;
     }
 
-    /// <summary>Where the job is best placed now; null: nowhere that the line ahead leaves open.</summary>
+    /// <summary>Whether the workers could hold the job, were all idle.</summary>
+    public bool CanHold(PendingJob job)
+    {
+        if (job.Placement == Placement.OneWorker)
+            return Largest(job.Device) >= job.MinRanks;
+        var need = GangNeed.Of(job);
+        if (!_holds.TryGetValue(need, out var holds))
+            _holds.Add(need, holds = Devices.Any(d => CanHold(job, d)));
+        return holds;
+    }
+
+    /// <summary>Whether the workers could hold the job on devices of one kind, were all idle.</summary>
+    public bool CanHold(PendingJob job, DeviceKind device) => Fits(job.Device, device) && (job.Placement == Placement.OneWorker
+        ? Largest(device) >= job.MinRanks
+        : _kinds.Any(k => k.Key.Device == device && Gang.Measure(job, k.Value.Reverse().Select(t => (t.Key, t.Value.Values.Sum(p => p.Count))), k.Key.CanMeet).Workers > 0));
+
+    /// <summary>Where all ranks of the job are best placed on one worker now; null: nowhere that the line ahead leaves open.</summary>
     public SlotPool? Best(PendingJob job, WaitingLine ahead) => Open(job, ahead)
         .SelectMany(size => Candidates(job, size.Key, size.Value))
         // A job that takes all it can get (max 0) is better off on an idle worker than on the rest of a busy one.
@@ -79,23 +99,64 @@ internal sealed class SlotIndex
         .ThenBy(p => p.Worker.Id, StringComparer.Ordinal)
         .FirstOrDefault();
 
+    /// <summary>Where a job of several workers is best placed now: their slots, in the order of the ranks. Empty: the line ahead does not leave enough open.</summary>
+    public IReadOnlyList<(SlotPool Pool, int Ranks)> BestGang(PendingJob job, WaitingLine ahead)
+    {
+        var best = _kinds.Where(k => Fits(job.Device, k.Key.Device))
+            .Select(k => (Levels: OpenLevels(k, ahead).ToList(), Kind: k.Key))
+            .Select(k => (k.Levels, k.Kind, Size: Gang.Measure(job, k.Levels.Select(l => (l.Free, l.Pools.Sum(p => p.Count))), k.Kind.CanMeet)))
+            .Where(k => k.Size.Workers > 0)
+            .OrderByDescending(k => k.Kind.Device == DeviceKind.Cuda)
+            .ThenByDescending(k => k.Size.Ranks)
+            .FirstOrDefault();
+        if (best.Levels is null)
+            return [];
+        var pools = best.Levels.SelectMany(l => l.Pools).SelectMany(p => p).Take(best.Size.Workers).ToList();
+        var shares = Gang.Divide(job, [.. pools.Select(p => p.Free.Count)], best.Size.Ranks);
+        // The rest of a packed job goes where it leaves the least: large workers stay whole for who needs them.
+        if (job.Placement == Placement.Pack && best.Levels.Last(l => l.Free >= shares[^1]) is var tightest && tightest.Free < pools[^1].Free.Count)
+            pools[^1] = tightest.Pools.Select(p => p.Min!).MinBy(p => p.Worker.Id, StringComparer.Ordinal)!;
+        return [.. pools.Zip(shares)];
+    }
+
     /// <summary>Of those that the line ahead leaves open, the one with the most free slots; null: it leaves none.</summary>
     public SlotPool? MostFree(PendingJob job, WaitingLine ahead) => Open(job, ahead).Select(size => size.Value.Last().Value.Min!).MaxBy(p => p.Free.Count);
 
+    /// <summary>The slots that a job of several workers could use, those with the most free first: groups of workers that can meet, the one with the most slots first.</summary>
+    public IReadOnlyList<IReadOnlyList<SlotPool>> Usable(PendingJob job) =>
+    [
+        .. _kinds.Where(k => Fits(job.Device, k.Key.Device) && k.Key.CanMeet)
+            .Select(k => (IReadOnlyList<SlotPool>)[.. k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values).SelectMany(p => p).OrderByDescending(p => p.Free.Count).ThenBy(p => p.Worker.Id, StringComparer.Ordinal)])
+            .Where(pools => pools.Count > 0)
+            .OrderByDescending(pools => pools.Sum(p => p.Total)),
+    ];
+
+    /// <summary>Those with slots for the job, but whose ranks meet nobody's.</summary>
+    public IReadOnlyList<SlotPool> Apart(PendingJob job) =>
+        [.. _kinds.Where(k => Fits(job.Device, k.Key.Device) && !k.Key.CanMeet).SelectMany(k => k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values)).SelectMany(p => p)];
+
     /// <summary>Whether two jobs could use the slots of one worker.</summary>
     public bool Share(PendingJob one, PendingJob other) =>
-        _kinds.Any(k => Fits(one.Device, k.Key) && Fits(other.Device, k.Key) && k.Value.Keys.Last() >= Math.Max(one.MinRanks, other.MinRanks));
+        _kinds.Any(k => Fits(one.Device, k.Key.Device) && Fits(other.Device, k.Key.Device) && k.Value.Keys.Last() >= Math.Max(one.LeastOnAWorker, other.LeastOnAWorker));
 
     /// <summary>Those with slots that cannot be used; of the job's device when there are any workers with it.</summary>
     public IReadOnlyList<SlotPool> Broken(DeviceKind device)
     {
-        var isThere = _kinds.Keys.Any(k => Fits(device, k));
+        var isThere = _kinds.Keys.Any(k => Fits(device, k.Device));
         return [.. _broken.Where(p => !isThere || Fits(device, p.Kind))];
     }
 
     private IEnumerable<KeyValuePair<int, SortedDictionary<int, SortedSet<SlotPool>>>> Open(PendingJob job, WaitingLine ahead) => _kinds
-        .Where(k => Fits(job.Device, k.Key))
-        .SelectMany(k => k.Value.SkipWhile(size => size.Key < job.MinRanks).TakeWhile(size => size.Key < ahead.ReservedFrom(k.Key)));
+        .Where(k => Fits(job.Device, k.Key.Device))
+        .SelectMany(k => k.Value.SkipWhile(size => size.Key < job.LeastOnAWorker).TakeWhile(size => size.Key < ahead.ReservedFrom(k.Key.Device)));
+
+    // Workers by how many slots they have free, the most first, whatever their sizes.
+    private static IEnumerable<(int Free, IReadOnlyList<SortedSet<SlotPool>> Pools)> OpenLevels(KeyValuePair<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> kind, WaitingLine ahead) => kind.Value
+        .TakeWhile(size => size.Key < ahead.ReservedFrom(kind.Key.Device))
+        .SelectMany(size => size.Value)
+        .GroupBy(free => free.Key, free => free.Value)
+        .OrderByDescending(level => level.Key)
+        .Select(level => (level.Key, (IReadOnlyList<SortedSet<SlotPool>>)[.. level]));
 
     // Of one size: an idle worker, the fullest that has all the job takes, and the one with the most free.
     private static IEnumerable<SlotPool> Candidates(PendingJob job, int total, SortedDictionary<int, SortedSet<SlotPool>> byFree)
@@ -116,6 +177,13 @@ internal sealed class SlotIndex
             yield return most.Min!;
     }
 
+    private void Changed()
+    {
+        _largest.Clear();
+        _holds.Clear();
+        Version++;
+    }
+
     private static bool Fits(DeviceKind asked, DeviceKind kind) => asked == DeviceKind.Any || asked == kind;
 
     private static TValue Entry<TKey, TValue>(SortedDictionary<TKey, TValue> map, TKey key, Func<TValue> make) where TKey : notnull
@@ -124,25 +192,4 @@ internal sealed class SlotIndex
             map.Add(key, value = make());
         return value;
     }
-}
-
-/// <summary>The slots of one kind on one worker.</summary>
-/// <param name="Worker">The worker.</param>
-/// <param name="Kind">Which kind of device.</param>
-/// <param name="Free">What a placement may name, in order.</param>
-/// <param name="Total">How many can be used, free or not.</param>
-/// <param name="Faults">Why the others cannot.</param>
-/// <param name="Held">How many are held by attempts that were given up and whose end the worker has not told.</param>
-internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, IReadOnlyList<int> Free, int Total, IReadOnlyList<string> Faults, int Held)
-{
-    public static IReadOnlyList<SlotPool> Of(WorkerCapacity worker) => [.. worker.Slots.GroupBy(s => s.Kind).Select(g => new SlotPool(
-        worker,
-        g.Key,
-        [.. g.Where(s => s is { IsFree: true, Fault: "" }).Select(s => s.Index).Order()],
-        g.Count(s => s.Fault.Length == 0),
-        [.. g.Select(s => s.Fault).Where(f => f.Length > 0)],
-        g.Count(s => s.IsHeld)))];
-
-    /// <summary>How many ranks the job would have here.</summary>
-    public int WorldSize(PendingJob job) => job.MaxRanks == 0 ? Free.Count : Math.Min(job.MaxRanks, Free.Count);
 }

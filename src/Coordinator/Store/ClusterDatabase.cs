@@ -7,7 +7,7 @@ namespace MLDistributed.Coordinator.Store;
 /// <summary>The SQLite file of a data folder.</summary>
 internal sealed class ClusterDatabase
 {
-    private const int SchemaVersion = 6;
+    private const int SchemaVersion = 7;
     private static readonly TimeSpan CheckLimit = TimeSpan.FromSeconds(30);
     private readonly string _connectionString;
     private readonly DbContextOptions<ClusterDbContext> _options;

@@ -43,6 +43,7 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
         model.Entity<JobTransitionRow>().HasKey(t => new { t.JobId, t.Sequence });
         model.Entity<JobEventRow>().HasKey(e => new { e.JobId, e.Sequence });
         model.Entity<OwnerRow>().HasKey(o => new { o.FileId, o.Tenant });
+        model.Entity<AttemptRow>().HasKey(a => new { a.Id, a.WorkerId });
         model.Entity<AttemptRow>().HasIndex(a => a.JobId);
         model.Entity<ApiKeyRow>().HasIndex(k => k.Hash).IsUnique();
         model.Entity<JoinTokenRow>().HasKey(t => t.Hash);

@@ -61,6 +61,7 @@ internal sealed class JobEventRow
     public required byte[] Event { get; set; }
 }
 
+/// <summary>What a worker had of an attempt of a job.</summary>
 internal sealed class AttemptRow
 {
     public required string Id { get; set; }
@@ -68,6 +69,7 @@ internal sealed class AttemptRow
     public required int Number { get; set; }
     public required string WorkerId { get; set; }
     public required string Host { get; set; }
+    public required int FirstRank { get; set; }
     public required string Slots { get; set; }
     public required DateTimeOffset StartedAt { get; set; }
     public DateTimeOffset? EndedAt { get; set; }

@@ -10,16 +10,18 @@ CREATE TABLE "ApiKeys" (
 );
 
 CREATE TABLE "Attempts" (
-    "Id" TEXT NOT NULL CONSTRAINT "PK_Attempts" PRIMARY KEY,
+    "Id" TEXT NOT NULL,
+    "WorkerId" TEXT NOT NULL,
     "JobId" TEXT NOT NULL,
     "Number" INTEGER NOT NULL,
-    "WorkerId" TEXT NOT NULL,
     "Host" TEXT NOT NULL,
+    "FirstRank" INTEGER NOT NULL,
     "Slots" TEXT NOT NULL,
     "StartedAt" INTEGER NOT NULL,
     "EndedAt" INTEGER NULL,
     "Outcome" TEXT NULL,
-    "Failure" BLOB NULL
+    "Failure" BLOB NULL,
+    CONSTRAINT "PK_Attempts" PRIMARY KEY ("Id", "WorkerId")
 );
 
 CREATE TABLE "Blobs" (

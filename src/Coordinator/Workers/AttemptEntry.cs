@@ -1,51 +1,81 @@
-using Google.Protobuf;
-using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Workers;
 
-/// <summary>An attempt of a job on a worker. It holds its slots until the worker says that it ended, or is lost.</summary>
+/// <summary>An attempt of a job: a part on each of its workers, that begin together and end together.</summary>
 internal sealed class AttemptEntry
 {
+    private readonly List<AttemptPart> _parts = [];
+    private bool _isBystanders;
+
     public required string Id { get; init; }
     public required string JobId { get; init; }
     public required int Number { get; init; }
-    public required WorkerEntry Worker { get; init; }
-    public required IReadOnlyList<int> Slots { get; init; }
     public required DateTimeOffset Started { get; init; }
 
-    /// <summary>When the worker last spoke of it, by the coordinator's awake clock.</summary>
-    public TimeSpan LastSign { get; set; }
+    /// <summary>In the order of the ranks. Of an attempt that the database had, those that had not ended.</summary>
+    public IReadOnlyList<AttemptPart> Parts => _parts;
 
-    /// <summary>Why the coordinator gave it up, while it still holds its slots.</summary>
-    public JobFailure? GivenUpFor { get; set; }
+    /// <summary>Those that hold their slots for a job that wants them.</summary>
+    public IEnumerable<AttemptPart> Living => _parts.Where(p => p is { HasEnded: false, GivenUpFor: null });
+
+    public int WorldSize => _parts.Sum(p => p.Slots.Count);
+
+    /// <summary>The one with rank 0, which tells of the training and has its results; null: it has ended.</summary>
+    public AttemptPart? First => _parts.Find(p => p.IsFirst);
+
+    /// <summary>Whether the workers, of which all are ready, were told to begin.</summary>
+    public bool HasBegun { get; set; }
+
+    /// <summary>Where the first ranks of its workers meet.</summary>
+    public Rendezvous Rendezvous { get; } = new();
+
+    /// <summary>What ends it, as far as is known: the first failure, but of a bystander only while nobody else has failed.</summary>
+    public JobFailure? Failure { get; private set; }
+
+    /// <summary>When its workers are waited for no longer; null: nothing has failed.</summary>
+    public TimeSpan? EndsBy { get; set; }
 
     /// <summary>Whether it was given up because its worker was silent: that was never told to stop it, and may come back with it.</summary>
     public bool MayComeBack { get; set; }
 
-    /// <summary>Whether its worker can tell of it.</summary>
-    public bool IsConnected => Worker.IsConnected;
-
-    /// <summary>Whether only the worker knows of it: it has no row, and holds all slots, as nobody knows which.</summary>
-    public bool IsForeign { get; init; }
-
-    /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
-    public TimeSpan? MissingSince { get; set; }
-
-    /// <summary>Lines and messages of progress that were too many, and not told of yet.</summary>
-    public int Dropped { get; set; }
-
-    public AttemptRow ToRow(DateTimeOffset? ended = null, string? outcome = null, JobFailure? failure = null) => new()
+    public AttemptPart Add(WorkerEntry worker, IReadOnlyList<int> slots, int firstRank)
     {
-        Id = Id,
-        JobId = JobId,
-        Number = Number,
-        WorkerId = Worker.Id,
-        Host = Worker.Host,
-        Slots = string.Join(',', Slots),
-        StartedAt = Started,
-        EndedAt = ended,
-        Outcome = outcome,
-        Failure = (failure ?? GivenUpFor)?.ToByteArray(),
-    };
+        var part = new AttemptPart(this, worker, slots, firstRank);
+        _parts.Add(part);
+        return part;
+    }
+
+    /// <summary>A part that only its worker knows of: it holds all slots.</summary>
+    public AttemptPart AddForeign(WorkerEntry worker)
+    {
+        var part = new AttemptPart(this, worker, [.. worker.Devices.Select(d => d.Slot)], 0) { IsForeign = true };
+        _parts.Add(part);
+        return part;
+    }
+
+    /// <summary>It is wanted again.</summary>
+    public void Forget() => (Failure, EndsBy) = (null, null);
+
+    /// <summary>Takes a failure for what ends the attempt, unless a better one is known.</summary>
+    public void Note(JobFailure failure, bool isBystander)
+    {
+        if (Failure is not null && (!_isBystanders || isBystander))
+            return;
+        (Failure, _isBystanders) = (failure, isBystander);
+    }
+
+    /// <summary>Its workers by names of which each is another: two machines may have the same.</summary>
+    public IEnumerable<Participant> Participants()
+    {
+        var names = new Dictionary<string, int>(StringComparer.Ordinal);
+        foreach (var part in _parts)
+        {
+            var count = names[part.Worker.Host] = names.GetValueOrDefault(part.Worker.Host) + 1;
+            yield return new Participant { Host = count == 1 ? part.Worker.Host : $"{part.Worker.Host} ({count})", Ranks = part.Slots.Count };
+        }
+    }
+
+    /// <summary>As in: "box" with 2 ranks and "other" with 1 rank.</summary>
+    public string Where() => Words.Join(_parts.Select(p => $"\"{p.Worker.Host}\" with {Words.Ranks(p.Slots.Count)}"));
 }

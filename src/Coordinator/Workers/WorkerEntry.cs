@@ -32,13 +32,23 @@ internal sealed class WorkerEntry
     public RelayLimits Limits { get; } = new();
 
     /// <summary>What runs there, wanted or being stopped, by attempt id.</summary>
-    public Dictionary<string, AttemptEntry> Attempts { get; } = new(StringComparer.Ordinal);
+    public Dictionary<string, AttemptPart> Attempts { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Which release it is of.</summary>
+    public string Build { get; set; } = "";
+
+    /// <summary>Where its ranks meet those of other workers; null: nowhere.</summary>
+    public Network? Network { get; set; }
 
     public WorkerCapacity ToCapacity()
     {
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
         var held = Attempts.Values.Where(a => a.GivenUpFor is not null || a.IsForeign).SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault, held.Contains(d.Slot)))]);
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault, held.Contains(d.Slot)))])
+        {
+            Meeting = Network is { Fault: "" } ? $"mldist {Build} with {Network.Mpi}" : "",
+            CannotMeet = Network is null ? "was started without --network" : $"cannot use its network: {Network.Fault}",
+        };
     }
 
     public WorkerSnapshot ToSnapshot() => new()

@@ -23,7 +23,7 @@ internal sealed class WorkerTable
 
     public IEnumerable<Member> Members() => _workers.Values.Where(w => !w.IsLost).Select(w => new Member(w.Id, w.Host, w.LastSeen, w.IsRestored));
 
-    public IEnumerable<AttemptEntry> Attempts() => _workers.Values.SelectMany(w => w.Attempts.Values);
+    public IEnumerable<AttemptPart> Attempts() => _workers.Values.SelectMany(w => w.Attempts.Values);
 
     public IEnumerable<WorkerEntry> Shown() => _workers.Values.Where(w => !w.IsRestored);
 
@@ -45,6 +45,7 @@ internal sealed class WorkerTable
         worker.Session = session;
         worker.Host = hello.Host;
         worker.Devices = hello.Devices;
+        (worker.Build, worker.Network) = (hello.Build, hello.Network);
         worker.LastSeen = now;
         worker.IsRestored = worker.IsLost = false;
         Changed(worker);
@@ -59,39 +60,40 @@ internal sealed class WorkerTable
     }
 
     /// <summary>Takes in what a heartbeat tells.</summary>
-    public void Update(WorkerEntry worker, IReadOnlyList<Device> devices)
+    public void Update(WorkerEntry worker, Heartbeat heartbeat)
     {
-        var isSame = devices.Select(d => d.Fault).SequenceEqual(worker.Devices.Select(d => d.Fault), StringComparer.Ordinal);
-        worker.Devices = devices;
+        var isSame = heartbeat.Devices.Select(d => d.Fault).SequenceEqual(worker.Devices.Select(d => d.Fault), StringComparer.Ordinal) && Equals(heartbeat.Network, worker.Network);
+        (worker.Devices, worker.Network) = (heartbeat.Devices, heartbeat.Network);
         if (!isSame)
             Changed(worker);
     }
 
-    /// <summary>The attempt has its slots from now on, until <see cref="Release"/>.</summary>
-    public void Hold(AttemptEntry attempt)
+    /// <summary>The part has its slots from now on, until <see cref="Release"/>.</summary>
+    public void Hold(AttemptPart part)
     {
-        attempt.Worker.Attempts.Add(attempt.Id, attempt);
-        Changed(attempt.Worker);
+        part.Worker.Attempts.Add(part.Id, part);
+        Changed(part.Worker);
     }
 
-    public void Release(AttemptEntry attempt)
+    public void Release(AttemptPart part)
     {
-        attempt.Worker.Attempts.Remove(attempt.Id);
-        Changed(attempt.Worker);
+        part.HasEnded = true;
+        part.Worker.Attempts.Remove(part.Id);
+        Changed(part.Worker);
     }
 
-    /// <summary>The attempt is wanted no more; its slots stay taken.</summary>
-    public void GiveUp(AttemptEntry attempt, JobFailure failure)
+    /// <summary>The part is wanted no more; its slots stay taken.</summary>
+    public void GiveUp(AttemptPart part, JobFailure failure)
     {
-        attempt.GivenUpFor = failure;
-        Changed(attempt.Worker);
+        part.GivenUpFor = failure;
+        Changed(part.Worker);
     }
 
-    /// <summary>The attempt is wanted again.</summary>
-    public void TakeBack(AttemptEntry attempt)
+    /// <summary>The part is wanted again.</summary>
+    public void TakeBack(AttemptPart part)
     {
-        (attempt.GivenUpFor, attempt.MayComeBack) = (null, false);
-        Changed(attempt.Worker);
+        (part.GivenUpFor, part.Attempt.MayComeBack) = (null, false);
+        Changed(part.Worker);
     }
 
     /// <summary>Gives up a worker that was silent.</summary>

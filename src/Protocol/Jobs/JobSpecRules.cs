@@ -32,6 +32,9 @@ public static class JobSpecRules
     /// <summary>The most ranks that can be asked for.</summary>
     public const int MaxRanks = 65_536;
 
+    /// <summary>The most workers that a job's ranks are on.</summary>
+    public const int MaxWorkers = 256;
+
     /// <summary>The most hidden layers.</summary>
     public const int MaxHiddenLayers = 1000;
 
@@ -78,9 +81,7 @@ public static class JobSpecRules
         Fraction("WarmupFraction", spec.Schedule?.WarmupFraction ?? 0);
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
         Check(spec.Schedule?.Kind != ScheduleKind.Exponential || spec.Schedule.InitialFraction is >= LeastLearningRate and < 1 && spec.Schedule.WarmupFraction == 0, $"InitialFraction is {spec.Schedule?.InitialFraction}, expected a number from {LeastLearningRate} to below 1, without warm-up.");
-        Between("MinRanks", spec.Resources?.MinRanks ?? 0, 0, MaxRanks);
-        Between("MaxRanks", spec.Resources?.MaxRanks ?? 0, 0, MaxRanks, " 0 is as many as one worker offers.");
-        Check(spec.Resources is null || spec.Resources.MaxRanks == 0 || spec.Resources.MinRanks <= spec.Resources.MaxRanks, $"MinRanks is {spec.Resources?.MinRanks}, expected at most MaxRanks, {spec.Resources?.MaxRanks}.");
+        CheckResources(spec.Resources ?? new ResourceSpec());
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
         Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
         Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
@@ -89,6 +90,7 @@ public static class JobSpecRules
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
             Check(module?.JoinsRows != true, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
+            Check(spec.Resources is not { Placement: not Placement.OneWorker }, $"Placement is {spec.Resources?.Placement} beside Reproducibility.BitExact, expected OneWorker: over several workers sums are made host by host, in another order on another number of them. Use Reproducibility.UpToRounding, or one worker.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
         }
 
@@ -179,6 +181,19 @@ public static class JobSpecRules
             NotNegative("Weight scale", data.WeightScale);
             NotNegative("Validation weight scale", data.ValidationWeightScale);
             Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");
+        }
+
+        void CheckResources(ResourceSpec resources)
+        {
+            var isOne = resources.Placement == Placement.OneWorker;
+            Between("MinRanks", resources.MinRanks, 0, MaxRanks);
+            Between("MaxRanks", resources.MaxRanks, 0, MaxRanks, isOne ? " 0 is as many as one worker offers." : " 0 is all that can meet.");
+            Check(resources.MaxRanks == 0 || resources.MinRanks <= resources.MaxRanks, $"MinRanks is {resources.MinRanks}, expected at most MaxRanks, {resources.MaxRanks}.");
+            Between("MinRanksPerWorker", resources.MinRanksPerWorker, 0, MaxRanks);
+            Between("MaxRanksPerWorker", resources.MaxRanksPerWorker, 0, MaxRanks, " 0 is as many as a worker offers.");
+            Check(resources.MaxRanksPerWorker == 0 || resources.MinRanksPerWorker <= resources.MaxRanksPerWorker, $"MinRanksPerWorker is {resources.MinRanksPerWorker}, expected at most MaxRanksPerWorker, {resources.MaxRanksPerWorker}.");
+            Check(resources.MaxRanks == 0 || resources.MinRanksPerWorker <= resources.MaxRanks, $"MinRanksPerWorker is {resources.MinRanksPerWorker}, expected at most MaxRanks, {resources.MaxRanks}.");
+            Check(!isOne || resources is { MinRanksPerWorker: <= 1, MaxRanksPerWorker: 0 }, $"MinRanksPerWorker is {resources.MinRanksPerWorker} and MaxRanksPerWorker {resources.MaxRanksPerWorker} beside Placement OneWorker, expected 1 and 0: they are for Pack and Spread. On one worker MinRanks and MaxRanks say it all.");
         }
 
         void CheckCheckpoint(CheckpointSpec? checkpoint)

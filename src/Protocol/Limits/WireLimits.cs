@@ -36,6 +36,10 @@ public static class WireLimits
     private static readonly FieldLimit s_epochs = new() { Largest = JobSpecRules.MaxEpochs };
     private static readonly FieldLimit s_ranks = new() { Largest = JobSpecRules.MaxRanks };
     private static readonly FieldLimit s_slot = new() { Largest = MaxSlots - 1 };
+    private static readonly FieldLimit s_workers = new() { MaxCount = JobSpecRules.MaxWorkers };
+    private static readonly FieldLimit s_participant = new() { MaxLength = MaxHost + 20 }; // with a number, where two have the same name
+    private static readonly FieldLimit s_rounds = new() { Largest = 100 }; // MPI needs two
+    private static readonly FieldLimit s_gathered = new() { MaxLength = MaxSentence, MaxCount = JobSpecRules.MaxWorkers };
     private static readonly FieldLimit s_steps = new() { MaxCount = 1_000_000 };
     private static readonly FieldLimit s_scaling = new() { MaxCount = JobSpecRules.MaxScaledFeatures };
 
@@ -61,6 +65,7 @@ public static class WireLimits
         ["mldist.v1.Device.memory_used_bytes"] = s_fileSize,
         ["mldist.v1.Device.fault"] = s_sentence,
         ["mldist.v1.JobSnapshot.id"] = s_id,
+        ["mldist.v1.JobSnapshot.hosts"] = s_workers,
         ["mldist.v1.JobSnapshot.reason"] = s_reason,
         ["mldist.v1.StateChanged.reason"] = s_reason,
         ["mldist.v1.StateChanged.world_size"] = s_ranks,
@@ -98,12 +103,27 @@ public static class WireLimits
         ["mldist.v1.StartAttempt.job_id"] = s_id,
         ["mldist.v1.StartAttempt.attempt_id"] = s_id,
         ["mldist.v1.StartAttempt.slots"] = s_slot,
+        ["mldist.v1.StartAttempt.participants"] = s_workers,
+        ["mldist.v1.BeginAttempt.attempt_id"] = s_id,
+        ["mldist.v1.AttemptReady.attempt_id"] = s_id,
+        ["mldist.v1.Participant.host"] = s_participant,
+        ["mldist.v1.Participant.ranks"] = s_ranks,
+        ["mldist.v1.Network.fault"] = s_sentence,
+        ["mldist.v1.Gather.attempt_id"] = s_id,
+        ["mldist.v1.Gather.round"] = s_rounds,
+        ["mldist.v1.Gather.text"] = s_gathered,
+        ["mldist.v1.Gathered.attempt_id"] = s_id,
+        ["mldist.v1.Gathered.round"] = s_rounds,
+        ["mldist.v1.Gathered.texts"] = s_gathered,
+        ["mldist.v1.Abort.attempt_id"] = s_id,
+        ["mldist.v1.Abort.rank"] = s_ranks,
         ["mldist.v1.StopAttempt.attempt_id"] = s_id,
         ["mldist.v1.StopAttempt.reason"] = s_reason,
 
         ["mldist.v1.RankStart.attempt_id"] = s_id,
         ["mldist.v1.RankStart.rank"] = s_ranks,
         ["mldist.v1.RankStart.world_size"] = s_ranks,
+        ["mldist.v1.RankStart.participants"] = s_workers,
         ["mldist.v1.RankCheckpointNow.attempt_id"] = s_id,
         ["mldist.v1.RankStop.attempt_id"] = s_id,
         ["mldist.v1.RankStop.reason"] = s_reason,

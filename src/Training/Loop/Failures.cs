@@ -13,8 +13,8 @@ internal static class Failures
     {
         var (kind, isBystander) = exception switch
         {
-            CollectiveAbortedException or CollectiveTimeoutException => (FailureKind.Crashed, true),
-            CollectiveNetworkException => (FailureKind.Crashed, false),
+            // A connection that breaks is what another rank's end looks like from here.
+            CollectiveAbortedException or CollectiveTimeoutException or CollectiveNetworkException => (FailureKind.Crashed, true),
             DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
             OutOfMemoryException => (FailureKind.Invalid, false),
             _ when NativeMessage.IsOutOfMemory(exception.Message) => (FailureKind.Invalid, false),

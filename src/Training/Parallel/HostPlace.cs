@@ -1,4 +1,6 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Mpi;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Training.Parallel;
 
@@ -16,4 +18,22 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> 
 
     /// <summary>How many ranks its host has.</summary>
     public int LocalSize => Topology.Hosts[Host].RankCount;
+
+    /// <summary>The place of a rank whose attempt is on several workers, the leaders of which meet over MPI.</summary>
+    /// <param name="start">The rank.</param>
+    /// <param name="workers">The way to the other leaders.</param>
+    /// <param name="stop">Ends the wait for them.</param>
+    public static HostPlace Of(RankStart start, IRendezvous workers, CancellationToken stop)
+    {
+        var topology = new Topology(start.Participants.Select(p => (p.Host, (IReadOnlyList<string>)[.. Enumerable.Repeat("cpu", p.Ranks)])));
+        var options = new MpiOptions
+        {
+            Rank = topology.HostOf(start.Rank),
+            WorldSize = topology.Hosts.Count,
+            RunId = start.AttemptId,
+            NetworkInterface = start.NetworkInterface,
+            Topology = topology,
+        };
+        return new HostPlace(topology, start.Rank, () => MpiWorld.Join(options, workers, stop));
+    }
 }

@@ -1,3 +1,4 @@
+using System.Reflection;
 using MLDistributed.Protocol;
 using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
@@ -7,13 +8,15 @@ namespace MLDistributed.Worker.Agents;
 /// <summary>Takes the coordinator's commands and keeps the attempts. Its state is touched on the mailbox only.</summary>
 internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadOnlyList<Device>> listDevices) : ILinkOwner
 {
+    private static readonly string s_build = typeof(Agent).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "";
+
     private readonly Dictionary<string, AttemptRunner> _attempts = new(StringComparer.Ordinal);
     private string _sharedStore = "";
     private bool _isLeaving;
 
     public Task<Hello> CreateHelloAsync() => services.Mailbox.AskAsync(() =>
     {
-        var hello = new Hello { Host = services.Host, ProtocolVersion = ProtocolVersion.Current };
+        var hello = new Hello { Host = services.Host, ProtocolVersion = ProtocolVersion.Current, Build = s_build, Network = services.Network?.Look() };
         hello.Devices.AddRange(WithFaults(listDevices()));
         hello.RunningAttempts.AddRange(_attempts.Keys.Union(services.Outbox.UnreportedEnds(), StringComparer.Ordinal));
         return hello;
@@ -22,12 +25,12 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     /// <summary>Made on the mailbox, so that heartbeats prove that the mailbox is alive.</summary>
     public Task<Heartbeat> CreateHeartbeatAsync()
     {
-        var devices = listDevices();
-        return services.Mailbox.AskAsync(() => new Heartbeat { Devices = { WithFaults(devices) } });
+        var (devices, network) = (listDevices(), services.Network?.Look());
+        return services.Mailbox.AskAsync(() => new Heartbeat { Devices = { WithFaults(devices) }, Network = network });
     }
 
     /// <summary>Tells the coordinator at once. On the mailbox.</summary>
-    public void OnFaultsChanged() => services.Outbox.Post(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { WithFaults(services.Devices) } } });
+    public void OnFaultsChanged() => services.Outbox.Post(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { WithFaults(services.Devices) }, Network = services.Network?.Look() } });
 
     public void OnCommand(WorkerCommand command) => services.Mailbox.Post(() =>
     {
@@ -35,12 +38,23 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
         {
             case WorkerCommand.CommandOneofCase.Welcome:
                 _sharedStore = command.Welcome.SharedStore;
+                foreach (var attempt in _attempts.Values)
+                    attempt.OnConnected();
                 break;
             case WorkerCommand.CommandOneofCase.StartAttempt:
                 Start(command.StartAttempt);
                 break;
             case WorkerCommand.CommandOneofCase.StopAttempt:
                 Stop(command.StopAttempt);
+                break;
+            case WorkerCommand.CommandOneofCase.BeginAttempt:
+                _attempts.GetValueOrDefault(command.BeginAttempt.AttemptId)?.Begin();
+                break;
+            case WorkerCommand.CommandOneofCase.Gathered:
+                _attempts.GetValueOrDefault(command.Gathered.AttemptId)?.Tell(new RankCommand { Gathered = command.Gathered });
+                break;
+            case WorkerCommand.CommandOneofCase.Abort:
+                _attempts.GetValueOrDefault(command.Abort.AttemptId)?.Tell(new RankCommand { Abort = command.Abort });
                 break;
         }
     });
@@ -85,7 +99,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 
         try
         {
-            var runner = new AttemptRunner(start, work.CreateAttempt(start.AttemptId), services, ended => _attempts.Remove(ended.AttemptId));
+            var runner = new AttemptRunner(start, work.CreateAttempt(start.AttemptId, start.Participants.Count > 0 ? start.Participant : null), services, ended => _attempts.Remove(ended.AttemptId));
             _attempts.Add(start.AttemptId, runner);
             runner.Start(_sharedStore);
         }
@@ -110,6 +124,10 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
             return $"Attempt id is \"{VisibleText.Shortened(start.AttemptId)}\", expected {OpaqueId.Expectation}.";
         if (start.Slots.Count == 0 || start.Slots.Distinct().Count() != start.Slots.Count || start.Slots.Any(s => s < 0 || s >= services.Pool.Count))
             return $"Attempt \"{start.AttemptId}\" is placed on slots [{string.Join(", ", start.Slots)}], expected different ones of 0 to {services.Pool.Count - 1}.";
+        if (AttemptPlace.Fault(start) is { } misplaced)
+            return misplaced;
+        if (start.Participants.Count > 0 && (services.Network is null ? "it was started without --network" : services.Network.Look().Fault) is { Length: > 0 } apart)
+            return $"Worker \"{services.Host}\" was given a part of attempt \"{start.AttemptId}\", but its ranks meet no others: {apart}.";
         return start.Slots.FirstOrDefault(s => !services.Pool.IsFree(s), -1) is var busy and >= 0
             ? $"Slot {busy} of worker \"{services.Host}\" is taken by another attempt, expected a free one."
             : null;

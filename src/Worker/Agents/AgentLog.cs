@@ -37,6 +37,21 @@ internal sealed partial class AgentLog(ILogger logger)
     [LoggerMessage(10, LogLevel.Warning, "CUDA devices are there, but this build of libtorch cannot use them; the CPU is offered. Build with -p:TorchBackend=cuda to use them.")]
     public partial void CudaUnusable();
 
+    /// <summary>Tells of the network, if there is one.</summary>
+    public void Meets(Protocol.Network? network)
+    {
+        if (network is { Fault: "" })
+            MeetsOn(network.Interface, network.Address, network.Mpi);
+        else if (network is not null)
+            MeetsNobody(network.Fault);
+    }
+
+    [LoggerMessage(12, LogLevel.Information, "Ranks meet those of other workers on {Interface} ({Address}) with {Mpi}.")]
+    private partial void MeetsOn(string @interface, string address, string mpi);
+
+    [LoggerMessage(13, LogLevel.Warning, "Ranks cannot meet those of other workers, and no job over several is placed here: {Reason}")]
+    private partial void MeetsNobody(string reason);
+
     [LoggerMessage(11, LogLevel.Warning, "A checkpoint of attempt {AttemptId} was not stored: {Reason}")]
     public partial void CheckpointLost(string attemptId, string reason);
 }

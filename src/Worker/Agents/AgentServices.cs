@@ -1,6 +1,7 @@
 using MLDistributed.Protocol;
 using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
+using MLDistributed.Worker.Networks;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
 
@@ -16,5 +17,6 @@ internal sealed record AgentServices(
     BlobTransfer Blobs,
     DatasetCache Datasets,
     CommitStore Commits,
+    WorkerNetwork? Network,
     TimeProvider Time,
     AgentLog Log);

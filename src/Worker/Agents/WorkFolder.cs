@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using MLDistributed.Protocol;
 
@@ -68,9 +69,12 @@ internal sealed class WorkFolder : IDisposable
     }
 
     /// <summary>The files of one attempt: a folder here, and the shared memory of its ranks.</summary>
-    public AttemptFiles CreateAttempt(string attemptId)
+    /// <param name="attemptId">The attempt.</param>
+    /// <param name="participant">This worker's place in it; null: it has no others. Two workers of one attempt may be on one machine, and each has a segment of its own.</param>
+    public AttemptFiles CreateAttempt(string attemptId, int? participant)
     {
-        var files = new AttemptFiles(attemptId, System.IO.Path.Combine(Attempts, OpaqueId.Parse(attemptId).Text));
+        var name = OpaqueId.Parse(attemptId).Text + (participant is { } place ? string.Create(CultureInfo.InvariantCulture, $"-{place}") : "");
+        var files = new AttemptFiles(name, System.IO.Path.Combine(Attempts, name));
         Restore();
         CreatePrivate(files.Folder);
         return files;
@@ -104,7 +108,9 @@ internal sealed class WorkFolder : IDisposable
 }
 
 /// <summary>What an attempt has on this machine's disks and in its shared memory.</summary>
-internal sealed record AttemptFiles(string AttemptId, string Folder)
+/// <param name="Name">That of its folder, and a part of that of its segment.</param>
+/// <param name="Folder">Where.</param>
+internal sealed record AttemptFiles(string Name, string Folder)
 {
     private const string SharedMemory = "/dev/shm";
 
@@ -121,7 +127,7 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
     public string CodePath => Path.Combine(Folder, "code");
 
     /// <summary>Where rank 0 makes the segment.</summary>
-    public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{AttemptId}");
+    public string SegmentPath => Path.Combine(SegmentFolder, $"mldist-{Name}");
 
     /// <summary>In memory where the system has a folder for that.</summary>
     public static string SegmentFolder => Directory.Exists(SharedMemory) ? SharedMemory : Path.GetTempPath();
@@ -131,7 +137,7 @@ internal sealed record AttemptFiles(string AttemptId, string Folder)
         try
         {
             File.Delete(SegmentPath);
-            foreach (var part in Directory.EnumerateFiles(SegmentFolder, $"mldist-{AttemptId}.*"))
+            foreach (var part in Directory.EnumerateFiles(SegmentFolder, $"mldist-{Name}.*"))
                 File.Delete(part);
             if (Directory.Exists(Folder))
                 Directory.Delete(Folder, recursive: true);

@@ -13,6 +13,9 @@ internal abstract record AttemptInput
     /// <summary>The process of this rank has libtorch loaded and is free.</summary>
     public sealed record RankReady(int Rank) : AttemptInput;
 
+    /// <summary>All workers of the attempt are ready.</summary>
+    public sealed record Begun : AttemptInput;
+
     public sealed record RankStarted(int Rank) : AttemptInput;
 
     public sealed record RankFinished(int Rank, JobResult? Result, IReadOnlyDictionary<string, string> Files) : AttemptInput;
@@ -37,6 +40,9 @@ internal abstract record AttemptInput
 /// <summary>What an attempt wants done.</summary>
 internal abstract record AttemptAction
 {
+    /// <summary>Tell the coordinator that this worker waits for the others.</summary>
+    public sealed record ReportReady : AttemptAction;
+
     public sealed record StartRanks : AttemptAction;
 
     public sealed record ReportStarted : AttemptAction;

@@ -13,11 +13,13 @@ internal sealed class AttemptRunner : IRankObserver
     private static readonly TimeSpan StopTimeout = TimeSpan.FromSeconds(1.5);
     private static readonly TimeSpan CheckpointTimeout = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan FetchReportInterval = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan LastWordsTime = TimeSpan.FromMilliseconds(200);
     private const int MaxErrorLines = 100;
 
     private readonly AgentServices _services;
     private readonly StartAttempt _start;
     private readonly AttemptFiles _files;
+    private readonly AttemptPlace _place;
     private readonly AttemptState _state;
     private readonly Action<AttemptRunner> _onEnded;
     private readonly CheckpointUploader _checkpoints;
@@ -31,6 +33,8 @@ internal sealed class AttemptRunner : IRankObserver
     private CommitFile? _commits;
     private readonly long _commitStep;
     private bool _jobGoesOn;
+    private bool _ranksRan;
+    private int? _firstFailed;
     private long _lastStep;
 
     public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
@@ -39,8 +43,10 @@ internal sealed class AttemptRunner : IRankObserver
         _files = files;
         _services = services;
         _onEnded = onEnded;
-        _state = new AttemptState(start.AttemptId, start.Slots.Count);
-        _commits = TakeCommits();
+        _place = AttemptPlace.Of(start);
+        _state = new AttemptState(start.AttemptId, _place, start.Slots.Count);
+        // The workers of a job would have to agree on one: theirs goes on from a checkpoint.
+        _commits = _place.IsShared ? null : TakeCommits();
         _commitStep = _commits?.NewestStep() is { } kept && kept > start.ResumeStep ? kept : 0;
         _checkpoints = new CheckpointUploader(services.Blobs, services.Outbox, services.Log, _ended.Token);
     }
@@ -71,8 +77,24 @@ internal sealed class AttemptRunner : IRankObserver
     /// <summary>The agent leaves soon: asks for a checkpoint, and completes when it is stored or the attempt has ended.</summary>
     public Task StoreCheckpointAsync()
     {
+        // That of several workers is rank 0's to store.
+        if (!_place.IsFirst)
+            return Task.CompletedTask;
         _services.Pool.Send(_start.Slots[0], new RankCommand { Checkpoint = new RankCheckpointNow { AttemptId = AttemptId } });
         return _checkpoints.NextAsync();
+    }
+
+    /// <summary>All workers of the attempt are ready.</summary>
+    public void Begin() => Apply(new AttemptInput.Begun());
+
+    /// <summary>To the rank that speaks for this worker, of those of the others.</summary>
+    public void Tell(RankCommand command) => _services.Pool.Send(_start.Slots[0], command);
+
+    /// <summary>There is a connection again: the coordinator may be another, which does not know.</summary>
+    public void OnConnected()
+    {
+        if (_state.IsReady)
+            Do(new AttemptAction.ReportReady());
     }
 
     public void Apply(AttemptInput input)
@@ -94,13 +116,16 @@ internal sealed class AttemptRunner : IRankObserver
 
     public void OnReady(int slot) => Apply(new AttemptInput.RankReady(RankOf(slot)));
 
-    public void OnExit(int slot, RankExit exit) =>
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(RankOf(slot), _services.Host, exit, _commits?.StepOf(RankOf(slot)) ?? _lastStep)));
+    public void OnExit(int slot, RankExit exit)
+    {
+        _firstFailed ??= NumberOf(slot);
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(NumberOf(slot), _services.Host, exit, _commits?.StepOf(RankOf(slot)) ?? _lastStep)));
+    }
 
     public void OnErrorLine(int slot, string line)
     {
         if (_errorLines++ < MaxErrorLines)
-            Report(new AttemptEvent { Log = new LogLine { Level = NativeMessage.IsStack(line) ? LogLevel.Trace : LogLevel.Warning, Source = $"rank {RankOf(slot)}", Message = line } });
+            Report(new AttemptEvent { Log = new LogLine { Level = NativeMessage.IsStack(line) ? LogLevel.Trace : LogLevel.Warning, Source = $"rank {NumberOf(slot)}", Message = line } });
     }
 
     public void OnEvent(int slot, RankEvent message)
@@ -112,7 +137,7 @@ internal sealed class AttemptRunner : IRankObserver
                 Apply(new AttemptInput.RankStarted(rank));
                 break;
             case RankEvent.EventOneofCase.Finished when IsOurs(message.Finished.AttemptId) && message.Finished.Files.Values.FirstOrDefault(f => !_files.IsOutput(f)) is { } foreign:
-                Apply(new AttemptInput.RankFailed(rank, Failure(FailureKind.Crashed, $"Rank {rank} named \"{VisibleText.Shortened(foreign)}\" as a result, expected a file in its output folder."), IsBystander: false));
+                Apply(new AttemptInput.RankFailed(rank, Failure(FailureKind.Crashed, $"Rank {NumberOf(slot)} named \"{VisibleText.Shortened(foreign)}\" as a result, expected a file in its output folder."), IsBystander: false));
                 break;
             case RankEvent.EventOneofCase.Finished when IsOurs(message.Finished.AttemptId):
                 Apply(new AttemptInput.RankFinished(rank, message.Finished.Result, message.Finished.Files));
@@ -121,6 +146,7 @@ internal sealed class AttemptRunner : IRankObserver
                 var failure = message.Failed.Failure;
                 if (failure.Host.Length == 0)
                     failure.Host = _services.Host;
+                _firstFailed ??= NumberOf(slot);
                 Apply(new AttemptInput.RankFailed(rank, failure, message.Failed.IsBystander));
                 break;
             case RankEvent.EventOneofCase.Stopped when IsOurs(message.Stopped.AttemptId):
@@ -128,6 +154,12 @@ internal sealed class AttemptRunner : IRankObserver
                 break;
             case RankEvent.EventOneofCase.Checkpoint when IsOurs(message.Checkpoint.AttemptId) && _files.IsOutput(message.Checkpoint.Path):
                 _checkpoints.Add(message.Checkpoint);
+                break;
+            case RankEvent.EventOneofCase.Gather when IsOurs(message.Gather.AttemptId) && IsSpeaker(rank):
+                _services.Outbox.Post(new WorkerMessage { Gather = message.Gather });
+                break;
+            case RankEvent.EventOneofCase.Abort when IsOurs(message.Abort.AttemptId) && IsSpeaker(rank):
+                _services.Outbox.Post(new WorkerMessage { Abort = message.Abort });
                 break;
             case RankEvent.EventOneofCase.Progress:
                 // Where there is no memory to say it exactly in: rank 0 speaks for all.
@@ -139,7 +171,7 @@ internal sealed class AttemptRunner : IRankObserver
                 break;
             case RankEvent.EventOneofCase.Log:
                 if (message.Log.Source.Length == 0)
-                    message.Log.Source = $"rank {rank}";
+                    message.Log.Source = $"rank {NumberOf(slot)}";
                 Report(new AttemptEvent { Log = message.Log });
                 break;
         }
@@ -150,7 +182,12 @@ internal sealed class AttemptRunner : IRankObserver
 
     private bool IsOurs(string attemptId) => attemptId == AttemptId;
 
+    // Here, and of all in the attempt.
     private int RankOf(int slot) => _start.Slots.IndexOf(slot);
+
+    private int NumberOf(int slot) => _place.FirstRank + RankOf(slot);
+
+    private bool IsSpeaker(int rank) => _place.IsShared && rank == 0;
 
     private void Report(AttemptEvent message)
     {
@@ -162,7 +199,11 @@ internal sealed class AttemptRunner : IRankObserver
     {
         switch (action)
         {
+            case AttemptAction.ReportReady:
+                _services.Outbox.Post(new WorkerMessage { AttemptReady = new AttemptReady { AttemptId = AttemptId } });
+                break;
             case AttemptAction.StartRanks:
+                _ranksRan = true;
                 for (var rank = 0; rank < _start.Slots.Count; rank++)
                     _services.Pool.Send(_start.Slots[rank], new RankCommand { Start = CreateStart(rank) });
                 break;
@@ -170,6 +211,9 @@ internal sealed class AttemptRunner : IRankObserver
                 _services.Outbox.Post(new WorkerMessage { AttemptStarted = new AttemptStarted { AttemptId = AttemptId } });
                 break;
             case AttemptAction.StopRanks stop:
+                // At once, whatever becomes of these ranks: the others would wait for them.
+                if (_place.IsShared)
+                    _services.Outbox.Post(new WorkerMessage { Abort = new Abort { AttemptId = AttemptId, Rank = _firstFailed ?? _place.FirstRank } });
                 foreach (var rank in stop.Ranks)
                     _services.Pool.Send(_start.Slots[rank], new RankCommand { Stop = new RankStop { AttemptId = AttemptId, Reason = stop.Reason } });
                 _ = DeadlineAsync();
@@ -194,8 +238,8 @@ internal sealed class AttemptRunner : IRankObserver
         {
             AttemptId = AttemptId,
             Spec = _start.Spec,
-            Rank = rank,
-            WorldSize = _start.Slots.Count,
+            Rank = _place.FirstRank + rank,
+            WorldSize = _place.WorldSize,
             Device = device.Kind,
             DeviceIndex = device.Index,
             SegmentPath = _files.SegmentPath,
@@ -207,6 +251,8 @@ internal sealed class AttemptRunner : IRankObserver
             CommitStep = _commitStep,
             StartingModelPath = StartingModel is null ? "" : _files.StartingModelPath,
             CodePath = _start.Spec.Module?.Torch is null ? "" : _files.CodePath,
+            Participants = { _start.Participants },
+            NetworkInterface = _place.IsShared ? _services.Network!.Look().Interface : "",
         };
     }
 
@@ -338,6 +384,9 @@ internal sealed class AttemptRunner : IRankObserver
             await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        // The last words of its ranks to those of other workers may be on their way.
+        if (report.Finished is not null)
+            await Task.Delay(LastWordsTime, _services.Time).ConfigureAwait(false);
         foreach (var id in _datasets)
             _services.Datasets.Release(id);
         _files.Delete();
@@ -352,6 +401,9 @@ internal sealed class AttemptRunner : IRankObserver
                     _services.Pool.Replace(slot);
             }
 
+            // A process is in one MPI world in its life, and does not leave it: it is ended.
+            if (_place.IsShared && _ranksRan)
+                _services.Pool.Renew(_start.Slots[0]);
             _onEnded(this);
             LeaveCommits(report);
             _services.Log.AttemptEnded(AttemptId, report.Failure?.Message ?? report.OutcomeCase.ToString());

@@ -85,6 +85,13 @@ internal sealed class RankPool
         Relaunch(_slots[slot]);
     }
 
+    /// <summary>Has another take the place of the slot's process, which has done its work.</summary>
+    public void Renew(int slot)
+    {
+        if (_slots[slot].IsReady)
+            Replace(slot);
+    }
+
     /// <summary>Ends all processes; complete when they are gone.</summary>
     public async Task StopAsync()
     {

@@ -24,7 +24,13 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
                 writer.Write(Failed(command.Start, FailureKind.Invalid, $"Rank {command.Start.Rank} was given attempt \"{command.Start.AttemptId}\" while it runs \"{busy.Start.AttemptId}\", expected one at a time."));
                 break;
             case RankCommand.CommandOneofCase.Start:
-                _starts.Add(_current = new Attempt(command.Start, new RankReporter(command.Start.AttemptId, writer)));
+                _starts.Add(_current = new Attempt(command.Start, new RankReporter(command.Start.AttemptId, writer), new RankRendezvous(command.Start.AttemptId, writer)));
+                break;
+            case RankCommand.CommandOneofCase.Gathered when _current is { } attempt && attempt.Start.AttemptId == command.Gathered.AttemptId:
+                attempt.Workers.Take(command.Gathered);
+                break;
+            case RankCommand.CommandOneofCase.Abort when _current is { } attempt && attempt.Start.AttemptId == command.Abort.AttemptId:
+                attempt.Workers.Take(command.Abort);
                 break;
             case RankCommand.CommandOneofCase.Stop when _current is { } attempt && attempt.Start.AttemptId == command.Stop.AttemptId:
                 attempt.Stop.Cancel();
@@ -88,7 +94,7 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         var start = attempt.Start;
         try
         {
-            var result = engine.Run(start, attempt.Reporter, attempt.Stop.Token);
+            var result = engine.Run(start, attempt.Reporter, attempt.Workers, attempt.Stop.Token);
             var finished = new RankFinished { AttemptId = start.AttemptId, Result = result.Result };
             foreach (var (name, path) in result.Files)
                 finished.Files[name] = path;
@@ -115,7 +121,10 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         Failed = new RankFailed { AttemptId = start.AttemptId, Failure = new JobFailure { Kind = kind, Rank = start.Rank, Message = message } },
     };
 
-    private sealed record Attempt(RankStart Start, RankReporter Reporter)
+    /// <param name="Start">The job.</param>
+    /// <param name="Reporter">Tells the agent.</param>
+    /// <param name="Workers">The way to the other workers, should there be any.</param>
+    private sealed record Attempt(RankStart Start, RankReporter Reporter, RankRendezvous Workers)
     {
         public CancellationTokenSource Stop { get; } = new();
     }

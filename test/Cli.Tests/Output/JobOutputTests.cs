@@ -54,7 +54,7 @@ public sealed class JobOutputTests
         Assert.AreEqual(JsonValueKind.Null, job.GetProperty("result").GetProperty("history")[0].GetProperty("trainingLoss").ValueKind, "JSON has no NaN.");
         Assert.AreEqual(JsonValueKind.Null, job.GetProperty("failure").ValueKind, "Fields are always there.");
         CollectionAssert.AreEqual(
-            new[] { "id", "name", "state", "reason", "attempt", "maxAttempts", "submitted", "started", "ended", "task", "data", "progress", "result", "failure", "keptStep" },
+            new[] { "id", "name", "state", "reason", "attempt", "maxAttempts", "submitted", "started", "ended", "task", "data", "progress", "result", "failure", "keptStep", "hosts" },
             job.EnumerateObject().Select(p => p.Name).ToArray(),
             "Scripts rely on the names.");
     }

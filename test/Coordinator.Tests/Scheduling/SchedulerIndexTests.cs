@@ -24,10 +24,11 @@ public sealed class SchedulerIndexTests
                 var found = new List<(string, string, string)>();
                 while (Scheduler.Decide(queue, slots) is { } next)
                 {
-                    found.Add((next.JobId, next.WorkerId!, string.Join(',', next.Slots)));
+                    var share = next.Shares.Single();
+                    found.Add((next.JobId, share.WorkerId, string.Join(',', share.Slots)));
                     queue.Remove(next.JobId);
                     jobs.Remove(next.JobId);
-                    slots.Put(workers[next.WorkerId!] = workers[next.WorkerId!].Without(next.Slots));
+                    slots.Put(workers[share.WorkerId] = workers[share.WorkerId].Without(share.Slots));
                 }
 
                 CollectionAssert.AreEquivalent(expected.ToList(), found, $"seed {seed}, step {step}");
@@ -61,7 +62,7 @@ public sealed class SchedulerIndexTests
         Assert.IsNull(Scheduler.Decide(queue, slots));
         Assert.AreEqual("It broke.", Scheduler.Explain(queue.Find("j1")!, queue.Heads(slots), slots));
         queue.Wake(TimeSpan.FromSeconds(5));
-        Assert.AreEqual("w0", Scheduler.Decide(queue, slots)?.WorkerId);
+        Assert.AreEqual("w0", Scheduler.Decide(queue, slots)?.Shares.Single().WorkerId);
     }
 
     private static void Change(Random random, int step, JobQueue queue, SlotIndex slots, Dictionary<string, PendingJob> jobs, Dictionary<string, WorkerCapacity> workers)

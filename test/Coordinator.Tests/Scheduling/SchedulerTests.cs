@@ -33,7 +33,7 @@ public sealed class SchedulerTests
         var half = new WorkerCapacity("w0", "box", [new(0, DeviceKind.Cpu, true, "its rank process ended: no libtorch"), new(1, DeviceKind.Cpu, true)]);
         var broken = new WorkerCapacity("w0", "box", [.. half.Slots.Select(s => s with { Fault = "its rank process ended: no libtorch" })]);
 
-        CollectionAssert.AreEqual(new[] { 1 }, Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [half]).Single().Slots.ToArray());
+        CollectionAssert.AreEqual(new[] { 1 }, Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [half]).Single().Shares.Single().Slots.ToArray());
         Assert.AreEqual(
             "needs 2 ranks on one worker; the largest worker has 1; 1 slot of \"box\" cannot be used: its rank process ended: no libtorch",
             Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [half]).Single().Reason);
@@ -75,8 +75,8 @@ public sealed class SchedulerTests
         var mixed = new WorkerCapacity("w0", "host0", [new(0, DeviceKind.Cuda, true), new(1, DeviceKind.Cpu, true), new(2, DeviceKind.Cpu, true)]);
 
         Assert.AreEqual("w0:1", Outcome(Scheduler.Decide(Now, [Job("job", 1, 1, 0)], [mixed]).Single()));
-        CollectionAssert.AreEqual(new[] { 1, 2 }, Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [mixed]).Single().Slots.ToArray());
-        Assert.IsNull(Scheduler.Decide(Now, [Job("job", 1, 3, 0)], [mixed]).Single().WorkerId);
+        CollectionAssert.AreEqual(new[] { 1, 2 }, Scheduler.Decide(Now, [Job("job", 1, 2, 0)], [mixed]).Single().Shares.Single().Slots.ToArray());
+        Assert.IsEmpty(Scheduler.Decide(Now, [Job("job", 1, 3, 0)], [mixed]).Single().Shares);
     }
 
     [TestMethod]
@@ -138,7 +138,7 @@ public sealed class SchedulerTests
     {
         var decisions = Decide([Job("a", 1, 2, 2), Job("b", 2, 2, 2)], "4/4");
 
-        CollectionAssert.AreEqual(new[] { 0, 1, 2, 3 }, decisions.SelectMany(d => d.Slots).ToArray());
+        CollectionAssert.AreEqual(new[] { 0, 1, 2, 3 }, decisions.SelectMany(d => d.Shares.Single().Slots).ToArray());
     }
 
     private static IReadOnlyList<SchedulingDecision> Decide(PendingJob[] jobs, string workers) => Scheduler.Decide(Now, jobs,
@@ -149,5 +149,5 @@ public sealed class SchedulerTests
     private static WorkerCapacity Worker(string id, int free, int total, DeviceKind kind = DeviceKind.Cpu) =>
         new(id, id.Replace("w", "host", StringComparison.Ordinal), [.. Enumerable.Range(0, total).Select(i => new WorkerSlot(i, kind, i < free))]);
 
-    private static string Outcome(SchedulingDecision decision) => decision.WorkerId is null ? decision.Reason : $"{decision.WorkerId}:{decision.Slots.Count}";
+    private static string Outcome(SchedulingDecision decision) => decision.Shares.Count == 0 ? decision.Reason : $"{decision.Shares.Single().WorkerId}:{decision.Shares.Single().Slots.Count}";
 }

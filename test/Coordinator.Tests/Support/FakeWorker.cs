@@ -14,9 +14,11 @@ internal sealed class FakeWorker : IDisposable
     public static async Task<FakeWorker> ConnectAsync(TestCoordinator coordinator, string id = "w1", int slots = 2, params string[] running) =>
         await ConnectAsync(coordinator.Connect().Invoker, id, slots, running);
 
-    public static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running)
+    public static Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running) => ConnectAsync(invoker, id, slots, running, network: null);
+
+    private static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, string[] running, Network? network)
     {
-        var hello = new Hello { WorkerId = id, Host = "host-" + id, ProtocolVersion = ProtocolVersion.Current, RunningAttempts = { running } };
+        var hello = new Hello { WorkerId = id, Host = "host-" + id, ProtocolVersion = ProtocolVersion.Current, RunningAttempts = { running }, Build = "1", Network = network };
         hello.Devices.AddRange(Enumerable.Range(0, slots).Select(s => new Device { Slot = s, Index = s, Kind = DeviceKind.Cpu, Name = "core" }));
         var worker = new FakeWorker(new Protocol.Workers.WorkersClient(invoker).Connect(), hello);
         await worker._call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }).Within();
@@ -33,12 +35,46 @@ internal sealed class FakeWorker : IDisposable
     /// <summary>How the coordinator ended the stream.</summary>
     public Task<RpcException> RefusedAsync(StatusCode code) => _call.ResponseStream.MoveNext(CancellationToken.None).Fails(code);
 
+    /// <summary>One whose ranks meet those of others.</summary>
+    public static Task<FakeWorker> ConnectToMeetAsync(TestCoordinator coordinator, string id, int slots = 2, params string[] running) =>
+        ConnectAsync(coordinator.Connect().Invoker, id, slots, running, new Network { Interface = "eth0", Address = "10.0.0.1", Mpi = "MPICH 4" });
+
+    public async Task<BeginAttempt> ExpectBeginAsync() =>
+        (await NextAsync()).BeginAttempt ?? throw new AssertFailedException("The command is no BeginAttempt.");
+
+    public async Task<Gathered> ExpectGatheredAsync() =>
+        (await NextAsync()).Gathered ?? throw new AssertFailedException("The command is no Gathered.");
+
+    public async Task<Abort> ExpectAbortAsync() =>
+        (await NextAsync()).Abort ?? throw new AssertFailedException("The command is no Abort.");
+
+    public Task ReadyAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptReady = new AttemptReady { AttemptId = attempt.AttemptId } });
+
+    public Task GatherAsync(StartAttempt attempt, int round, string text) =>
+        SendAsync(new WorkerMessage { Gather = new Gather { AttemptId = attempt.AttemptId, Round = round, Text = Google.Protobuf.ByteString.CopyFromUtf8(text) } });
+
+    public Task AbortAsync(StartAttempt attempt, int rank) => SendAsync(new WorkerMessage { Abort = new Abort { AttemptId = attempt.AttemptId, Rank = rank } });
+
+    public Task FinishAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Finished = new Finished() } });
+
+    public Task FailAsBystanderAsync(StartAttempt attempt, string message) => SendAsync(new WorkerMessage
+    {
+        AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, IsBystander = true, Failure = new JobFailure { Kind = FailureKind.Crashed, Message = message } },
+    });
+
+    /// <summary>Its network is gone.</summary>
+    public Task CutAsync(string fault)
+    {
+        _hello.Network.Fault = fault;
+        return SendAsync(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { _hello.Devices.Clone() }, Network = _hello.Network.Clone() } });
+    }
+
     /// <summary>Sends a heartbeat and returns when the coordinator has taken it: a device's new load shows in the cluster.</summary>
     public async Task BeatAsync(TestCoordinator coordinator)
     {
         foreach (var device in _hello.Devices)
             device.MemoryUsedBytes++;
-        await SendAsync(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { _hello.Devices.Clone() } } });
+        await SendAsync(new WorkerMessage { Heartbeat = new Heartbeat { Devices = { _hello.Devices.Clone() }, Network = _hello.Network?.Clone() } });
         await Eventually.UntilAsync(
             coordinator,
             () => coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(),

@@ -97,23 +97,50 @@ public sealed class AttemptStateTests
     private static JobFailure Because(string message) => new() { Message = message };
 
     // Expected: the actions of each input after the ranks were started.
+    [TestMethod]
+    public void OfSeveralWorkers_Ready_WaitsForTheOthers() =>
+        CheckShared(first: 0, [.. Running, new Begun(), new Begun(), Finish(0), Finish(1), new Uploaded(new JobResult())], "", "", "ready", "start", "", "", "upload", "end Result");
+
+    [TestMethod]
+    public void OfSeveralWorkers_WithoutRank0_EndsWithoutAResult() =>
+        CheckShared(first: 2, [.. Running, new Begun(), Finish(0), Finish(1)], "", "", "ready", "start", "", "end Finished");
+
+    [TestMethod]
+    public void OfSeveralWorkers_WhileItWaits_StopsOrFailsAtOnce()
+    {
+        CheckShared(first: 2, [.. Running, new StopRequested("the other failed")], "", "", "ready", "end Stopped");
+        CheckShared(first: 2, [.. Running, Exit(1), new Begun()], "", "", "ready", "end exit of 1", "");
+    }
+
+    [TestMethod]
+    public void OfSeveralWorkers_BystandersAlone_TheSpeakersWordsAreReportedAsSuch()
+    {
+        CheckShared(first: 0, [.. Running, new Begun(), Fail(1, "rank 0 aborted", bystander: true), Fail(0, "waited for rank 2", bystander: true)], "", "", "ready", "start", "stop 0", "end waited for rank 2 (bystander)");
+        CheckShared(first: 0, [.. Running, new Begun(), Fail(0, "waited for rank 2", bystander: true), Exit(1)], "", "", "ready", "start", "stop 1", "end exit of 1");
+    }
+
     private static void CheckRunning(IReadOnlyList<AttemptInput> inputs, params string[] expected) => Check([.. Running, .. inputs], ["", "", "start", .. expected]);
 
-    private static void Check(IEnumerable<AttemptInput> inputs, params string[] expected)
+    private static void Check(IEnumerable<AttemptInput> inputs, params string[] expected) => Check(new AttemptPlace(0, 2, IsShared: false), inputs, expected);
+
+    private static void CheckShared(int first, IEnumerable<AttemptInput> inputs, params string[] expected) => Check(new AttemptPlace(first, 4, IsShared: true), inputs, expected);
+
+    private static void Check(AttemptPlace place, IEnumerable<AttemptInput> inputs, params string[] expected)
     {
-        var state = new AttemptState("a", worldSize: 2);
-        var actual = inputs.Select(input => string.Join(", ", state.Apply(input).Select(Describe))).ToArray();
+        var state = new AttemptState("a", place, size: 2);
+        var actual = inputs.Select(input => string.Join(", ", state.Apply(input).Select(a => Describe(a, place)))).ToArray();
         CollectionAssert.AreEqual(expected, actual, string.Join(" / ", actual));
     }
 
-    private static string Describe(AttemptAction action) => action switch
+    private static string Describe(AttemptAction action, AttemptPlace place) => action switch
     {
+        AttemptAction.ReportReady => "ready",
         AttemptAction.StartRanks => "start",
         AttemptAction.ReportStarted => "started",
         AttemptAction.StopRanks stop => $"stop {string.Join(' ', stop.Ranks)}",
         AttemptAction.KillRanks kill => $"kill {string.Join(' ', kill.Ranks)}",
         AttemptAction.Upload => "upload",
-        AttemptAction.End end => $"end {end.Report.Failure?.Message ?? end.Report.OutcomeCase.ToString()}",
+        AttemptAction.End end => $"end {end.Report.Failure?.Message ?? end.Report.OutcomeCase.ToString()}{(place.IsShared && end.Report.IsBystander ? " (bystander)" : "")}",
         _ => throw new InvalidOperationException($"Action {action} is not known to this test."),
     };
 }

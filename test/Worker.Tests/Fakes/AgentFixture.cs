@@ -37,8 +37,9 @@ internal sealed class AgentFixture : IAsyncDisposable
     }
 
     /// <param name="token">To join over the network; null: over the socket, where nobody asks.</param>
-    public void StartAgent(int slots = 2, string? token = null) => Agent = AgentHost.RunAsync(
-        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", PingInterval = PingInterval, LeaveGrace = LeaveGrace },
+    /// <param name="network">As --network.</param>
+    public void StartAgent(int slots = 2, string? token = null, string? network = null) => Agent = AgentHost.RunAsync(
+        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", Network = network, PingInterval = PingInterval, LeaveGrace = LeaveGrace },
         _stop.Token);
 
     /// <summary>A dataset in the coordinator's store.</summary>
@@ -66,6 +67,21 @@ internal sealed class AgentFixture : IAsyncDisposable
                 ResumeFrom = resumeFrom,
             },
         });
+
+    /// <summary>Starts this worker's part of an attempt: ranks 2 and 3, of two workers.</summary>
+    public async Task StartPartAsync(string attemptId, string script) => Coordinator.Send(new WorkerCommand
+    {
+        StartAttempt = new StartAttempt
+        {
+            JobId = Job,
+            AttemptId = attemptId,
+            Attempt = 1,
+            Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = await AddDatasetAsync() } },
+            Slots = { 0, 1 },
+            Participants = { new Participant { Host = "other", Ranks = 2 }, new Participant { Host = "testhost", Ranks = 2 } },
+            Participant = 1,
+        },
+    });
 
     public void StopAttempt(string attemptId) => Coordinator.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attemptId, Reason = "asked to" } });
 

@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training;
 using MLDistributed.Training.Commits;
@@ -21,7 +22,7 @@ internal static class ScriptedTraining
             : false;
     }
 
-    private static RankResult Run(RankStart start, IRankReporter reporter, CancellationToken stop)
+    private static RankResult Run(RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop)
     {
         // A stand-in for the rendezvous' segment, so that tests see who removes it.
         if (start.Rank == 0)
@@ -29,7 +30,7 @@ internal static class ScriptedTraining
         reporter.Started();
         var scripts = start.Spec.Name.Split('|', StringSplitOptions.TrimEntries);
         foreach (var word in scripts[Math.Min(start.Rank, scripts.Length - 1)].Split(' '))
-            Do(word, start, reporter, stop);
+            Do(word, start, reporter, workers, stop);
         if (start.Rank != 0)
             return new RankResult(null, new Dictionary<string, string>());
 
@@ -40,7 +41,7 @@ internal static class ScriptedTraining
             new Dictionary<string, string> { [ArtifactName.Onnx] = model });
     }
 
-    private static void Do(string word, RankStart start, IRankReporter reporter, CancellationToken stop)
+    private static void Do(string word, RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop)
     {
         switch (word)
         {
@@ -73,6 +74,12 @@ internal static class ScriptedTraining
                 stop.WaitHandle.WaitOne();
                 stop.ThrowIfCancellationRequested();
                 break;
+            case "gather":
+                reporter.Log(new LogLine { Message = "all: " + string.Join(' ', workers.AllGather($"rank{start.Rank}", stop)) });
+                break;
+            case "aborted":   // until another worker's rank aborts
+                Task.WaitAny([workers.Aborted], stop);
+                throw new TrainingException(new JobFailure { Kind = FailureKind.Crashed, Rank = start.Rank, Message = $"Rank {workers.Aborted.Result} aborted." }, isBystander: true);
             case "hang":   // as a rank in native code: whatever it is told
                 new ManualResetEventSlim().Wait(CancellationToken.None);
                 break;

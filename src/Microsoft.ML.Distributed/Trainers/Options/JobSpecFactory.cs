@@ -31,7 +31,15 @@ internal static class JobSpecFactory
             Seed = seed,
             GradientClipNorm = options.GradientClipNorm,
             EarlyStopping = options.EarlyStopping?.ToSpec(),
-            Resources = new ResourceSpec { Device = (DeviceKind)options.Device, MinRanks = options.MinRanks, MaxRanks = options.MaxRanks },
+            Resources = new ResourceSpec
+            {
+                Device = (DeviceKind)options.Device,
+                MinRanks = options.MinRanks,
+                MaxRanks = options.MaxRanks,
+                Placement = (Placement)options.Placement,
+                MinRanksPerWorker = options.MinRanksPerWorker,
+                MaxRanksPerWorker = options.MaxRanksPerWorker,
+            },
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,
             QueueTimeoutSeconds = options.QueueTimeout == Timeout.InfiniteTimeSpan || options.QueueTimeout.TotalSeconds > JobSpecRules.MaxSeconds ? 0 : options.QueueTimeout.TotalSeconds,
@@ -88,6 +96,7 @@ internal static class JobSpecFactory
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);
+        Defined("Placement", options.Placement);
         Defined("Reproducibility", options.Reproducibility);
         Defined("OnDisconnect", options.OnDisconnect);
         return errors;

@@ -36,6 +36,19 @@ public enum TrainingDevice
     Cuda,
 }
 
+/// <summary>Whether the ranks of a job may be on several workers (machines), which then meet over the cluster's network.</summary>
+public enum RankPlacement
+{
+    /// <summary>All ranks on one worker, in its memory.</summary>
+    OneWorker,
+
+    /// <summary>On several workers where one has not enough, and on as few as can be.</summary>
+    Pack,
+
+    /// <summary>On as many workers as can be, with equally many ranks where they have them: for data or batches that need more memory than one machine has.</summary>
+    Spread,
+}
+
 /// <summary>How far the model is the same on another number of ranks. On the same number it always is, bit for bit.</summary>
 public enum Reproducibility
 {

@@ -132,9 +132,21 @@ public abstract class NeuralNetworkOptions
     /// <value>1</value>
     public int MinRanks { get; set; } = 1;
 
-    /// <summary>The most ranks that the job takes. 0: as many as one worker offers.</summary>
+    /// <summary>The most ranks that the job takes. 0: as many as one worker offers or, with another <see cref="Placement"/>, all that are free and can meet.</summary>
     /// <value>0</value>
     public int MaxRanks { get; set; }
+
+    /// <summary>Whether the ranks may be on several workers. Those need a network between them that the cluster's operator has named (<c>mldist worker --network</c>), and CPU ranks.</summary>
+    /// <value><see cref="RankPlacement.OneWorker"/></value>
+    public RankPlacement Placement { get; set; } = RankPlacement.OneWorker;
+
+    /// <summary>The fewest ranks on each worker, with <see cref="RankPlacement.Pack"/> and <see cref="RankPlacement.Spread"/>.</summary>
+    /// <value>1</value>
+    public int MinRanksPerWorker { get; set; } = 1;
+
+    /// <summary>The most ranks on each worker, with <see cref="RankPlacement.Pack"/> and <see cref="RankPlacement.Spread"/>. 0: as many as it offers.</summary>
+    /// <value>0</value>
+    public int MaxRanksPerWorker { get; set; }
 
     /// <summary>Jobs of a higher priority run first.</summary>
     /// <value>0</value>

@@ -1,0 +1,69 @@
+using System.Net;
+using System.Net.NetworkInformation;
+using System.Net.Sockets;
+using MLDistributed.Collectives.Mpi;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Worker.Networks;
+
+/// <summary>
+/// The network on which this worker's ranks meet those of others: the interface that the operator names, or the one with an
+/// address of the range that he names. Looked at again and again, as links go and come.
+/// </summary>
+/// <param name="asked">As in "eth1" or "10.1.0.0/16".</param>
+/// <param name="mpi">MPI's version.</param>
+/// <param name="mpiFault">Why MPI cannot be used; null: it can.</param>
+/// <param name="list">The machine's interfaces that are there now.</param>
+internal sealed class WorkerNetwork(string asked, string mpi, string? mpiFault, Func<IReadOnlyList<NetworkLink>> list)
+{
+    /// <summary>Asks MPI and the system.</summary>
+    /// <param name="asked">As in "eth1" or "10.1.0.0/16".</param>
+    /// <exception cref="AgentException">It is neither.</exception>
+    public static WorkerNetwork Of(string asked)
+    {
+        if (asked.Contains('/', StringComparison.Ordinal) ? !IPNetwork.TryParse(asked, out _) : asked.Length is 0 or > 15 || asked.Any(c => char.IsWhiteSpace(c) || char.IsControl(c)))
+            throw new AgentException($"Network is \"{VisibleText.Shortened(asked)}\", expected the name of an interface, as \"eth1\", or a range of addresses, as \"10.1.0.0/16\".");
+        var fault = MpiWorld.Unavailable();
+        return new WorkerNetwork(asked, fault is null ? MpiWorld.LibraryVersion() : "", fault, ListLinks);
+    }
+
+    /// <summary>What it is now; its fault says why it cannot be used.</summary>
+    public Network Look()
+    {
+        var links = list();
+        var found = IPNetwork.TryParse(asked, out var range)
+            ? links.Select(l => (Link: l, Address: l.Addresses.FirstOrDefault(range.Contains))).FirstOrDefault(l => l.Address is not null)
+            : links.Where(l => l.Name == asked).Select(l => (Link: l, Address: l.Addresses.FirstOrDefault())).FirstOrDefault();
+        return new Network
+        {
+            Interface = found.Link?.Name ?? "",
+            Address = found.Address?.ToString() ?? "",
+            Mpi = mpi,
+            Fault = mpiFault ?? Fault(found.Link, found.Address, links) ?? "",
+        };
+    }
+
+    private string? Fault(NetworkLink? link, IPAddress? address, IReadOnlyList<NetworkLink> links)
+    {
+        if (link is null)
+            return $"no interface is, or has an address of, \"{asked}\" (--network); there are {string.Join(", ", links.Select(l => $"\"{l.Name}\" ({string.Join(", ", l.Addresses)})"))}";
+        if (!link.IsUp)
+            return $"interface \"{link.Name}\" has no link";
+        return address is null ? $"interface \"{link.Name}\" has no IPv4 address" : null;
+    }
+
+    // IPv4: what UCX connects over.
+    private static IReadOnlyList<NetworkLink> ListLinks() =>
+    [
+        .. NetworkInterface.GetAllNetworkInterfaces().Select(i => new NetworkLink(
+            i.Name,
+            i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown,
+            [.. i.GetIPProperties().UnicastAddresses.Select(a => a.Address).Where(a => a.AddressFamily == AddressFamily.InterNetwork)])),
+    ];
+}
+
+/// <summary>An interface of this machine.</summary>
+/// <param name="Name">As "eth1".</param>
+/// <param name="IsUp">Whether it has a link.</param>
+/// <param name="Addresses">Those of IPv4.</param>
+internal sealed record NetworkLink(string Name, bool IsUp, IReadOnlyList<IPAddress> Addresses);

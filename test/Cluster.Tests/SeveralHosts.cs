@@ -1,0 +1,121 @@
+using MLDistributed.Protocol;
+
+namespace Cluster.Tests;
+
+/// <summary>Two workers of two slots and a coordinator, each on a host of its own network; the app's side is the test, by the coordinator's socket.</summary>
+internal sealed class SeveralHosts : IAsyncDisposable
+{
+    public const int Count = 2;
+    private const int CoordinatorsHost = 2;
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private readonly string _folder = Directory.CreateTempSubdirectory("mltest-").FullName;
+    private readonly RunningProgram?[] _workers = new RunningProgram?[Count];
+    private readonly NetworkHosts _network = NetworkHosts.Create(CoordinatorsHost + 1);
+    private readonly RunningProgram _coordinator;
+    private readonly ClusterConnection _connection;
+    private string[] _join = [];
+    private Dictionary<string, string> _environment = [];
+
+    private SeveralHosts()
+    {
+        _coordinator = Start(CoordinatorsHost, "coordinator", "--data", Data, "--socket", Path.Combine(_folder, "c.sock"), "--urls", $"https://{NetworkHosts.Address(CoordinatorsHost)}:0", "--heartbeat-timeout", "2");
+        _connection = ClusterConnection.Open(Address);
+    }
+
+    public Uri Address => new($"unix://{_folder}/c.sock");
+
+    public Jobs.JobsClient Jobs => new(_connection.Invoker);
+
+    private string Data => Path.Combine(_folder, "data");
+
+    /// <summary>Starts all; fails with the reason where hosts or MPI are not to be had.</summary>
+    public static async Task<SeveralHosts> StartAsync()
+    {
+        var hosts = new SeveralHosts();
+        try
+        {
+            hosts._join = (await hosts._coordinator.Line("^ +mldist worker ", Limit)).Trim().Split(' ')[1..];
+            hosts._environment = hosts._coordinator.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("export ", StringComparison.Ordinal))
+                .Select(l => l["export ".Length..].Split('=', 2)).ToDictionary(p => p[0], p => p[1]);
+            for (var host = 0; host < Count; host++)
+                await hosts.StartWorkerAsync(host);
+            foreach (var worker in hosts._workers)
+                if ((await worker!.Line("Ranks (meet|cannot meet) ", Limit)).Contains("cannot", StringComparison.Ordinal))
+                    Assert.Inconclusive(worker.Output);
+            await hosts.ReadyAsync();
+            return hosts;
+        }
+        catch
+        {
+            await hosts.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>Starts a worker, or another in the place of one that is gone.</summary>
+    public async Task StartWorkerAsync(int host)
+    {
+        var environment = new Dictionary<string, string>(_environment);
+        if (_workers[host] is null)
+            environment["MLDIST_JOIN_TOKEN"] = await TokenAsync();
+        _workers[host] = Start(host, environment, [.. _join, "--work", WorkFolder(host), "--slots", "2", "--device", "cpu", "--name", $"h{host}", "--network", host == 0 ? NetworkHosts.Interface : "10.77.0.0/24"]);
+    }
+
+    /// <summary>Waits until all workers are there and idle.</summary>
+    public async Task ReadyAsync()
+    {
+        using var limit = new CancellationTokenSource(Limit);
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(100));
+        while ((await Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Count(w => w.Status == "ready") < Count)
+            await timer.WaitForNextTickAsync(limit.Token);
+    }
+
+    public void KillWorker(int host) => _workers[host]!.Signal("KILL");
+
+    /// <summary>Kills the process of a slot; that of slot 0 speaks for its host.</summary>
+    public void KillRank(int host, int slot)
+    {
+        var (id, _) = ProcessTree.Naming(Path.Combine(WorkFolder(host), "r.sock")).Single(p => p.CommandLine.Contains($"--slot {slot}", StringComparison.Ordinal));
+        using var process = System.Diagnostics.Process.GetProcessById(id);
+        process.Kill();
+    }
+
+    public void SetLink(int host, bool isUp) => _network.SetLink(host, isUp);
+
+    public async Task<string> RunAsync(params string[] arguments)
+    {
+        using var program = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", new Dictionary<string, string> { ["MLDIST_COORDINATOR"] = Address.ToString() }, arguments);
+        Assert.AreEqual(0, await program.Exit(Limit), program.Output);
+        return program.StandardOutput;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _connection.Dispose();
+        foreach (var program in _workers.OfType<RunningProgram>().Append(_coordinator))
+        {
+            program.Signal("TERM");
+            program.Dispose();
+        }
+
+        await ProcessTree.Until(() => ProcessTree.Naming(_folder).Count == 0, TimeSpan.FromSeconds(10));
+        var left = ProcessTree.Naming(_folder);
+        _network.Dispose();
+        Directory.Delete(_folder, recursive: true);
+        Assert.IsEmpty(left, "processes outlive their worker");
+    }
+
+    private async Task<string> TokenAsync()
+    {
+        using var tokens = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", "tokens", "create", "--data", Data);
+        Assert.AreEqual(0, await tokens.Exit(Limit), tokens.Output);
+        return tokens.StandardOutput.Trim();
+    }
+
+    private string WorkFolder(int host) => Path.Combine(_folder, $"w{host}");
+
+    private RunningProgram Start(int host, params string[] arguments) => Start(host, new Dictionary<string, string>(), arguments);
+
+    private RunningProgram Start(int host, IReadOnlyDictionary<string, string> environment, params string[] arguments) =>
+        RunningProgram.StartFile("ip", _folder, environment, _network.CommandOn(host, RunningProgram.PathOf("MLDistributed.Cli", "mldist"), arguments));
+}

@@ -1,0 +1,174 @@
+using MLDistributed.Coordinator.Scheduling;
+
+namespace MLDistributed.Coordinator.Tests.Scheduling;
+
+/// <summary>Jobs whose ranks are on several workers: all of them, or none.</summary>
+[TestClass]
+public sealed class GangTests
+{
+    private const int Seeds = 300;
+
+    [TestMethod]
+    // ranks min, max, a worker's min, max | free of total on each worker | ranks of each worker, or why it waits
+    [DataRow(Placement.Pack, 4, 4, 1, 0, "2/2 2/2", "w0:2 w1:2")]
+    [DataRow(Placement.Pack, 3, 3, 1, 0, "2/2 2/2", "w0:2 w1:1", DisplayName = "to pack, the first are filled")]
+    [DataRow(Placement.Spread, 3, 3, 1, 0, "4/4 4/4 4/4", "w0:1 w1:1 w2:1", DisplayName = "to spread, all get some")]
+    [DataRow(Placement.Spread, 1, 5, 2, 0, "4/4 4/4 4/4", "w0:3 w1:2", DisplayName = "to spread, no more workers than the least on each allows")]
+    [DataRow(Placement.Spread, 1, 6, 1, 0, "1/1 4/4 4/4", "w1:3 w2:2 w0:1", DisplayName = "to spread, as equal as their slots allow")]
+    [DataRow(Placement.Pack, 1, 5, 2, 0, "4/4 4/4", "w0:3 w1:2", DisplayName = "no worker gets less than the least")]
+    [DataRow(Placement.Pack, 1, 0, 1, 0, "2/2 1/3", "w0:2 w1:1", DisplayName = "max 0 takes all that is free")]
+    [DataRow(Placement.Pack, 1, 2, 1, 0, "8/8 2/2", "w1:2", DisplayName = "what one worker can hold leaves the large one whole")]
+    [DataRow(Placement.Pack, 1, 5, 1, 0, "4/4 3/3 1/1", "w0:4 w2:1", DisplayName = "the rest goes where it leaves the least")]
+    [DataRow(Placement.Pack, 2, 2, 1, 1, "2/2 2/2", "w0:1 w1:1", DisplayName = "at most so many on each")]
+    [DataRow(Placement.Pack, 4, 4, 1, 0, "2/2 1/2", "waits for 4 ranks on workers that can meet; 2 are free on \"host0\" and 1 is free on \"host1\"")]
+    [DataRow(Placement.Pack, 4, 4, 2, 2, "2/2 1/1", "needs 4 ranks on workers that can meet, at least 2 and at most 2 on each; \"host0\" has 2")]
+    [DataRow(Placement.Spread, 8, 0, 1, 0, "2/2 1/1", "needs 8 ranks on workers that can meet; \"host0\" has 2 and \"host1\" has 1")]
+    public void Job_OfSeveralWorkers_IsPlacedOrWaitsWithAReason(Placement placement, int min, int max, int least, int most, string workers, string expected)
+    {
+        var job = Job("job", 1, min, max) with { Placement = placement, MinPerWorker = least, MaxPerWorker = most };
+
+        Assert.AreEqual(expected, Outcome(Decide([job], Workers(workers)).Single()));
+    }
+
+    [TestMethod]
+    public void Workers_ThatCannotMeet_HaveNoJobTogether()
+    {
+        var job = Job("job", 1, 4, 4) with { Placement = Placement.Pack };
+        var workers = Workers("2/2 2/2 3/3");
+
+        var apart = Decide([job], [workers[0], workers[1] with { Meeting = "", CannotMeet = "was started without --network" }]).Single();
+        var differ = Decide([job], [workers[0], workers[1] with { Meeting = "build 2" }]).Single();
+        var third = Decide([job], [workers[0], workers[1] with { Meeting = "build 2" }, workers[2]]).Single();
+
+        Assert.AreEqual("needs 4 ranks on workers that can meet; \"host0\" has 2; \"host1\" was started without --network", apart.Reason);
+        Assert.AreEqual("needs 4 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and \"host1\" has build 2, expected the same on all", differ.Reason);
+        Assert.AreEqual("w2:3 w0:1", Outcome(third));
+    }
+
+    [TestMethod]
+    public void Worker_WithoutNetwork_HoldsWhatItCanHoldAlone()
+    {
+        var workers = Workers("2/2 2/2").Select(w => w with { Meeting = "" }).ToArray();
+
+        Assert.AreEqual("w0:2", Outcome(Decide([Job("job", 1, 2, 2) with { Placement = Placement.Pack }], workers).Single()));
+        Assert.AreEqual("w0:1", Outcome(Decide([Job("job", 1, 1, 2) with { Placement = Placement.Spread, MaxPerWorker = 1 }], workers).Single()));
+    }
+
+    [TestMethod]
+    public void Gpus_OfSeveralWorkers_AreNotJoined()
+    {
+        var workers = Workers("2/2 2/2", DeviceKind.Cuda);
+
+        Assert.AreEqual("w0:2", Outcome(Decide([Job("job", 1, 1, 4) with { Placement = Placement.Pack }], workers).Single()));
+        StringAssert.Contains(Decide([Job("job", 1, 3, 4) with { Placement = Placement.Pack }], workers).Single().Reason, "\"host0\" has GPUs, which meet on one worker only");
+    }
+
+    [TestMethod]
+    public void Gang_ThatWaits_KeepsAllItsWorkersFree()
+    {
+        var gang = Job("gang", 1, 4, 4) with { Placement = Placement.Pack };
+
+        var decisions = Decide([gang, Job("small", 2, 1, 1), gang with { Id = "second", Name = "second", Number = 3 }], Workers("2/2 0/2"));
+
+        CollectionAssert.AreEqual(
+            new[] { "waits for 4 ranks on workers that can meet; 2 are free on \"host0\" and 0 are free on \"host1\"", "waits behind job \"gang\", which came first", "waits behind job \"gang\", which came first" },
+            decisions.Select(Outcome).ToArray());
+    }
+
+    // Random clusters and jobs, whose attempts end at random: every gang has all that it asked for or nothing, and while
+    // nothing new comes, all that the workers can hold are placed in the end.
+    [TestMethod]
+    public void Gangs_OfRandomJobsOnRandomWorkers_AreWholeAndGetOn()
+    {
+        for (var seed = 0; seed < Seeds; seed++)
+        {
+            var random = new Random(seed);
+            var (queue, slots) = (new JobQueue(), new SlotIndex());
+            var workers = Enumerable.Range(0, random.Next(1, 7)).Select(i => RandomWorker(random, i)).ToDictionary(w => w.Id);
+            foreach (var worker in workers.Values)
+                slots.Put(worker);
+            var jobs = Enumerable.Range(0, 20).Select(i => RandomJob(random, i)).ToDictionary(j => j.Id);
+            foreach (var job in jobs.Values)
+                queue.Put(job);
+            var running = new Dictionary<string, SchedulingDecision>();
+            while (true)
+            {
+                while (Scheduler.Decide(queue, slots) is { } next)
+                {
+                    Check(jobs[next.JobId], next, workers, $"seed {seed}: {next.Reason}");
+                    running.Add(next.JobId, next);
+                    queue.Remove(next.JobId);
+                    foreach (var share in next.Shares)
+                        Put(workers[share.WorkerId].Without(share.Slots));
+                }
+
+                foreach (var waiting in jobs.Values.Where(j => queue.Find(j.Id) is not null))
+                    Assert.AreNotEqual("", Scheduler.Explain(waiting, queue.Heads(slots), slots));
+                if (running.Count == 0)
+                    break;
+                var (ended, decision) = running.ElementAt(random.Next(running.Count));
+                running.Remove(ended);
+                // One worker after the other tells that its part has ended.
+                foreach (var share in decision.Shares)
+                    Put(workers[share.WorkerId] with { Slots = [.. workers[share.WorkerId].Slots.Select(s => share.Slots.Contains(s.Index) ? s with { IsFree = true } : s)] });
+            }
+
+            foreach (var left in jobs.Values.Where(j => queue.Find(j.Id) is not null))
+                Assert.IsFalse(slots.CanHold(left), $"seed {seed}: {left} waits though nothing runs");
+
+            void Put(WorkerCapacity worker) => slots.Put(workers[worker.Id] = worker);
+        }
+    }
+
+    private static void Check(PendingJob job, SchedulingDecision decision, Dictionary<string, WorkerCapacity> workers, string message)
+    {
+        var shares = decision.Shares;
+        var ranks = shares.Sum(s => s.Slots.Count);
+        Assert.IsTrue(ranks >= job.MinRanks && (job.MaxRanks == 0 || ranks <= job.MaxRanks), message);
+        Assert.HasCount(shares.Count, shares.Select(s => s.WorkerId).Distinct().ToList(), message);
+        var taken = shares.SelectMany(s => s.Slots.Select(i => workers[s.WorkerId].Slots[i])).ToList();
+        Assert.IsTrue(taken.All(s => s is { IsFree: true, Fault: "" } && (job.Device == DeviceKind.Any || s.Kind == job.Device)), message);
+        Assert.HasCount(1, taken.Select(s => s.Kind).Distinct().ToList(), message);
+        if (shares.Count > 1)
+        {
+            Assert.AreEqual(DeviceKind.Cpu, taken[0].Kind, message);
+            Assert.AreNotEqual("", workers[shares[0].WorkerId].Meeting, message);
+            Assert.HasCount(1, shares.Select(s => workers[s.WorkerId].Meeting).Distinct().ToList(), message);
+        }
+
+        if (job.Placement == Placement.OneWorker)
+            Assert.HasCount(1, shares, message);
+        else
+            Assert.IsTrue(shares.All(s => s.Slots.Count >= job.MinPerWorker && (job.MaxPerWorker == 0 || s.Slots.Count <= job.MaxPerWorker)), message);
+    }
+
+    private static WorkerCapacity RandomWorker(Random random, int number) => new($"w{number}", $"host{number}", [.. Enumerable.Range(0, random.Next(1, 7)).Select(i =>
+        new WorkerSlot(i, random.Next(4) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, true, random.Next(8) == 0 ? "broken" : ""))])
+    {
+        Meeting = random.Next(4) switch { 0 => "", 1 => "build 2", _ => "build 1" },
+        CannotMeet = "was started without --network",
+    };
+
+    private static PendingJob RandomJob(Random random, int number)
+    {
+        var (min, least) = (random.Next(1, 9), random.Next(1, 4));
+        return new PendingJob($"j{number}", $"j{number}", number, random.Next(3), (DeviceKind)random.Next(3), min, random.Next(2) == 0 ? 0 : random.Next(min, 10))
+        {
+            Placement = (Placement)random.Next(3),
+            MinPerWorker = least,
+            MaxPerWorker = random.Next(2) == 0 ? 0 : random.Next(least, 6),
+        };
+    }
+
+    private static IReadOnlyList<SchedulingDecision> Decide(PendingJob[] jobs, WorkerCapacity[] workers) => Scheduler.Decide(TimeSpan.FromHours(1), jobs, workers);
+
+    private static WorkerCapacity[] Workers(string sizes, DeviceKind kind = DeviceKind.Cpu) => [.. sizes.Split(' ').Select((size, i) =>
+    {
+        var (free, total) = (int.Parse(size.Split('/')[0]), int.Parse(size.Split('/')[1]));
+        return new WorkerCapacity($"w{i}", $"host{i}", [.. Enumerable.Range(0, total).Select(s => new WorkerSlot(s, kind, s < free))]) { Meeting = "build 1" };
+    })];
+
+    private static PendingJob Job(string id, long number, int min, int max) => new(id, id, number, 0, DeviceKind.Any, min, max);
+
+    private static string Outcome(SchedulingDecision decision) => decision.Shares.Count == 0 ? decision.Reason : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{s.Slots.Count}"));
+}

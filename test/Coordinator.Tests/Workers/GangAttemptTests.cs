@@ -1,0 +1,205 @@
+namespace MLDistributed.Coordinator.Tests.Workers;
+
+/// <summary>An attempt on two workers: it begins on both, ends on both, and its first failure is the job's.</summary>
+[TestClass]
+public sealed class GangAttemptTests
+{
+    [TestMethod]
+    public async Task Gang_AllGoesWell_BeginsWhenAllAreReadyAndEndsWithRank0sResult()
+    {
+        await using var gang = await StartAsync();
+        var (first, second) = (gang.Starts[0], gang.Starts[1]);
+        Assert.AreEqual("host-w1:2 host-w2:2 0", $"{string.Join(' ', first.Participants.Select(p => $"{p.Host}:{p.Ranks}"))} {first.Participant}");
+        Assert.AreEqual((first.AttemptId, 1), (second.AttemptId, second.Participant));
+
+        await gang.Workers[0].ReadyAsync(first);
+        await gang.Workers[1].ReadyAsync(second);
+        await gang.Workers[0].ExpectBeginAsync();
+        await gang.Workers[1].ExpectBeginAsync();
+        await gang.Workers[1].GatherAsync(second, 0, "b");
+        await gang.Workers[0].GatherAsync(first, 0, "a");
+        foreach (var worker in gang.Workers)
+            Assert.AreEqual("a b", string.Join(' ', (await worker.ExpectGatheredAsync()).Texts.Select(t => t.ToStringUtf8())));
+        await gang.Workers[1].GatherAsync(second, 0, "b"); // as after an outage: it may not have heard
+        Assert.AreEqual(0, (await gang.Workers[1].ExpectGatheredAsync()).Round);
+        await gang.Workers[0].StartedAsync(first);
+        await gang.Workers[1].StartedAsync(second);
+        var running = await gang.Watch.UntilAsync(JobState.Running, "runs on \"host-w1\" with 2 ranks and \"host-w2\" with 2 ranks");
+        Assert.AreEqual(4, running.State.WorldSize);
+        Assert.HasCount(2, (await gang.JobAsync()).Hosts);
+        await gang.Workers[1].ProgressAsync(second, 99); // rank 0 alone tells of the training
+        await gang.Workers[1].FinishAsync(second);
+        await gang.Workers[0].SucceedAsync(first);
+
+        StringAssert.EndsWith((await gang.Watch.ToEndAsync()).State.Reason, "of 2 workers");
+        Assert.IsFalse(gang.Watch.Seen.Any(e => e.Progress is not null));
+        await Eventually.UntilAsync(gang.Coordinator, () => gang.Coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(), c => c.Workers.All(w => w.Status == "ready"));
+    }
+
+    [TestMethod]
+    public async Task Bystander_HeardFirst_WaitsForTheCause()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[1].AbortAsync(gang.Starts[1], 3);
+        Assert.AreEqual(3, (await gang.Workers[0].ExpectAbortAsync()).Rank);
+        await gang.Workers[0].FailAsBystanderAsync(gang.Starts[0], "Rank 0 was stopped because rank 3 aborted.");
+        await gang.Workers[1].ExpectStopAsync();
+        await gang.Workers[1].FailAsync(gang.Starts[1], FailureKind.Crashed, message: "Rank 3 was killed.");
+
+        StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason, "Rank 3 was killed. Attempt 2 follows");
+        foreach (var worker in gang.Workers)
+            Assert.AreEqual(2, (await worker.ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Bystanders_WithoutACause_SpeakAfterAWhile()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[0].FailAsBystanderAsync(gang.Starts[0], "Rank 0 waited for rank 2.");
+        await gang.Workers[1].ExpectStopAsync();
+        await gang.Workers[1].StoppedAsync(gang.Starts[1].AttemptId);
+
+        StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason, "Rank 0 waited for rank 2.");
+    }
+
+    [TestMethod]
+    public async Task Failure_OfOneWorker_StopsTheOtherWhoseSlotsAreHeldUntilItEnds()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[1].FailAsync(gang.Starts[1], FailureKind.Crashed, message: "Rank 3 was killed.");
+        Assert.AreEqual("Rank 3 was killed.", (await gang.Workers[0].ExpectStopAsync()).Reason);
+        for (var beats = 0; beats < 2; beats++) // it does not say that it has
+        {
+            gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(3));
+            await gang.Workers[0].BeatAsync(gang.Coordinator);
+            await gang.Workers[1].BeatAsync(gang.Coordinator);
+        }
+
+        await gang.Watch.UntilAsync(JobState.Recovering, "Rank 3 was killed.");
+        StringAssert.Contains((await gang.JobAsync()).Reason, "2 held until their workers confirm");
+        await gang.Workers[0].ExpectStopAsync();
+        await gang.Workers[0].StoppedAsync(gang.Starts[0].AttemptId);
+        Assert.AreEqual(2, (await gang.Workers[0].ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Worker_ThatIsLost_EndsTheAttemptOnTheOther()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        gang.Workers[1].Dispose();
+
+        for (var beats = 0; beats < 2; beats++)
+        {
+            gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(3));
+            await gang.Workers[0].BeatAsync(gang.Coordinator);
+        }
+
+        await gang.Workers[0].ExpectStopAsync();
+        await gang.Workers[0].StoppedAsync(gang.Starts[0].AttemptId);
+        StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason, "Worker \"host-w2\" was silent for");
+        await Eventually.AdvanceUntilAsync(gang.Coordinator, TimeSpan.FromMilliseconds(10), gang.JobAsync, j => j.Reason.Contains("needs 4 ranks on workers that can meet; \"host-w1\" has 2", StringComparison.Ordinal));
+        // It comes back with its part, which nobody wants any more.
+        using var back = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, gang.Starts[1].AttemptId);
+        await back.ExpectStopAsync();
+        await back.StoppedAsync(gang.Starts[1].AttemptId);
+        Assert.AreEqual(2, (await back.ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Network_ThatIsGone_EndsTheAttemptAndKeepsTheNextAway()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[1].CutAsync("interface \"eth0\" has no link");
+        for (var i = 0; i < 2; i++)
+        {
+            await gang.Workers[i].ExpectStopAsync();
+            await gang.Workers[i].StoppedAsync(gang.Starts[i].AttemptId);
+        }
+
+        await gang.Watch.UntilAsync(JobState.Recovering, "Worker \"host-w2\" cannot use its network any more: interface \"eth0\" has no link");
+        var job = await Eventually.UntilAsync(gang.Coordinator, gang.JobAsync, j => !j.Reason.Contains("Attempt 2", StringComparison.Ordinal));
+        StringAssert.Contains(job.Reason, "\"host-w1\" has 2; \"host-w2\" cannot use its network: interface \"eth0\" has no link");
+    }
+
+    [TestMethod]
+    public async Task Cancel_WaitsForAllWorkers()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        var cancelling = gang.Coordinator.Jobs.CancelJobAsync(new CancelJobRequest { JobId = gang.JobId, Reason = "enough" }).ResponseAsync;
+
+        for (var i = 0; i < 2; i++)
+        {
+            await gang.Workers[i].ExpectStopAsync();
+            await gang.Workers[i].StoppedAsync(gang.Starts[i].AttemptId);
+        }
+
+        Assert.AreEqual(JobState.Cancelled, (await cancelling.Within()).State);
+        Assert.AreEqual("enough", (await gang.JobAsync()).Reason);
+    }
+
+    [TestMethod]
+    public async Task Coordinator_RestartedBeforeAndAfterTheBegin_GoesOnWithBoth()
+    {
+        await using var gang = await StartAsync();
+        var attempt = gang.Starts[0].AttemptId;
+        await gang.Workers[0].ReadyAsync(gang.Starts[0]);
+
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+        using var first = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w1", 2, attempt);
+        StringAssert.Contains((await gang.JobAsync()).Reason, "waits for worker \"host-w1\" and \"host-w2\"");
+        using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, attempt);
+        await second.ReadyAsync(gang.Starts[1]);
+        await first.ReadyAsync(gang.Starts[0]); // agents say it again
+        await first.ExpectBeginAsync();
+        await second.ExpectBeginAsync();
+        await first.StartedAsync(gang.Starts[0]);
+        await second.StartedAsync(gang.Starts[1]);
+        // One has failed as a bystander, and the coordinator ends before it hears why.
+        await first.FailAsBystanderAsync(gang.Starts[0], "Rank 0 waited for rank 2.");
+        await second.ExpectStopAsync();
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+
+        var job = await Eventually.AdvanceUntilAsync(gang.Coordinator, TimeSpan.FromSeconds(1), gang.JobAsync, j => j.Attempt == 2);
+        Assert.AreEqual(JobState.Recovering, job.State);
+    }
+
+    private static async Task<Gang> StartAsync(bool isRunning = false)
+    {
+        var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]); // workers may come
+        await Specs.AddDatasetAsync(coordinator);
+        FakeWorker[] workers = [await FakeWorker.ConnectToMeetAsync(coordinator, "w1"), await FakeWorker.ConnectToMeetAsync(coordinator, "w2")];
+        var jobId = await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.Resources = new ResourceSpec { MinRanks = 4, MaxRanks = 4, Placement = Placement.Pack }));
+        var gang = new Gang(coordinator, workers, jobId, [await workers[0].ExpectStartAsync(), await workers[1].ExpectStartAsync()], new JobWatch(coordinator, jobId));
+        if (!isRunning)
+            return gang;
+        for (var i = 0; i < 2; i++)
+            await workers[i].ReadyAsync(gang.Starts[i]);
+        for (var i = 0; i < 2; i++)
+        {
+            await workers[i].ExpectBeginAsync();
+            await workers[i].StartedAsync(gang.Starts[i]);
+        }
+
+        await gang.Watch.UntilAsync(JobState.Running);
+        return gang;
+    }
+
+    private sealed record Gang(TestCoordinator Coordinator, FakeWorker[] Workers, string JobId, StartAttempt[] Starts, JobWatch Watch) : IAsyncDisposable
+    {
+        public async Task<JobSnapshot> JobAsync() => await Coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = JobId }).Within();
+
+        public async ValueTask DisposeAsync()
+        {
+            Watch.Dispose();
+            foreach (var worker in Workers)
+                worker.Dispose();
+            await Coordinator.DisposeAsync();
+        }
+    }
+}

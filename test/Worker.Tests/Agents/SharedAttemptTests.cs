@@ -1,0 +1,106 @@
+using Google.Protobuf;
+using MLDistributed.Collectives.Mpi;
+using MLDistributed.Protocol;
+using Worker.Tests.Fakes;
+
+namespace Worker.Tests.Agents;
+
+/// <summary>An agent with a part of an attempt, ranks 2 and 3 of 4; the coordinator, and the other worker through it, are the test.</summary>
+[TestClass]
+public sealed class SharedAttemptTests
+{
+    [ClassInitialize]
+    public static void Initialize(TestContext context)
+    {
+        if (MpiWorld.Unavailable() is { } reason)
+            Assert.Inconclusive(reason);
+    }
+
+    [TestMethod]
+    public async Task Part_BeginsWhenToldMeetsTheOthersAndRenewsItsSpeaker()
+    {
+        await using var fixture = await StartAsync();
+        await fixture.StartPartAsync("p1", "wait | wait | gather | progress");
+        await ReadyAsync(fixture, "p1");
+        var before = fixture.RankProcesses();
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+
+        var gather = await fixture.Coordinator.HearAsync(m => m.Gather);
+        Assert.AreEqual(("p1", 0, "rank2"), (gather.AttemptId, gather.Round, gather.Text.ToStringUtf8()));
+        foreach (var round in new[] { 7, 0 }) // what is of another round is none of its business
+            fixture.Coordinator.Send(new WorkerCommand { Gathered = new Gathered { AttemptId = "p1", Round = round, Texts = { ByteString.CopyFromUtf8($"rank{round}"), gather.Text } } });
+        Assert.AreEqual("all: rank0 rank2", (await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log)).Message);
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Finished, (await fixture.EndOfAsync("p1")).OutcomeCase);
+        // The one that spoke for the worker was in an MPI world, and is another now.
+        await fixture.StartAttemptAsync("p2", "progress", ranks: 2);
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("p2")).OutcomeCase);
+        Assert.HasCount(1, before.Intersect(fixture.RankProcesses()).ToList());
+    }
+
+    [TestMethod]
+    public async Task Rank_ThatDies_IsToldToTheOthersAtOnceAndByItsNumber()
+    {
+        await using var fixture = await StartAsync();
+        await fixture.StartPartAsync("p1", "wait | wait | hang | exit");
+        await ReadyAsync(fixture, "p1");
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+
+        // Though the other rank does not listen, and holds up the end.
+        Assert.AreEqual(3, (await fixture.Coordinator.HearAsync(m => m.Abort)).Rank);
+        var ended = await fixture.EndOfAsync("p1");
+
+        Assert.AreEqual((3, "testhost", 3, false), (ended.Failure.Rank, ended.Failure.Host, ended.Failure.ExitCode, ended.IsBystander));
+        StringAssert.StartsWith(ended.Failure.Message, "Rank 3 on \"testhost\" ended with exit code 3");
+    }
+
+    [TestMethod]
+    public async Task Abort_OfAnotherWorkersRank_ReachesTheSpeakerWhoseEndIsABystanders()
+    {
+        await using var fixture = await StartAsync();
+        await fixture.StartPartAsync("p1", "wait | wait | aborted | wait");
+        await ReadyAsync(fixture, "p1");
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+        await fixture.StartedAsync("p1");
+
+        fixture.Coordinator.Send(new WorkerCommand { Abort = new Abort { AttemptId = "p1", Rank = 1 } });
+        var ended = await fixture.EndOfAsync("p1");
+
+        Assert.AreEqual(("Rank 1 aborted.", true), (ended.Failure.Message, ended.IsBystander));
+    }
+
+    [TestMethod]
+    public async Task Part_OnAWorkerWithoutNetwork_IsRefused()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        fixture.StartAgent();
+        Assert.IsNull((await fixture.Coordinator.HearAsync(m => m.Hello)).Network);
+        await fixture.StartPartAsync("p1", "progress");
+
+        StringAssert.EndsWith((await fixture.EndOfAsync("p1")).Failure.Message, "its ranks meet no others: it was started without --network.");
+    }
+
+    [TestMethod]
+    public async Task Hello_TellsTheNetworkTheMpiAndTheBuild()
+    {
+        await using var fixture = await AgentFixture.CreateAsync();
+        fixture.StartAgent(network: "127.0.0.0/8");
+
+        var hello = await fixture.Coordinator.HearAsync(m => m.Hello);
+
+        Assert.AreEqual(("lo", "127.0.0.1", ""), (hello.Network.Interface, hello.Network.Address, hello.Network.Fault));
+        StringAssert.Contains(hello.Network.Mpi, "MPICH");
+        Assert.AreNotEqual("", hello.Build);
+        Assert.AreEqual(hello.Network, (await fixture.Coordinator.HearAsync(m => m.Heartbeat)).Network);
+    }
+
+    private static Task ReadyAsync(AgentFixture fixture, string attemptId) => fixture.Coordinator.HearAsync(m => m.AttemptReady?.AttemptId == attemptId ? m.AttemptReady : null);
+
+    private static async Task<AgentFixture> StartAsync()
+    {
+        var fixture = await AgentFixture.CreateAsync();
+        fixture.StartAgent(network: "lo");
+        await fixture.Coordinator.HearAsync(m => m.Hello);
+        return fixture;
+    }
+}

@@ -1,0 +1,43 @@
+using System.Net;
+using MLDistributed.Worker;
+using MLDistributed.Worker.Networks;
+
+namespace Worker.Tests.Networks;
+
+[TestClass]
+public sealed class WorkerNetworkTests
+{
+    private static readonly NetworkLink[] s_links =
+    [
+        new("lo", true, [IPAddress.Loopback]),
+        new("eth0", true, [IPAddress.Parse("10.0.0.7")]),
+        new("eth1", false, [IPAddress.Parse("10.1.0.7")]),
+        new("eth2", true, []),
+    ];
+
+    [TestMethod]
+    [DataRow("eth0", "eth0 10.0.0.7 ")]
+    [DataRow("10.0.0.0/16", "eth0 10.0.0.7 ")]
+    [DataRow("eth1", "eth1 10.1.0.7 interface \"eth1\" has no link")]
+    [DataRow("10.1.0.0/16", "eth1 10.1.0.7 interface \"eth1\" has no link")]
+    [DataRow("eth2", "eth2  interface \"eth2\" has no IPv4 address")]
+    [DataRow("eth9", "  no interface is, or has an address of, \"eth9\" (--network); there are \"lo\" (127.0.0.1), \"eth0\" (10.0.0.7), \"eth1\" (10.1.0.7), \"eth2\" ()")]
+    public void Look_NamesTheInterfaceOrWhyThereIsNone(string asked, string expected)
+    {
+        var network = new WorkerNetwork(asked, "MPICH 4", mpiFault: null, () => s_links).Look();
+
+        Assert.AreEqual(expected, $"{network.Interface} {network.Address} {network.Fault}");
+    }
+
+    [TestMethod]
+    public void Look_WithoutMpi_SaysSo() =>
+        Assert.AreEqual("not installed", new WorkerNetwork("eth0", "", "not installed", () => s_links).Look().Fault);
+
+    [TestMethod]
+    [DataRow("")]
+    [DataRow("10.0.0.0/99")]
+    [DataRow("eth0 eth1")]
+    [DataRow("a-name-of-many-letters")]
+    public void Of_WhatIsNoNetwork_IsRefused(string asked) =>
+        StringAssert.Contains(Assert.ThrowsExactly<AgentException>(() => WorkerNetwork.Of(asked)).Message, "expected the name of an interface, as \"eth1\", or a range of addresses");
+}
