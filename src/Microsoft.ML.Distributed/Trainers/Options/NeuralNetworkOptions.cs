@@ -62,7 +62,8 @@ public abstract class NeuralNetworkOptions
     /// <c>ml.Model.Load</c> read, a chain with one of them, or its <c>Model</c>. Its layers must be those of these options, its
     /// features the same columns, and its classes the same values, in any order. The new model scales features, and a regression's
     /// labels, as this one does, whatever the new data's mean and deviation: a feature that was constant then stays ignored.
-    /// The optimizer starts anew.
+    /// The optimizer starts anew. What stands before the trainer in a pipeline has to be what was fitted then: a normaliser that is fitted
+    /// anew gives the features another meaning.
     /// </summary>
     /// <value>null: training starts from random weights of the seed.</value>
     /// <example><code>
