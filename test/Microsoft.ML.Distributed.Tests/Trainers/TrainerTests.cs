@@ -171,9 +171,6 @@ public sealed class TrainerTests : IDisposable
             Reproducibility = Reproducibility.BitExact,
             MinRanks = 2,
             MaxRanks = 4,
-            Placement = RankPlacement.Spread,
-            MinRanksPerWorker = 2,
-            MaxRanksPerWorker = 3,
             Priority = 9,
             QueueTimeout = TimeSpan.FromSeconds(90),
             MaxAttempts = 5,
@@ -201,7 +198,7 @@ public sealed class TrainerTests : IDisposable
             LabelSmoothing = 0.1,
             ClassWeights = { 1, 2, 3 },
             EarlyStopping = new EarlyStoppingSpec { PatienceEpochs = 2, MinImprovement = 0.01 },
-            Resources = new ResourceSpec { Device = DeviceKind.Cpu, MinRanks = 2, MaxRanks = 4, Placement = Placement.Spread, MinRanksPerWorker = 2, MaxRanksPerWorker = 3 },
+            Resources = new ResourceSpec { Device = DeviceKind.Cpu, MinRanks = 2, MaxRanks = 4, MinRanksPerWorker = 1 },
             Priority = 9,
             QueueTimeoutSeconds = 90,
             MaxAttempts = 5,
@@ -212,6 +209,22 @@ public sealed class TrainerTests : IDisposable
         };
         Assert.AreEqual(expected, job);
         Assert.IsFalse(job.ModelSchema.IsEmpty, "Other apps make the transformer of it.");
+    }
+
+    [TestMethod]
+    public void Fit_Placement_ReachesTheJob()
+    {
+        _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+        {
+            LabelColumnName = "Key",
+            MinRanks = 2,
+            MaxRanks = 4,
+            Placement = RankPlacement.Spread,
+            MinRanksPerWorker = 2,
+            MaxRanksPerWorker = 3,
+        })).Fit(_data);
+
+        Assert.AreEqual(new ResourceSpec { MinRanks = 2, MaxRanks = 4, Placement = Placement.Spread, MinRanksPerWorker = 2, MaxRanksPerWorker = 3 }, _backend.Jobs.Single().Resources);
     }
 
     [TestMethod]
