@@ -143,5 +143,6 @@ public sealed class OwnModuleTests
         var e = Assert.ThrowsExactly<ClusterException>(() => ml.Regression.Trainers.DistributedTorchModule<NormNet>(new NetOptions(10, 1)).Fit(DataSets.Diabetes(ml)));
 
         StringAssert.Contains(e.Message, "this coordinator denies user code");
+        Assert.IsEmpty(Directory.GetFiles(Path.Combine(cluster.DataFolder, "datasets")), "Data was sent before.");
     }
 }

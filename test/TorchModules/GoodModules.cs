@@ -61,7 +61,11 @@ public sealed class Residual : nn.Module<Tensor, Tensor>
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor x) => nn.functional.relu(x + second.call(nn.functional.relu(norm.call(first.call(x)))));
+    public override Tensor forward(Tensor x)
+    {
+        using var scope = NewDisposeScope();
+        return nn.functional.relu(x + second.call(nn.functional.relu(norm.call(first.call(x))))).MoveToOuterDisposeScope();
+    }
 }
 
 public sealed class ResidualNet : nn.Module<Tensor, Tensor>

@@ -18,7 +18,12 @@ internal sealed class JobsService(
 {
     private const int WatchPage = 256;
 
-    public override Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context) => loop.InvokeAsync(() => cluster.Snapshot(Caller.Of(context)));
+    public override async Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context)
+    {
+        var snapshot = await loop.InvokeAsync(() => cluster.Snapshot(Caller.Of(context))).ConfigureAwait(false);
+        snapshot.AcceptsCode = options.AllowUserCode;
+        return snapshot;
+    }
 
     public override async Task<SubmitJobReply> SubmitJob(SubmitJobRequest request, ServerCallContext context)
     {

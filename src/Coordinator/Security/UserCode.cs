@@ -1,4 +1,5 @@
 using Grpc.Core;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Security;
 
@@ -9,6 +10,6 @@ internal static class UserCode
     public static void Require(CoordinatorOptions options)
     {
         if (!options.AllowUserCode)
-            throw new RpcException(new Status(StatusCode.PermissionDenied, "The job brings a module of its own, code that would run on the workers, expected a job without: this coordinator denies user code. Ask its administrator to start it with \"--user-code allow\", or train the module on a local cluster."));
+            throw new RpcException(new Status(StatusCode.PermissionDenied, CodePackage.Denied));
     }
 }

@@ -193,6 +193,9 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
             await ReadyAsync(either.Token).ConfigureAwait(false);
             if (_local is not null && LocalCapacity.IsAsked(spec))
                 await _local.RequireCapacityAsync(spec, either.Token).ConfigureAwait(false);
+            // Before the data is sent; the coordinator refuses the job too.
+            if (_local is null && spec.Module?.Torch is not null && !(await _coordinator.GetClusterAsync(either.Token).ConfigureAwait(false)).AcceptsCode)
+                throw new ClusterException($"Coordinator {Address} does not allow this: {CodePackage.Denied}");
             var transfer = new DatasetTransfer(_coordinator, progress, trainingLog.Write);
             await transfer.ProvideAsync(inputs.Training, either.Token).ConfigureAwait(false);
             if (inputs.Validation is { } validation && validation.Id != inputs.Training.Id)

@@ -15,10 +15,16 @@ internal static class OnnxConversion
     private const int UInt32 = 12; // TensorProto.DataType, ML.NET's keys
     private const string StandardDomain = "";
 
-    private static readonly HashSet<string> s_copied = ["Add", "BatchNormalization", "Clip", "Gemm", "Identity", "IsNaN", "Mul", "Relu", "Sigmoid", "Softmax", "Sub", "Where"];
+    private static readonly HashSet<string> s_copied =
+    [
+        "Abs", "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Div", "Elu", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "LogSoftmax",
+        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Relu", "Reshape", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
+    ];
 
     /// <summary>Whether all of a graph can be written.</summary>
-    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "Gelu" or "LayerNormalization");
+    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish"
+        || n.OpType is "LayerNormalization" && n.Attribute.All(a => a.Name != "axis" || a.I < 0)
+        || n.OpType is "Gelu" && n.Attribute.All(a => a.S.ToStringUtf8() == "none"));
 
     /// <summary>Writes the graph.</summary>
     /// <param name="context">The pipeline's model.</param>
@@ -31,6 +37,12 @@ internal static class OnnxConversion
         var names = new Dictionary<string, string>(outputs, StringComparer.Ordinal) { [OnnxMlpWriter.Features] = features };
         foreach (var tensor in graph.Initializer)
         {
+            if (tensor.DataType == (int)TensorProto.Types.DataType.Int64)
+            {
+                names[tensor.Name] = context.AddInitializer(tensor.Int64Data, tensor.Dims, tensor.Name);
+                continue;
+            }
+
             var values = MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray();
             names[tensor.Name] = tensor.Dims.Count == 0 ? context.AddInitializer(values[0], tensor.Name) : context.AddInitializer(values, tensor.Dims, tensor.Name);
         }
@@ -45,7 +57,10 @@ internal static class OnnxConversion
                     WriteGelu(context, inputs[0], output);
                     break;
                 case "LayerNormalization":
-                    WriteLayerNormalization(context, inputs, output);
+                    WriteLayerNormalization(context, node, inputs, output);
+                    break;
+                case "HardSwish":
+                    WriteHardSwish(context, inputs[0], output);
                     break;
                 default:
                     Copy(node, Node(context, node.OpType, inputs, output));
@@ -76,22 +91,35 @@ internal static class OnnxConversion
         Node(context, "Mul", [Binary(context, "Mul", input, Scalar(context, 0.5f)), gate], output);
     }
 
-    // (x - mean) / sqrt(variance + epsilon) * weight + bias, over a row
-    private static void WriteLayerNormalization(OnnxContext context, string[] inputs, string output)
+    // x * min(max(x / 6 + 1/2, 0), 1)
+    private static void WriteHardSwish(OnnxContext context, string input, string output)
     {
-        var centered = Binary(context, "Sub", inputs[0], MeanOfRow(context, inputs[0]));
-        var variance = MeanOfRow(context, Binary(context, "Mul", centered, centered));
-        var deviation = New(context, "deviation");
-        Node(context, "Sqrt", [Binary(context, "Add", variance, Scalar(context, OnnxMlpWriter.Epsilon))], deviation);
-        var normal = Binary(context, "Div", centered, deviation);
-        Node(context, "Add", [Binary(context, "Mul", normal, inputs[1]), inputs[2]], output);
+        var gate = New(context, "gate");
+        var node = Node(context, "HardSigmoid", [input], gate);
+        node.AddAttribute("alpha", 1.0 / 6);
+        node.AddAttribute("beta", 0.5);
+        Node(context, "Mul", [input, gate], output);
     }
 
-    private static string MeanOfRow(OnnxContext context, string input)
+    // (x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimensions
+    private static void WriteLayerNormalization(OnnxContext context, NodeProto layer, string[] inputs, string output)
+    {
+        var first = layer.Attribute.FirstOrDefault(a => a.Name == "axis")?.I ?? -1;
+        var axes = Enumerable.Range((int)first, (int)-first).Select(a => (long)a).ToArray();
+        var epsilon = layer.Attribute.FirstOrDefault(a => a.Name == "epsilon")?.F ?? OnnxMlpWriter.Epsilon;
+        var centered = Binary(context, "Sub", inputs[0], Mean(context, inputs[0], axes));
+        var variance = Mean(context, Binary(context, "Mul", centered, centered), axes);
+        var deviation = New(context, "deviation");
+        Node(context, "Sqrt", [Binary(context, "Add", variance, Scalar(context, epsilon))], deviation);
+        var normal = Binary(context, "Div", centered, deviation);
+        Node(context, inputs.Length > 2 ? "Add" : "Identity", inputs.Length > 2 ? [Binary(context, "Mul", normal, inputs[1]), inputs[2]] : [Binary(context, "Mul", normal, inputs[1])], output);
+    }
+
+    private static string Mean(OnnxContext context, string input, long[] axes)
     {
         var mean = New(context, "mean");
         var node = Node(context, "ReduceMean", [input], mean);
-        node.AddAttribute("axes", [1L]);
+        node.AddAttribute("axes", axes);
         node.AddAttribute("keepdims", 1);
         return mean;
     }
@@ -118,8 +146,12 @@ internal static class OnnxConversion
                 to.AddAttribute(attribute.Name, attribute.I);
             else if (attribute.Type == AttributeProto.Types.AttributeType.Float)
                 to.AddAttribute(attribute.Name, attribute.F);
+            else if (from.OpType == "AveragePool" && attribute.Name == "dilations" && attribute.Ints.All(d => d == 1))
+                continue; // younger than the version, and as without
+            else if (attribute.Type == AttributeProto.Types.AttributeType.Ints)
+                to.AddAttribute(attribute.Name, attribute.Ints);
             else
-                throw new NotSupportedException($"Attribute \"{attribute.Name}\" of {from.OpType} is {attribute.Type}, expected a number.");
+                throw new NotSupportedException($"Attribute \"{attribute.Name}\" of {from.OpType} is {attribute.Type}, expected numbers.");
         }
     }
 }

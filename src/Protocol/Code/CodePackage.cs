@@ -8,6 +8,9 @@ namespace MLDistributed.Protocol;
 /// </summary>
 public static class CodePackage
 {
+    /// <summary>What a coordinator, and a client that asked it, says where jobs may bring no code.</summary>
+    public const string Denied = "The job brings a module of its own, code that would run on the workers, expected a job without: this coordinator denies user code. Ask its administrator to start it with \"--user-code allow\", or train the module on a local cluster.";
+
     /// <summary>The most bytes of a package.</summary>
     public const int MaxBytes = 64 << 20;
 

@@ -4,12 +4,16 @@ namespace Microsoft.ML.Distributed;
 
 /// <summary>A module of your own that says itself what its forward computes, where that cannot be seen from its layers.</summary>
 /// <example><code>
-/// sealed class Residual : nn.Module&lt;Tensor, Tensor&gt;, IOnnxModule
+/// sealed class Sizes : nn.Module&lt;Tensor, Tensor&gt;, IOnnxModule
 /// {
-///     private readonly Linear inner;
-///     public Residual(int size) : base(nameof(Residual)) { inner = nn.Linear(size, size); RegisterComponents(); }
-///     public override Tensor forward(Tensor x) => x + inner.call(x).sin().square();
-///     public OnnxValue ToOnnx(OnnxGraphBuilder graph, OnnxValue x) { ... }
+///     private readonly Linear inner = nn.Linear(8, 8);
+///
+///     public Sizes() : base(nameof(Sizes)) => RegisterComponents();
+///
+///     public override Tensor forward(Tensor x) => x + inner.call(x).abs();
+///
+///     public OnnxValue ToOnnx(OnnxGraphBuilder graph, OnnxValue x) =>
+///         graph.Add(x, graph.Node("Abs", [graph.Layer(nameof(inner), x)]));
 /// }
 /// </code></example>
 public interface IOnnxModule

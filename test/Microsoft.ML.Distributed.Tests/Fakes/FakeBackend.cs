@@ -25,6 +25,9 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
     /// <summary>The weights of the network that was asked for, instead of a linear one that is trained.</summary>
     public Func<MlpSpec, Dictionary<string, float[]>>? Weights { get; set; }
 
+    /// <summary>The model of a module that is not the built-in one.</summary>
+    public Func<JobSpec, ModelProto>? Own { get; set; }
+
     /// <summary>What the worker sends instead of the model.</summary>
     public Func<byte[], byte[]> Forge { get; set; } = onnx => onnx;
 
@@ -50,9 +53,9 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
         Assert.IsEmpty(errors, string.Join("; ", errors));
         OnTrain?.Invoke(log, cancellation);
         progress?.Report(new TrainingProgress { JobId = "job-1", State = TrainingState.Running });
-        if (Weights is null)
+        if (Weights is null && Own is null)
             spec.Module.Mlp.HiddenSizes.Clear(); // linear, whatever was asked for: the model that comes back is one of this job
-        var onnx = OnnxMlpWriter.Write(spec, Weights?.Invoke(spec.Module.Mlp) ?? Fit(spec, inputs.Training)).ToByteArray();
+        var onnx = (Own?.Invoke(spec) ?? OnnxMlpWriter.Write(spec, Weights?.Invoke(spec.Module.Mlp) ?? Fit(spec, inputs.Training))).ToByteArray();
         return new TrainedJob("job-1", Forge(onnx), new JobResult { Epochs = spec.Epochs, WorldSize = 2, Steps = 10, TrainingLoss = 0.25, TrainingSeconds = 1.5, History = { new EpochEnded { Epoch = 0, TrainingLoss = 0.5 } } });
     }
 

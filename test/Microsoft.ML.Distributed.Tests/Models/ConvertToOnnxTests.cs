@@ -2,6 +2,7 @@ using Microsoft.ML.Data;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed.Tests;
 
@@ -90,6 +91,35 @@ public sealed class ConvertToOnnxTests : IDisposable
             CollectionAssert.AreEqual(scored.GetColumn<bool>("PredictedLabel").ToArray(), Run<bool>(model, data, "PredictedLabel"));
         if (task == MlTask.Multiclass)
             CollectionAssert.AreEqual(scored.GetColumn<ReadOnlyMemory<char>>("PredictedLabel").Select(l => l.ToString()).ToArray(), Run<string>(model, data, "PredictedLabel"));
+    }
+
+    [TestMethod]
+    public void ConvertToOnnx_ModuleOfOnesOwn_SaysWhatTransformSays()
+    {
+        var data = Data(hasMissing: true);
+        var size = ((VectorDataViewType)data.Schema["Features"].Type).Size;
+        _backend.Own = spec =>
+        {
+            var graph = new OnnxGraph(new Dictionary<string, float[]>());
+            return OnnxFrame.Build(spec, graph, "module", (input, output) => graph.Node("Identity", [Layers(graph, input, size)], output));
+        };
+        var module = new OwnModule(new TorchModuleSpec { Assembly = "Modules", Type = "Modules.Net" }, () => [1, 2, 3]);
+        var model = DistributedNeuralNetworkCatalog.OfModule(_ml.Regression.Trainers, new() { LabelColumnName = "Value" }, module).Fit(data);
+
+        AssertClose(model.Transform(data).GetColumn<float>("Score"), Convert(model, data, "Score")["Score"]);
+        CollectionAssert.AreEqual(new byte[] { 1, 2, 3 }, _backend.JobFiles[0].Single().Content.ToArray());
+    }
+
+    // [N, size] as one channel: convolved, pooled, normalised, and summed.
+    private string Layers(OnnxGraph graph, string input, int size)
+    {
+        string Numbers(string name, params long[] shape) => graph.Constant(name, shape, RandomNetworks.Values(_random, (int)shape.Aggregate(1L, (a, b) => a * b), 1));
+        var image = graph.Node("Reshape", [input, graph.Integers("image", [0, 1, size])]);
+        var folded = graph.Node("Conv", [image, Numbers("kernel", 2, 1, 3), Numbers("shift", 2)], null, OnnxGraph.List("kernel_shape", [3]), OnnxGraph.List("pads", [1, 1]), OnnxGraph.List("strides", [1]), OnnxGraph.List("dilations", [1]), OnnxGraph.Integer("group", 1));
+        var normal = graph.Node("LayerNormalization", [folded, Numbers("gain", 2, size), Numbers("bias", 2, size)], null, OnnxGraph.Integer("axis", -2), OnnxGraph.Number("epsilon", 1e-4));
+        var pooled = graph.Node("AveragePool", [graph.Node("HardSwish", [normal])], null, OnnxGraph.List("kernel_shape", [2]), OnnxGraph.List("strides", [1]), OnnxGraph.List("pads", [0, 0]), OnnxGraph.List("dilations", [1]), OnnxGraph.Integer("ceil_mode", 0), OnnxGraph.Integer("count_include_pad", 1));
+        var flat = graph.Node("Flatten", [graph.Node("Gelu", [pooled], null, OnnxGraph.Text("approximate", "none"))], null, OnnxGraph.Integer("axis", 1));
+        return graph.Node("Gemm", [flat, Numbers("weight", 1, 2 * (size - 1)), Numbers("last", 1)], null, OnnxGraph.Integer("transB", 1));
     }
 
     private TOptions Random<TOptions>(TOptions options)

@@ -128,6 +128,17 @@ public sealed class TorchModuleTests
     }
 
     [TestMethod]
+    public void Train_ModuleWithDisposeScopesOfItsOwn_TrainsTheSameOnTwoRanks()
+    {
+        using var folder = new TempFolder();
+        Data(folder["data"]);
+        var runs = new[] { 1, 2 }.Select(worldSize => Train(worldSize, folder["data"], () => new TorchModules.ResidualNet(new TorchModules.NetOptions(5, 3)))).ToArray();
+        for (var i = 0; i < 8; i++)
+            Assert.AreEqual(runs[0].Losses[i], runs[1].Losses[i], 1e-3 * runs[0].Losses[i], $"step {i + 1}");
+        Assert.IsLessThan(0.5 * runs[0].Losses[0], runs[1].Losses.Min());
+    }
+
+    [TestMethod]
     public void Train_BatchNormOnTwoRanks_IsThatOfLibtorchsOwnLoop()
     {
         const int Epochs = 5;

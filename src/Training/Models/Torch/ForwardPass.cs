@@ -1,10 +1,13 @@
 using MLDistributed.Collectives;
+using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
 
 /// <summary>What the layers that we compute ourselves know of the step that a module is in.</summary>
 internal sealed class ForwardPass(ICollective collective, ulong seed)
 {
+    private readonly List<Tensor> _kept = [];
+
     public ICollective Collective => collective;
 
     public ulong Seed => seed;
@@ -23,7 +26,23 @@ internal sealed class ForwardPass(ICollective collective, ulong seed)
     /// <summary>How many dropouts this pass has had.</summary>
     public int Dropouts { get; set; }
 
-    public void Begin(long step, Shard rows) => (IsTraining, Step, Rows, Dropouts, Failure) = (true, step, rows, 0, null);
+    public void Begin(long step, Shard rows)
+    {
+        End();
+        (IsTraining, Step, Rows, Dropouts, Failure) = (true, step, rows, 0, null);
+    }
 
-    public void End() => IsTraining = false;
+    public void End()
+    {
+        IsTraining = false;
+        _kept.ForEach(t => t.Dispose());
+        _kept.Clear();
+    }
+
+    /// <summary>Keeps a tensor until the end of the step: the module may have a dispose scope of its own around what is made here.</summary>
+    public Tensor Keep(Tensor tensor)
+    {
+        _kept.Add(tensor.DetachFromDisposeScope());
+        return tensor;
+    }
 }

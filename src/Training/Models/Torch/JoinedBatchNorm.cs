@@ -57,8 +57,8 @@ internal sealed unsafe class JoinedBatchNorm
 
             _pass.Collective.AllGather(_mine, _all);
             count = Combine(mean, variance);
-            center = tensor(mean, device: input.device).view(shape);
-            inverse = tensor(variance, device: input.device).add(_epsilon).rsqrt().view(shape);
+            center = _pass.Keep(tensor(mean, device: input.device).view(shape));
+            inverse = _pass.Keep(tensor(variance, device: input.device).add(_epsilon).rsqrt().view(shape));
         }
 
         var normal = Normalization.On(input, new Statistics(_pass, center, inverse, axes, shape, count));
@@ -138,8 +138,16 @@ internal sealed unsafe class JoinedBatchNorm
         {
             var statistics = (Statistics)ctx.get_data(Saved);
             using var scope = NewDisposeScope();
-            var result = InputGradient(statistics, ctx.get_saved_variables()[0], grad_output).MoveToOuterDisposeScope();
-            return [result, null!];
+            try
+            {
+                return [InputGradient(statistics, ctx.get_saved_variables()[0], grad_output).MoveToOuterDisposeScope(), null!];
+            }
+            catch (Exception e)
+            {
+                // Through libtorch's own code nothing may be thrown: the step throws it after backward.
+                statistics.Pass.Failure ??= e;
+                return [zeros_like(grad_output).MoveToOuterDisposeScope(), null!];
+            }
         }
 
         private static Tensor InputGradient(Statistics statistics, Tensor normal, Tensor gradient)
@@ -153,16 +161,9 @@ internal sealed unsafe class JoinedBatchNorm
                 ReadTo(gradient.mul(normal).sum(statistics.Axes), sums.AsSpan((int)features));
             }
 
-            try
-            {
-                if (pass.Failure is null)
-                    pass.Collective.AllReduce(sums);
-            }
-            catch (Exception e)
-            {
-                // Through libtorch's own code nothing may be thrown: the step throws it after backward.
-                pass.Failure = e;
-            }
+            // After a failure the others wait for nothing: they have failed, or will hear of it.
+            if (pass.Failure is null)
+                pass.Collective.AllReduce(sums);
 
             // A row that stands in has no part in what the others' depend on.
             if (pass.Rows.Count == 0)
