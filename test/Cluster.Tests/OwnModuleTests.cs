@@ -134,6 +134,23 @@ public sealed class OwnModuleTests
     }
 
     [TestMethod]
+    public async Task Fit_CoordinatorThatAllowsUserCode_TrainsOnRanksThatServeNoOtherJob()
+    {
+        await using var cluster = await RealCluster.StartAsync(workers: 1, "--user-code", "allow");
+        using var connected = cluster.Connect();
+        var ml = new MLContext(1).UseCluster(connected);
+        var data = DataSets.Diabetes(ml);
+        var before = cluster.RanksOf(0);
+        Assert.HasCount(2, before);
+
+        var model = ml.Regression.Trainers.DistributedTorchModule<NormNet>(new NetOptions(10, 1), new() { Epochs = 2, OnDisconnect = DisconnectBehavior.Finish }).Fit(data);
+
+        Assert.IsTrue(await ProcessTree.Until(() => cluster.RanksOf(0) is { Count: 2 } now && !now.Intersect(before).Any(), Limit), "Ranks that have run the code live on.");
+        var again = await connected.AttachAsync(model.Model.JobId, ml, cancellation: TestContext.CancellationToken);
+        CollectionAssert.AreEqual(model.Transform(data).GetColumn<float>("Score").ToArray(), again.Transform(data).GetColumn<float>("Score").ToArray());
+    }
+
+    [TestMethod]
     public async Task Fit_CoordinatorThatDeniesUserCode_IsRefusedWithWords()
     {
         await using var cluster = await RealCluster.StartAsync(workers: 0);

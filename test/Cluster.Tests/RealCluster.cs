@@ -30,11 +30,12 @@ internal sealed class RealCluster : IAsyncDisposable
     private Uri Socket => new($"unix://{_folder}/c.sock");
 
     /// <param name="workers">Each of two slots; their hosts are "w0", "w1" and so on.</param>
-    public static async Task<RealCluster> StartAsync(int workers)
+    /// <param name="options">More of the coordinator's.</param>
+    public static async Task<RealCluster> StartAsync(int workers, params string[] options)
     {
         var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         var coordinator = RunningProgram.Start("MLDistributed.Cli", folder, "mldist",
-            "coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", "2", "--disconnect-grace", "2");
+            ["coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", "2", "--disconnect-grace", "2", .. options]);
         RealCluster? cluster = null;
         try
         {
