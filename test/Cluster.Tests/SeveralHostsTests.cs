@@ -47,6 +47,7 @@ public sealed class SeveralHostsTests
         var spread = await new Run(RankPlacement.Spread, ranks: 4, most: 4).FitAsync();
 
         spread.ShouldBe(s_alone!, attempts: 1, ranks: 4);
+        StringAssert.Contains(await s_hosts!.RunAsync("workers", "--json"), $"\"address\": \"{NetworkHosts.Address(0)}\"");
         StringAssert.EndsWith(spread.Job.Reason, "on 4 ranks of 2 workers");
         Assert.IsTrue(spread.Messages.Any(m => m.Contains("running on 4 ranks: runs on \"h", StringComparison.Ordinal) && m.Contains("with 2 ranks and \"h", StringComparison.Ordinal)), string.Join('\n', spread.Messages));
     }

@@ -53,6 +53,8 @@ internal sealed class WorkersCommand : ClusterCommand
         }
 
         table.Write();
+        foreach (var worker in cluster.Workers.Where(w => w.Network is { Fault.Length: > 0 }))
+            Console.WriteLine($"Ranks of \"{VisibleText.Of(worker.Host)}\" meet those of no other worker: {VisibleText.Of(worker.Network.Fault)}.");
         Console.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {VisibleText.Of(cluster.Version)}.");
         return ExitCode.Success;
     }

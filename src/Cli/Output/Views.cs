@@ -93,9 +93,15 @@ internal sealed record ClusterView(string Version, int QueuedJobs, int RunningJo
     public static ClusterView Of(ClusterSnapshot cluster) => new(cluster.Version, cluster.QueuedJobs, cluster.RunningJobs, [.. cluster.Workers.Select(WorkerView.Of)]);
 }
 
-internal sealed record WorkerView(string Id, string Host, string Status, IReadOnlyList<DeviceView> Devices)
+internal sealed record WorkerView(string Id, string Host, string Status, IReadOnlyList<DeviceView> Devices, NetworkView? Network)
 {
-    public static WorkerView Of(WorkerSnapshot worker) => new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)]);
+    public static WorkerView Of(WorkerSnapshot worker) =>
+        new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)], worker.Network is { } network ? NetworkView.Of(network) : null);
+}
+
+internal sealed record NetworkView(string Interface, string Address, string Mpi, string? Fault)
+{
+    public static NetworkView Of(Network network) => new(network.Interface, network.Address, network.Mpi, network.Fault.Length > 0 ? network.Fault : null);
 }
 
 internal sealed record DeviceView(int Slot, string Kind, int Index, string Name, double Utilization, long? MemoryBytes, long? MemoryUsedBytes, string? Fault)

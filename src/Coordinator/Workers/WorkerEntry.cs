@@ -57,6 +57,7 @@ internal sealed class WorkerEntry
         Host = Host,
         Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : Devices.Count > 0 && Devices.All(d => d.Fault.Length > 0) ? "broken" : "ready",
         Devices = { Devices },
+        Network = Network,
     };
 
     /// <summary>Without who it is, and without what others do on it.</summary>
