@@ -65,6 +65,24 @@ public sealed class HybridTests
     }
 
     [TestMethod]
+    public void Train_WithAveragingOnSeveralHosts_ValidatesAndReturnsWhatOneRankDoes()
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s => (s.Optimizer.AveragingDecay, s.Data.ValidationFraction, s.Checkpoint) = (0.9, 0.2, new CheckpointSpec { IntervalEpochs = 1 }));
+        var topology = Hosts("2+1");
+        var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        File.WriteAllBytes(folder["checkpoint"], alone.Recorders[0].Checkpoints[0].Content);
+        foreach (var resume in (string?[])[null, folder["checkpoint"]])
+        {
+            var several = Cluster.Train(spec, topology.WorldSize, folder["data"], resume, configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+            Assert.AreEqual(alone.Result.ValidationLoss, several.Result.ValidationLoss, 1e-4);
+            foreach (var (name, values) in alone.Tensors)
+                for (var i = 0; i < values.Length; i++)
+                    Assert.AreEqual(values[i], several.Tensors[name][i], 1e-4, name);
+        }
+    }
+
+    [TestMethod]
     public void Train_LeadersCannotMeet_AllRanksFail()
     {
         using var folder = Data();
