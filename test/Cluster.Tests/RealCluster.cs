@@ -27,6 +27,8 @@ internal sealed class RealCluster : IAsyncDisposable
 
     public string DataFolder => Path.Combine(_folder, "data");
 
+    public string SlurmFolder => Path.Combine(_folder, "mldist-slurm");
+
     private Uri Socket => new($"unix://{_folder}/c.sock");
 
     /// <param name="workers">Each of two slots; their hosts are "w0", "w1" and so on.</param>
@@ -76,8 +78,11 @@ internal sealed class RealCluster : IAsyncDisposable
         return (await program.Exit(Limit), program.StandardOutput, program.StandardError);
     }
 
-    public RunningProgram StartMldist(params string[] arguments) => RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
-        new Dictionary<string, string> { ["MLDIST_COORDINATOR"] = Address.ToString(), ["MLDIST_API_KEY"] = ApiKey }, arguments);
+    public RunningProgram StartMldist(params string[] arguments) => StartMldist([], arguments);
+
+    /// <summary>The same, with more in its environment.</summary>
+    public RunningProgram StartMldist(Dictionary<string, string> environment, params string[] arguments) => RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
+        new Dictionary<string, string>(environment) { ["MLDIST_COORDINATOR"] = Address.ToString(), ["MLDIST_API_KEY"] = ApiKey }, arguments);
 
     /// <summary>The only job, when it has ended.</summary>
     public async Task<JobSnapshot> EndOfJobAsync()

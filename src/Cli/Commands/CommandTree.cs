@@ -60,6 +60,7 @@ internal static class CommandTree
             new KeysCommand(),
             new TokensCommand(),
             new BackupCommand(),
+            new SlurmCommand(),
             new LibtorchCommand(),
             new CompletionCommand(),
             new Command("rank", "A training process of a worker.") { Hidden = true },

@@ -9,9 +9,11 @@ internal sealed class TokensCommand : Command
     private readonly Option<string> _data = new("--data") { Description = "The coordinator's data folder, on this machine.", Required = true, HelpName = "D" };
     private readonly Option<double> _hours = new("--valid-hours") { Description = "How long a worker may join with it, once.", DefaultValueFactory = _ => 24, HelpName = "h" };
 
+    private readonly Option<int> _count = new("--count") { Description = "How many, a line each.", DefaultValueFactory = _ => 1, HelpName = "n" };
+
     public TokensCommand() : base("tokens", "Make tokens by which workers join, on the coordinator's machine.")
     {
-        var create = new Command("create", "Make a token for one worker and print it.") { _data, _hours };
+        var create = new Command("create", "Make a token for one worker, or --count of them, and print it.") { _data, _hours, _count };
         create.SetAction(Create);
         Add(create);
     }
@@ -21,7 +23,11 @@ internal sealed class TokensCommand : Command
         var hours = parsed.GetValue(_hours);
         if (hours is not (> 0 and <= 24 * 365))
             throw new CliException($"--valid-hours is {hours}, expected a number above 0, at most a year.", ExitCode.Usage);
-        Console.WriteLine(CoordinatorAdministration.CreateJoinToken(parsed.GetRequiredValue(_data), TimeSpan.FromHours(hours)));
+        var count = parsed.GetValue(_count);
+        if (count is not (> 0 and <= 10_000))
+            throw new CliException($"--count is {count}, expected 1 to 10,000.", ExitCode.Usage);
+        for (var i = 0; i < count; i++)
+            Console.WriteLine(CoordinatorAdministration.CreateJoinToken(parsed.GetRequiredValue(_data), TimeSpan.FromHours(hours)));
         return ExitCode.Success;
     }
 }

@@ -24,6 +24,9 @@ public static class RankHost
     {
         // A Ctrl-C in the app's terminal reaches the whole process group; the app decides, through the agent.
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
+        // systemd, Slurm and shells that end a job tell every process of a service: the agent decides here too, and a rank that
+        // went at once would take the steps along that its agent stays for.
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => context.Cancel = true);
         var socketPath = args.SkipWhile(a => a != "--socket").Skip(1).FirstOrDefault();
         var token = Environment.GetEnvironmentVariable(TokenVariable);
         if (socketPath is null || token is null)

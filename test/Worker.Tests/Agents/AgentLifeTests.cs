@@ -72,6 +72,20 @@ public sealed class AgentLifeTests
     }
 
     [TestMethod]
+    public async Task Rank_ToldToTerminateWithItsAgent_StaysUntilTheAgentLeaves()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        await fixture.StartAttemptAsync("g3", "obey wait", ranks: 1);
+        await fixture.StartedAsync("g3");
+
+        using (var kill = Process.Start("kill", ["-TERM", fixture.RankProcesses()[0].ToString(CultureInfo.InvariantCulture)]))
+            await kill.WaitForExitAsync();
+
+        fixture.StopAttempt("g3");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("g3")).OutcomeCase, "The signal ended the rank.");
+    }
+
+    [TestMethod]
     public async Task Agent_LeavesWithGraceThatIsOver_LeavesWithoutTheCheckpoint()
     {
         await using var fixture = await AgentFixture.CreateAsync();
