@@ -66,7 +66,9 @@ internal sealed record BatchScript
               trap : TERM
               export MLDIST_JOIN_TOKEN=$(sed -n "$((SLURM_PROCID + 1))p" "$MLDIST_TOKENS")
               work=${TMPDIR:-/tmp}/mldist-$SLURM_JOB_ID-$SLURM_PROCID
-              "$@" --work "$work" --name "$SLURMD_NODENAME"{{(GpusPerNode is null ? " --slots \"${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}\"" : "")}}
+              # What Slurm gave, also where it leaves the cores to the honest: slots and the threads of each follow from it.
+              export DOTNET_PROCESSOR_COUNT=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}
+              "$@" --work "$work" --name "$SLURMD_NODENAME"
               status=$?
               rm -rf "$work"
               exit $status' worker {{string.Join(' ', worker.Select(Quote))}}

@@ -16,7 +16,7 @@ public sealed class BatchScriptTests
         foreach (var line in new[] { "#SBATCH --nodes=4", "#SBATCH --ntasks-per-node=1", "#SBATCH --gpus-per-node=8", "#SBATCH --cpus-per-task=64", "#SBATCH --time=4:00:00", "#SBATCH --partition=gpu", "#SBATCH --signal=TERM@60" })
             CollectionAssert.Contains(text.Split('\n'), line);
         StringAssert.Contains(text, "worker /opt/mldist worker --device cuda --grace 25");
-        Assert.DoesNotContain("--slots", text);
+        Assert.DoesNotContain("--device cpu", text);
     }
 
     [TestMethod]
