@@ -85,7 +85,9 @@ public sealed class WholeTripTests
         Assert.AreEqual(1e-5, curve.Points[0].LearningRate, 1e-12);
         var smoothed = curve.Smoothed().ToArray();
         Assert.IsLessThan(smoothed[0] / 2, smoothed.Min());
-        Assert.IsGreaterThan(smoothed.Min() * 2, smoothed[^1]);
+        // It ends at the first step with four times the least loss, or a few later: what is smoothed may not be far up by then.
+        var least = curve.Points.MinBy(p => p.Loss)!;
+        Assert.IsGreaterThan(least.Loss * 4, curve.Points.Where(p => p.LearningRate > least.LearningRate).Max(p => p.Loss));
         Assert.IsInRange(1e-4, 0.1, curve.Suggestion);
         options.LearningRate = curve.Suggestion;
         Assert.IsGreaterThan(0.9, ml.MulticlassClassification.Evaluate(ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(options).Fit(data).Transform(data)).MicroAccuracy);
