@@ -24,6 +24,7 @@ internal sealed class AttemptRunner : IRankObserver
     private readonly Action<AttemptRunner> _onEnded;
     private readonly CheckpointUploader _checkpoints;
     private readonly CancellationTokenSource _ended = new();
+    private readonly TaskCompletionSource _reported = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<string> _datasets = [];
     private readonly List<Task> _work = [];
     private string _datasetPath = "";
@@ -74,14 +75,15 @@ internal sealed class AttemptRunner : IRankObserver
         Apply(new AttemptInput.StopRequested(stop.Reason));
     }
 
-    /// <summary>The agent leaves soon: asks for a checkpoint, and completes when it is stored or the attempt has ended.</summary>
+    /// <summary>
+    /// The agent leaves soon: asks for a checkpoint, and completes when it is stored or the attempt has ended. A worker
+    /// without rank 0 can only stay for the one that has it, which leaves too where an allocation ends.
+    /// </summary>
     public Task StoreCheckpointAsync()
     {
-        // That of several workers is rank 0's to store.
-        if (!_place.IsFirst)
-            return Task.CompletedTask;
-        _services.Pool.Send(_start.Slots[0], new RankCommand { Checkpoint = new RankCheckpointNow { AttemptId = AttemptId } });
-        return _checkpoints.NextAsync();
+        if (_place.IsFirst)
+            _services.Pool.Send(_start.Slots[0], new RankCommand { Checkpoint = new RankCheckpointNow { AttemptId = AttemptId } });
+        return Task.WhenAny(_checkpoints.Next, _reported.Task);
     }
 
     /// <summary>All workers of the attempt are ready.</summary>
@@ -408,6 +410,7 @@ internal sealed class AttemptRunner : IRankObserver
             LeaveCommits(report);
             _services.Log.AttemptEnded(AttemptId, report.Failure?.Message ?? report.OutcomeCase.ToString());
             _services.Outbox.Post(new WorkerMessage { AttemptEnded = report });
+            _reported.SetResult();
         });
     }
 }

@@ -19,8 +19,8 @@ internal sealed class CheckpointUploader
 
     public void Add(RankCheckpoint checkpoint) => _waiting.Writer.TryWrite(checkpoint);
 
-    /// <summary>Completes when the next is stored, or none will be.</summary>
-    public Task NextAsync() => Task.WhenAny(_next.Task, _uploading);
+    /// <summary>Completes when the next is stored.</summary>
+    public Task Next => _next.Task;
 
     /// <summary>No more will come: completes when the last is stored.</summary>
     public Task CompleteAsync()

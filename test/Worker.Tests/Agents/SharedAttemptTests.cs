@@ -39,6 +39,24 @@ public sealed class SharedAttemptTests
     }
 
     [TestMethod]
+    public async Task Agent_WithoutRank0ThatLeavesWithGrace_StaysUntilTheAttemptEnds()
+    {
+        await using var fixture = await StartAsync(TimeSpan.FromMinutes(1));
+        await fixture.StartPartAsync("p1", "wait | wait | wait");
+        await ReadyAsync(fixture, "p1");
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+        await fixture.StartedAsync("p1");
+
+        var leaving = fixture.StopAgentAsync();
+        await fixture.Coordinator.HearAsync(m => m.Heartbeat?.Devices.All(d => d.Fault == "its worker leaves") == true ? m : null);
+        Assert.IsFalse(leaving.IsCompleted);
+        fixture.StopAttempt("p1");
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("p1")).OutcomeCase, "It did not wait for the attempt's end.");
+        await leaving;
+    }
+
+    [TestMethod]
     public async Task Rank_ThatDies_IsToldToTheOthersAtOnceAndByItsNumber()
     {
         await using var fixture = await StartAsync();
@@ -96,9 +114,10 @@ public sealed class SharedAttemptTests
 
     private static Task ReadyAsync(AgentFixture fixture, string attemptId) => fixture.Coordinator.HearAsync(m => m.AttemptReady?.AttemptId == attemptId ? m.AttemptReady : null);
 
-    private static async Task<AgentFixture> StartAsync()
+    private static async Task<AgentFixture> StartAsync(TimeSpan grace = default)
     {
         var fixture = await AgentFixture.CreateAsync();
+        fixture.LeaveGrace = grace;
         fixture.StartAgent(network: "lo");
         await fixture.Coordinator.HearAsync(m => m.Hello);
         return fixture;
