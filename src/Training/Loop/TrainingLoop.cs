@@ -3,6 +3,7 @@ using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Commits;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
 using MLDistributed.Training.Optimization;
 using MLDistributed.Training.Profiling;
 using static TorchSharp.torch;

@@ -1,6 +1,7 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Metrics;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Loop;

@@ -10,9 +10,10 @@ internal sealed class CoordinatorProcess : IDisposable
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("fuzz-");
     private readonly RunningProgram _program;
 
-    // Collections compact: what it has grown by is what it holds.
+    // Collections compact, and come often (by default the youngest generation may be as large as the processor's last-level
+    // cache), and code is compiled once: what it has grown by is what it holds.
     private CoordinatorProcess() => _program = RunningProgram.StartFile(
-        Path.Combine(AppContext.BaseDirectory, "MLDistributed.Coordinator"), _folder.FullName, new Dictionary<string, string> { ["DOTNET_GCConserveMemory"] = "9" },
+        Path.Combine(AppContext.BaseDirectory, "MLDistributed.Coordinator"), _folder.FullName, new Dictionary<string, string> { ["DOTNET_GCConserveMemory"] = "9", ["DOTNET_GCgen0size"] = "0x200000", ["DOTNET_TieredCompilation"] = "0" },
         "--data", DataFolder, "--urls", "http://127.0.0.1:0");
 
     public string DataFolder => Path.Combine(_folder.FullName, "data");

@@ -27,10 +27,10 @@ public sealed class FuzzTests
         using var coordinator = await CoordinatorProcess.StartAsync();
         await coordinator.RunAJobAsync();
         var answers = new ConcurrentDictionary<StatusCode, int>();
-        await CallAsync(coordinator, Duration / 3, Seed, answers);
+        await CallAsync(coordinator, Duration / 2, Seed, answers);
         var before = await SettledAsync(coordinator);
 
-        await CallAsync(coordinator, Duration * 2 / 3, Seed + 1, answers);
+        await CallAsync(coordinator, Duration / 2, Seed + 1, answers);
 
         await coordinator.RunAJobAsync();
         var after = await SettledAsync(coordinator);

@@ -1,8 +1,8 @@
 using System.Runtime.CompilerServices;
 using MLDistributed.Tests.Shared;
 using MLDistributed.Training.Data;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Native;
 using static TorchSharp.torch;
 
 namespace Training.Tests.Loop;

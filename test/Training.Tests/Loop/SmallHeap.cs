@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
-using MLDistributed.Training.Loop;
+using MLDistributed.Training.Native;
 
 namespace Training.Tests.Loop;
 

@@ -1,7 +1,6 @@
 using System.Reflection;
 using System.Text.Json;
 using MLDistributed.Protocol;
-using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native;
 using TorchSharp;
 using static TorchSharp.torch;

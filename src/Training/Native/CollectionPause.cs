@@ -1,6 +1,6 @@
 using System.Runtime;
 
-namespace MLDistributed.Training.Loop;
+namespace MLDistributed.Training.Native;
 
 /// <summary>
 /// Keeps the garbage collector from running inside a step: TorchSharp's wrappers do not keep their arguments alive during
