@@ -82,8 +82,8 @@ internal static class Recovery
             if (value.RecentLosses.Count == 0)
                 return;
             var first = value.RecentLosses[0].Step;
-            // What was on its way when the rank died goes on from the last step; the next attempt goes back.
-            if (_current is not null && first <= _last)
+            // What was on its way when the rank died comes before the job recovers; what comes after is the next attempt's.
+            if (_current?.Reached.ContainsKey(TrainingState.Recovering) == true)
             {
                 (_current.Seconds, _current.Repeated) = (Stopwatch.GetElapsedTime(_current.At).TotalSeconds, _last - first + 1);
                 Recoveries.Add(_current);
