@@ -1,6 +1,7 @@
 using System.CommandLine;
 using MLDistributed.Cli.Slurm;
 using MLDistributed.Coordinator;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
@@ -48,16 +49,16 @@ internal sealed class SlurmCommand : Command
             Grace = Range(_grace, parsed.GetValue(_grace), 0, 3600),
             Coordinator = ClusterOptions.AddressOf(parsed, _coordinator),
             Fingerprint = ClusterOptions.FingerprintOf(parsed, _fingerprint),
-            Mldist = parsed.GetValue(_mldist) is { } path ? [path] : ThisProgram(),
+            Mldist = parsed.GetValue(_mldist) is { } path ? [path] : ThisProgram.CommandLine() ?? throw new CliException("The path of this program is unknown, expected --mldist with that on the nodes.", ExitCode.Usage),
             SbatchOptions = [.. Sbatch(parsed)],
             WorkerOptions = parsed.GetValue(_worker) ?? [],
             TokenFile = Tokens(parsed, folder, nodes),
-        };
+        }.Write();
         var file = Path.Combine(folder, "workers.sh");
-        await File.WriteAllTextAsync(file, script.Write(), cancellation).ConfigureAwait(false);
+        await File.WriteAllTextAsync(file, script, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_print))
         {
-            Console.Write(script.Write());
+            Console.Write(script);
             return ExitCode.Success;
         }
 
@@ -93,13 +94,10 @@ internal sealed class SlurmCommand : Command
 
         if (parsed.GetValue(_data) is not { } data)
             throw new CliException("Nothing makes the workers' join tokens, expected --data, the coordinator's data folder, or --token-file with tokens of \"mldist tokens create --count\".", ExitCode.Usage);
-        var tokens = Enumerable.Range(0, nodes).Select(_ => CoordinatorAdministration.CreateJoinToken(data, s_queue)).ToArray();
-        var path = Path.Combine(folder, "tokens-" + Guid.NewGuid().ToString("N")[..8]);
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
+        var tokens = CoordinatorAdministration.CreateJoinTokens(data, nodes, s_queue);
+        var path = Path.Combine(folder, "tokens-" + OpaqueId.New());
         // Who may read it can be a worker.
-        if (!OperatingSystem.IsWindows())
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        using var file = new StreamWriter(path, options);
+        using var file = new StreamWriter(PrivateFile.Open(path, FileMode.CreateNew));
         foreach (var token in tokens)
             file.WriteLine(token);
         return path;
@@ -107,10 +105,4 @@ internal sealed class SlurmCommand : Command
 
     private static int Range(Option option, int value, int least, int most) =>
         value >= least && value <= most ? value : throw new CliException($"{option.Name} is {value}, expected {least} to {most:N0}.", ExitCode.Usage);
-
-    private static string[] ThisProgram()
-    {
-        var program = Environment.ProcessPath!;
-        return Path.GetFileNameWithoutExtension(program).Equals("dotnet", StringComparison.OrdinalIgnoreCase) ? [program, Environment.GetCommandLineArgs()[0]] : [program];
-    }
 }

@@ -26,8 +26,8 @@ internal sealed class TokensCommand : Command
         var count = parsed.GetValue(_count);
         if (count is not (> 0 and <= 10_000))
             throw new CliException($"--count is {count}, expected 1 to 10,000.", ExitCode.Usage);
-        for (var i = 0; i < count; i++)
-            Console.WriteLine(CoordinatorAdministration.CreateJoinToken(parsed.GetRequiredValue(_data), TimeSpan.FromHours(hours)));
+        foreach (var token in CoordinatorAdministration.CreateJoinTokens(parsed.GetRequiredValue(_data), count, TimeSpan.FromHours(hours)))
+            Console.WriteLine(token);
         return ExitCode.Success;
     }
 }

@@ -31,6 +31,9 @@ internal sealed class WorkerCommand : ServiceCommand
 
     private async Task<int> RunAsync(ParseResult parsed)
     {
+        var grace = parsed.GetValue(_grace);
+        if (grace is not (>= 0 and <= 86400))
+            throw new CliException($"--grace is {grace}, expected seconds from 0 to 86400, as 25.", ExitCode.Usage);
         using var lifespan = new Lifespan(parsed.GetValue(_lifeline), parsed.GetValue(_run));
         using var log = new ErrorLog();
         var coordinator = ClusterOptions.AddressOf(parsed, _coordinator);
@@ -44,7 +47,7 @@ internal sealed class WorkerCommand : ServiceCommand
                 Slots = parsed.GetValue(_slots),
                 Device = parsed.GetValue(_device) switch { "cpu" => DeviceKind.Cpu, "cuda" => DeviceKind.Cuda, _ => DeviceKind.Any },
                 Host = parsed.GetRequiredValue(_name),
-                LeaveGrace = TimeSpan.FromSeconds(parsed.GetValue(_grace) is >= 0 and <= 86400 and var grace ? grace : throw new CliException($"--grace is {parsed.GetValue(_grace)}, expected seconds from 0 to 86400, as 25.", ExitCode.Usage)),
+                LeaveGrace = TimeSpan.FromSeconds(grace),
                 Network = parsed.GetValue(_network),
                 LoggerFactory = log,
             },

@@ -14,7 +14,7 @@ internal sealed class BlobStore
     public BlobStore(DataFolder data, ILogger<BlobStore> logger)
     {
         _folder = data.Blobs;
-        _files = new WholeFiles("Blob", HashAsync, logger);
+        _files = new WholeFiles("Blob", ContentHash.OfFileAsync, logger);
         foreach (var abandoned in Directory.EnumerateFiles(_folder, TempPrefix + "*"))
             File.Delete(abandoned);
     }
@@ -39,13 +39,6 @@ internal sealed class BlobStore
 
     /// <exception cref="StoreException">The disk does not take it; so do the writer's own methods.</exception>
     public BlobWriter Create() => new(this, Path.Combine(_folder, TempPrefix + OpaqueId.New()));
-
-    private static async Task<string> HashAsync(string path, CancellationToken cancellation)
-    {
-        var file = File.OpenRead(path);
-        await using var closing = file.ConfigureAwait(false);
-        return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
-    }
 
     /// <summary>A blob that is being received; it appears in the store when completed with the right hash.</summary>
     internal sealed class BlobWriter(BlobStore store, string path) : IAsyncDisposable

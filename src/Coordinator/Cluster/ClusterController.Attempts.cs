@@ -1,5 +1,6 @@
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Retries;
+using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
 using MLDistributed.Protocol;
 
@@ -190,8 +191,7 @@ internal sealed partial class ClusterController
     private void Abandon(AttemptPart part, JobFailure failure)
     {
         workers.GiveUp(part, failure);
-        var row = part.ToRow(outcome: "given up");
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
+        Save(part.ToRow(outcome: "given up"));
         SendStop(part, "the coordinator gave this attempt up");
     }
 
@@ -263,9 +263,11 @@ internal sealed partial class ClusterController
         workers.Release(part);
         if (part.IsForeign)
             return;
-        var row = part.ToRow(Now, outcome, failure);
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
+        Save(part.ToRow(Now, outcome, failure));
     }
+
+    private void Save(AttemptRow row) =>
+        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
 
     private string? MissingArtifact(WorkerEntry worker, JobEntry job, JobResult result) => result.Artifacts.FirstOrDefault(a => !MayName(worker, job, a.Value.Id)).Key;
 }

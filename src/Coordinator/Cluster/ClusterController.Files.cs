@@ -12,7 +12,7 @@ internal sealed partial class ClusterController
     /// <summary>Whether the file is an input, a checkpoint or a result of a job that the worker was given.</summary>
     public bool MayFetch(string workerId, BlobKind kind, string fileId) => JobsOf(workerId).Any(job => kind == BlobKind.Dataset
         ? job.Spec.Data.DatasetId == fileId || job.Spec.Data.ValidationDatasetId == fileId
-        : job.Spec.StartFrom?.ModelId == fileId || job.Spec.Module?.Torch?.PackageId == fileId || job.Checkpoints.Any(c => c.Artifact.Id == fileId) || job.Files.Contains(fileId, StringComparer.Ordinal));
+        : job.Spec.FileIds.Contains(fileId, StringComparer.Ordinal) || job.Checkpoints.Any(c => c.Artifact.Id == fileId) || job.Files.Contains(fileId, StringComparer.Ordinal));
 
     /// <summary>Whether the worker has an attempt that files may belong to.</summary>
     public bool MayStore(string workerId) => JobsOf(workerId).Any();

@@ -128,8 +128,7 @@ internal sealed partial class ClusterController
         (part.MissingSince, part.LastSign) = (null, clock.Now);
         part.Attempt.Forget();
         (job.Current, job.Attempt) = (part.Attempt, part.Attempt.Number);
-        var row = part.ToRow();
-        journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
+        Save(part.ToRow());
         jobs.Transition(job, JobState.Running, $"worker \"{part.Worker.Host}\" is back with the attempt, which no other had taken over", part.Slots.Count);
     }
 

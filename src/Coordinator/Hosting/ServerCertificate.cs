@@ -1,6 +1,7 @@
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Hosting;
 
@@ -75,11 +76,8 @@ internal sealed record ServerCertificate(X509Certificate2 Leaf, X509Certificate2
         request.CertificateExtensions.Add(new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1")], false));
         using var certificate = request.CreateSelfSigned(now.AddDays(-1), now.AddYears(10));
 
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
         var temp = path + ".tmp";
-        using (var file = new FileStream(temp, options))
+        using (var file = PrivateFile.Open(temp, FileMode.Create))
             file.Write(certificate.Export(X509ContentType.Pfx));
         File.Move(temp, path, overwrite: true);
     }

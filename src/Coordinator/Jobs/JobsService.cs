@@ -200,7 +200,7 @@ internal sealed class JobsService(
         if (spec.Module.Torch is { } module)
         {
             UserCode.Require(options);
-            if (!await ownership.MayUseAsync(caller, module.PackageId, context.CancellationToken).ConfigureAwait(false) || await blobs.CheckAsync(module.PackageId, isDoubted: false, context.CancellationToken).ConfigureAwait(false) != FileHealth.Whole)
+            if (!await HasAsync(caller, module.PackageId, context.CancellationToken).ConfigureAwait(false))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Code package \"{module.PackageId}\" is not in the store, expected it uploaded before the job is submitted. Run Fit again, which sends it."));
             if (new FileInfo(blobs.PathOf(module.PackageId)) is { Length: > CodePackage.MaxBytes } file)
                 throw new RpcException(new Status(StatusCode.InvalidArgument, $"Code package \"{module.PackageId}\" has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}."));
@@ -218,11 +218,12 @@ internal sealed class JobsService(
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Model \"{start.ModelId}\" of {start.SizeBytes:N0} bytes, which the job starts from, is not in the store, expected it uploaded before the job is submitted. Upload it again."));
     }
 
-    // Another tenant's model does not exist for this one.
     private async Task<bool> MayStartFromAsync(Caller caller, StartingModel start, CancellationToken cancellation) =>
-        await ownership.MayUseAsync(caller, start.ModelId, cancellation).ConfigureAwait(false)
-        && await blobs.CheckAsync(start.ModelId, isDoubted: false, cancellation).ConfigureAwait(false) == FileHealth.Whole
-        && new FileInfo(blobs.PathOf(start.ModelId)) is { Exists: true } file && file.Length == start.SizeBytes;
+        await HasAsync(caller, start.ModelId, cancellation).ConfigureAwait(false) && new FileInfo(blobs.PathOf(start.ModelId)) is { Exists: true } file && file.Length == start.SizeBytes;
+
+    // Another tenant's file does not exist for this one.
+    private async Task<bool> HasAsync(Caller caller, string id, CancellationToken cancellation) =>
+        await ownership.MayUseAsync(caller, id, cancellation).ConfigureAwait(false) && await blobs.CheckAsync(id, isDoubted: false, cancellation).ConfigureAwait(false) == FileHealth.Whole;
 
     private static IEnumerable<string> DatasetsOf(JobSpec spec) => new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0);
 }

@@ -167,7 +167,7 @@ internal sealed class RetentionService(
             var spec = JobSpec.Parser.ParseFrom(job.Spec);
             var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
             references.AddRange(results.Select(id => new FileReference(id, job.EndedAt, IsResult: true)));
-            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(spec.Data.DatasetId).Append(spec.Data.ValidationDatasetId).Append(spec.StartFrom?.ModelId ?? "").Append(spec.Module?.Torch?.PackageId ?? "")
+            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(spec.Data.DatasetId).Append(spec.Data.ValidationDatasetId).Concat(spec.FileIds)
                 .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
         }
 

@@ -46,6 +46,16 @@ public static class CoordinatorAdministration
     public static string CreateJoinToken(string dataFolder, TimeSpan? validFor = null) =>
         Open(dataFolder).CreateJoinToken(validFor ?? TimeSpan.FromDays(1));
 
+    /// <summary>Makes tokens by each of which one worker may join.</summary>
+    /// <param name="dataFolder">The coordinator's data folder.</param>
+    /// <param name="count">How many.</param>
+    /// <param name="validFor">How long.</param>
+    public static IReadOnlyList<string> CreateJoinTokens(string dataFolder, int count, TimeSpan validFor)
+    {
+        var keys = Open(dataFolder);
+        return [.. Enumerable.Range(0, count).Select(_ => keys.CreateJoinToken(validFor))];
+    }
+
     /// <summary>
     /// Copies the database, the certificate and all stored files into a folder with which a coordinator can start. A later
     /// backup into the same folder replaces the database and adds the files that are new.

@@ -19,7 +19,7 @@ internal static class Backup
         (from, to) = (Path.GetFullPath(from), Path.GetFullPath(to));
         if (Path.GetRelativePath(from, to) is var relative && (relative == "." || !(relative.StartsWith("..", StringComparison.Ordinal) || Path.IsPathRooted(relative))))
             throw new IOException($"Backup folder \"{to}\" is in the data folder \"{from}\", expected one elsewhere, on another disk best. Choose another with --to.");
-        if (File.Exists(Path.Combine(to, "coordinator.lock")))
+        if (File.Exists(DataFolder.LockIn(to)))
             throw new IOException($"Backup folder \"{to}\" is a coordinator's data folder, expected an empty folder, or that of an earlier backup. Choose another with --to.");
         try
         {

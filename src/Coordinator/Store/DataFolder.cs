@@ -23,6 +23,9 @@ internal sealed class DataFolder : IDisposable
     public string Datasets => System.IO.Path.Combine(Path, "datasets");
     public string Incoming => System.IO.Path.Combine(Path, "incoming");
 
+    /// <summary>The file that a running coordinator holds, in a data folder.</summary>
+    public static string LockIn(string path) => System.IO.Path.Combine(path, "coordinator.lock");
+
     /// <summary>The folder's mode when others than its owner could enter it, before that was taken from them; null: they could not.</summary>
     public UnixFileMode? WasOpenTo { get; private init; }
 
@@ -83,7 +86,7 @@ internal sealed class DataFolder : IDisposable
     {
         try
         {
-            return new FileStream(System.IO.Path.Combine(path, "coordinator.lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            return new FileStream(LockIn(path), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
         }
         catch (UnauthorizedAccessException e)
         {

@@ -129,7 +129,7 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
         Prepare(cancellation);
         return folder is null
             ? Path.Combine(_local?.IncomingFolder ?? EncodingFolder(), $"{Guid.NewGuid():N}.arrow")
-            : PrivateFile(Path.Combine(folder, $"mldist-{Guid.NewGuid():N}.arrow"));
+            : NewPrivateFile(Path.Combine(folder, $"mldist-{Guid.NewGuid():N}.arrow"));
     }
 
     TrainedJob ITrainingBackend.Train(JobSpec spec, JobInputs inputs, IProgress<TrainingProgress>? progress, Action<LogLine> log, CancellationToken cancellation) =>
@@ -258,12 +258,9 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
     }
 
     // The folder is the user's, and others may read what is in it.
-    private static string PrivateFile(string path)
+    private static string NewPrivateFile(string path)
     {
-        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        new FileStream(path, options).Dispose();
+        PrivateFile.Open(path, FileMode.CreateNew).Dispose();
         return path;
     }
 

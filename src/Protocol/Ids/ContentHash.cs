@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Security.Cryptography;
 
 namespace MLDistributed.Protocol;
 
@@ -26,6 +27,16 @@ public sealed record ContentHash
     /// <exception cref="FormatException">It is no hash.</exception>
     public static ContentHash Parse(string text) =>
         TryParse(text, out var hash) ? hash : throw new FormatException($"Id is \"{VisibleText.Shortened(text)}\", expected {Expectation}.");
+
+    /// <summary>The id of a file's content, as of a model or checkpoint; that of a dataset is its rows'.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Ends the reading.</param>
+    public static async Task<string> OfFileAsync(string path, CancellationToken cancellation)
+    {
+        var file = File.OpenRead(path);
+        await using var closing = file.ConfigureAwait(false);
+        return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
+    }
 
     /// <inheritdoc/>
     public override string ToString() => Text;

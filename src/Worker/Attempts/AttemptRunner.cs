@@ -315,7 +315,7 @@ internal sealed class AttemptRunner : IRankObserver
         for (var isDoubted = false; ; isDoubted = true)
         {
             await _services.Blobs.DownloadAsync(id, BlobKind.Artifact, path, OnFetched, _ended.Token, isDoubted).ConfigureAwait(false);
-            var found = await BlobTransfer.HashAsync(path, _ended.Token).ConfigureAwait(false);
+            var found = await ContentHash.OfFileAsync(path, _ended.Token).ConfigureAwait(false);
             if (found == id)
                 return;
             File.Delete(path);

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Connections;
 
@@ -25,10 +26,7 @@ internal sealed partial record WorkerIdentity(string WorkerId, string? Credentia
     {
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var temporary = path + ".new";
-        var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
-        if (!OperatingSystem.IsWindows())
-            options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
-        using (var file = new FileStream(temporary, options))
+        using (var file = PrivateFile.Open(temporary, FileMode.Create))
             JsonSerializer.Serialize(file, this, IdentityJson.Default.WorkerIdentity);
         File.Move(temporary, path, overwrite: true);
     }

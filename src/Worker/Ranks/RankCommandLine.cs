@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Worker.Ranks;
 
 /// <summary>A program and its first arguments.</summary>
@@ -6,9 +8,7 @@ internal sealed record RankCommandLine(string Program, IReadOnlyList<string> Arg
     /// <summary>This program with the argument "rank": its own executable, or dotnet and its assembly when it was started that way.</summary>
     public static RankCommandLine OfThisProgram()
     {
-        var program = Environment.ProcessPath ?? throw new AgentException("The path of this program is unknown, expected a program started from a file.");
-        return Path.GetFileNameWithoutExtension(program).Equals("dotnet", StringComparison.OrdinalIgnoreCase)
-            ? new(program, [Environment.GetCommandLineArgs()[0], "rank"])
-            : new(program, ["rank"]);
+        var words = ThisProgram.CommandLine() ?? throw new AgentException("The path of this program is unknown, expected a program started from a file.");
+        return new(words[0], [.. words.Skip(1), "rank"]);
     }
 }

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using Google.Protobuf;
 using Grpc.Core;
 using MLDistributed.Protocol;
@@ -87,7 +86,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     /// <exception cref="TransferException">The coordinator does not take it.</exception>
     public async Task<Artifact> UploadAsync(string path, Action<long, long>? onProgress, CancellationToken cancellation)
     {
-        var id = await HashAsync(path, cancellation).ConfigureAwait(false);
+        var id = await ContentHash.OfFileAsync(path, cancellation).ConfigureAwait(false);
         return await RetryAsync($"Upload of \"{Path.GetFileName(path)}\"", async () =>
         {
             using var call = new Blobs.BlobsClient(invoker()).Upload(cancellationToken: cancellation);
@@ -117,14 +116,6 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             var reply = await InTimeAsync(call.ResponseAsync, "did not answer").ConfigureAwait(false);
             return reply.Artifact.Id == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact.Id}\", expected its SHA-256 \"{id}\".");
         }, cancellation).ConfigureAwait(false);
-    }
-
-    /// <summary>The id of a file as an artifact.</summary>
-    public static async Task<string> HashAsync(string path, CancellationToken cancellation)
-    {
-        var file = File.OpenRead(path);
-        await using var closing = file.ConfigureAwait(false);
-        return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
     }
 
     private static async Task<bool> WrittenAsync(Task write)
