@@ -68,6 +68,7 @@ internal sealed class UnixRendezvousServer : IDisposable
     private readonly bool _tellsOfDeath;
     private readonly StreamWriter?[] _ranks;
     private readonly string?[] _round;
+    private (string Line, int Rank)? _aborted;
 
     public UnixRendezvousServer(int worldSize, bool tellsOfDeath)
     {
@@ -109,7 +110,12 @@ internal sealed class UnixRendezvousServer : IDisposable
             var reader = new StreamReader(stream);
             var rank = int.Parse(reader.ReadLine()!.Split(' ')[1], CultureInfo.InvariantCulture);
             lock (_lock)
+            {
                 _ranks[rank] = new StreamWriter(stream) { AutoFlush = true };
+                if (_aborted is { } aborted)
+                    Tell(aborted.Line, aborted.Rank); // before this one came
+            }
+
             try
             {
                 while (reader.ReadLine() is { } line)
@@ -124,7 +130,7 @@ internal sealed class UnixRendezvousServer : IDisposable
             {
                 _ranks[rank] = null;
                 if (_tellsOfDeath)
-                    Tell($"aborted {rank}", rank);
+                    TellOfAbort($"aborted {rank}", rank);
             }
         }
     }
@@ -135,7 +141,7 @@ internal sealed class UnixRendezvousServer : IDisposable
         {
             if (line.StartsWith("abort ", StringComparison.Ordinal))
             {
-                Tell("aborted " + line["abort ".Length..], rank);
+                TellOfAbort("aborted " + line["abort ".Length..], rank);
                 return;
             }
 
@@ -145,6 +151,12 @@ internal sealed class UnixRendezvousServer : IDisposable
             Tell("gathered " + string.Join(' ', _round), but: -1);
             Array.Clear(_round);
         }
+    }
+
+    private void TellOfAbort(string line, int rank)
+    {
+        _aborted ??= (line, rank);
+        Tell(line, rank);
     }
 
     private void Tell(string line, int but)
