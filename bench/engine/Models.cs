@@ -12,6 +12,9 @@ namespace MLDistributed.Engine.Bench;
 /// <param name="Vocabulary">Features are tokens, from 0; 0: they are numbers.</param>
 internal sealed record Model(string Name, int[] Sizes, int BatchSize, Func<Module<Tensor, Tensor>>? Module = null, int Vocabulary = 0)
 {
+    /// <summary>Rows of an epoch. Of the deep one so few that it ends one, validates and stores a checkpoint in each turn.</summary>
+    public int RowCount => Name == "deep" ? 256 : 4096;
+
     /// <summary>Floats of the built-in module: weights and biases.</summary>
     public long ParameterCount => Sizes.Zip(Sizes.Skip(1), (inputs, outputs) => (inputs + 1L) * outputs).Sum();
 

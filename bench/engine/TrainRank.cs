@@ -48,8 +48,6 @@ internal enum RunMode
 /// <summary>One rank of a measured job: the product's own engine from the data file on, progress reports included.</summary>
 internal static class TrainRank
 {
-    private const int RowCount = 4096;
-
     // The runtime compiles the hot code anew in the job's first two seconds, on a core that a rank is using.
     private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2.5);
 
@@ -76,7 +74,8 @@ internal static class TrainRank
         RankTraining.Preload();
         using var done = new CancellationTokenSource();
         var profile = Leads(rank, mode) ? new StepProfile() : null;
-        var output = Directory.CreateTempSubdirectory("mldist-bench-").FullName;
+        // One folder for all ranks of a run: each writes its part of a checkpoint into the same file.
+        var output = Directory.CreateDirectory(Path.Combine(Path.GetTempPath(), Path.GetFileName(isConnected ? run : $"{run}-{rank}") + "-out")).FullName;
         var turns = new Turns(mode.HasFlag(RunMode.LockStep) ? worldSize * rows : rows, mode.HasFlag(RunMode.Defaults) ? s_measuredWithCheckpoints : s_measured, profile, done);
         var start = new RankStart
         {
@@ -113,7 +112,8 @@ internal static class TrainRank
         finally
         {
             others?.Abort();
-            Directory.Delete(output, recursive: true);
+            if (start.Rank == 0)
+                Directory.Delete(output, recursive: true);
         }
 
         return 0;
@@ -146,7 +146,7 @@ internal static class TrainRank
         var random = new Random(1);
         var features = new FloatArray.Builder();
         var labels = new FloatArray.Builder();
-        for (var i = 0; i < RowCount; i++)
+        for (var i = 0; i < model.RowCount; i++)
         {
             for (var j = 0; j < model.Sizes[0]; j++)
                 features.Append(model.Vocabulary > 0 ? random.Next(model.Vocabulary) : (float)(random.NextDouble() * 2 - 1));
@@ -158,7 +158,7 @@ internal static class TrainRank
         using var stream = File.Create(path);
         using var writer = new ArrowFileWriter(stream, schema);
         writer.WriteStart();
-        writer.WriteRecordBatch(new RecordBatch(schema, [new FixedSizeListArray(list, RowCount, features.Build(), ArrowBuffer.Empty, 0), labels.Build()], RowCount));
+        writer.WriteRecordBatch(new RecordBatch(schema, [new FixedSizeListArray(list, model.RowCount, features.Build(), ArrowBuffer.Empty, 0), labels.Build()], model.RowCount));
         writer.WriteEnd();
     }
 
@@ -167,8 +167,8 @@ internal static class TrainRank
         Task = MlTask.Multiclass,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = model.Sizes[0], HiddenSizes = { model.Sizes[1..^1] }, OutputSize = model.Sizes[^1] } },
         Data = mode.HasFlag(RunMode.Defaults)
-            ? new DataSpec { RowCount = RowCount, ValidationFraction = 0.1, Features = Unscaled(model.Sizes[0]) }
-            : new DataSpec { RowCount = RowCount },
+            ? new DataSpec { RowCount = model.RowCount, ValidationFraction = 0.1, Features = Unscaled(model.Sizes[0]) }
+            : new DataSpec { RowCount = model.RowCount },
         Optimizer = mode.HasFlag(RunMode.AdamW)
             ? new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 1e-3 }
             : new OptimizerSpec { Sgd = new SgdSpec { Momentum = 0.9 }, LearningRate = 0.01 },
