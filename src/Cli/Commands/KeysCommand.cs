@@ -10,14 +10,14 @@ internal sealed class KeysCommand : Command
     private readonly Option<string> _data = new("--data") { Description = "The coordinator's data folder, on this machine.", Required = true, HelpName = "D", Recursive = true };
     private readonly Option<string> _name = new("--name") { Description = "Whose key it is.", Required = true, HelpName = "N" };
     private readonly Option<string> _tenant = new("--tenant") { Description = "The owner of what is submitted with it.", DefaultValueFactory = _ => "default", HelpName = "T" };
-    private readonly Option<string[]> _scopes = new("--scopes") { Description = "What it may do: submit, read, admin.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => ["submit", "read"] };
+    private readonly Option<string[]> _scopes = new("--scopes") { Description = "What it may do: submit, read, admin; metrics: GET /metrics and nothing else.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => ["submit", "read"] };
     private readonly Option<bool> _json = new("--json") { Description = "Print one JSON document, for programs." };
     private readonly Option<int?> _maxPriority = new("--max-priority") { Description = "The highest priority that jobs may be submitted with; 0, and no limit for admin, when not given.", HelpName = "n" };
     private readonly Argument<string> _id = new("id") { Description = "The key's id, from \"mldist keys list\", or its first digits." };
 
     public KeysCommand() : base("keys", "Make, list and revoke API keys, on the coordinator's machine.")
     {
-        _scopes.AcceptOnlyFromAmong("submit", "read", "admin");
+        _scopes.AcceptOnlyFromAmong("submit", "read", "admin", "metrics");
         var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes, _maxPriority };
         create.SetAction(Create);
         var list = new Command("list", "List all keys, without their secrets.") { _json };

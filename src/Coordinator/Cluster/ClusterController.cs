@@ -1,5 +1,6 @@
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Membership;
+using MLDistributed.Coordinator.Metrics;
 using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
@@ -92,6 +93,13 @@ internal sealed partial class ClusterController(
             QueuedJobs = waiting,
             RunningJobs = jobs.ActiveOf(tenant) - waiting,
         };
+    }
+
+    /// <summary>What the cluster has and wants, of all tenants.</summary>
+    public ClusterLoad Load()
+    {
+        var active = jobs.Active.ToList();
+        return ClusterLoad.Of(active.Select(j => j.State), active.Where(j => j.IsPending).Select(j => j.ToPending()), workers.Shown().Where(w => w.IsConnected).Select(w => w.ToCapacity()));
     }
 
     private void TellDropped(TimeSpan now)

@@ -5,6 +5,7 @@ using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Jobs;
+using MLDistributed.Coordinator.Metrics;
 using MLDistributed.Coordinator.Retention;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
@@ -42,6 +43,8 @@ internal static class Composition
         app.MapGrpcService<WorkersService>();
         app.MapGrpcService<DatasetFlightServer>();
         app.MapGrpcHealthChecksService();
+        if (options.Urls.Count > 0)
+            MetricsEndpoint.Map(app);
         if (data.WasOpenTo is { } mode)
             new HostLog(app.Logger).Tightened(data.Path, Convert.ToString((int)mode, 8));
         if (!app.Services.GetRequiredService<ClusterDatabase>().IsChecked)
@@ -65,6 +68,7 @@ internal static class Composition
         services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>().AddSingleton<DatasetFlightServer>();
         services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());
         services.AddGrpc(Listening.ConfigureMessages);
+        MetricsEndpoint.AddServices(services);
         services.AddGrpcHealthChecks().AddCheck<EventLoopCheck>("event loop");
     }
 

@@ -1,3 +1,5 @@
+using MLDistributed.Coordinator.Metrics;
+
 namespace MLDistributed.Coordinator.Security;
 
 /// <summary>Which scopes open which calls.</summary>
@@ -7,7 +9,7 @@ internal static class AccessRules
     private const Scopes Submitters = Scopes.Submit | Scopes.Admin;
 
     /// <summary>The scopes of which one is needed; <see cref="Scopes.None"/>: open to all.</summary>
-    /// <param name="method">A gRPC method as "/package.Service/Method".</param>
+    /// <param name="method">A gRPC method as "/package.Service/Method", or the path of the metrics.</param>
     public static Scopes Required(string method) => method switch
     {
         "/mldist.v1.Workers/Join" => Scopes.None, // the token is checked by the call itself
@@ -17,6 +19,7 @@ internal static class AccessRules
         "/mldist.v1.Jobs/SubmitJob" or "/mldist.v1.Jobs/ResumeJob" or "/mldist.v1.Jobs/CancelJob" => Submitters,
         "/mldist.v1.Datasets/AdoptDataset" => Submitters,
         "/arrow.flight.protocol.FlightService/DoPut" => Submitters,
+        MetricsEndpoint.Path => Scopes.Metrics | Scopes.Admin,
         _ when method.StartsWith("/mldist.v1.Jobs/", StringComparison.Ordinal) => Readers,
         _ when method.StartsWith("/mldist.v1.Datasets/", StringComparison.Ordinal) => Readers,
         _ => Scopes.Admin,

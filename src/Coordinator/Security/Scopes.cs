@@ -18,4 +18,7 @@ public enum Scopes
 
     /// <summary>Run jobs: the scope of a worker's credential, which no API key can have.</summary>
     Worker = 8,
+
+    /// <summary>Read the cluster's metrics, numbers over all tenants, and nothing else.</summary>
+    Metrics = 16,
 }

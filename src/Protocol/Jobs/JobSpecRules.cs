@@ -90,7 +90,6 @@ public static class JobSpecRules
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
             Check(module?.JoinsRows != true, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
-            Check(spec.Resources is not { Placement: not Placement.OneWorker }, $"Placement is {spec.Resources?.Placement} beside Reproducibility.BitExact, expected OneWorker: over several workers sums are made host by host, in another order on another number of them. Use Reproducibility.UpToRounding, or one worker.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
         }
 

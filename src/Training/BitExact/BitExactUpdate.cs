@@ -9,9 +9,10 @@ using MLDistributed.Training.Optimization;
 namespace MLDistributed.Training.BitExact;
 
 /// <summary>
-/// The update that gives the same bits on any number of ranks: gradients of parts are summed in a <see cref="SumTree"/>,
-/// losses and norms in an order of parts and of fixed blocks. As <see cref="SharedUpdate"/>, each rank reduces and updates
-/// its slice of the one copy of the parameters. The price is a buffer for every open sum, and one pass a part.
+/// The update that gives the same bits on any number of ranks and hosts: gradients of parts are summed in a
+/// <see cref="SumTree"/>, losses and norms in an order of parts and of fixed blocks. As <see cref="SharedUpdate"/>, each
+/// rank reduces and updates its slice of its host's copy of the parameters. The price is a buffer for every open sum, and
+/// one pass a part.
 /// </summary>
 internal sealed unsafe class BitExactUpdate : IGradientStrategy
 {
@@ -19,29 +20,41 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     private const int BlockLength = 2048;
     private const int Work = 0;
 
-    private readonly SharedMemoryCollective _collective;
+    private readonly SharedMemoryCollective _local;
     private readonly SharedSegment _segment;
+    private readonly HostSums? _hosts;
     private readonly SumTree _tree;
+    private readonly TreeSum? _sum;
     private readonly IReadOnlyList<FlatTensor> _tensors;
     private readonly BatchSplit _split;
     private readonly double _clipNorm;
     private readonly int _parts;
+    private readonly int _firstRank;
+    private readonly int _worldSize;
     private readonly FlatOptimizer _optimizer;
     private readonly Shard _slice;
-    private readonly float[] _stack;
 
-    public BitExactUpdate(SharedMemoryCollective collective, FlatLayout layout, JobSpec spec)
+    /// <param name="local">The ranks of this host.</param>
+    /// <param name="topology">Where all ranks are.</param>
+    /// <param name="host">This host, of the topology's.</param>
+    /// <param name="leaders">The leaders of all hosts; null on a rank that is none, or of one host.</param>
+    /// <param name="layout">Of the parameters.</param>
+    /// <param name="spec">The job.</param>
+    public BitExactUpdate(SharedMemoryCollective local, Topology topology, int host, ICollective? leaders, FlatLayout layout, JobSpec spec)
     {
-        _collective = collective;
-        _segment = collective.Segment;
+        (_local, _segment) = (local, local.Segment);
+        (_firstRank, _worldSize) = (topology.Hosts[host].FirstRank, topology.WorldSize);
         _tensors = layout.Parameters;
         _clipNorm = spec.GradientClipNorm;
         _parts = spec.BitExact.MicroBatches;
-        _split = BatchSplit.OfParts(_parts, collective.Rank, collective.WorldSize);
-        _tree = new SumTree(_parts, collective.Rank, collective.WorldSize);
-        _stack = new float[_tree.Depth * BlockLength];
-        _slice = SliceOf(collective.Rank);
+        _split = BatchSplit.OfParts(_parts, _firstRank + local.Rank, _worldSize);
+        _tree = SumTree.OfRanks(_parts, _worldSize);
+        _slice = SliceOf(local.Rank);
         _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
+        if (topology.Hosts.Count == 1)
+            _sum = new TreeSum([_tree.Program], BlockLength, term => (nint)_segment.Gradients(term.Holder, Buffer(term.Slot)));
+        else
+            _hosts = new HostSums(local, topology, host, leaders, _tree, _parts, BatchSplit.OfParts(_parts, _firstRank, _worldSize).First);
     }
 
     public long StepsTaken { get; set; }
@@ -56,7 +69,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         for (var start = 0L; start < _segment.Length; start += BlockLength)
         {
             var work = Mine(Work, start);
-            var sum = Mine(Slot(fold.Slot), start);
+            var sum = Mine(Buffer(fold.Slot), start);
             if (fold.Merges == 0)
             {
                 work.CopyTo(sum);
@@ -64,7 +77,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
             else
             {
                 for (var slot = fold.Slot + fold.Merges - 1; slot > fold.Slot; slot--)
-                    TensorPrimitives.Add(Mine(Slot(slot), start), work, work);
+                    TensorPrimitives.Add(Mine(Buffer(slot), start), work, work);
                 TensorPrimitives.Add(sum, work, sum);
             }
 
@@ -74,7 +87,8 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
 
     public StepTotals Step(double learningRate)
     {
-        _collective.Barrier();
+        _local.Barrier();
+        _hosts?.Join(_slice, ToldBy);
         var totals = Totals();
         if (totals.FirstNonFiniteRank >= 0)
             return totals;
@@ -84,12 +98,12 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         {
             for (var start = _slice.Start; start < _slice.End; start += BlockLength)
             {
-                var gradient = Reduce(start, scale);
-                gradient.CopyTo(Mine(Slot(0), start));
+                var gradient = Mean(start, scale);
+                gradient.CopyTo(Mine(Buffer(0), start));
                 *NormAt(_segment.Rank, start) = TensorPrimitives.SumOfSquares<float>(gradient);
             }
 
-            _collective.Barrier();
+            _local.Barrier();
             var norm = Norm(out var nonFinite);
             if (nonFinite >= 0)
                 return totals with { Loss = double.NaN, FirstNonFiniteRank = nonFinite };
@@ -97,7 +111,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
             _optimizer.Begin(learningRate, ++StepsTaken);
             for (var start = _slice.Start; start < _slice.End; start += BlockLength)
             {
-                var gradient = Mine(Slot(0), start);
+                var gradient = Mine(Buffer(0), start);
                 TensorPrimitives.Multiply(gradient, clip, gradient);
                 Update(start, gradient);
             }
@@ -106,10 +120,10 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         {
             _optimizer.Begin(learningRate, ++StepsTaken);
             for (var start = _slice.Start; start < _slice.End; start += BlockLength)
-                Update(start, Reduce(start, scale));
+                Update(start, Mean(start, scale));
         }
 
-        _collective.Barrier();
+        _local.Barrier();
         if (_clipNorm > 0)
         {
             for (var start = _slice.Start; start < _slice.End; start += BlockLength)
@@ -131,7 +145,12 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         return new Shard(start, Math.Min(blocks.End * BlockLength, _segment.Length) - start);
     }
 
-    private static int Slot(int slot) => Work + 1 + slot;
+    /// <summary>Which of a rank's buffers is a slot of the tree: the first is what backward fills.</summary>
+    public static int Buffer(int slot) => Work + 1 + slot;
+
+    /// <summary>How many buffers a rank has.</summary>
+    public static int BuffersOf(int parts, Topology topology) =>
+        Buffer(Math.Max(SumTree.OfRanks(parts, topology.WorldSize).Slots, topology.Hosts.Count == 1 ? 0 : HostSums.SlotsOf(parts, topology)));
 
     // The last block is shorter.
     private Span<float> Mine(int buffer, long start) =>
@@ -140,16 +159,20 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     // The head of a block of the buffer that backward fills, all zero between steps: nobody else's, as long as the block is in the rank's slice.
     private double* NormAt(int rank, long start) => (double*)(_segment.Gradients(rank, Work) + start);
 
+    // Losses and weights of a local rank's parts, by turns.
+    private ReadOnlySpan<double> ToldBy(int rank) => _segment.Scratch(rank)[..(2 * BatchSplit.OfParts(_parts, _firstRank + rank, _worldSize).Count)];
+
     // Every part's loss and weight, in the order of parts.
     private StepTotals Totals()
     {
         var sum = new StepSum();
-        for (var rank = 0; rank < _segment.WorldSize; rank++)
+        var all = _hosts is null ? default : _hosts.Told;
+        for (var rank = 0; rank < _worldSize; rank++)
         {
-            var scratch = _segment.Scratch(rank);
-            var count = BatchSplit.OfParts(_parts, rank, _segment.WorldSize).Count;
-            for (var i = 0; i < count; i++)
-                sum.Add(rank, scratch[2 * i], scratch[2 * i + 1]);
+            var split = BatchSplit.OfParts(_parts, rank, _worldSize);
+            var told = _hosts is null ? ToldBy(rank) : all.Slice(2 * split.First, 2 * split.Count);
+            for (var i = 0; i < told.Length; i += 2)
+                sum.Add(rank, told[i], told[i + 1]);
         }
 
         return sum.Totals;
@@ -172,28 +195,13 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         return Math.Sqrt(squares);
     }
 
-    // The mean gradient of a block, on the stack of blocks.
-    private Span<float> Reduce(long start, float scale)
+    // The mean gradient of a block of this rank's slice, which nobody else has.
+    private Span<float> Mean(long start, float scale)
     {
         var length = (int)Math.Min(BlockLength, _segment.Length - start);
-        var depth = 0;
-        foreach (var term in _tree.Program)
-        {
-            if (term.IsAddition)
-            {
-                depth--;
-                TensorPrimitives.Add(At(depth - 1), At(depth), At(depth - 1));
-            }
-            else
-            {
-                new ReadOnlySpan<float>(_segment.Gradients(term.Rank, Slot(term.Slot)) + start, length).CopyTo(At(depth++));
-            }
-        }
-
-        TensorPrimitives.Multiply(At(0), scale, At(0));
-        return At(0);
-
-        Span<float> At(int index) => _stack.AsSpan(index * BlockLength, length);
+        var sum = _hosts is null ? _sum!.Of(0, start, length) : _hosts.Of(start, length);
+        TensorPrimitives.Multiply(sum, scale, sum);
+        return sum;
     }
 
     private void Update(long start, Span<float> gradient)

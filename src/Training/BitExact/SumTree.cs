@@ -1,28 +1,29 @@
+using MLDistributed.Collectives;
 using MLDistributed.Training.Data;
 
 namespace MLDistributed.Training.BitExact;
 
 /// <summary>
 /// The one binary tree in which the gradients of a global batch's parts are summed, whoever has which part: floating-point
-/// addition is not associative, so the same tree gives the same bits. A node is computed by the rank that has all its
-/// leaves; where a node's leaves are several ranks', it is computed slice by slice by all.
+/// addition is not associative, so the same tree gives the same bits. A node is computed by the holder, a rank or a host,
+/// that has all its leaves; where a node's leaves are several holders', it is computed slice by slice by all.
 /// </summary>
 internal sealed class SumTree
 {
-    private readonly Dictionary<(int Start, int End), (int Rank, int Slot)> _whole = [];
+    private readonly Dictionary<(int Start, int End), (int Holder, int Slot)> _whole = [];
+    private readonly List<(int Start, int End)>[] _nodes;
     private readonly Fold[] _folds;
 
     /// <param name="parts">Leaves, at least 1.</param>
-    /// <param name="rank">This rank.</param>
-    /// <param name="worldSize">Ranks; each has the leaves of <see cref="BatchSplit.OfParts"/>.</param>
-    public SumTree(int parts, int rank, int worldSize)
+    /// <param name="holders">Who has which leaves, in order; those of <see cref="OfRanks"/> or <see cref="OfHosts"/>.</param>
+    private SumTree(int parts, IReadOnlyList<Shard> holders)
     {
         _folds = new Fold[parts];
-        for (var r = 0; r < worldSize; r++)
+        _nodes = new List<(int Start, int End)>[holders.Count];
+        for (var holder = 0; holder < holders.Count; holder++)
         {
-            var split = BatchSplit.OfParts(parts, r, worldSize);
-            var stack = new List<(int Start, int End)>();
-            for (var part = split.First; part < split.First + split.Count; part++)
+            var stack = _nodes[holder] = [];
+            for (var part = (int)holders[holder].Start; part < holders[holder].End; part++)
             {
                 stack.Add((part, part + 1));
                 var merges = 0;
@@ -35,50 +36,49 @@ internal sealed class SumTree
 
                 // Only now: a leaf that is merged at once takes no slot.
                 Slots = Math.Max(Slots, stack.Count);
-                if (r == rank)
-                    _folds[part] = new Fold(stack.Count - 1, merges);
+                _folds[part] = new Fold(stack.Count - 1, merges);
             }
 
             for (var slot = 0; slot < stack.Count; slot++)
-                _whole[stack[slot]] = (r, slot);
+                _whole[stack[slot]] = (holder, slot);
         }
 
-        var program = new List<Term>();
-        Visit(0, parts, program);
-        Program = [.. program];
-        Depth = DepthOf(program);
+        Program = ProgramOf((0, parts));
     }
 
-    /// <summary>The most sums that a rank keeps at a time.</summary>
+    /// <summary>The most sums that a holder keeps at a time.</summary>
     public int Slots { get; }
 
-    /// <summary>How the ranks' sums become the whole sum: a stack machine's program. Loads push; an addition pops two and pushes their sum.</summary>
-    public IReadOnlyList<Term> Program { get; }
+    /// <summary>How the holders' sums become the whole sum.</summary>
+    public Term[] Program { get; }
 
-    /// <summary>The most values on the stack of <see cref="Program"/>.</summary>
-    public int Depth { get; }
+    /// <summary>Of ranks; each has the leaves of <see cref="BatchSplit.OfParts"/>.</summary>
+    public static SumTree OfRanks(int parts, int worldSize) => new(parts, [.. Enumerable.Range(0, worldSize).Select(r => BatchSplit.OfParts(parts, r, worldSize)).Select(s => new Shard(s.First, s.Count))]);
 
-    /// <summary>What becomes of a part of this rank once it is computed.</summary>
+    /// <summary>Of hosts; each has the leaves of its ranks.</summary>
+    public static SumTree OfHosts(int parts, Topology topology) => new(parts, [.. topology.Hosts.Select(h =>
+    {
+        var first = BatchSplit.OfParts(parts, h.FirstRank, topology.WorldSize);
+        var last = BatchSplit.OfParts(parts, h.FirstRank + h.RankCount - 1, topology.WorldSize);
+        return new Shard(first.First, last.First + last.Count - first.First);
+    })]);
+
+    /// <summary>What becomes of a part once its holder has it.</summary>
     public Fold FoldOf(int part) => _folds[part];
 
-    /// <summary>Gradient buffers a rank: the one that backward fills, and the slots.</summary>
-    public static int BuffersOf(int parts, int worldSize) => 1 + new SumTree(parts, 0, worldSize).Slots;
+    /// <summary>The nodes that a holder has whole, with no larger one around them, by slot.</summary>
+    public IReadOnlyList<(int Start, int End)> NodesOf(int holder) => _nodes[holder];
 
-    private void Visit(int start, int end, List<Term> program)
+    /// <summary>How the holders' sums become a node's: a stack machine's program. Loads push; an addition pops two and pushes their sum.</summary>
+    public Term[] ProgramOf((int Start, int End) node)
     {
-        if (_whole.TryGetValue((start, end), out var at))
-        {
-            program.Add(new Term(at.Rank, at.Slot));
-            return;
-        }
-
-        var middle = Middle(start, end);
-        Visit(start, middle, program);
-        Visit(middle, end, program);
-        program.Add(Term.Addition);
+        var program = new List<Term>();
+        Visit(node.Start, node.End, program);
+        return [.. program];
     }
 
-    private static int DepthOf(List<Term> program)
+    /// <summary>The most values on the stack of a program.</summary>
+    public static int DepthOf(IEnumerable<Term> program)
     {
         var (depth, most) = (0, 0);
         foreach (var term in program)
@@ -88,6 +88,20 @@ internal sealed class SumTree
         }
 
         return most;
+    }
+
+    private void Visit(int start, int end, List<Term> program)
+    {
+        if (_whole.TryGetValue((start, end), out var at))
+        {
+            program.Add(new Term(at.Holder, at.Slot));
+            return;
+        }
+
+        var middle = Middle(start, end);
+        Visit(start, middle, program);
+        Visit(middle, end, program);
+        program.Add(Term.Addition);
     }
 
     // Whether two neighbours are the halves of a node of the tree over all parts.
@@ -111,11 +125,11 @@ internal sealed class SumTree
     /// <summary>Slots [Slot, Slot + Merges) and the new part are summed, the newest first, into Slot.</summary>
     internal readonly record struct Fold(int Slot, int Merges);
 
-    /// <summary>A rank's slot to load, or an addition.</summary>
-    internal readonly record struct Term(int Rank, int Slot)
+    /// <summary>A holder's slot to load, or an addition.</summary>
+    internal readonly record struct Term(int Holder, int Slot)
     {
         public static Term Addition { get; } = new(-1, -1);
 
-        public bool IsAddition => Rank < 0;
+        public bool IsAddition => Holder < 0;
     }
 }

@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
@@ -18,13 +19,17 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
     public long TotalBytes => checked(SharedBytes + StateBytes + CopyBytes);
 
     /// <summary>The needs of a job on a number of ranks.</summary>
-    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize)
+    /// <param name="spec">The job.</param>
+    /// <param name="layout">Of its parameters.</param>
+    /// <param name="worldSize">Those of this host.</param>
+    /// <param name="topology">Where all ranks are; null: here.</param>
+    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize, Topology? topology = null)
     {
         checked
         {
             var bytes = layout.ParameterLength * sizeof(float);
             var states = FlatOptimizer.StateNames(spec.Optimizer).Count;
-            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, worldSize)), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3), worldSize);
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, topology ?? Topology.OfCpus(worldSize))), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3), worldSize);
         }
     }
 

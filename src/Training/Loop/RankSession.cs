@@ -1,4 +1,5 @@
 using Google.Protobuf;
+using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
@@ -20,6 +21,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private JobSpec Spec => start.Spec;
 
+    private Topology Topology => _place?.Topology ?? Topology.OfCpus(start.WorldSize);
+
     // Those that share this machine's cores and memory.
     private int LocalSize => _place?.LocalSize ?? start.WorldSize;
 
@@ -33,9 +36,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             Denormals.Flush();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
             var source = environment.Module?.Invoke(Spec) ?? ModuleSources.Of(start);
-            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize);
+            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize, Topology);
             needs.Check(environment.MemoryBytes);
-            ParallelStrategy.Check(start, sharesMemory: environment.Transport is null && _place is null);
+            if (environment.Transport is not null)
+                ParallelStrategy.CheckTransport(Spec);
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
@@ -180,10 +184,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     private IParallelStrategy Join(long length, CancellationToken stop)
     {
         if (_place is { } place)
-            return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, length)), place, stop);
+            return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, Topology, length)), place, stop);
         if (environment.Transport is null)
-            return new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, length)), environment.Profile, stop);
-        var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, length);
+            return new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length)), environment.Profile, stop);
+        var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, Topology, length);
         return new Transported(Spec, Timed(alone with { Path = $"{alone.Path}-{start.Rank}" }), () => environment.Transport(start), stop);
     }
 

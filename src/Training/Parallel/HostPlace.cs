@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Native;
 
 namespace MLDistributed.Training.Parallel;
 
@@ -34,6 +35,38 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> 
             NetworkInterface = start.NetworkInterface,
             Topology = topology,
         };
-        return new HostPlace(topology, start.Rank, () => MpiWorld.Join(options, workers, stop));
+        return new HostPlace(topology, start.Rank, () =>
+        {
+            if (start.Spec.BitExact is not null)
+                RequireOneKind(topology, AllGather(workers, CpuKind.Here, options, stop));
+            return MpiWorld.Join(options, workers, stop);
+        });
+    }
+
+    /// <summary>The same bits come from the same kernels: those of processors of one kind.</summary>
+    /// <param name="topology">The hosts.</param>
+    /// <param name="kinds">Their processors', in the same order.</param>
+    /// <exception cref="FormatException">They are of several; the message names two hosts.</exception>
+    public static void RequireOneKind(Topology topology, IReadOnlyList<string> kinds)
+    {
+        for (var host = 1; host < kinds.Count; host++)
+            if (kinds[host] != kinds[0])
+                throw new FormatException(
+                    $"Host \"{topology.Hosts[0].Name}\" has processors of kind {kinds[0]}, host \"{topology.Hosts[host].Name}\" of kind {kinds[host]}, expected one kind for Reproducibility.BitExact: " +
+                    "other processors add in another order. Use Reproducibility.UpToRounding, or workers of one kind.");
+    }
+
+    private static IReadOnlyList<string> AllGather(IRendezvous workers, string mine, MpiOptions options, CancellationToken stop)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        limit.CancelAfter(options.RendezvousTimeout);
+        try
+        {
+            return workers.AllGather(mine, limit.Token);
+        }
+        catch (OperationCanceledException e) when (!stop.IsCancellationRequested)
+        {
+            throw new CollectiveTimeoutException($"Host \"{options.Topology!.Hosts[options.Rank].Name}\" waited {options.RendezvousTimeout.TotalSeconds:0.###} s for the other {options.WorldSize - 1} to meet, expected all to come. See why they did not.", e);
+        }
     }
 }

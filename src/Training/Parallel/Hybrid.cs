@@ -2,6 +2,7 @@ using MLDistributed.Collectives;
 using MLDistributed.Collectives.Hierarchy;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.BitExact;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
@@ -43,7 +44,9 @@ internal sealed class Hybrid : IParallelStrategy
 
     public SharedSegment Memory => _local.Segment;
 
-    public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => new HybridUpdate(_place.Topology, _local, _hosts, _place.Host, layout, _spec);
+    public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => _spec.BitExact is null
+        ? new HybridUpdate(_place.Topology, _local, _hosts, _place.Host, layout, _spec)
+        : new BitExactUpdate(_local, _place.Topology, _place.Host, _hosts, layout, _spec);
 
     public void Complete() => Collective.Barrier();
 

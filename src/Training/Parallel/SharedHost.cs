@@ -19,7 +19,7 @@ internal sealed class SharedHost(JobSpec spec, SegmentOptions options, StepProfi
     public SharedSegment Memory => _collective.Segment;
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) =>
-        spec.BitExact is null ? new SharedUpdate(_collective, layout, spec, profile) : new BitExactUpdate(_collective, layout, spec);
+        spec.BitExact is null ? new SharedUpdate(_collective, layout, spec, profile) : new BitExactUpdate(_collective, Topology.OfCpus(_collective.WorldSize), host: 0, leaders: null, layout, spec);
 
     // What it has written stays.
     public void Complete() { }

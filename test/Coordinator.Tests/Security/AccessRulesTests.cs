@@ -18,6 +18,7 @@ public sealed class AccessRulesTests
     [DataRow("/mldist.v1.Workers/Connect", Scopes.Worker)]
     [DataRow("/mldist.v1.Workers/Join", Scopes.None)]
     [DataRow("/arrow.flight.protocol.FlightService/DoPut", Scopes.Submit | Scopes.Admin)]
+    [DataRow("/metrics", Scopes.Metrics | Scopes.Admin)]
     [DataRow("/some.later.Service/Method", Scopes.Admin)]
     public void Method_Scopes_AreThese(string method, Scopes expected) => Assert.AreEqual(expected, AccessRules.Required(method));
 }

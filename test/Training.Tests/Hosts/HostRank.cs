@@ -13,7 +13,7 @@ namespace Training.Tests.Hosts;
 /// <summary>A rank that is a process on a host of its own network: "started" when training begins, "step N" then and again, its losses on rank 0, and "done" or "failed" with the reason.</summary>
 internal static class HostRank
 {
-    public static JobSpec Spec(int epochs) => Cluster.Spec(s =>
+    public static JobSpec Spec(int epochs, bool isBitExact = false) => Cluster.Spec(s =>
     {
         // Gradients of several pieces a host. A small rate: a larger one makes 1e-7 of rounding 1e-3 in 200 steps.
         s.Module.Mlp.HiddenSizes.Clear();
@@ -21,9 +21,10 @@ internal static class HostRank
         s.Optimizer.LearningRate = 0.005;
         s.GradientClipNorm = 1;
         s.Epochs = epochs;
+        s.BitExact = isBitExact ? new BitExactSpec { MicroBatches = 8 } : null;
     });
 
-    /// <param name="args">Folder, ranks of hosts ("2+2"), rank, rendezvous, epochs, seconds of patience.</param>
+    /// <param name="args">Folder, ranks of hosts ("2+2"), rank, rendezvous, epochs, seconds of patience, whether it is bit-exact.</param>
     public static int Run(string[] args)
     {
         var (folder, rank) = (args[0], Number(args[2]));
@@ -33,7 +34,7 @@ internal static class HostRank
         var start = new RankStart
         {
             AttemptId = "attempt",
-            Spec = Spec(Number(args[4])),
+            Spec = Spec(Number(args[4]), bool.Parse(args[6])),
             Rank = rank,
             WorldSize = topology.WorldSize,
             Device = DeviceKind.Cpu,

@@ -39,6 +39,18 @@ public sealed class HostsTests
     }
 
     [TestMethod]
+    public async Task Train_BitExactOnTwoHosts_HasTheBitsOfOneRank()
+    {
+        using var folder = Data();
+        using var gang = new Gang(folder, "2+1", epochs: 10, patienceSeconds: 60, isBitExact: true);
+        var alone = Cluster.Train(HostRank.Spec(10, isBitExact: true), 1, folder["data"]).ShouldSucceed();
+
+        var losses = (await gang.LineAsync(0, "losses ")).Split(' ')[1..].Select(l => double.Parse(l, CultureInfo.InvariantCulture)).ToArray();
+
+        CollectionAssert.AreEqual(alone.Losses, losses);
+    }
+
+    [TestMethod]
     public async Task Kill_OfAHostsLeader_StopsTheOtherHost()
     {
         using var folder = Data();
@@ -83,7 +95,7 @@ public sealed class HostsTests
         private readonly UnixRendezvousServer _rendezvous;
         private readonly List<Process> _ranks = [];
 
-        public Gang(TempFolder folder, string ranks, int epochs, int patienceSeconds)
+        public Gang(TempFolder folder, string ranks, int epochs, int patienceSeconds, bool isBitExact = false)
         {
             var hosts = ranks.Split('+').Select(int.Parse).ToArray();
             _rendezvous = new UnixRendezvousServer(hosts.Length, tellsOfDeath: true);
@@ -91,7 +103,7 @@ public sealed class HostsTests
             {
                 for (var local = 0; local < hosts[host]; local++)
                 {
-                    string[] arguments = ["host-rank", Path.GetDirectoryName(folder["data"])!, ranks, _ranks.Count.ToString(CultureInfo.InvariantCulture), _rendezvous.Path, epochs.ToString(CultureInfo.InvariantCulture), patienceSeconds.ToString(CultureInfo.InvariantCulture)];
+                    string[] arguments = ["host-rank", Path.GetDirectoryName(folder["data"])!, ranks, _ranks.Count.ToString(CultureInfo.InvariantCulture), _rendezvous.Path, epochs.ToString(CultureInfo.InvariantCulture), patienceSeconds.ToString(CultureInfo.InvariantCulture), $"{isBitExact}"];
                     var start = s_hosts!.On(host, Environment.ProcessPath!, arguments);
                     (start.RedirectStandardInput, start.RedirectStandardOutput) = (true, true);
                     start.Environment["DOTNET_EnableDiagnostics"] = "0";

@@ -115,14 +115,57 @@ public sealed class HybridTests
         Assert.IsTrue(run.Failures.All(f => f is TrainingException { IsBystander: true }), "Another rank's end looks the same from here.");
     }
 
-    [TestMethod]
-    public void Train_BitExactOnSeveralHosts_IsRefusedOnAllRanks()
+    public static IEnumerable<object[]> BitExactCases =>
+        from clip in new[] { 0.0, 1.0 } from hosts in new[] { "1+1", "2+2", "3+1", "2+1+1", "1+1+1+1", "7+3" } select new object[] { hosts, clip };
+
+    [TestMethod, DynamicData(nameof(BitExactCases))]
+    public void Train_BitExactOnSeveralHosts_HasTheBitsOfOneRank(string hosts, double clip)
     {
         using var folder = Data();
-        var topology = Topology.OfCpus(1, 1);
-        var run = Cluster.Train(Cluster.Spec(s => s.BitExact = new BitExactSpec { MicroBatches = 8 }), 2, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) });
-        foreach (var failure in run.Failures.Cast<TrainingException>())
-            StringAssert.Contains(failure.Message, "has Reproducibility.BitExact (8 micro-batches) with ranks that share no memory");
+        var spec = BitExact(clip);
+        var topology = Hosts(hosts);
+        var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+
+        CollectionAssert.AreEqual(alone.Losses, several.Losses);
+        ShouldBeEqual(alone.Tensors, several.Tensors);
+    }
+
+    [TestMethod]
+    public void Resume_BitExactOnOtherHosts_HasTheBitsOfOneRank()
+    {
+        using var folder = Data();
+        var spec = BitExact(clip: 1);
+        spec.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };
+        var topology = Hosts("3+1");
+        var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var begun = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        File.WriteAllBytes(folder["checkpoint"], begun.Recorders[0].Checkpoints[0].Content);
+
+        // A host is lost.
+        ShouldBeEqual(alone.Tensors, Cluster.Train(spec, 3, folder["data"], folder["checkpoint"]).ShouldSucceed().Tensors);
+    }
+
+    [TestMethod]
+    public void BitExact_OnProcessorsOfTwoKinds_IsRefusedWithBothHosts()
+    {
+        var error = Assert.Throws<FormatException>(() => HostPlace.RequireOneKind(Topology.OfCpus(1, 2, 1), ["Zen, family 25 model 17 (avx2)", "Zen, family 25 model 17 (avx2)", "Lake, family 6 model 106 (avx2 avx512f)"]));
+
+        StringAssert.StartsWith(error.Message, "Host \"0\" has processors of kind Zen, family 25 model 17 (avx2), host \"2\" of kind Lake, family 6 model 106 (avx2 avx512f), expected one kind for Reproducibility.BitExact");
+        HostPlace.RequireOneKind(Topology.OfCpus(1, 1), ["Zen", "Zen"]);
+    }
+
+    private static JobSpec BitExact(double clip) => Cluster.Spec(s =>
+    {
+        OverlapTests.Jobs["clipped, AdamW, dropout"](s);
+        (s.GradientClipNorm, s.Data.ValidationFraction, s.BitExact) = (clip, 0.2, new BitExactSpec { MicroBatches = 8 });
+    });
+
+    private static void ShouldBeEqual(IReadOnlyDictionary<string, float[]> expected, IReadOnlyDictionary<string, float[]> actual)
+    {
+        CollectionAssert.AreEqual(expected.Keys.Order().ToArray(), actual.Keys.Order().ToArray());
+        foreach (var (name, values) in expected)
+            CollectionAssert.AreEqual(values.Select(BitConverter.SingleToInt32Bits).ToArray(), actual[name].Select(BitConverter.SingleToInt32Bits).ToArray(), name);
     }
 
     /// <summary>Notes the weights of each forward.</summary>

@@ -107,7 +107,7 @@ public sealed class OverlapTests
         foreach (var failure in run.Failures.Cast<TrainingException>())
         {
             Assert.AreEqual((FailureKind.Invalid, false), (failure.Failure.Kind, failure.IsBystander));
-            StringAssert.StartsWith(failure.Message, "Job \"test\" has Reproducibility.BitExact (8 micro-batches) with ranks that share no memory, expected ranks of one host");
+            StringAssert.StartsWith(failure.Message, "Job \"test\" has Reproducibility.BitExact (8 micro-batches) with ranks that share no memory, expected ranks of hosts");
         }
 
         Assert.IsTrue(run.Recorders.All(r => r.Losses.Count == 0));
