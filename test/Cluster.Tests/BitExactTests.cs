@@ -30,7 +30,7 @@ public sealed class BitExactTests
                 messages.Add(e.Message);
         };
         var data = DataSets.Digits(ml);
-        const int epochs = 40;
+        const int epochs = 24;
         var undisturbed = Fit(ml, data, Options(2, epochs));
 
         var options = Options(3, epochs);

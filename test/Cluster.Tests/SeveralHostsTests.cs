@@ -54,6 +54,17 @@ public sealed class SeveralHostsTests
     }
 
     [TestMethod]
+    public async Task Fit_BitExactOverTwoHosts_IsTheModelOfOneRank()
+    {
+        var alone = await new Run(RankPlacement.OneWorker, ranks: 1, most: 1, Reproducibility.BitExact, epochs: 4).FitAsync();
+        var spread = await new Run(RankPlacement.Pack, ranks: 3, most: 3, Reproducibility.BitExact, epochs: 4).FitAsync();
+
+        StringAssert.EndsWith(spread.Job.Reason, "on 3 ranks of 2 workers");
+        CollectionAssert.AreEqual(alone.Losses.OrderBy(l => l.Key).ToArray(), spread.Losses.OrderBy(l => l.Key).ToArray());
+        Assert.AreEqual(alone.Job.Result.Artifacts[ArtifactName.Onnx].Id, spread.Job.Result.Artifacts[ArtifactName.Onnx].Id, "The files' SHA-256.");
+    }
+
+    [TestMethod]
     public async Task Kill_OfARankOnEachHost_EndsTheAttemptOnBothAndTheJobGoesOn()
     {
         var run = new Run(RankPlacement.Pack, ranks: 4, most: 4);
@@ -109,7 +120,7 @@ public sealed class SeveralHostsTests
     }
 
     /// <summary>A Fit, and what an app hears of it.</summary>
-    private sealed class Run(RankPlacement placement, int ranks, int most)
+    private sealed class Run(RankPlacement placement, int ranks, int most, Reproducibility reproducibility = Reproducibility.UpToRounding, int epochs = Epochs)
     {
         private readonly Lock _gate = new();
         private readonly List<(Func<TrainingProgress, bool> Holds, TaskCompletionSource Seen)> _waits = [];
@@ -136,7 +147,8 @@ public sealed class SeveralHostsTests
                 Placement = placement,
                 MinRanks = ranks,
                 MaxRanks = most,
-                Epochs = Epochs,
+                Epochs = epochs,
+                Reproducibility = reproducibility,
                 CheckpointInterval = TimeSpan.FromMilliseconds(300),
                 Progress = new Listener(Hear),
             }).Fit(DataSets.Digits(ml));

@@ -54,7 +54,6 @@ public sealed class JobSpecRulesTests
         (s => s.Resources.MaxRanksPerWorker = 2, "MinRanksPerWorker is 0 and MaxRanksPerWorker 2 beside Placement OneWorker"),
         (s => (s.Resources.Placement, s.Resources.MinRanksPerWorker, s.Resources.MaxRanksPerWorker) = (Placement.Pack, 3, 2), "MinRanksPerWorker is 3, expected at most MaxRanksPerWorker, 2"),
         (s => (s.Resources.Placement, s.Resources.MinRanksPerWorker) = (Placement.Spread, 70_000), "MinRanksPerWorker is 70000, expected at most 65,536"),
-        (s => (s.Resources.Placement, s.BitExact) = (Placement.Spread, new BitExactSpec { MicroBatches = 8 }), "Placement is Spread beside Reproducibility.BitExact, expected OneWorker"),
         (s => s.ClassWeights.Add(1), "ClassWeights has 1 numbers"),
         (s => s.Name = new string('n', 201), "JobName has 201 characters (\"nnnnnnnnnnnnnnnnnnnn...\"), expected at most 200"),
         (s => s.Name = "two\nlines", "JobName has the control character U+000A at 3"),
