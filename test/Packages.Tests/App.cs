@@ -11,7 +11,6 @@ internal sealed class App
         ["DOTNET_NOLOGO"] = "1",
         // Nothing stays behind to build faster the next time.
         ["MSBUILDDISABLENODEREUSE"] = "1",
-        ["UseSharedCompilation"] = "false",
         ["RestoreUseStaticGraphEvaluation"] = "false",
     };
 

@@ -18,8 +18,8 @@ public static class CoordinatorAdministration
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(name);
         ArgumentException.ThrowIfNullOrWhiteSpace(tenant);
-        if (scopes == Scopes.None || (scopes & ~(Scopes.Read | Scopes.Submit | Scopes.Admin)) != 0)
-            throw new ArgumentException($"Scopes are \"{scopes}\", expected one or more of Read, Submit and Admin. Workers get their credential by a join token.", nameof(scopes));
+        if (scopes == Scopes.None || (scopes & ~(Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Metrics)) != 0)
+            throw new ArgumentException($"Scopes are \"{scopes}\", expected one or more of Read, Submit, Admin and Metrics. Workers get their credential by a join token.", nameof(scopes));
         return Open(dataFolder).CreateKey(name, tenant, scopes, maxPriority ?? (scopes.HasFlag(Scopes.Admin) ? int.MaxValue : 0)).Secret;
     }
 

@@ -64,9 +64,9 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> 
         {
             return workers.AllGather(mine, limit.Token);
         }
-        catch (OperationCanceledException e) when (!stop.IsCancellationRequested)
+        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
-            throw new CollectiveTimeoutException($"Host \"{options.Topology!.Hosts[options.Rank].Name}\" waited {options.RendezvousTimeout.TotalSeconds:0.###} s for the other {options.WorldSize - 1} to meet, expected all to come. See why they did not.", e);
+            throw new CollectiveTimeoutException($"Host \"{options.Topology!.Hosts[options.Rank].Name}\" waited {options.RendezvousTimeout.TotalSeconds:0.###} s for the other {options.WorldSize - 1} to meet, expected all to come. See why they did not.");
         }
     }
 }

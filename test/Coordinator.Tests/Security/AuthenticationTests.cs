@@ -168,7 +168,7 @@ public sealed class AuthenticationTests
     {
         var error = Assert.ThrowsExactly<ArgumentException>(() => CoordinatorAdministration.CreateKey("unused", "x", "y", Scopes.Worker));
 
-        StringAssert.Contains(error.Message, "expected one or more of Read, Submit and Admin");
+        StringAssert.Contains(error.Message, "expected one or more of Read, Submit, Admin and Metrics");
     }
 
     private static Protocol.Jobs.JobsClient Jobs(TestCoordinator coordinator, string? key) => new(coordinator.ConnectByKey(key).Invoker);
