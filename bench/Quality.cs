@@ -19,6 +19,7 @@ internal static class Quality
         ("cancer", () => Compare("breast cancer, accuracy", DataSets.BreastCancer, Accuracy, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
         ("rare", () => Compare("0.2 % positives (made), area under the ROC curve", DataSets.Rare, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
         ("diabetes", () => Compare("diabetes, R squared", DataSets.Diabetes, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
+        ("text", TextQuality.Compare),
         ("bike", () => Compare("bike sharing, R squared", DataSets.Bike, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
     ];
 

@@ -15,6 +15,7 @@ public sealed class PackageTests
 
     [TestMethod, TestCategory("Slow")]
     [DataRow("MLDistributed", true)]
+    [DataRow("MLDistributed.Text", true)]
     [DataRow("MLDistributed.TorchSharp", true)]
     [DataRow("MLDistributed.Local", false)]
     [DataRow("MLDistributed.Local.linux-x64", false)]
@@ -55,6 +56,17 @@ public sealed class PackageTests
 
         CollectionAssert.AreEqual(new[] { "MLDistributed", "TorchSharp" }, dependencies.ToArray());
         CollectionAssert.AreEqual(new[] { "Microsoft.ML.Distributed.TorchSharp.dll" }, package.Entries.Where(e => e.Name.EndsWith(".dll", StringComparison.Ordinal)).Select(e => e.Name).ToArray());
+    }
+
+    [TestMethod, TestCategory("Slow")]
+    public void Text_Dependencies_AreTheClientAndTheTokenizers()
+    {
+        using var package = ZipFile.OpenRead(Path.Combine(Feed.Packages, $"MLDistributed.Text.{Feed.Version}.nupkg"));
+
+        var dependencies = Specification(package).Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value).Order(StringComparer.Ordinal);
+
+        CollectionAssert.AreEqual(new[] { "MLDistributed", "Microsoft.ML", "Microsoft.ML.Tokenizers" }, dependencies.ToArray());
+        CollectionAssert.AreEqual(new[] { "Microsoft.ML.Distributed.Text.dll" }, package.Entries.Where(e => e.Name.EndsWith(".dll", StringComparison.Ordinal)).Select(e => e.Name).ToArray());
     }
 
     private static XDocument Specification(ZipArchive package)

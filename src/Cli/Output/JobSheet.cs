@@ -50,10 +50,14 @@ internal static class JobSheet
             yield return ("Network", $"{string.Join('-', mlp.HiddenSizes.Prepend(mlp.InputSize).Append(mlp.OutputSize))}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Module?.Torch is { } own)
             yield return ("Network", $"{own.Type}, {own.InputSize} to {own.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
+        if (spec.Module?.Text is { } text)
+            yield return ("Network", $"text, {Words.Count(text.Layers, "layer")} of width {text.Width}, {text.InputSize} tokens to {text.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Data is { } data)
             yield return ("Data", $"{Words.Count(data.RowCount, "row")} of dataset {data.DatasetId}");
         if (spec.StartFrom is { } start)
             yield return ("Starts from", $"model {start.ModelId}");
+        if (spec.StartingWeights is { } weights)
+            yield return ("Starts from", $"weights {weights.FileId}");
         yield return ("Training", Invariant($"{Words.Count(spec.Epochs, "epoch")}, {spec.GlobalBatchSize:N0} rows a step, seed {spec.Seed}"));
     }
 

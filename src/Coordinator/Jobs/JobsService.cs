@@ -214,12 +214,14 @@ internal sealed class JobsService(
             datasets.MarkUsed(id);
         }
 
-        if (spec.StartFrom is { } start && !await MayStartFromAsync(caller, start, context.CancellationToken).ConfigureAwait(false))
+        if (spec.StartingWeights is { } weights && !await HasAsync(caller, weights.FileId, weights.SizeBytes, context.CancellationToken).ConfigureAwait(false))
+            throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Starting weights \"{weights.FileId}\" of {weights.SizeBytes:N0} bytes are not in the store, expected them uploaded before the job is submitted. Upload them again."));
+        if (spec.StartFrom is { } start && !await HasAsync(caller, start.ModelId, start.SizeBytes, context.CancellationToken).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Model \"{start.ModelId}\" of {start.SizeBytes:N0} bytes, which the job starts from, is not in the store, expected it uploaded before the job is submitted. Upload it again."));
     }
 
-    private async Task<bool> MayStartFromAsync(Caller caller, StartingModel start, CancellationToken cancellation) =>
-        await HasAsync(caller, start.ModelId, cancellation).ConfigureAwait(false) && new FileInfo(blobs.PathOf(start.ModelId)) is { Exists: true } file && file.Length == start.SizeBytes;
+    private async Task<bool> HasAsync(Caller caller, string id, long bytes, CancellationToken cancellation) =>
+        await HasAsync(caller, id, cancellation).ConfigureAwait(false) && new FileInfo(blobs.PathOf(id)) is { Exists: true } file && file.Length == bytes;
 
     // Another tenant's file does not exist for this one.
     private async Task<bool> HasAsync(Caller caller, string id, CancellationToken cancellation) =>

@@ -13,9 +13,9 @@ internal sealed class DenseStack : IScorer
     private readonly float[]? _mean;
     private readonly float[]? _scale;
     private readonly DenseLayer[] _layers;
-    private readonly Head _head;
+    private readonly ScoreHead _head;
 
-    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, Head head) =>
+    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, ScoreHead head) =>
         (_mean, _scale, _layers, _head) = (mean, scale, layers, head);
 
     public int InputSize => _layers[0].Inputs;
@@ -31,7 +31,7 @@ internal sealed class DenseStack : IScorer
         var tensors = OnnxMlpReader.Read(onnx, spec);
         var mlp = spec.Module.Mlp;
         var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, tensors)).ToArray();
-        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, HeadOf(spec.Task, tensors));
+        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, ScoreHead.Of(spec.Task, tensors));
     }
 
     public RowScorer CreateRunner()
@@ -51,7 +51,7 @@ internal sealed class DenseStack : IScorer
                 (front, back) = (back, front);
             }
 
-            Finish(score);
+            _head.Finish(score);
         };
     }
 
@@ -79,14 +79,6 @@ internal sealed class DenseStack : IScorer
         float[] Norm(string name) => tensors[$"norms.{index}.{name}"];
     }
 
-    // Of binary classification the score is the logit, and what comes of it the model's own to compute.
-    private static Head HeadOf(MlTask task, IReadOnlyDictionary<string, float[]> tensors) => task switch
-    {
-        MlTask.Multiclass => new Head(true, Least: tensors.TryGetValue(OnnxMlpWriter.ScoreLeast, out var least) ? least[0] : 0),
-        MlTask.Regression when tensors.TryGetValue(OnnxMlpWriter.LabelUnit, out var unit) => new Head(false, unit[0], tensors[OnnxMlpWriter.LabelMean][0]),
-        _ => new Head(false),
-    };
-
     // x' = isnan(x) ? 0 : (x - mean) * scale
     private void Prepare(ReadOnlySpan<float> features, Span<float> input)
     {
@@ -104,24 +96,4 @@ internal sealed class DenseStack : IScorer
             if (float.IsNaN(features[i]))
                 input[i] = 0;
     }
-
-    private void Finish(Span<float> score)
-    {
-        if (_head.Softmax)
-        {
-            // TensorPrimitives.SoftMax does not subtract the maximum: large logits would overflow.
-            TensorPrimitives.Subtract(score, TensorPrimitives.Max<float>(score), score);
-            TensorPrimitives.Exp(score, score);
-            TensorPrimitives.Divide(score, TensorPrimitives.Sum<float>(score), score);
-            TensorPrimitives.Max(score, _head.Least, score);
-        }
-        else if (_head.Unit != 1 || _head.Mean != 0)
-        {
-            TensorPrimitives.Multiply(score, _head.Unit, score);
-            TensorPrimitives.Add(score, _head.Mean, score);
-        }
-    }
-
-    /// <summary>What follows the last layer: softmax with a least probability, or value * unit + mean.</summary>
-    internal sealed record Head(bool Softmax, float Unit = 1, float Mean = 0, float Least = 0);
 }

@@ -14,6 +14,7 @@ internal static class NetworkScorer
     {
         ModuleSpec.ModuleOneofCase.Mlp => DenseStack.Read(onnx, spec),
         ModuleSpec.ModuleOneofCase.Torch => new ProgramScorer(OnnxProgram.Read(onnx, spec)),
+        ModuleSpec.ModuleOneofCase.Text => TextScorer.Read(onnx, spec),
         _ => throw new FormatException("The job has no network that this release knows. Update the package, or train the model again."),
     };
 }

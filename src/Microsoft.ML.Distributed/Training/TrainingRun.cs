@@ -114,6 +114,12 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
                 files.Add(start.Attach(spec, data.Schema[columns.Label]));
             if (module.Code is { } code)
                 files.Add(code);
+            if (module.Weights is { } weights)
+            {
+                files.Add(weights);
+                spec.StartingWeights = new PretrainedWeights { FileId = weights.Id, SizeBytes = weights.Content.Length };
+            }
+
             if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
                 throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add rows, or set ValidationFraction to 0 and EarlyStopping to null.");
             return use(new JobInputs(training.Dataset, validation?.Dataset) { Files = files }, progress);

@@ -4,5 +4,5 @@ namespace MLDistributed.Protocol;
 public sealed partial class JobSpec
 {
     /// <summary>The ids of the files that a job reads besides its data: what keeps and sends files asks here.</summary>
-    public IEnumerable<string> FileIds => new[] { StartFrom?.ModelId, Module?.Torch?.PackageId }.OfType<string>();
+    public IEnumerable<string> FileIds => new[] { StartFrom?.ModelId, Module?.Torch?.PackageId, StartingWeights?.FileId }.OfType<string>();
 }

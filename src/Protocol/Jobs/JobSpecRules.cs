@@ -1,4 +1,5 @@
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
 
 namespace MLDistributed.Protocol;
 
@@ -102,6 +103,8 @@ public static class JobSpecRules
 
         if (spec.StartFrom is not null && errors.Count == 0)
             CheckStart(spec.StartFrom);
+        if (spec.StartingWeights is { } weights)
+            CheckWeights(weights);
         return errors;
 
         void Check(bool holds, string error)
@@ -124,6 +127,14 @@ public static class JobSpecRules
             var (least, most) = SizeOfModel();
             Check(ContentHash.TryParse(start.ModelId, out _), $"Id of the model to start from is \"{VisibleText.Shortened(start.ModelId)}\", expected {ContentHash.Expectation}.");
             Check(start.SizeBytes >= least && start.SizeBytes <= most, $"The model to start from has {start.SizeBytes:N0} bytes, expected {least:N0} to {most:N0} for the layers of the job.");
+        }
+
+        void CheckWeights(PretrainedWeights weights)
+        {
+            Check(module is null or IPretrainedKind, "Starting weights are set beside a module that takes none, expected a kind whose parameters have names of their own.");
+            Check(spec.StartFrom is null, "Starting weights are set beside StartFrom, expected one of the two.");
+            Check(ContentHash.TryParse(weights.FileId, out _), $"Id of the starting weights is \"{VisibleText.Shortened(weights.FileId)}\", expected {ContentHash.Expectation}.");
+            Between("Bytes of the starting weights", weights.SizeBytes, 1, TensorFile.MaxBytes);
         }
 
         (long Least, long Most) SizeOfModel()
@@ -165,6 +176,7 @@ public static class JobSpecRules
             Between("Input size", module.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
             AtLeast("Output size", module.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
             errors.AddRange(module.Errors(spec.Task));
+            Check(module is not TextEncoderKind || spec.Data?.Features is null, "NormalizeFeatures is on beside a module of token ids, expected false: scaled, they are others.");
         }
 
         void CheckData(DataSpec? data)

@@ -149,6 +149,8 @@ public static class WireLimits
         ["mldist.v1.JobSpec.class_weights"] = s_scaling,
         ["mldist.v1.TorchModuleSpec.options"] = new() { MaxLength = ModuleOptions.MaxLength },
         ["mldist.v1.MlpSpec.output_bias"] = s_scaling,
+        ["mldist.v1.TextSpec.output_bias"] = s_scaling,
+        ["mldist.v1.AdapterSpec.targets"] = new() { MaxCount = 100 },
         ["mldist.v1.MlpSpec.hidden_sizes"] = new() { MaxCount = JobSpecRules.MaxHiddenLayers },
 
         ["arrow.flight.protocol.FlightData.data_header"] = new() { MaxLength = DatasetMetadata.MaxBytes },

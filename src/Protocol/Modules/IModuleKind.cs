@@ -42,6 +42,7 @@ public sealed partial class ModuleSpec
     {
         ModuleOneofCase.Mlp => new MlpKind(Mlp),
         ModuleOneofCase.Torch => new TorchKind(Torch),
+        ModuleOneofCase.Text => new TextEncoderKind(Text),
         _ => null,
     };
 }

@@ -67,6 +67,12 @@ public sealed class OnnxGraph(IReadOnlyDictionary<string, float[]>? tensors)
         return name;
     }
 
+    /// <summary>Whole numbers; the same name again is there once.</summary>
+    internal string IntegersOnce(string name, ReadOnlySpan<long> values) => _parameters.Add(name) ? Integers(name, values) : name;
+
+    /// <summary>A number; the same name again is there once.</summary>
+    internal string ConstantOnce(string name, float value) => _parameters.Add(name) ? Constant(name, [], [value]) : name;
+
     /// <summary>A name that no tensor has yet.</summary>
     public string NewName(string word) => string.Create(CultureInfo.InvariantCulture, $"{word}.{_graph.Node.Count}.{_graph.Initializer.Count}");
 

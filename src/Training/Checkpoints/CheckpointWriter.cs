@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.IO.Hashing;
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Weights;
 using MLDistributed.Training.Models;
 using Microsoft.Win32.SafeHandles;
 

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using MLDistributed.Protocol.Weights;
 
 namespace MLDistributed.Training.Checkpoints;
 

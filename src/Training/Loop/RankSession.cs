@@ -107,6 +107,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     {
         if (start.StartingModelPath.Length > 0)
             StartingWeights.Read(start.StartingModelPath, state);
+        if (start.StartingWeightsPath.Length > 0)
+            PretrainedTensors.Read(start.StartingWeightsPath, state);
         return new TrainingPosition();
     }
 

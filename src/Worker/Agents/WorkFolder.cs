@@ -123,6 +123,8 @@ internal sealed record AttemptFiles(string Name, string Folder)
 
     public string StartingModelPath => Path.Combine(Folder, "start");
 
+    public string StartingWeightsPath => Path.Combine(Folder, "weights");
+
     /// <summary>The package of the job's own code.</summary>
     public string CodePath => Path.Combine(Folder, "code");
 

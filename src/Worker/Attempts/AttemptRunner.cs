@@ -252,6 +252,7 @@ internal sealed class AttemptRunner : IRankObserver
             CommitPath = _commits?.Path ?? "",
             CommitStep = _commitStep,
             StartingModelPath = StartingModel is null ? "" : _files.StartingModelPath,
+            StartingWeightsPath = _start.Spec.StartingWeights is null ? "" : _files.StartingWeightsPath,
             CodePath = _start.Spec.Module?.Torch is null ? "" : _files.CodePath,
             Participants = { _start.Participants },
             NetworkInterface = _place.IsShared ? _services.Network!.Look().Interface : "",
@@ -272,6 +273,9 @@ internal sealed class AttemptRunner : IRankObserver
                 _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
             if (StartingModel is { } model)
                 await FetchAsync("The model to start from", model.ModelId, _files.StartingModelPath).ConfigureAwait(false);
+            // An attempt that goes on too: what keeps its first values is in no checkpoint.
+            if (_start.Spec.StartingWeights is { } weights)
+                await FetchAsync("Starting weights", weights.FileId, _files.StartingWeightsPath).ConfigureAwait(false);
             if (_start.Spec.Module?.Torch is { } module)
                 await FetchAsync("Code package", module.PackageId, _files.CodePath).ConfigureAwait(false);
             lost = FailureKind.CheckpointDamaged;

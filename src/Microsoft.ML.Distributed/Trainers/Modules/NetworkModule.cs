@@ -8,6 +8,9 @@ internal abstract class NetworkModule
     /// <summary>Code that the workers need for it; null: none but their own.</summary>
     public virtual JobFile? Code => null;
 
+    /// <summary>The weights of others that training starts from, a safetensors file by the names of the module's tensors; null: none.</summary>
+    public virtual JobFile? Weights => null;
+
     /// <summary>The module of a job.</summary>
     /// <param name="options">The trainer's.</param>
     /// <param name="inputs">Features of a row.</param>

@@ -200,5 +200,7 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="CancellationToken.None"/></value>
     public CancellationToken CancellationToken { get; set; }
 
+    internal NeuralNetworkOptions Copy() => (NeuralNetworkOptions)MemberwiseClone();
+
     internal abstract void Complete(MLDistributed.Protocol.JobSpec spec);
 }

@@ -116,8 +116,10 @@ internal sealed class PoolStep(OnnxOperand input, OnnxOperand output, OnnxWindow
     }
 }
 
-internal static class Vectors
+/// <summary>Sums and products of vectors.</summary>
+public static class Vectors
 {
+    /// <summary>The sum of products.</summary>
     public static float Dot(ReadOnlySpan<float> left, ReadOnlySpan<float> right)
     {
         var a = MemoryMarshal.Cast<float, Vector<float>>(left);
@@ -134,6 +136,7 @@ internal static class Vectors
         return sum;
     }
 
+    /// <summary>Adds numbers times a factor to as many others.</summary>
     public static void AddScaled(ReadOnlySpan<float> from, float factor, Span<float> to)
     {
         var a = MemoryMarshal.Cast<float, Vector<float>>(from);

@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using System.Text.Json;
 
-namespace MLDistributed.Training.Checkpoints;
+namespace MLDistributed.Protocol.Weights;
 
 /// <summary>What a safetensors file begins with (huggingface.co/docs/safetensors): a length (8 bytes, little-endian) and a JSON text.</summary>
-internal static class SafetensorsHeader
+public static class SafetensorsHeader
 {
     // The data behind it is aligned.
     private const int Alignment = 8;
@@ -13,8 +13,10 @@ internal static class SafetensorsHeader
     /// <param name="tensors">All tensors, float32, in the order of their data.</param>
     /// <param name="metadata">Free text by name.</param>
     /// <param name="size">How many bytes it is to be; spaces fill it up. 0: as few as will do.</param>
+    /// <exception cref="InvalidOperationException">It takes more than <paramref name="size"/>.</exception>
     public static byte[] Create(IReadOnlyList<(string Name, long[] Shape)> tensors, IReadOnlyDictionary<string, string>? metadata, int size = 0)
     {
+        ArgumentNullException.ThrowIfNull(tensors);
         using var memory = new MemoryStream();
         memory.SetLength(memory.Position = sizeof(ulong));
         using (var json = new Utf8JsonWriter(memory))

@@ -1,0 +1,72 @@
+using System.Text;
+using Microsoft.ML.Tokenizers;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// Makes token ids of texts: [CLS] a [SEP], or [CLS] a [SEP] b [SEP]. What is too long is cut at its end, of two texts the longer one
+/// first. Missing and empty texts are texts without tokens; what the vocabulary does not know is [UNK].
+/// </summary>
+/// <param name="vocabulary">The tokens.</param>
+internal sealed class TextTokenizer(TextVocabulary vocabulary)
+{
+    // Of a text that is cut in any case, no more need be looked at: words are shorter.
+    private const int CharactersPerToken = 64;
+    private const string Mask = "[MASK]";
+    private readonly BertTokenizer _tokenizer = Create(vocabulary);
+    private readonly int _first = IndexOf(vocabulary, TextVocabulary.First);
+    private readonly int _separator = vocabulary.SeparatorId;
+
+    /// <summary>The ids of a row.</summary>
+    /// <param name="text">The first text.</param>
+    /// <param name="other">The second; null: there is none.</param>
+    /// <param name="most">The most tokens, the special ones included; at least 3.</param>
+    public List<int> Encode(ReadOnlyMemory<char> text, ReadOnlyMemory<char>? other, int most)
+    {
+        var (a, b) = (Pieces(text, most), other is { } second ? Pieces(second, most) : []);
+        var room = most - (other is null ? 2 : 3);
+        while (a.Count + b.Count > room)
+        {
+            var longer = a.Count >= b.Count ? a : b;
+            longer.RemoveRange(longer.Count - 1, 1);
+        }
+
+        List<int> ids = [_first, .. a, _separator];
+        if (other is not null)
+            ids.AddRange([.. b, _separator]);
+        return ids;
+    }
+
+    /// <summary>A text's words and marks, as they are before they are cut.</summary>
+    public IEnumerable<string> Words(ReadOnlyMemory<char> text)
+    {
+        var folded = Folded(text.Span);
+        var normal = _tokenizer.Normalizer?.Normalize(folded) ?? folded;
+        return _tokenizer.PreTokenizer?.PreTokenize(normal).Select(p => normal.Substring(p.Offset, p.Length)) ?? [normal];
+    }
+
+    private string Folded(ReadOnlySpan<char> text) => vocabulary.IsLowerCase ? TextFolding.Fold(text) : text.ToString();
+
+    private static int IndexOf(TextVocabulary vocabulary, string token) => vocabulary.Tokens.ToList().IndexOf(token);
+
+    private static BertTokenizer Create(TextVocabulary vocabulary)
+    {
+        using var stream = new MemoryStream(Encoding.UTF8.GetBytes(string.Join('\n', vocabulary.Tokens)));
+        // Special tokens within a text are its words: a text makes no separators.
+        return BertTokenizer.Create(stream, new BertOptions
+        {
+            LowerCaseBeforeTokenization = vocabulary.IsLowerCase,
+            RemoveNonSpacingMarks = false, // done before, in apps without ICU too
+            SplitOnSpecialTokens = false,
+            MaskingToken = vocabulary.Tokens.Contains(Mask, StringComparer.Ordinal) ? Mask : TextVocabulary.Unknown, // asked for, and not used
+        });
+    }
+
+    private List<int> Pieces(ReadOnlyMemory<char> text, int most)
+    {
+        if (text.IsEmpty)
+            return [];
+        var looked = text.Length <= (long)most * CharactersPerToken ? text : text[..(most * CharactersPerToken)];
+        return [.. _tokenizer.EncodeToIds(Folded(looked.Span), addSpecialTokens: false).Take(most)];
+    }
+}

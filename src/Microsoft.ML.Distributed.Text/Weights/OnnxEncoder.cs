@@ -1,0 +1,116 @@
+using System.Runtime.InteropServices;
+using Google.Protobuf;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// An encoder that PyTorch exported as ONNX. Embeddings, norms and biases have their names there; a linear layer's matrix has none,
+/// and is found as what the bias's Add gets from a MatMul.
+/// </summary>
+internal static class OnnxEncoder
+{
+    private const double NormEpsilon = 1e-12;
+
+    public static TextWeights Read(Stream stream, TextVocabulary vocabulary, TextPooling pooling)
+    {
+        var graph = Parse(stream);
+        var tensors = new Dictionary<string, NamedTensor>(StringComparer.Ordinal);
+        foreach (var tensor in graph.Initializer.Where(t => t.DataType == (int)TensorProto.Types.DataType.Float))
+            tensors[tensor.Name] = Values(tensor);
+        var found = EncoderTensors.Renamed(Named(graph, tensors));
+        var (tokens, width) = EncoderTensors.Table(found, TextTensors.Words, "The ONNX file");
+        if (tokens < vocabulary.Tokens.Count)
+            throw new FormatException($"The vocabulary has {vocabulary.Tokens.Count:N0} tokens, expected at most the {tokens:N0} that the ONNX file has.");
+        return new TextWeights(vocabulary, found.Values)
+        {
+            VocabularySize = tokens,
+            Width = width,
+            Layers = EncoderTensors.Layers(found.Keys),
+            Heads = Heads(graph, width),
+            FeedForwardSize = EncoderTensors.Table(found, $"{TextTensors.InLayer(0, TextTensors.Targets["up"])}.weight", "The ONNX file").Rows,
+            Positions = EncoderTensors.Table(found, TextTensors.Positions, "The ONNX file").Rows,
+            NormEpsilon = NormEpsilon,
+            Activation = graph.Node.Any(n => n.OpType is "Erf" or "Gelu") ? Activation.Gelu : Activation.Relu,
+            Pooling = pooling,
+        };
+    }
+
+    // Those with names, and matrices by the names of their biases.
+    private static IEnumerable<NamedTensor> Named(GraphProto graph, Dictionary<string, NamedTensor> tensors)
+    {
+        var makers = new Dictionary<string, NodeProto>(StringComparer.Ordinal);
+        foreach (var node in graph.Node)
+            foreach (var output in node.Output)
+                makers[output] = node;
+        foreach (var node in graph.Node.Where(n => n.OpType == "Add" && n.Input.Count == 2))
+        {
+            var bias = node.Input.FirstOrDefault(i => i.EndsWith(".bias", StringComparison.Ordinal) && tensors.ContainsKey(i));
+            var product = bias is null ? null : makers.GetValueOrDefault(node.Input.First(i => i != bias));
+            if (product is { OpType: "MatMul", Input: [_, var matrix] } && tensors.TryGetValue(matrix, out var values) && values.Shape.Length == 2)
+                yield return Transposed(values, string.Concat(bias![..^".bias".Length], ".weight"));
+        }
+
+        foreach (var tensor in tensors.Values)
+            yield return tensor;
+    }
+
+    // How many heads there are, the attention's shapes tell: [rows, tokens, heads, width of one].
+    private static int Heads(GraphProto graph, int width)
+    {
+        var constants = graph.Node.Where(n => n is { OpType: "Constant", Output.Count: 1 }).SelectMany(n => n.Attribute.Select(a => (Name: n.Output[0], Value: a.T))).Where(c => c.Value is not null)
+            .Concat(graph.Initializer.Select(t => (t.Name, Value: t)))
+            .Where(c => c.Value.DataType == (int)TensorProto.Types.DataType.Int64)
+            .GroupBy(c => c.Name, StringComparer.Ordinal).ToDictionary(g => g.Key, g => Integers(g.First().Value), StringComparer.Ordinal);
+        var makers = graph.Node.SelectMany(n => n.Output.Select(o => (o, n))).GroupBy(p => p.o, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.First().n, StringComparer.Ordinal);
+        foreach (var shape in graph.Node.Where(n => n.OpType == "Reshape" && n.Input.Count == 2).Select(n => n.Input[1]))
+        {
+            var sizes = Sizes(shape);
+            if (sizes is [_, _, > 0 and var heads, > 0 and var size] && heads * size == width)
+                return (int)heads;
+        }
+
+        throw new FormatException($"The ONNX file has no attention over heads of a width that makes {width} together, expected an encoder of BERT's kind.");
+
+        // A shape that is written out, or put together of what is known and what is not.
+        long[] Sizes(string name) => constants.TryGetValue(name, out var whole) ? whole
+            : makers.GetValueOrDefault(name) is { OpType: "Concat" } concat ? [.. concat.Input.SelectMany(Part)] : [];
+
+        long[] Part(string name) => constants.TryGetValue(name, out var known) ? known
+            : makers.GetValueOrDefault(name) is { OpType: "Unsqueeze", Input: [var inner, ..] } && constants.TryGetValue(inner, out var scalar) ? scalar : [-1];
+    }
+
+    private static long[] Integers(TensorProto tensor) => tensor.Int64Data.Count > 0 ? [.. tensor.Int64Data] : MemoryMarshal.Cast<byte, long>(tensor.RawData.Span).ToArray();
+
+    private static NamedTensor Values(TensorProto tensor)
+    {
+        var values = tensor.FloatData.Count > 0 ? [.. tensor.FloatData] : MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray();
+        if (tensor.Dims.Any(d => d < 0) || tensor.Dims.Aggregate((Int128)1, (a, b) => a > int.MaxValue ? a : a * b) != values.Length)
+            throw new FormatException($"Tensor \"{VisibleText.Shortened(tensor.Name)}\" of the ONNX file has {values.Length:N0} numbers for [{string.Join(", ", tensor.Dims.Take(8))}], expected all of them in the file itself.");
+        var wrong = values.AsSpan().IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
+        return wrong < 0 || tensor.Dims.Count == 0 ? new NamedTensor(tensor.Name, [.. tensor.Dims], values)
+            : throw new FormatException($"Tensor \"{VisibleText.Shortened(tensor.Name)}\" of the ONNX file holds {values[wrong]} at {wrong:N0}, expected finite numbers.");
+    }
+
+    private static NamedTensor Transposed(NamedTensor matrix, string name)
+    {
+        var (inputs, outputs) = (checked((int)matrix.Shape[0]), checked((int)matrix.Shape[1]));
+        var values = new float[matrix.Values.Length];
+        for (var i = 0; i < inputs; i++)
+            for (var o = 0; o < outputs; o++)
+                values[(o * inputs) + i] = matrix.Values[(i * outputs) + o];
+        return new NamedTensor(name, [outputs, inputs], values);
+    }
+
+    private static GraphProto Parse(Stream stream)
+    {
+        var size = stream.Length - stream.Position;
+        if (size > TensorFile.MaxBytes)
+            throw new FormatException($"The ONNX file has {size:N0} bytes, expected at most {TensorFile.MaxBytes:N0}.");
+        var bytes = new byte[size];
+        stream.ReadExactly(bytes);
+        return OnnxFile.Parse(bytes);
+    }
+}

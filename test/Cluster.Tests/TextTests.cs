@@ -1,0 +1,117 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Distributed;
+
+namespace Cluster.Tests;
+
+/// <summary>Texts, from columns to a model that is loaded again.</summary>
+[TestClass]
+public sealed class TextTests
+{
+    private static readonly string[] s_good = ["great", "good", "lovely", "brilliant"];
+    private static readonly string[] s_bad = ["awful", "bad", "boring", "terrible"];
+
+    [TestMethod]
+    public void Classification_FromScratch_LearnsTheSameOnOneAndTwoRanksAndScoresAgainAfterLoading()
+    {
+        var ml = SharedCluster.NewContext();
+        var (training, test) = (ml.Data.LoadFromEnumerable(Reviews(400, 1)), ml.Data.LoadFromEnumerable(Reviews(200, 2)));
+
+        var runs = new[] { 1, 2 }.Select(ranks =>
+        {
+            var losses = new List<StepLoss>();
+            var trainer = ml.MulticlassClassification.Trainers.DistributedTextClassification(new DistributedTextClassificationTrainer.Options
+            {
+                Sentence1ColumnName = nameof(Review.Text), ScoreColumnName = "Probabilities", OutputColumnName = "Verdict", Width = 32, FeedForwardSize = 64, VocabularySize = 300,
+                Training = { MinRanks = ranks, MaxRanks = ranks, Epochs = 8, Progress = new Listener(p => losses.AddRange(p.RecentLosses)) },
+            });
+            var pipeline = ml.Transforms.Conversion.MapValueToKey("Label").Append(trainer).Append(ml.Transforms.Conversion.MapKeyToValue("Verdict"));
+            return (Model: pipeline.Fit(training), Losses: losses);
+        }).ToArray();
+
+        Assert.AreEqual(runs[0].Losses.Count, runs[1].Losses.Count);
+        for (var i = 0; i < 30; i++)
+            Assert.AreEqual(runs[0].Losses[i].Loss, runs[1].Losses[i].Loss, 1e-3, $"step {i + 1}");
+        var scored = runs[1].Model.Transform(test);
+        var verdicts = scored.GetColumn<string>("Verdict").ToArray();
+        var labels = test.GetColumn<string>("Label").ToArray();
+        Assert.IsGreaterThanOrEqualTo(0.95, (double)verdicts.Zip(labels).Count(p => p.First == p.Second) / labels.Length);
+        using var file = new MemoryStream();
+        ml.Model.Save(runs[1].Model, training.Schema, file);
+        file.Position = 0;
+        var fresh = new MLContext();
+        var loaded = fresh.Model.Load(file, out _);
+        CollectionAssert.AreEqual(verdicts, loaded.Transform(test).GetColumn<string>("Verdict").ToArray());
+        // Nothing, what no vocabulary has, and far too much are texts too.
+        var odd = fresh.Data.LoadFromEnumerable(new[] { "", null, "\u4e2d \ud83d\ude00 \ud800", string.Concat(Enumerable.Repeat("great ", 100_000)) }.Select(t => new Review { Text = t!, Label = "good" }));
+        foreach (var probabilities in loaded.Transform(odd).GetColumn<float[]>("Probabilities"))
+            Assert.AreEqual(1, probabilities.Sum(), 1e-4);
+    }
+
+    [TestMethod]
+    public void Similarity_FromScratch_LearnsWhetherAPairSaysTheSame()
+    {
+        var ml = SharedCluster.NewContext();
+        var (training, test) = (ml.Data.LoadFromEnumerable(Pairs(400, 1)), ml.Data.LoadFromEnumerable(Pairs(150, 2)));
+
+        var model = ml.Regression.Trainers.DistributedSentenceSimilarity(maxEpochs: 15, validationSet: ml.Data.LoadFromEnumerable(Pairs(60, 3))).Fit(training);
+
+        Assert.IsGreaterThanOrEqualTo(0.5, ml.Regression.Evaluate(model.Transform(test)).RSquared);
+    }
+
+    [TestMethod]
+    public void Classification_WrongColumnsAndOptions_AreAllNamedBeforeDataIsRead()
+    {
+        var ml = SharedCluster.NewContext();
+        var options = new DistributedTextClassificationTrainer.Options
+        {
+            Sentence1ColumnName = "Stars", Sentence2ColumnName = "Missing", Width = 30, Heads = 4, MaxTokens = 2, VocabularySize = 3, Dropout = 1, FrozenLayers = 1, Adapter = new() { Rank = 0, Targets = ["other"] },
+            Training = { HiddenLayers = [1], Epochs = 0 },
+        };
+
+        var message = Assert.ThrowsExactly<ArgumentException>(() => ml.MulticlassClassification.Trainers.DistributedTextClassification(options).Fit(ml.Data.LoadFromEnumerable(Reviews(3, 1)))).Message;
+
+        foreach (var expected in (string[])["\"Stars\" is a Single", "\"Missing\" is not in the data", "Width is 30 with 4 heads", "MaxTokens is 2", "VocabularySize is 3", "Dropout is 1", "FrozenLayers is 1 beside Adapter", "Adapter.Rank is 0", "Adapter.Targets are [other]", "HiddenLayers is set", "Epochs is 0"])
+            StringAssert.Contains(message, expected);
+    }
+
+    private static IEnumerable<Review> Reviews(int count, int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < count; i++)
+        {
+            var isGood = random.Next(2) == 0;
+            var word = (isGood ? s_good : s_bad)[random.Next(4)];
+            var filler = string.Concat(Enumerable.Range(0, random.Next(1, 12)).Select(_ => $"the film{random.Next(30)} "));
+            yield return new Review { Text = $"{filler}was {word}. {filler}", Label = isGood ? "good" : "bad", Stars = isGood ? 5 : 1 };
+        }
+    }
+
+    private static IEnumerable<Pair> Pairs(int count, int seed)
+    {
+        var random = new Random(seed);
+        for (var i = 0; i < count; i++)
+        {
+            var (first, second) = (random.Next(2) == 0, random.Next(2) == 0);
+            yield return new Pair { Sentence1 = $"it was {(first ? s_good : s_bad)[random.Next(4)]}", Sentence2 = $"they say {(second ? s_good : s_bad)[random.Next(4)]}", Label = first == second ? 1 : 0 };
+        }
+    }
+
+    private sealed class Review
+    {
+        public string Text { get; set; } = "";
+
+        public string Label { get; set; } = "";
+
+        public float Stars { get; set; }
+    }
+
+    private sealed class Pair
+    {
+        public string Sentence1 { get; set; } = "";
+
+        public string Sentence2 { get; set; } = "";
+
+        public float Label { get; set; }
+    }
+}
