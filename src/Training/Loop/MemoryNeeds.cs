@@ -10,7 +10,7 @@ namespace MLDistributed.Training.Loop;
 /// <param name="ParameterCount">Floats of the module.</param>
 /// <param name="SharedBytes">Parameters once, gradients once a rank.</param>
 /// <param name="StateBytes">The optimizer's state, shared too.</param>
-/// <param name="CopyBytes">The weights that rank 0 keeps or writes, their ONNX form, and what a checkpoint takes; or those of the model to start from, as a file, parsed, and as numbers.</param>
+/// <param name="CopyBytes">The weights that rank 0 keeps or writes, their ONNX form, and what a checkpoint takes; or those of the model to start from, as a file, parsed, and as numbers. With them what each rank holds that is not trained.</param>
 /// <param name="WorldSize">Ranks.</param>
 internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long StateBytes, long CopyBytes, int WorldSize)
 {
@@ -23,13 +23,14 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
     /// <param name="layout">Of its parameters.</param>
     /// <param name="worldSize">Those of this host.</param>
     /// <param name="topology">Where all ranks are; null: here.</param>
-    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize, Topology? topology = null)
+    /// <param name="frozenBytes">What each rank holds that is not trained.</param>
+    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize, Topology? topology = null, long frozenBytes = 0)
     {
         checked
         {
             var bytes = layout.ParameterLength * sizeof(float);
             var states = FlatOptimizer.StateNames(spec.Optimizer).Count;
-            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, topology ?? Topology.OfCpus(worldSize))), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3), worldSize);
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, topology ?? Topology.OfCpus(worldSize))), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3) + (worldSize * frozenBytes), worldSize);
         }
     }
 

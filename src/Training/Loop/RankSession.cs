@@ -36,7 +36,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             Denormals.Flush();
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
             var source = environment.Module?.Invoke(Spec) ?? ModuleSources.Of(start);
-            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize, Topology);
+            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize, Topology, source.FrozenBytes);
             needs.Check(environment.MemoryBytes);
             if (environment.Transport is not null)
                 ParallelStrategy.CheckTransport(Spec);

@@ -28,6 +28,9 @@ internal interface IModuleSource
     /// <summary>Where its parameters lie.</summary>
     FlatLayout Layout { get; }
 
+    /// <summary>Bytes that each rank holds of what is not trained.</summary>
+    long FrozenBytes => 0;
+
     /// <summary>The trained module as an ONNX model.</summary>
     /// <param name="spec">The job: task, feature and label scaling.</param>
     /// <param name="tensors">Parameters and running statistics, by their names in <see cref="Layout"/>.</param>

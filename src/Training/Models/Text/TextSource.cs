@@ -30,6 +30,9 @@ internal sealed unsafe class TextSource : IModuleSource
 
     public FlatLayout Layout { get; }
 
+    // As read, and as tensors.
+    public long FrozenBytes => 2 * sizeof(float) * TextTensors.Of(_spec).Where(t => TextTensors.IsFrozen(_spec, t.Name)).Sum(t => t.Length);
+
     /// <summary>The layout of what is trained.</summary>
     public static FlatLayout LayoutOf(TextSpec text)
     {
