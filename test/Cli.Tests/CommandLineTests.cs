@@ -1,4 +1,8 @@
+using System.CommandLine;
+using System.Text.Json;
 using MLDistributed.Cli;
+using MLDistributed.Cli.Commands;
+using MLDistributed.Coordinator;
 
 namespace Cli.Tests;
 
@@ -11,8 +15,8 @@ public sealed class CommandLineTests
     [TestCleanup]
     public void Clean()
     {
-        if (Directory.Exists(_folder))
-            Directory.Delete(_folder, recursive: true);
+        foreach (var folder in new[] { _folder, _folder + "-copy" }.Where(Directory.Exists))
+            Directory.Delete(folder, recursive: true);
     }
 
     [TestMethod]
@@ -166,6 +170,52 @@ public sealed class CommandLineTests
         Assert.AreEqual((0, ""), (code, error));
         StringAssert.Contains(output, "Usage:");
         Assert.DoesNotContain("\n  rank", output, "The rank process is no command for people.");
+    }
+
+    [TestMethod]
+    public void Json_IsTakenByAllThatEnds()
+    {
+        // A service's output is its log, and a shell's script is no data.
+        var without = Leaves(CommandTree.Create()).Where(c => c is not (ServiceCommand or CompletionCommand) && !c.Options.Any(o => o.Name == "--json"));
+
+        Assert.AreEqual("", string.Join(", ", without.Select(c => c.Name)));
+
+        static IEnumerable<Command> Leaves(Command command) => command.Subcommands.Where(c => !c.Hidden).SelectMany(Leaves).Concat(command is RootCommand || command.Action is null ? [] : [command]);
+    }
+
+    [TestMethod]
+    public async Task Administration_AsJson_IsOneDocument()
+    {
+        await RunCoordinatorOnceAsync();
+
+        var key = (await JsonAsync("keys", "create", "--name", "me")).GetProperty("key").GetString();
+        var id = (await JsonAsync("keys", "list")).EnumerateArray().Single(k => k.GetProperty("name").GetString() == "me").GetProperty("id").GetString();
+        StringAssert.StartsWith(key, "mlk_");
+        Assert.AreEqual(id, (await JsonAsync("keys", "revoke", id!)).GetProperty("id").GetString());
+        Assert.AreEqual(2, (await JsonAsync("tokens", "create", "--count", "2")).EnumerateArray().Distinct().Count());
+        Assert.AreEqual(JsonValueKind.Number, (await JsonAsync("backup", "--to", _folder + "-copy")).GetProperty("files").ValueKind);
+
+        async Task<JsonElement> JsonAsync(params string[] line)
+        {
+            var (code, output, error) = await RunAsync([.. line, "--data", _folder, "--json"]);
+            Assert.AreEqual((0, ""), (code, error));
+            using var document = JsonDocument.Parse(output);
+            return document.RootElement.Clone();
+        }
+    }
+
+    private async Task RunCoordinatorOnceAsync()
+    {
+        Directory.CreateDirectory(_folder);
+        var socket = Path.Combine(_folder, "c.sock");
+        using var stop = new CancellationTokenSource();
+        var coordinator = CoordinatorHost.RunAsync(new CoordinatorOptions { DataFolder = _folder, SocketPath = socket }, stop.Token);
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(20));
+        while (!File.Exists(socket) && !coordinator.IsCompleted)
+            await timer.WaitForNextTickAsync(limit.Token);
+        await stop.CancelAsync();
+        await coordinator.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // it may still have been starting
     }
 
     private static Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments) => Mldist.RunAsync(arguments);

@@ -9,11 +9,13 @@ internal sealed class CancelCommand : ClusterCommand
 {
     private readonly Argument<string> _job = Job();
     private readonly Option<string> _reason = new("--reason") { Description = "For those who ask later.", DefaultValueFactory = _ => "Cancelled with \"mldist cancel\"." };
+    private readonly Option<bool> _json = AsJson();
 
     public CancelCommand(ClusterOptions? cluster = null) : base("cancel", "Cancel a job. Returns when its ranks are stopped.", cluster)
     {
         Add(_job);
         Add(_reason);
+        Add(_json);
         SetAction(CancelAsync);
     }
 
@@ -26,7 +28,10 @@ internal sealed class CancelCommand : ClusterCommand
             var job = await clients.Jobs.GetJobAsync(new GetJobRequest { JobId = id }, cancellationToken: cancellation);
             return await clients.Stopping.CancelJobAsync(new CancelJobRequest { JobId = job.Id, Reason = parsed.GetRequiredValue(_reason) }, cancellationToken: cancellation);
         }, cancellation).ConfigureAwait(false);
-        Console.WriteLine(VisibleText.Of($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}"));
+        if (parsed.GetValue(_json))
+            Json.Write(JobView.Of(job));
+        else
+            Console.WriteLine(VisibleText.Of($"Job {job.Id} is {Words.Of(job.State)}: {job.Reason}"));
         return ExitCode.Success;
     }
 }

@@ -11,18 +11,18 @@ internal sealed class KeysCommand : Command
     private readonly Option<string> _name = new("--name") { Description = "Whose key it is.", Required = true, HelpName = "N" };
     private readonly Option<string> _tenant = new("--tenant") { Description = "The owner of what is submitted with it.", DefaultValueFactory = _ => "default", HelpName = "T" };
     private readonly Option<string[]> _scopes = new("--scopes") { Description = "What it may do: submit, read, admin; metrics: GET /metrics and nothing else.", AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => ["submit", "read"] };
-    private readonly Option<bool> _json = new("--json") { Description = "Print one JSON document, for programs." };
+    private readonly Option<bool> _json = ClusterCommand.AsJson();
     private readonly Option<int?> _maxPriority = new("--max-priority") { Description = "The highest priority that jobs may be submitted with; 0, and no limit for admin, when not given.", HelpName = "n" };
     private readonly Argument<string> _id = new("id") { Description = "The key's id, from \"mldist keys list\", or its first digits." };
 
     public KeysCommand() : base("keys", "Make, list and revoke API keys, on the coordinator's machine.")
     {
         _scopes.AcceptOnlyFromAmong("submit", "read", "admin", "metrics");
-        var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes, _maxPriority };
+        var create = new Command("create", "Make a key and print it. It cannot be shown again.") { _name, _tenant, _scopes, _maxPriority, _json };
         create.SetAction(Create);
         var list = new Command("list", "List all keys, without their secrets.") { _json };
         list.SetAction(List);
-        var revoke = new Command("revoke", "Revoke a key at once.") { _id };
+        var revoke = new Command("revoke", "Revoke a key at once.") { _id, _json };
         revoke.SetAction(Revoke);
         Add(_data);
         Add(create);
@@ -39,7 +39,11 @@ internal sealed class KeysCommand : Command
         }
 
         var scopes = parsed.GetRequiredValue(_scopes).Aggregate(Scopes.None, (all, name) => all | Enum.Parse<Scopes>(name, ignoreCase: true));
-        Console.WriteLine(CoordinatorAdministration.CreateKey(parsed.GetRequiredValue(_data), parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_tenant), scopes, parsed.GetValue(_maxPriority)));
+        var key = CoordinatorAdministration.CreateKey(parsed.GetRequiredValue(_data), parsed.GetRequiredValue(_name), parsed.GetRequiredValue(_tenant), scopes, parsed.GetValue(_maxPriority));
+        if (parsed.GetValue(_json))
+            Json.Write(new NewKeyView(key));
+        else
+            Console.WriteLine(key);
         return ExitCode.Success;
     }
 
@@ -65,7 +69,10 @@ internal sealed class KeysCommand : Command
         var valid = CoordinatorAdministration.ListKeys(data).Where(k => k.Revoked is null).Select(k => k.Id);
         var id = Ids.Complete("Key", parsed.GetRequiredValue(_id), valid, "that \"mldist keys list\" shows as valid");
         CoordinatorAdministration.RevokeKey(data, id);
-        Console.WriteLine($"Key \"{id}\" is revoked.");
+        if (parsed.GetValue(_json))
+            Json.Write(new RevokedView(id));
+        else
+            Console.WriteLine($"Key \"{id}\" is revoked.");
         return ExitCode.Success;
     }
 }

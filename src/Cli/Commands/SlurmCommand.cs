@@ -1,4 +1,5 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Cli.Slurm;
 using MLDistributed.Coordinator;
 using MLDistributed.Protocol;
@@ -25,12 +26,13 @@ internal sealed class SlurmCommand : Command
     private readonly Option<string> _folder = new("--folder") { Description = "Where the script, the tokens and the workers' output go; the nodes see it too.", DefaultValueFactory = _ => "mldist-slurm", HelpName = "F" };
     private readonly Option<string?> _mldist = new("--mldist") { Description = "The path of mldist on the nodes. Default: this one's.", HelpName = "PATH" };
     private readonly Option<bool> _print = new("--print") { Description = "Write the script and print it, and submit nothing." };
+    private readonly Option<bool> _json = ClusterCommand.AsJson();
     private readonly Argument<string[]> _worker = new("options") { Description = "After --: more options of \"mldist worker\".", Arity = ArgumentArity.ZeroOrMore };
 
     public SlurmCommand() : base("slurm", "Start workers as jobs of Slurm.")
     {
         var submit = new Command("submit", "Submit a batch job whose tasks are workers; they leave at scancel or its time limit.");
-        foreach (var option in (Option[])[_nodes, _gpus, _cpus, _time, _partition, _sbatch, _grace, _coordinator, _fingerprint, _data, _tokens, _folder, _mldist, _print])
+        foreach (var option in (Option[])[_nodes, _gpus, _cpus, _time, _partition, _sbatch, _grace, _coordinator, _fingerprint, _data, _tokens, _folder, _mldist, _print, _json])
             submit.Add(option);
         submit.Add(_worker);
         submit.SetAction(SubmitAsync);
@@ -58,12 +60,18 @@ internal sealed class SlurmCommand : Command
         await File.WriteAllTextAsync(file, script, cancellation).ConfigureAwait(false);
         if (parsed.GetValue(_print))
         {
-            Console.Write(script);
+            if (parsed.GetValue(_json))
+                Json.Write(new SlurmView(null, nodes, file, script));
+            else
+                Console.Write(script);
             return ExitCode.Success;
         }
 
         var job = await Slurm.Sbatch.SubmitAsync(file, folder, cancellation).ConfigureAwait(false);
-        Console.WriteLine($"Submitted job {job}: {Output.Words.Count(nodes, "worker")}, which join when it starts (\"squeue -j {job}\", \"mldist workers\"; their output: {folder}/slurm-{job}.out). They leave at its time limit, or at \"scancel {job}\".");
+        if (parsed.GetValue(_json))
+            Json.Write(new SlurmView(job, nodes, file, script));
+        else
+            Console.WriteLine($"Submitted job {job}: {Words.Count(nodes, "worker")}, which join when it starts (\"squeue -j {job}\", \"mldist workers\"; their output: {folder}/slurm-{job}.out). They leave at its time limit, or at \"scancel {job}\".");
         return ExitCode.Success;
     }
 
@@ -89,7 +97,7 @@ internal sealed class SlurmCommand : Command
             if (!File.Exists(given))
                 throw new CliException($"--token-file \"{given}\" is missing, expected a file with a join token a line.", ExitCode.Usage);
             var count = File.ReadLines(given).Count(l => l.Trim().Length > 0);
-            return count >= nodes ? Path.GetFullPath(given) : throw new CliException($"--token-file \"{given}\" has {Output.Words.Count(count, "token")}, expected one for each of {nodes} nodes: \"mldist tokens create --count {nodes}\" makes them.", ExitCode.Usage);
+            return count >= nodes ? Path.GetFullPath(given) : throw new CliException($"--token-file \"{given}\" has {Words.Count(count, "token")}, expected one for each of {nodes} nodes: \"mldist tokens create --count {nodes}\" makes them.", ExitCode.Usage);
         }
 
         if (parsed.GetValue(_data) is not { } data)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using MLDistributed.Cli.Output;
 using MLDistributed.Coordinator;
 
 namespace MLDistributed.Cli.Commands;
@@ -10,10 +11,11 @@ internal sealed class TokensCommand : Command
     private readonly Option<double> _hours = new("--valid-hours") { Description = "How long a worker may join with it, once.", DefaultValueFactory = _ => 24, HelpName = "h" };
 
     private readonly Option<int> _count = new("--count") { Description = "How many, a line each.", DefaultValueFactory = _ => 1, HelpName = "n" };
+    private readonly Option<bool> _json = ClusterCommand.AsJson();
 
     public TokensCommand() : base("tokens", "Make tokens by which workers join, on the coordinator's machine.")
     {
-        var create = new Command("create", "Make a token for one worker, or --count of them, and print it.") { _data, _hours, _count };
+        var create = new Command("create", "Make a token for one worker, or --count of them, and print it.") { _data, _hours, _count, _json };
         create.SetAction(Create);
         Add(create);
     }
@@ -26,8 +28,11 @@ internal sealed class TokensCommand : Command
         var count = parsed.GetValue(_count);
         if (count is not (> 0 and <= 10_000))
             throw new CliException($"--count is {count}, expected 1 to 10,000.", ExitCode.Usage);
-        foreach (var token in CoordinatorAdministration.CreateJoinTokens(parsed.GetRequiredValue(_data), count, TimeSpan.FromHours(hours)))
-            Console.WriteLine(token);
+        var tokens = CoordinatorAdministration.CreateJoinTokens(parsed.GetRequiredValue(_data), count, TimeSpan.FromHours(hours));
+        if (parsed.GetValue(_json))
+            Json.Write(tokens);
+        else
+            Console.WriteLine(string.Join(Environment.NewLine, tokens));
         return ExitCode.Success;
     }
 }

@@ -16,7 +16,7 @@ internal sealed class WorkersCommand : ClusterCommand
     {
         Add(_json);
         SetAction(ListAsync);
-        var revoke = new Command("revoke", "Take a worker's credential away, on the coordinator's machine: it leaves within seconds.") { _data, _id };
+        var revoke = new Command("revoke", "Take a worker's credential away, on the coordinator's machine: it leaves within seconds.") { _data, _id, _json };
         revoke.SetAction(Revoke);
         Add(revoke);
     }
@@ -26,7 +26,10 @@ internal sealed class WorkersCommand : ClusterCommand
         var data = parsed.GetRequiredValue(_data);
         var id = Ids.Complete("Worker", parsed.GetRequiredValue(_id), CoordinatorAdministration.ListWorkers(data), "of a worker that joined with a token and was not revoked");
         CoordinatorAdministration.RevokeWorker(data, id);
-        Console.WriteLine($"Worker \"{id}\" is revoked.");
+        if (parsed.GetValue(_json))
+            Json.Write(new RevokedView(id));
+        else
+            Console.WriteLine($"Worker \"{id}\" is revoked.");
         return ExitCode.Success;
     }
 

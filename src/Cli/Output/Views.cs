@@ -117,6 +117,16 @@ internal sealed record KeyView(string Id, string Name, string Tenant, IReadOnlyL
         key.Id, key.Name, key.Tenant, [.. key.Scopes.ToString().ToLowerInvariant().Split(", ")], key.MaxPriority, key.Created.UtcDateTime, key.Revoked?.UtcDateTime);
 }
 
+/// <summary>The secret, which cannot be shown again.</summary>
+internal sealed record NewKeyView(string Key);
+
+internal sealed record RevokedView(string Id);
+
+internal sealed record BackupView(long Files, long NewFiles, long NewBytes);
+
+/// <summary>Workers as a job of Slurm; null where the script was only written.</summary>
+internal sealed record SlurmView(string? JobId, int Workers, string ScriptPath, string Script);
+
 internal sealed record LibtorchView(string Folder, string Version, bool IsFetched);
 
 internal sealed record DownloadView(string JobId, string Folder, IReadOnlyList<ArtifactView> Files);

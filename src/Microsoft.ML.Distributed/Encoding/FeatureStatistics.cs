@@ -55,6 +55,8 @@ internal sealed class FeatureStatistics(int size)
     /// <summary>The slots that are no constants, and vary by less or more than single precision can compute with.</summary>
     public IEnumerable<int> OutOfRange() => Enumerable.Range(0, size).Where(i => Deviation(i) is var deviation && deviation > Math.Abs(_mean[i]) * 1e-7 && !ScaleRange.Holds(deviation));
 
+    internal bool HasValues(int slot) => _count[slot] > 0;
+
     internal double Mean(int slot) => _mean[slot];
 
     internal double Deviation(int slot) => _count[slot] == 0 ? 0 : Math.Sqrt(_squares[slot] / _count[slot]);

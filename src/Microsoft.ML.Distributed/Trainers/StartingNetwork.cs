@@ -15,10 +15,14 @@ internal sealed class StartingNetwork
 {
     private const string Name = "StartFrom";
     private const string TrainSchemaField = "TrainSchema";
+    private const double FarDeviations = 3;
+    private const double OtherDeviation = 10;
     private readonly TrainedNetwork _network;
     private readonly ISingleFeaturePredictionTransformer<object>? _transformer;
+    private readonly IReadOnlyList<ITransformer> _before;
 
-    private StartingNetwork(TrainedNetwork network, ISingleFeaturePredictionTransformer<object>? transformer) => (_network, _transformer) = (network, transformer);
+    private StartingNetwork(TrainedNetwork network, ISingleFeaturePredictionTransformer<object>? transformer, IReadOnlyList<ITransformer> before) =>
+        (_network, _transformer, _before) = (network, transformer, before);
 
     /// <summary>The job that trained it.</summary>
     public JobSpec Spec => _network.Spec;
@@ -31,7 +35,7 @@ internal sealed class StartingNetwork
         error = null;
         if (given is null)
             return null;
-        var found = Search(given).ToList();
+        var found = Search(given, []).ToList();
         if (found is [var one])
             return one;
         const string expected = "expected the transformer that Fit of such a trainer returned or ml.Model.Load read, a chain with one of them, or its Model";
@@ -97,11 +101,27 @@ internal sealed class StartingNetwork
     public IEnumerable<int> Ignored(FeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
         : Enumerable.Range(0, scaling.Scale.Count).Where(i => scaling.Scale[i] == 0 && statistics.Deviation(i) > 0);
 
-    private static IEnumerable<StartingNetwork> Search(object given) => given switch
+    /// <summary>The slots whose numbers are far from those that the network was trained on, behind a scaling that stays.</summary>
+    public IEnumerable<int> Moved(FeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
+        : Enumerable.Range(0, scaling.Scale.Count).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - scaling.Mean[i], statistics.Deviation(i), scaling.Scale[i]));
+
+    /// <summary>A slot's mean and standard deviation where the network was trained.</summary>
+    public (double Mean, double Deviation) Trained(int slot) => (Spec.Data.Features.Mean[slot], 1 / Spec.Data.Features.Scale[slot]);
+
+    /// <summary>Whether the features are known to be made by other transforms than in the chain that was given, or by the same fitted anew.</summary>
+    /// <param name="data">The training data.</param>
+    /// <param name="column">Its feature column.</param>
+    public bool IsBehindOthers(IDataView data, string column) => _transformer?.FeatureColumnName == column && FeatureOrigin.IsAnother(data, column, _before);
+
+    // A feature that is rare today, and a constant then, are within.
+    private static bool IsFar(double distance, double deviation, double scale) =>
+        Math.Abs(distance) * scale > FarDeviations || deviation * scale > OtherDeviation || (deviation > 0 && scale > 0 && deviation * scale < 1 / OtherDeviation);
+
+    private static IEnumerable<StartingNetwork> Search(object given, IReadOnlyList<ITransformer> before) => given switch
     {
-        ITransformerChainAccessor chain => chain.Transformers.SelectMany(Search),
-        ISingleFeaturePredictionTransformer<object> { Model: ITrainedModel model } transformer => [new StartingNetwork(model.Network, transformer)],
-        ITrainedModel model => [new StartingNetwork(model.Network, model.Transformer)],
+        ITransformerChainAccessor chain => chain.Transformers.SelectMany((t, i) => Search(t, [.. before, .. chain.Transformers.Take(i)])),
+        ISingleFeaturePredictionTransformer<object> { Model: ITrainedModel model } transformer => [new StartingNetwork(model.Network, transformer, before)],
+        ITrainedModel model => [new StartingNetwork(model.Network, model.Transformer, before)],
         _ => [],
     };
 

@@ -10,29 +10,21 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
     public TrainedNetwork Execute(IDataView data)
     {
-        try
+        for (var run = 1; ; run++)
         {
-            for (var run = 1; ; run++)
+            try
             {
-                try
+                return Encode(data, (inputs, progress) =>
                 {
-                    return Encode(data, (inputs, progress) =>
-                    {
-                        var job = backend.Train(spec, inputs, progress, Log, cancellation);
-                        channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
-                        return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
-                    });
-                }
-                catch (TrainingFailedException e) when (e.IsDatasetLost && run < MaxRuns)
-                {
-                    channel.Warning(MessageSensitivity.None, $"The cluster lost the data of job {e.JobId}, which is sent again for another one: {e.Message}");
-                }
+                    var job = backend.Train(spec, inputs, progress, Log, cancellation);
+                    channel.Info(MessageSensitivity.None, $"Job {job.JobId} trained {TrainingSummary.From(job.Result)}.");
+                    return TrainedNetwork.Accept(job.Onnx, ModelSchema.Without(spec), job.Result, job.JobId);
+                });
             }
-        }
-        catch (Exception) when (ProcessEnd.HasBegun)
-        {
-            ProcessEnd.StayAsync().GetAwaiter().GetResult();
-            throw;
+            catch (TrainingFailedException e) when (e.IsDatasetLost && run < MaxRuns)
+            {
+                channel.Warning(MessageSensitivity.None, $"The cluster lost the data of job {e.JobId}, which is sent again for another one: {e.Message}");
+            }
         }
     }
 
@@ -98,9 +90,24 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
     private T Encode<T>(IDataView data, Func<JobInputs, IProgress<TrainingProgress>?, T> use)
     {
+        try
+        {
+            return EncodeUnlessItEnds(data, use);
+        }
+        catch (Exception) when (ProcessEnd.HasBegun)
+        {
+            ProcessEnd.StayAsync().GetAwaiter().GetResult();
+            throw;
+        }
+    }
+
+    private T EncodeUnlessItEnds<T>(IDataView data, Func<JobInputs, IProgress<TrainingProgress>?, T> use)
+    {
         string? validationPath = null;
         var progress = options.Progress ?? ConsoleProgress.IfInteractive();
         var trainingPath = backend.NewDatasetFile(folder, cancellation);
+        if (start?.IsBehindOthers(data, columns.Features) == true)
+            channel.Warning(MessageSensitivity.None, $"Feature column \"{columns.Features}\" is made by other transforms than in the chain of StartFrom, or by the same fitted to other data, so that its slots may mean something else than its network has learnt. Keep the fitted transformers, and fit the trainer alone on what they put out.");
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
@@ -145,7 +152,11 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         if (start is null)
             Scale(training, features);
         else
+        {
             WarnOfIgnored(start.Ignored(training.Features).ToList(), features);
+            WarnOfMoved(start, training.Features, features);
+        }
+
         if (training.Labels.IsConstant)
             channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
         AutomaticOptions.Complete(spec, options);
@@ -169,6 +180,15 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
     {
         if (slots.Count > 0)
             channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" was constant in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and {slots.Count - 1:N0} others" : "")} where the network of StartFrom was trained, which ignores it, and varies now: so will the new one. Train anew to have it count.");
+    }
+
+    private void WarnOfMoved(StartingNetwork network, FeatureStatistics statistics, DataViewSchema.Column features)
+    {
+        var slots = network.Moved(statistics).ToList();
+        if (slots.Count == 0)
+            return;
+        var (mean, deviation) = network.Trained(slots[0]);
+        channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" has mean {statistics.Mean(slots[0]):G3} and deviation {statistics.Deviation(slots[0]):G3} in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and is as far away in {slots.Count - 1:N0} others" : "")}; where the network of StartFrom was trained they were {mean:G3} and {deviation:G3}, which its scaling keeps. Where what makes the features was fitted anew or their unit is another, keep the fitted transformers; where the world has changed so much, train anew.");
     }
 
     private void WarnOfRanges(FeatureStatistics statistics, DataViewSchema.Column features)

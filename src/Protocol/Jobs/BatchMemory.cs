@@ -1,9 +1,22 @@
 namespace MLDistributed.Protocol;
 
-/// <summary>What the rows of a step take of a machine's memory: judged by the client of a local cluster before data is sent, and by each rank before its first step.</summary>
+/// <summary>What a step takes of a machine's memory at the least: judged by the client of a local cluster before data is sent, and, with all that a job takes, by each rank before its first step.</summary>
 public static class BatchMemory
 {
     private const double GiB = 1 << 30;
+
+    // Parameters and gradients, and the weights and the ONNX file that rank 0 leaves at the end.
+    private const int LeastCopies = 4;
+
+    /// <summary>Bytes that the module takes at the least, on one rank, without an optimizer's state.</summary>
+    /// <param name="spec">The job, which is valid.</param>
+    public static long LeastModuleBytes(JobSpec spec) => spec.Module?.Kind is null ? 0 : JobModel.Bytes(spec).Least * LeastCopies;
+
+    /// <summary>Why the module does not fit, whatever the batch, in one sentence; null when it may.</summary>
+    /// <param name="spec">The job, which is valid.</param>
+    /// <param name="memoryBytes">What the machine has.</param>
+    public static string? ModuleRefusal(JobSpec spec, long memoryBytes) => LeastModuleBytes(spec) is var bytes && bytes <= memoryBytes ? null
+        : $"Module takes at least {bytes / GiB:N1} GiB to train, expected at most the {memoryBytes / GiB:N1} GiB of the machine. Make HiddenLayers smaller, or take fewer features.";
 
     /// <summary>Bytes that the rows which all ranks of a machine compute at once take at the least: features, and in each layer its sums and its activations.</summary>
     /// <param name="spec">The job.</param>
@@ -30,7 +43,7 @@ public static class BatchMemory
         var bytes = LeastBytes(spec, rows, worldSize, isOnGpu);
         if (bytes + otherBytes <= memoryBytes)
             return null;
-        return $"BatchSize is {spec.GlobalBatchSize:N0}: a step's {Math.Min(spec.GlobalBatchSize, rows):N0} rows take at least {(double)bytes / GiB:N1} GiB{(otherBytes == 0 ? "" : $" beside {otherBytes / GiB:N1} GiB for the module")}, " +
+        return $"BatchSize is {spec.GlobalBatchSize:N0}: a step's {Math.Min(spec.GlobalBatchSize, rows):N0} rows take at least {(double)bytes / GiB:N1} GiB{(otherBytes < GiB / 20 ? "" : $" beside {otherBytes / GiB:N1} GiB for the module")}, " +
             $"expected at most the {memoryBytes / GiB:N1} GiB of the machine. Make BatchSize smaller{(spec.BitExact is null ? ", or set MaxMicroBatchSize" : "")}.";
     }
 

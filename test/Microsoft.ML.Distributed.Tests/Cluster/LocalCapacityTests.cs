@@ -24,10 +24,26 @@ public sealed class LocalCapacityTests
     }
 
     [TestMethod]
+    [DataRow(100, false)]
+    [DataRow(20_000, true)]
+    public void Refusal_OfAModule_ComesWhenItsParametersDoNotFit(int width, bool refused)
+    {
+        var spec = Spec(256, 1_000_000, 0);
+        spec.Module.Mlp.HiddenSizes.Add([width, width]);
+
+        Assert.AreEqual(refused, LocalCapacity.IsAsked(spec));
+        if (refused)
+            StringAssert.StartsWith(LocalCapacity.Refusal(spec, [Cpu(4L << 30)]), "Module takes at least 6.0 GiB to train, expected at most the 4.0 GiB of the machine.");
+        else
+            Assert.IsNull(LocalCapacity.Refusal(spec, [Cpu(4L << 30)]));
+    }
+
+    [TestMethod]
     public void Refusal_MemoryUnknown_IsLeftToTheRank() => Assert.IsNull(LocalCapacity.Refusal(Spec(int.MaxValue, 10_000_000, 0), [Cpu(0)]));
 
     private static JobSpec Spec(int batch, long rows, long validationRows) => new()
     {
+        Task = MlTask.Regression,
         GlobalBatchSize = batch,
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 100, OutputSize = 1, HiddenSizes = { 256 } } },
         Data = new DataSpec { RowCount = rows, ValidationRowCount = validationRows },

@@ -14,6 +14,13 @@ public sealed partial class SnippetTests
         global using Microsoft.ML; global using Microsoft.ML.Data; global using Microsoft.ML.Distributed;
         """;
 
+    // A module of the reader's, where a snippet has none.
+    private const string ReadersModule = """
+        using TorchSharp;
+        public sealed record MyNetOptions(int Inputs, int Classes);
+        public sealed class MyNet(MyNetOptions o) : torch.nn.Module<torch.Tensor, torch.Tensor>($"{o}") { public override torch.Tensor forward(torch.Tensor x) => x; }
+        """;
+
     // What snippets use and leave to the reader's app.
     private static readonly Dictionary<string, string> s_readers = new()
     {
@@ -27,7 +34,7 @@ public sealed partial class SnippetTests
     };
 
     public static IEnumerable<object[]> Snippets =>
-        from page in Directory.GetFiles(Repository, "*.md").Concat(Directory.GetFiles(Path.Combine(Repository, "docs"), "*.md"))
+        from page in new[] { "", "docs", Path.Combine("eng", "packages") }.SelectMany(f => Directory.GetFiles(Path.Combine(Repository, f), "*.md"))
         from snippet in Fence().Matches(File.ReadAllText(page)).Select((m, i) => (Code: m.Groups[1].Value, Number: i + 1))
         select new object[] { $"{Path.GetFileName(page)}, {snippet.Number}", snippet.Code };
 
@@ -60,9 +67,10 @@ public sealed partial class SnippetTests
         var snippet = (CompilationUnitSyntax)CSharpSyntaxTree.ParseText(code).GetRoot();
         var declared = snippet.DescendantNodes().OfType<VariableDeclaratorSyntax>().Select(v => v.Identifier.Text).ToHashSet();
         var readers = CSharpSyntaxTree.ParseText(string.Concat(s_readers.Where(r => !declared.Contains(r.Key)).Select(r => r.Value))).GetRoot().ChildNodes().OfType<MemberDeclarationSyntax>();
+        var hasModule = snippet.DescendantNodes().OfType<TypeDeclarationSyntax>().Any(t => t.Identifier.Text == "MyNet");
         var program = snippet.WithMembers(snippet.Members.InsertRange(0, readers));
         var compilation = CSharpCompilation.Create("snippet",
-            [CSharpSyntaxTree.ParseText(Usings), CSharpSyntaxTree.Create(program)],
+            [CSharpSyntaxTree.ParseText(Usings), CSharpSyntaxTree.ParseText(hasModule ? "" : ReadersModule), CSharpSyntaxTree.Create(program)],
             ((string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!).Split(Path.PathSeparator).Select(p => MetadataReference.CreateFromFile(p)),
             new CSharpCompilationOptions(OutputKind.ConsoleApplication, nullableContextOptions: NullableContextOptions.Enable));
         return [.. compilation.GetDiagnostics().Where(d => d.Severity == DiagnosticSeverity.Error).Select(d => d.ToString())];

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed.Tests;
@@ -135,6 +136,52 @@ public sealed class WarmStartTests : IDisposable
         Assert.IsTrue(messages.Any(m => m.StartsWith("Warning", StringComparison.Ordinal) && m.Contains("was constant in slot 2 where the network of StartFrom was trained, which ignores it", StringComparison.Ordinal)), string.Join("\n", messages));
     }
 
+    // Its numbers are on the same scale whatever they mean, so that no statistics tell.
+    [TestMethod]
+    [DataRow("anew", true)]
+    [DataRow("anew on the same data", false)]
+    [DataRow("kept", false)]
+    [DataRow("kept, then shuffled", false)]
+    [DataRow("kept, then cached", false)]
+    public void Fit_StartFromBehindANormaliser_WarnsWhenItIsAnother(string normaliser, bool warned)
+    {
+        var messages = Warnings();
+        var options = Regression();
+        var before = _ml.Transforms.NormalizeMinMax("Features").Append(_ml.Transforms.CopyColumns("Copy", "Value")).Append(_ml.Transforms.Concatenate("Features", "Features"));
+        var first = before.Append(_ml.Regression.Trainers.DistributedNeuralNetwork(options)).Fit(_data);
+        var kept = before.Fit(_data);
+        var other = _ml.Data.LoadFromEnumerable(SyntheticData.Examples(60, seed: 9).Select(e => { e.Features = [.. e.Features.Select(f => 5 * f)]; return e; }).ToList());
+
+        StartedModelComesBack();
+        options.StartFrom = Reloaded(first);
+        var trainer = _ml.Regression.Trainers.DistributedNeuralNetwork(options);
+        if (normaliser.StartsWith("anew", StringComparison.Ordinal))
+            before.Append(trainer).Fit(warned ? other : _data);
+        else
+            trainer.Fit(normaliser switch { "kept" => kept.Transform(_data), "kept, then cached" => _ml.Data.Cache(kept.Transform(_data)), _ => _ml.Data.ShuffleRows(kept.Transform(_data)) });
+
+        Assert.AreEqual(warned, messages.Any(m => m.Contains("Feature column \"Features\" is made by other transforms than in the chain of StartFrom, or by the same fitted to other data", StringComparison.Ordinal)), string.Join('\n', messages));
+    }
+
+    [TestMethod]
+    [DataRow(1f, 0f, false)]
+    [DataRow(3f, 0f, false)]
+    [DataRow(1000f, 0f, true)]
+    [DataRow(0.001f, 0f, true)]
+    [DataRow(1f, 1000f, true)]
+    public void Fit_StartFromOtherNumbers_WarnsWhenTheyAreFarAway(float factor, float offset, bool warned)
+    {
+        var messages = Warnings();
+        var options = Regression();
+        options.StartFrom = _ml.Regression.Trainers.DistributedNeuralNetwork(options).Fit(_data);
+        var other = _ml.Data.LoadFromEnumerable(SyntheticData.Examples().Select(e => { e.Features[1] = (factor * e.Features[1]) + offset; return e; }).ToList());
+
+        StartedModelComesBack();
+        _ml.Regression.Trainers.DistributedNeuralNetwork(options).Fit(other);
+
+        Assert.AreEqual(warned, messages.Any(m => m.Contains("in slot 1; where the network of StartFrom was trained they were", StringComparison.Ordinal)), string.Join('\n', messages));
+    }
+
     [TestMethod]
     public void Fit_WeightAveraging_ReachesTheJob()
     {
@@ -145,6 +192,13 @@ public sealed class WarmStartTests : IDisposable
 
         options.WeightAveraging = new WeightAveraging { Decay = 0 };
         StringAssert.Contains(Refusal(() => _ml.Regression.Trainers.DistributedNeuralNetwork(options).Fit(_data)), "WeightAveraging.Decay is 0, expected more");
+    }
+
+    private List<string> Warnings()
+    {
+        var messages = new List<string>();
+        _ml.Log += (_, e) => messages.Add(e.Kind == ChannelMessageKind.Warning ? e.Message : "");
+        return messages;
     }
 
     // As if no step had been made.

@@ -10,7 +10,7 @@ internal static class LocalCapacity
 
     /// <summary>Whether a job may ask for too much; most ask for whatever there is.</summary>
     public static bool IsAsked(JobSpec spec) =>
-        spec.Resources is { MinRanks: > 1 } or { Device: not DeviceKind.Any } || BatchMemory.LeastBytes(spec, Rows(spec), 1, isOnGpu: false) > SmallBytes;
+        spec.Resources is { MinRanks: > 1 } or { Device: not DeviceKind.Any } || BatchMemory.LeastBytes(spec, Rows(spec), 1, isOnGpu: false) + BatchMemory.LeastModuleBytes(spec) > SmallBytes;
 
     /// <summary>What is wrong with what a job asks for, or null.</summary>
     public static string? Refusal(JobSpec spec, IReadOnlyCollection<Device> devices)
@@ -31,7 +31,7 @@ internal static class LocalCapacity
     {
         var memory = devices.Where(d => d.Kind == DeviceKind.Cpu).Select(d => d.MemoryBytes).DefaultIfEmpty().Max();
         var mayUseGpu = spec.Resources?.Device != DeviceKind.Cpu && devices.Any(d => d.Kind == DeviceKind.Cuda);
-        return memory == 0 ? null : BatchMemory.Refusal(spec, Rows(spec), 1, mayUseGpu, otherBytes: 0, memory);
+        return memory == 0 ? null : BatchMemory.ModuleRefusal(spec, memory) ?? BatchMemory.Refusal(spec, Rows(spec), 1, mayUseGpu, BatchMemory.LeastModuleBytes(spec), memory);
     }
 
     private static long Rows(JobSpec spec) => Math.Max(spec.Data?.RowCount ?? 0, spec.Data?.ValidationRowCount ?? 0);
