@@ -128,6 +128,18 @@ public sealed class JobSpecRulesTests
         Assert.IsEmpty(JobSpecRules.Validate(spec));
     }
 
+    // The client asks before it has means and scales.
+    [TestMethod]
+    public void Validate_TooManyFeaturesToScale_IsOneErrorWithWhatToDo()
+    {
+        var spec = Valid();
+        spec.Module.Mlp.HiddenSizes.Clear();
+        spec.Module.Mlp.InputSize = JobSpecRules.MaxScaledFeatures + 1;
+        spec.Data.Features = new FeatureScaling();
+
+        StringAssert.StartsWith(JobSpecRules.Validate(spec).Single(), "Features have 4,000,001 slots, expected at most 4,000,000 with NormalizeFeatures");
+    }
+
     [TestMethod]
     public void Validate_AMostlyScaledSpec_FitsAMessage()
     {

@@ -260,8 +260,15 @@ public sealed partial class TrainingCluster : ITrainingBackend, IDisposable, IAs
     // The folder is the user's, and others may read what is in it.
     private static string NewPrivateFile(string path)
     {
-        PrivateFile.Open(path, FileMode.CreateNew).Dispose();
-        return path;
+        try
+        {
+            PrivateFile.Open(path, FileMode.CreateNew).Dispose();
+            return path;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"MLContext.TempFilePath is \"{Path.GetDirectoryName(path)}\", where rows cannot be encoded ({e.Message.TrimEnd('.')}), expected a folder that is there and can be written. Make it, or name another.", e);
+        }
     }
 
     private string EncodingFolder()

@@ -32,8 +32,8 @@ internal static class FeatureOrigin
         HashSet<string> needed = new([column], StringComparer.Ordinal);
         for (; view is IDataTransform transform; view = transform.Source)
         {
-            // What a transform makes stands behind what it got, and hides columns of the same name.
-            var made = view.Schema.Skip(transform.Source.Schema.Count).Where(c => needed.Contains(c.Name)).ToList();
+            // What a transform makes hides columns of the same name, which stay.
+            var made = needed.Where(name => Count(view, name) > Count(transform.Source, name)).Select(name => view.Schema[name]).ToList();
             if (made.Count == 0)
                 continue;
             found.Add(transform);
@@ -43,6 +43,8 @@ internal static class FeatureOrigin
 
         return (found, view);
     }
+
+    private static int Count(IDataView view, string name) => view.Schema.Count(c => c.Name == name);
 
     [SuppressMessage("Design", "CA1031", Justification = "What does not go with this source, as a label's mapping without labels, makes no features of it.")]
     private static IDataView Apply(IReadOnlyList<ITransformer> transformers, IDataView view)

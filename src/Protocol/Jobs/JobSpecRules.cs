@@ -187,7 +187,7 @@ public static class JobSpecRules
             Check(data.ValidationDatasetId.Length == 0 || ContentHash.TryParse(data.ValidationDatasetId, out _), $"Validation dataset id is \"{VisibleText.Shortened(data.ValidationDatasetId)}\", expected {ContentHash.Expectation}, or none.");
             AtLeast("Row count", data.RowCount, 1);
             Check(data.Features is null || module?.InputSize <= MaxScaledFeatures, $"Features have {module?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
-            Check(data.Features is null || data.Features.Mean.Count == module?.InputSize && data.Features.Scale.Count == module?.InputSize,
+            Check(data.Features is null || module?.InputSize > MaxScaledFeatures || data.Features.Mean.Count == module?.InputSize && data.Features.Scale.Count == module?.InputSize,
                 $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {module?.InputSize}, one a feature.");
             NotNegative("Weight scale", data.WeightScale);
             NotNegative("Validation weight scale", data.ValidationWeightScale);
