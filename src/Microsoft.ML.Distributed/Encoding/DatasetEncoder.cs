@@ -249,7 +249,7 @@ internal sealed class DatasetEncoder(
             {
                 write();
             }
-            catch (IOException e)
+            catch (IOException e) when (e is not (FileNotFoundException or FileLoadException)) // of an assembly, for want of handles
             {
                 throw new IOException($"Dataset file cannot be written up to row {_hasher.RowCount:N0} ({e.Message.TrimEnd('.')}), expected room for all rows as 4-byte numbers. Free space there, or set TMPDIR to a folder with more.", e);
             }

@@ -76,6 +76,6 @@ public sealed partial class ManifestTests
     private static IEnumerable<V1PodTemplateSpec> Pods(string file) =>
         Read(file).Select(o => o is V1StatefulSet set ? set.Spec.Template : (o as V1Job)?.Spec.Template).OfType<V1PodTemplateSpec>();
 
-    [GeneratedRegex(@"\$\(([A-Z_]+)\)")]
+    [GeneratedRegex(@"\$\(([A-Z_]+)\)", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex Variable();
 }

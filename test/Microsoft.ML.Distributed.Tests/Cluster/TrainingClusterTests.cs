@@ -51,6 +51,9 @@ public sealed class TrainingClusterTests
             Assert.AreEqual(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(path));
         Train(cluster, dataset);
         Assert.IsEmpty(Directory.GetFiles(folder));
+        StringAssert.StartsWith(
+            Assert.ThrowsExactly<IOException>(() => ((ITrainingBackend)cluster).NewDatasetFile(_temp.File("nowhere"))).Message,
+            $"MLContext.TempFilePath is \"{_temp.File("nowhere")}\", where rows cannot be encoded (");
     }
 
     [TestMethod]
