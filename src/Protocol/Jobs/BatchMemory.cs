@@ -8,9 +8,9 @@ public static class BatchMemory
     // Parameters and gradients, and the weights and the ONNX file that rank 0 leaves at the end.
     private const int LeastCopies = 4;
 
-    /// <summary>Bytes that the module takes at the least, on one rank, without an optimizer's state.</summary>
+    /// <summary>Bytes that the built-in network takes at the least, on one rank, without an optimizer's state; 0 for others, which may be frozen or unknown here.</summary>
     /// <param name="spec">The job, which is valid.</param>
-    public static long LeastModuleBytes(JobSpec spec) => spec.Module?.Kind is null ? 0 : JobModel.Bytes(spec).Least * LeastCopies;
+    public static long LeastModuleBytes(JobSpec spec) => spec.Module?.Mlp is null ? 0 : JobModel.Bytes(spec).Least * LeastCopies;
 
     /// <summary>Why the module does not fit, whatever the batch, in one sentence; null when it may.</summary>
     /// <param name="spec">The job, which is valid.</param>
