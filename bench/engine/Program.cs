@@ -10,6 +10,8 @@ return args switch
     ["hosts", .. var rest] => HostsBench.Run(rest),
     ["hosts-rank", .. var rest] => HostsBench.RunRank(rest),
     ["memory", ..] => MemoryBench.Run(),
+    ["gpu", .. var rest] => GpuCheck.Run(rest),
+    ["gpu-rank", .. var rest] => GpuRank.Run(rest),
     ["train-rank", .. var rest] => TrainRank.Run(rest),
     ["allreduce-rank", .. var rest] => AllReduceRank.Run(rest),
     _ => Usage(),
@@ -23,6 +25,7 @@ static int Usage()
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
           hosts [ROUNDS]                 microseconds of an all-reduce of two hosts (network namespaces), bare and at 4 and 1 Gbit/s; Gloo beside it
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores, and of 8 at random addresses
+          gpu DEVICE SECONDS PYTHON [MODEL..]    one GPU beside PyTorch and the CPU; eng/gpu-check.sh runs it
           memory                         what ranks take of the host's memory, beside the arithmetic
         """);
     return 2;

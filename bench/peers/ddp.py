@@ -39,7 +39,7 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         tokens = x.t()
-        places = torch.arange(tokens.shape[0]).unsqueeze(1)
+        places = torch.arange(tokens.shape[0], device=x.device).unsqueeze(1)
         return self.head(self.layers(self.tokens(tokens) + self.places(places)).mean(0))
 
 

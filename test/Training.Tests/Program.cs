@@ -6,6 +6,9 @@ using Training.Tests.Loop;
 if (args is ["steps", var kilobytes])
     return SmallHeap.Run(int.Parse(kilobytes, CultureInfo.InvariantCulture));
 
+if (args is ["libtorch", var folder, var device])
+    return Training.Tests.Native.ForeignLibtorchTests.Train(folder, onCuda: device == "cuda");
+
 if (args is ["host-rank", .. var job])
     return HostRank.Run(job);
 

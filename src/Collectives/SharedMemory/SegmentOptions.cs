@@ -20,7 +20,7 @@ public sealed record SegmentOptions
     /// <value>0: only the operations of <see cref="ICollective"/>.</value>
     public long Length { get; init; }
 
-    /// <summary>How many buffers of <see cref="Length"/> floats each rank has for gradients.</summary>
+    /// <summary>How many buffers of <see cref="Length"/> floats each rank has for gradients; 0 where these are elsewhere.</summary>
     /// <value>1</value>
     public int GradientBuffers { get; init; } = 1;
 

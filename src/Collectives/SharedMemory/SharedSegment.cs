@@ -102,7 +102,7 @@ public sealed unsafe class SharedSegment : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(options.Length);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.StagingBytes, 64);
-        ArgumentOutOfRangeException.ThrowIfLessThan(options.GradientBuffers, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(options.GradientBuffers);
         ArgumentOutOfRangeException.ThrowIfNegative(options.StateBuffers);
         if (options.WorldSize is < 1 or > MaxWorldSize)
             throw new CollectiveException($"World size is {options.WorldSize}, expected 1 to {MaxWorldSize} ranks a host.");

@@ -86,8 +86,11 @@ public static class JobSpecRules
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
         Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
         Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
+        Check(Enum.IsDefined(spec.Precision), $"Precision is {spec.Precision}, expected one of {string.Join(", ", Enum.GetNames<Precision>())}.");
+        Check(spec.Precision != Precision.BFloat16 || spec.Module?.Torch is null, "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32: it computes in the types that it says. Cast in its forward, to ScalarType.BFloat16 and back.");
         if (spec.BitExact is { } exact)
         {
+            Check(spec.Precision != Precision.BFloat16, "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32: which CPUs round how is not ours.");
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
             Check(module?.JoinsRows != true, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");

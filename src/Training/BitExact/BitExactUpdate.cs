@@ -5,6 +5,7 @@ using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using TorchSharp;
 
 namespace MLDistributed.Training.BitExact;
 
@@ -61,10 +62,10 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
 
     public Action<long>? GradientsReady => null;
 
-    public void Add(int part, StepPart sums)
+    public void Add(int part, torch.Tensor loss, double weightSum)
     {
         var scratch = _segment.Scratch(_segment.Rank)[(2 * (part - _split.First))..];
-        (scratch[0], scratch[1]) = (sums.LossSum, sums.WeightSum);
+        (scratch[0], scratch[1]) = (Losses.Number(loss), weightSum);
         var fold = _tree.FoldOf(part);
         for (var start = 0L; start < _segment.Length; start += BlockLength)
         {
@@ -85,7 +86,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
         }
     }
 
-    public StepTotals Step(double learningRate)
+    public StepTotals? Step(double learningRate)
     {
         _local.Barrier();
         _hosts?.Join(_slice, ToldBy);

@@ -28,9 +28,10 @@ internal sealed unsafe class CheckpointShard : IDisposable
     /// <summary>Parameters, and each state of the optimizer.</summary>
     public int Parts { get; }
 
-    /// <summary>The pause that a checkpoint makes: a copy in memory.</summary>
+    /// <summary>The pause that a checkpoint makes: a copy in memory, and before it one from a device.</summary>
     public void Copy()
     {
+        _state.ToHost();
         var bytes = _slice.Count * sizeof(float);
         for (var i = 0; i < Parts; i++)
             Buffer.MemoryCopy((i == 0 ? _state.Parameters : _state.Segment.State(i - 1)) + _slice.Start, _copy + i * _slice.Count, bytes, bytes);

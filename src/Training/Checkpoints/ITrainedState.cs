@@ -26,6 +26,9 @@ internal unsafe interface ITrainedState
 
     float* Parameters { get; }
 
+    /// <summary>Brings parameters and state to <see cref="Segment"/>, where a device has them. Before they are kept.</summary>
+    void ToHost();
+
     IGradientStrategy Strategy { get; }
 
     /// <summary>This rank's part of what is kept.</summary>

@@ -84,6 +84,7 @@ internal sealed unsafe class CommitWriter
     private void WriteHalf(TrainingPoint point, TrainingPosition position)
     {
         var (file, rank, slice) = (_file!, _state.Start.Rank, _state.Slice);
+        _state.ToHost();
         file.Begin(_half, rank);
         for (var part = 0; part < _layout.Parts; part++)
             WriteFloats(_layout.PartAt(_half, part, slice), (part == 0 ? _state.Parameters : _state.Segment.State(part - 1)) + slice.Start, slice.Count);

@@ -2,6 +2,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using MLDistributed.Collectives;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -27,6 +28,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly Tensor _features;
     private readonly Tensor _labels;
     private readonly Tensor? _weights;
+    private readonly BatchTransfer? _transfer;
     private readonly float* _featureMemory;
     private readonly long* _classMemory;
     private readonly float* _valueMemory;
@@ -37,7 +39,8 @@ internal sealed unsafe class BatchFeed : IDisposable
     /// <param name="weightScale">Times each row's weight; 0: 1.</param>
     /// <param name="maxRows">The most rows of a part.</param>
     /// <param name="device">Where the batch goes.</param>
-    public BatchFeed(DatasetFile file, JobSpec spec, double weightScale, int maxRows, Device device)
+    /// <param name="transfer">Makes the way there of the batch's tensors; null: there is none, or as libtorch copies.</param>
+    public BatchFeed(DatasetFile file, JobSpec spec, double weightScale, int maxRows, Device device, Func<IEnumerable<Tensor>, BatchTransfer?>? transfer = null)
     {
         (_file, _spec, _maxRows, _device) = (file, spec, maxRows, device);
         _weightScale = weightScale == 0 ? 1 : weightScale;
@@ -50,20 +53,28 @@ internal sealed unsafe class BatchFeed : IDisposable
         _featureMemory = (float*)TorchMemory.Data(_features);
         _classMemory = (long*)TorchMemory.Data(_labels);
         _valueMemory = (float*)TorchMemory.Data(_labels);
-        if (!file.HasWeights && _classWeights.Length == 0)
-            return;
-        _weights = empty([maxRows], ScalarType.Float32).DetachFromDisposeScope();
-        _weightMemory = (float*)TorchMemory.Data(_weights);
+        if (file.HasWeights || _classWeights.Length > 0)
+        {
+            _weights = empty([maxRows], ScalarType.Float32).DetachFromDisposeScope();
+            _weightMemory = (float*)TorchMemory.Data(_weights);
+        }
+
+        _transfer = transfer?.Invoke(_weights is null ? [_features, _labels] : [_features, _labels, _weights]);
     }
 
     /// <summary>Loads some rows of a global batch.</summary>
-    public Batch Load(BatchRequest request) => View(request, Fill(request));
+    public Batch Load(BatchRequest request)
+    {
+        Release();
+        return View(request, Fill(request));
+    }
 
     /// <summary>Gathers the rows; from any thread.</summary>
     /// <returns>The sum of their weights.</returns>
     public double Fill(BatchRequest request)
     {
         var weightSum = 0.0;
+        _transfer?.AwaitHost();
         for (var i = 0; i < request.Rows.Count; i++)
         {
             var row = request.RowAt(request.Start + request.Rows.Start + i);
@@ -81,23 +92,30 @@ internal sealed unsafe class BatchFeed : IDisposable
             weightSum += _weightMemory != null ? _weightMemory[i] : 1;
         }
 
+        _transfer?.Send(request.Rows.Count);
         return weightSum;
     }
 
     /// <summary>What was gathered, as tensors on the device.</summary>
     public Batch View(BatchRequest request, double weightSum)
     {
+        _transfer?.Await();
         return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows);
 
         Tensor Part(Tensor all)
         {
-            var view = request.Rows.Count == _maxRows ? all : all.narrow(0, 0, request.Rows.Count);
-            return _device.type == DeviceType.CPU ? view : view.to(_device);
+            var there = _transfer?.OnDevice(all) ?? all;
+            var view = request.Rows.Count == _maxRows ? there : there.narrow(0, 0, request.Rows.Count);
+            return _transfer is not null || _device.type == DeviceType.CPU ? view : view.to(_device);
         }
     }
 
+    /// <summary>Says that all that reads the batch has been queued.</summary>
+    public void Release() => _transfer?.Release();
+
     public void Dispose()
     {
+        _transfer?.Dispose();
         _features.Dispose();
         _labels.Dispose();
         _weights?.Dispose();

@@ -47,6 +47,7 @@ internal sealed class PrefetchedFeed : IDisposable
         Await();
         if (_failure is { } failure)
             ExceptionDispatchInfo.Throw(failure);
+        _buffers[_current].Release();
         _current = 1 - _current;
         var weightSum = _weightSum;
         if (following is { } next)

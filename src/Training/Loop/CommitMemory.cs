@@ -36,7 +36,7 @@ internal static class CommitMemory
         if (!state.IsFirst || start.CommitStep > 0)
             return true;
         var bytes = new CommitLayout(state).Bytes(state.ValidationCount > 0);
-        var needs = MemoryNeeds.Of(spec, state.Layout, start.WorldSize).TotalBytes + BatchMemory.LeastBytes(spec, state.BatchSize, start.WorldSize, start.Device == DeviceKind.Cuda);
+        var needs = MemoryNeeds.Of(spec, state.Layout, start.WorldSize, isOnDevice: state.Tensors.StaysOnDevice).TotalBytes + BatchMemory.LeastBytes(spec, state.BatchSize, start.WorldSize, start.Device == DeviceKind.Cuda);
         // Half of what is free: other jobs need shared memory to start at all.
         var free = new DriveInfo(Path.GetDirectoryName(Path.GetFullPath(start.SegmentPath))!).AvailableFreeSpace;
         if (needs + bytes <= memoryBytes && bytes <= free / 2)

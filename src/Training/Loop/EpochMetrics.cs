@@ -6,21 +6,26 @@ namespace MLDistributed.Training.Loop;
 
 /// <summary>
 /// The metrics of an epoch's training rows, from the outputs that its steps compute anyway: a pass over these, which are
-/// still in the cache, and one sum over the ranks an epoch.
+/// still in the cache, and one sum over the ranks an epoch. What stays on a device is looked at later.
 /// </summary>
 /// <remarks>An epoch that another attempt has begun has none: what its first rows were is not kept.</remarks>
-internal sealed class EpochMetrics
+internal sealed class EpochMetrics : IDisposable
 {
     private readonly RankState _state;
     private readonly MetricSums _metrics;
+    private readonly QueuedOutputs _queued;
     private readonly double[] _sums;
     private bool _isWhole;
 
     public EpochMetrics(RankState state)
     {
         (_state, _metrics) = (state, MetricSums.Of(state.Spec));
+        _queued = new QueuedOutputs(_metrics);
         _sums = new double[_metrics.Count];
     }
+
+    /// <summary>Whether it is time to <see cref="Settle"/>.</summary>
+    public bool IsFull => _queued.IsFull;
 
     /// <param name="isWhole">Whether the epoch begins with its first row.</param>
     public void Begin(bool isWhole)
@@ -32,16 +37,24 @@ internal sealed class EpochMetrics
     /// <summary>Adds a part of a step.</summary>
     public void Add(Tensor outputs, Batch batch)
     {
-        if (_isWhole)
+        if (_isWhole && _state.Tensors.StaysOnDevice)
+            _queued.Add(outputs, batch);
+        else if (_isWhole)
             _metrics.Add(outputs, batch.Labels, batch.Weights, _sums);
     }
+
+    /// <summary>Looks at what is on a device. Device sync here.</summary>
+    public void Settle() => _queued.AddTo(_sums);
 
     /// <summary>Joins those of all ranks: all call it at the end of each epoch.</summary>
     public double[] End()
     {
         if (!_isWhole)
             return [];
+        Settle();
         _state.Collective.AllReduce(_sums);
         return _metrics.Values(_sums);
     }
+
+    public void Dispose() => _queued.Dispose();
 }

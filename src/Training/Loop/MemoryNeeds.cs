@@ -24,13 +24,14 @@ internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long S
     /// <param name="worldSize">Those of this host.</param>
     /// <param name="topology">Where all ranks are; null: here.</param>
     /// <param name="frozenBytes">What each rank holds that is not trained.</param>
-    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize, Topology? topology = null, long frozenBytes = 0)
+    /// <param name="isOnDevice">Whether gradients are on a device, and not here.</param>
+    public static MemoryNeeds Of(JobSpec spec, FlatLayout layout, int worldSize, Topology? topology = null, long frozenBytes = 0, bool isOnDevice = false)
     {
         checked
         {
             var bytes = layout.ParameterLength * sizeof(float);
             var states = FlatOptimizer.StateNames(spec.Optimizer).Count;
-            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (long)worldSize * ParallelStrategy.GradientBuffers(spec, topology ?? Topology.OfCpus(worldSize))), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3) + (worldSize * frozenBytes), worldSize);
+            return new MemoryNeeds(layout.ParameterLength, bytes * (1 + (isOnDevice ? 0 : (long)worldSize * ParallelStrategy.GradientBuffers(spec, topology ?? Topology.OfCpus(worldSize)))), bytes * states, bytes * Math.Max(2 + (spec.Checkpoint?.IntervalEpochs > 0 ? 1 + states : 0), spec.StartFrom is null ? 0 : 3) + (worldSize * frozenBytes), worldSize);
         }
     }
 

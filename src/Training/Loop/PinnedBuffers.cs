@@ -1,14 +1,14 @@
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Native.Cuda;
 
 namespace MLDistributed.Training.Loop;
 
 /// <summary>
-/// The shared memory that a GPU's rank copies from and to in every step, its gradients and the parameters, page-locked:
-/// the driver then copies straight, and not by way of a buffer of its own. Without it training is slower and the same.
+/// The host's memory that a GPU's rank copies from and to (<see cref="IFlatTensors.Staging"/>), page-locked: the driver then
+/// copies straight, and not by way of a buffer of its own. Without it training is slower and the same.
 /// </summary>
-internal sealed unsafe class PinnedBuffers : IDisposable
+internal sealed class PinnedBuffers : IDisposable
 {
     private readonly Stack<PinnedMemory> _pinned = new();
 
@@ -17,9 +17,14 @@ internal sealed unsafe class PinnedBuffers : IDisposable
     }
 
     /// <summary>Page-locks the buffers of a rank on a GPU; null on a CPU, which loads nothing, and where it cannot be, which the log says.</summary>
-    public static PinnedBuffers? Create(RankStart start, SharedSegment segment, Func<ICudaRuntime> load, IRankReporter reporter)
+    /// <param name="start">The rank.</param>
+    /// <param name="staging">The buffers.</param>
+    /// <param name="bytes">Of each.</param>
+    /// <param name="load">Loads CUDA's runtime.</param>
+    /// <param name="reporter">Hears why not.</param>
+    public static PinnedBuffers? Create(RankStart start, IReadOnlyList<nint> staging, long bytes, Func<ICudaRuntime> load, IRankReporter reporter)
     {
-        if (start.Device != DeviceKind.Cuda || segment.Length == 0)
+        if (start.Device != DeviceKind.Cuda || bytes == 0)
             return null;
         var buffers = new PinnedBuffers();
         try
@@ -27,9 +32,8 @@ internal sealed unsafe class PinnedBuffers : IDisposable
             var cuda = load();
             // Left so: the rank has one device, and without this the driver would make a context on the first.
             CudaException.Check(cuda, cuda.SetDevice(start.DeviceIndex), $"cudaSetDevice({start.DeviceIndex})");
-            var bytes = checked(segment.Length * sizeof(float));
-            buffers._pinned.Push(new PinnedMemory(cuda, (nint)segment.Gradients(segment.Rank), bytes));
-            buffers._pinned.Push(new PinnedMemory(cuda, (nint)segment.Parameters, bytes));
+            foreach (var memory in staging)
+                buffers._pinned.Push(new PinnedMemory(cuda, memory, bytes));
             return buffers;
         }
         catch (Exception e) when (e is CudaException or DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
@@ -38,7 +42,7 @@ internal sealed unsafe class PinnedBuffers : IDisposable
             reporter.Log(new LogLine
             {
                 Level = LogLevel.Info,
-                Message = $"Memory shared with cuda:{start.DeviceIndex} is not page-locked ({e.Message}), expected {2 * segment.Length * sizeof(float) / 1048576.0:N1} MiB of it to be. " +
+                Message = $"Memory shared with cuda:{start.DeviceIndex} is not page-locked ({e.Message}), expected {staging.Count * bytes / 1048576.0:N1} MiB of it to be. " +
                     "Training goes on, with slower copies. Raise the limit of locked memory (ulimit -l) if it is what refuses.",
             });
             return null;

@@ -5,8 +5,10 @@ using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Commits;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Native.Cuda;
 using MLDistributed.Training.Parallel;
 using TorchSharp;
 
@@ -23,6 +25,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private Topology Topology => _place?.Topology ?? Topology.OfCpus(start.WorldSize);
 
+    private bool IsOnDevice => environment.OnDevice ?? ParallelStrategy.IsOnDevice(start);
+
     // Those that share this machine's cores and memory.
     private int LocalSize => _place?.LocalSize ?? start.WorldSize;
 
@@ -34,9 +38,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
             Denormals.Flush();
+            MatrixPrecision.Apply(Spec.Precision);
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
             var source = environment.Module?.Invoke(Spec) ?? ModuleSources.Of(start);
-            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize, Topology, source.FrozenBytes);
+            var needs = MemoryNeeds.Of(Spec, source.Layout, LocalSize, Topology, source.FrozenBytes, IsOnDevice);
             needs.Check(environment.MemoryBytes);
             if (environment.Transport is not null)
                 ParallelStrategy.CheckTransport(Spec);
@@ -70,10 +75,16 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // Before the module's own memory is replaced by what all ranks share.
             if (segment.Rank == 0)
                 source.Initialize(segment.Parameters);
-            using var tensors = DeviceTensors.Create(start, segment, source.Layout.ParameterLength);
+            var device = RankDevice.Of(start);
+            var cuda = start.Device == DeviceKind.Cuda || IsOnDevice ? TryLoadCuda() : null;
+            if (cuda is not null)
+                DeviceMemory.Check(start, source.Layout, IsOnDevice, cuda);
+            if (ParallelStrategy.Remark(start) is { } remark)
+                reporter.Log(new LogLine { Level = LogLevel.Info, Message = remark });
+            using var tensors = parallel.CreateTensors(device);
             // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
-            using var pinned = PinnedBuffers.Create(start, segment, environment.Cuda, reporter);
-            using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training));
+            using var pinned = PinnedBuffers.Create(start, tensors.Staging, segment.Length * sizeof(float), environment.Cuda, reporter);
+            using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training), cuda);
             using var commitFile = CommitMemory.Open(start, reporter);
             // Before any rank may write to it.
             var newest = commitFile?.Newest();
@@ -99,7 +110,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             : Start(state);
         // Rank 0 may have read gigabytes meanwhile.
         state.Collective.Barrier(environment.StartTimeout);
-        state.Tensors.PullParameters();
+        state.Tensors.FromHost();
         return position;
     }
 
@@ -188,9 +199,23 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         if (_place is { } place)
             return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, Topology, length)), place, stop);
         if (environment.Transport is null)
-            return new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length)), environment.Profile, stop);
+            return IsOnDevice ? new OnDevice(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length) with { GradientBuffers = 0 }), stop)
+                : new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length)), environment.Profile, stop);
         var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, Topology, length);
         return new Transported(Spec, Timed(alone with { Path = $"{alone.Path}-{start.Rank}" }), () => environment.Transport(start), stop);
+    }
+
+    // Where it is nowhere, PinnedBuffers says so, and libtorch copies.
+    private ICudaRuntime? TryLoadCuda()
+    {
+        try
+        {
+            return environment.Cuda();
+        }
+        catch (Exception e) when (e is DllNotFoundException or EntryPointNotFoundException or BadImageFormatException)
+        {
+            return null;
+        }
     }
 
     private SegmentOptions Timed(SegmentOptions options) => options with { RendezvousTimeout = environment.StartTimeout, Timeout = environment.PeerTimeout };

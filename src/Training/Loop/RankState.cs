@@ -3,8 +3,10 @@ using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Native.Cuda;
 using MLDistributed.Training.Optimization;
 using MLDistributed.Training.Parallel;
 using TorchSharp;
@@ -20,7 +22,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
 
-    public RankState(RankStart start, IModuleSource source, IParallelStrategy parallel, DeviceTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch)
+    public RankState(RankStart start, IModuleSource source, IParallelStrategy parallel, IFlatTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch, ICudaRuntime? cuda)
     {
         (Start, Layout, Collective, Segment, _validation) = (start, source.Layout, parallel.Collective, parallel.Memory, validation);
         var spec = start.Spec;
@@ -36,9 +38,13 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
         Strategy = parallel.CreateUpdate(Layout, Split);
         // Gradients of a device are where the ranks meet after the last backward only.
         Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
-        _trainingFeed = new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device);
-        _prefetched = prefetch ? new PrefetchedFeed(() => new BatchFeed(training, spec, spec.Data.WeightScale, maxRows, Tensors.Parameters.device)) : null;
-        _validationFeed = validation is null ? _trainingFeed : new BatchFeed(validation, spec, spec.Data.ValidationWeightScale, maxRows, Tensors.Parameters.device);
+        var device = Tensors.Parameters.device;
+        _trainingFeed = Feed(training, spec.Data.WeightScale);
+        _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, spec.Data.WeightScale)) : null;
+        _validationFeed = validation is null ? _trainingFeed : Feed(validation, spec.Data.ValidationWeightScale);
+
+        BatchFeed Feed(DatasetFile file, double weightScale) =>
+            new(file, spec, weightScale, maxRows, device, cuda is null ? null : hosts => BatchTransfer.Create(cuda, device, hosts));
     }
 
     public RankStart Start { get; }
@@ -69,7 +75,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     public Shard Slice => Strategy.SliceOf(Segment.Rank);
 
     /// <summary>The session's, which disposes them.</summary>
-    public DeviceTensors Tensors { get; }
+    public IFlatTensors Tensors { get; }
 
     public float* Parameters { get; }
 
@@ -84,6 +90,8 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
 
     /// <summary>Rank 0's copy of the best weights so far; null on the others and before the first validation.</summary>
     public ModelWeights? Best { get; set; }
+
+    public void ToHost() => Tensors.ToHost();
 
     /// <summary>Rows of a step's global batch, the step counted from 0 within the epoch.</summary>
     public int GlobalRows(long step) => (int)Math.Min(BatchSize, Order.TrainingCount - step * BatchSize);
@@ -109,6 +117,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     /// <summary>The weights that the job is about: their average, where one is kept.</summary>
     public ModelWeights CopyWeights()
     {
+        Tensors.WeightsToHost();
         var average = FlatOptimizer.Average(Spec.Optimizer, Segment);
         return ModelWeights.Copy(average is null ? Parameters : average, Layout.ParameterLength, Model.Buffers);
     }
@@ -119,12 +128,9 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     /// </summary>
     public void SwapAverage()
     {
-        var average = FlatOptimizer.Average(Spec.Optimizer, Segment);
-        if (average is null)
+        if (Spec.Optimizer.AveragingDecay == 0)
             return;
-        var slice = Slice;
-        for (var i = slice.Start; i < slice.End; i++)
-            (Parameters[i], average[i]) = (average[i], Parameters[i]);
+        Tensors.SwapAverage(Slice);
         Collective.Barrier();
         Tensors.PullParameters();
     }

@@ -43,7 +43,10 @@ internal sealed record TrainingEnvironment
     /// <summary>Where a rank is among the hosts of its job; null: all ranks are on this host.</summary>
     public Func<RankStart, HostPlace>? Hosts { get; init; }
 
-    /// <summary>CUDA's runtime; asked for by ranks on a GPU alone.</summary>
+    /// <summary>Whether everything of a rank that has no others is on its device; null: where that is a GPU.</summary>
+    public bool? OnDevice { get; init; }
+
+    /// <summary>CUDA's runtime; asked for by ranks whose batches go to a device alone.</summary>
     public Func<ICudaRuntime> Cuda { get; init; } = CudaRuntime.Load;
 
     /// <summary>What a job trains; null: what its specification says.</summary>

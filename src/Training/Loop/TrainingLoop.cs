@@ -16,10 +16,14 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
     private readonly JobSpec _spec = state.Spec;
     private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
     private readonly EpochMetrics _metrics = new(state);
+    private StepLedger? _ledger;
     private bool _isPublishing;
+
+    private StepLedger Ledger => _ledger ??= new StepLedger(state, position, _metrics, _progress, environment.Time);
 
     public void Run()
     {
+        using var metrics = _metrics;
         using var checkpoints = new CheckpointWriter(state, reporter, _progress is null ? null : _progress.Flush, environment.Time, environment.WaitForCheckpoints);
         using var pause = new CollectionPause(words => reporter.Log(new LogLine { Level = LogLevel.Warning, Message = words }));
         while (position.Epoch < _spec.Epochs && !IsOutOfPatience)
@@ -39,19 +43,15 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
                 checkpoints.Plan(point, isWanted: false);
                 commits.BeginStep(point);
                 var totals = Step(rowAt, step, rate);
-                ThrowIfNotFinite(totals, rate, position.Step + 1);
-                ThrowIfWeightless(totals.WeightSum, position.Step + 1, $"All {state.GlobalRows(step)} rows of step {position.Step + 1}");
-                position.LossSum += totals.Loss * totals.WeightSum;
-                position.WeightSum += totals.WeightSum;
                 position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
-                position.Step++;
+                Ledger.Add(new StepNote(epoch, ++position.Step, rate, state.GlobalRows(step)), totals);
                 BeginIfPlanned(checkpoints, point);
-                _progress?.Step(epoch, position.Step, totals.Loss, rate, state.GlobalRows(step));
                 CommitIfPlanned(point);
                 pause.BetweenSteps();
                 environment.Profile?.Lap(StepPhase.Rest);
             }
 
+            Ledger.Settle();
             AwaitParameters();
             var validation = state.ValidationCount > 0 ? Validate(pause) : (ValidationResult?)null;
             position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
@@ -65,7 +65,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
 
     private bool IsOutOfPatience => _spec.EarlyStopping is { } stopping && position.EpochsWithoutImprovement >= stopping.PatienceEpochs;
 
-    private StepTotals Step(Func<long, long> rowAt, long step, double rate)
+    private StepTotals? Step(Func<long, long> rowAt, long step, double rate)
     {
         for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
         {
@@ -77,7 +77,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
             state.Model.Backward(loss, batch.GlobalRows);
             _metrics.Add(outputs, batch);
-            state.Strategy.Add(part, new StepPart(Losses.Number(loss), batch.WeightSum));
+            state.Strategy.Add(part, loss, batch.WeightSum);
         }
 
         state.Tensors.PushGradients();
@@ -111,7 +111,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
         state.SwapAverage();
         var result = ValidationResult.Of(state, pause, reporter, environment.Time, stop);
         state.SwapAverage();
-        ThrowIfWeightless(result.WeightSum, position.Step, $"All {state.ValidationCount} validation rows");
+        Ledger.ThrowIfWeightless(result.WeightSum, position.Step, $"All {state.ValidationCount} validation rows");
         return result;
     }
 
@@ -159,6 +159,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
     {
         if (!commits.IsPlanned(point))
             return;
+        Ledger.Settle();
         // What is before the commit is never trained again, so its losses must be out.
         _progress?.Flush();
         AwaitParameters();
@@ -169,41 +170,8 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
     {
         if (!checkpoints.IsPlanned(point))
             return;
+        Ledger.Settle();
         AwaitParameters();
         checkpoints.Begin(point, position);
-    }
-
-    private void ThrowIfNotFinite(StepTotals totals, double rate, long step)
-    {
-        if (totals.FirstNonFiniteRank < 0)
-            return;
-        _progress?.Flush();
-        throw new TrainingException(
-            new JobFailure
-            {
-                Kind = FailureKind.Training,
-                Rank = totals.FirstNonFiniteRank,
-                Step = step,
-                Message = $"Loss is {(double.IsFinite(totals.Loss) ? double.NaN : totals.Loss)} at step {step} of {state.TotalSteps} (epoch {position.Epoch + 1}) on rank {totals.FirstNonFiniteRank} with learning rate {rate:G4}, expected a finite number. " +
-                    "Lower the learning rate, add warm-up or gradient clipping, or look for extreme values in the data.",
-            },
-            isBystander: totals.FirstNonFiniteRank != state.Start.Rank);
-    }
-
-    // 0/0 is no loss, and least of all 0.
-    private void ThrowIfWeightless(double weight, long step, string rows)
-    {
-        if (weight > 0)
-            return;
-        _progress?.Flush();
-        throw new TrainingException(
-            new JobFailure
-            {
-                Kind = FailureKind.Invalid,
-                Rank = state.Start.Rank,
-                Step = step,
-                Message = $"{rows} weigh {weight}, with the weights of their classes, expected some that count: there is no loss of nothing. Leave out rows of weight 0, narrow the range of the weights, or take more rows at once.",
-            },
-            isBystander: !state.IsFirst);
     }
 }

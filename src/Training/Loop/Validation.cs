@@ -22,6 +22,8 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
         // Losses and weights by part, so that the order of summation does not depend on who has which part: they choose the best epoch.
         var parts = 2 * state.Split.Total;
         var sums = new double[parts + metrics.Count];
+        using var queued = new QueuedOutputs(metrics);
+        var losses = new List<(int Part, Tensor Loss)>();
         for (var start = 0L; start < state.ValidationCount; start += state.BatchSize)
         {
             for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
@@ -31,10 +33,21 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
                 using var frozen = no_grad();
                 var batch = state.LoadValidation(start, part);
                 var outputs = state.Model.Predict(batch.Features);
-                sums[2 * part] += Losses.Number(Losses.Sum(state.Spec, outputs, batch.Labels, batch.Weights));
+                var sum = Losses.Sum(state.Spec, outputs, batch.Labels, batch.Weights);
                 sums[2 * part + 1] += batch.WeightSum;
+                if (state.Tensors.StaysOnDevice)
+                {
+                    losses.Add((part, sum.DetachFromDisposeScope()));
+                    queued.Add(outputs, batch);
+                    continue;
+                }
+
+                sums[2 * part] += Losses.Number(sum);
                 metrics.Add(outputs, batch.Labels, batch.Weights, sums.AsSpan(parts));
             }
+
+            if (queued.IsFull)
+                Settle();
 
             pause.BetweenSteps();
             if (!state.IsFirst || time.GetElapsedTime(told) < s_signInterval)
@@ -43,10 +56,24 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
             reporter.Log(new LogLine { Level = LogLevel.Trace, Message = $"validates: {start:N0} of {state.ValidationCount:N0} rows" }); // a sign that it gets on
         }
 
+        Settle();
         state.Collective.AllReduce(sums);
         var (loss, weight) = (0.0, 0.0);
         for (var part = 0; part < state.Split.Total; part++)
             (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
         return new ValidationResult(loss / weight, weight, metrics.Values(sums.AsSpan(parts)));
+
+        // Device sync here.
+        void Settle()
+        {
+            queued.AddTo(sums.AsSpan(parts));
+            foreach (var (part, queuedSum) in losses)
+            {
+                sums[2 * part] += Losses.Number(queuedSum);
+                queuedSum.Dispose();
+            }
+
+            losses.Clear();
+        }
     }
 }

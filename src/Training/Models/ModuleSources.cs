@@ -9,7 +9,7 @@ internal static class ModuleSources
     /// <exception cref="FormatException">It is of a later release.</exception>
     public static IModuleSource Of(RankStart start) => start.Spec.Module?.ModuleCase switch
     {
-        ModuleSpec.ModuleOneofCase.Mlp => new MlpSource(start.Spec.Module.Mlp, start.Spec.Seed),
+        ModuleSpec.ModuleOneofCase.Mlp => new MlpSource(start.Spec.Module.Mlp, start.Spec.Seed, start.Spec.Precision),
         ModuleSpec.ModuleOneofCase.Torch => UserModule.Open(start),
         ModuleSpec.ModuleOneofCase.Text => new TextSource(start.Spec.Module.Text, start.Spec.Seed, start.StartingWeightsPath),
         _ => throw new FormatException($"The job's module is {start.Spec.Module?.ModuleCase}, expected a kind that this worker's release knows. Use the same release on both sides."),

@@ -7,7 +7,7 @@ namespace MLDistributed.Training.Native;
 /// </summary>
 public static class LibtorchFolder
 {
-    /// <summary>Names the folder, for another libtorch of the same release (a CUDA build, say).</summary>
+    /// <summary>Names the folder, for another libtorch of the same release: a CUDA build, or that of a Python install of PyTorch (…/torch, or …/torch/lib).</summary>
     public const string Variable = LibtorchVariable.Name;
 
     /// <summary>The NuGet package that brings it.</summary>
@@ -28,8 +28,8 @@ public static class LibtorchFolder
     {
         if (variable(Variable) is { Length: > 0 } named)
         {
-            return IsLibtorch(named)
-                ? named
+            return IsLibtorch(named) ? named
+                : IsLibtorch(Path.Combine(named, "lib")) ? Path.Combine(named, "lib")
                 : throw new DllNotFoundException($"{Variable} is \"{named}\", expected a folder with {MainFile} of libtorch {PackageVersion}. Correct the path, or unset the variable to have libtorch searched.");
         }
 
@@ -37,6 +37,9 @@ public static class LibtorchFolder
 
         bool IsLibtorch(string folder) => exists(Path.Combine(folder, MainFile));
     }
+
+    /// <summary>Whether the variable names it.</summary>
+    public static bool IsNamed => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 };
 
     private static string? InPackages(Func<string, string?> variable) =>
         variable("NUGET_PACKAGES") is { Length: > 0 } packages ? Native(packages)

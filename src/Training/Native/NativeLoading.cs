@@ -16,8 +16,8 @@ internal static partial class NativeLoading
     private const string Name = "LibTorchSharp";
 
     // Loaded first, by full path: the copy in memory has no folder next to which its dependencies could be found.
-    private static readonly string[] s_dependencies =
-        ["libgomp-98b21ff3.so.1", "libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
+    // The CUDA ones are wanted by none of the others: unless they are loaded by hand there is no CUDA.
+    private static readonly string[] s_dependencies = ["libc10.so", LibtorchFolder.MainFile, "libc10_cuda.so", "libtorch_cuda.so", "libtorch.so"];
 
     private static readonly Lazy<nint> s_library = new(Load);
 
@@ -29,6 +29,9 @@ internal static partial class NativeLoading
             folders.AddRange(more.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries));
         return folders.Select(f => Path.Combine(f, $"lib{Name}.so")).FirstOrDefault(File.Exists);
     }
+
+    /// <summary>Why libtorch's CUDA part, which is there, could not be loaded; null: it was, or there is none.</summary>
+    public static string? CudaFailure { get; private set; }
 
     // A module initialiser, since the resolver has to be there before anything of TorchSharp runs, in tests too.
     [ModuleInitializer]
@@ -56,9 +59,34 @@ internal static partial class NativeLoading
         var libtorch = LibtorchFolder.Find() ?? throw new DllNotFoundException(
             $"libtorch {LibtorchFolder.PackageVersion} was not found, expected it beside \"{path}\" or in NuGet's package folder ({LibtorchFolder.PackageId}). " +
             $"\"mldist libtorch\" fetches it; or set {LibtorchFolder.Variable} to its folder.");
-        foreach (var dependency in s_dependencies.Select(d => Path.Combine(libtorch, d)).Where(File.Exists))
-            NativeLibrary.TryLoad(dependency, out _);
+        LoadDependencies(path, libtorch);
         return NativeLibrary.TryLoad(path, out var stock) ? stock : LoadWeakened(path);
+    }
+
+    private static void LoadDependencies(string path, string libtorch)
+    {
+        // Its name has a hash.
+        foreach (var openMp in Directory.EnumerateFiles(libtorch, "libgomp*.so*"))
+            NativeLibrary.TryLoad(openMp, out _);
+        nint library = 0;
+        foreach (var file in s_dependencies.Where(d => File.Exists(Path.Combine(libtorch, d))))
+        {
+            try
+            {
+                library = NativeLibrary.Load(Path.Combine(libtorch, file));
+            }
+            catch (Exception e) when (e is DllNotFoundException or BadImageFormatException)
+            {
+                var reason = e.Message.ReplaceLineEndings(" ").Trim();
+                if (file.Contains("cuda", StringComparison.Ordinal))
+                    CudaFailure ??= reason;
+                else if (LibtorchFolder.IsNamed)
+                    throw ForeignLibtorch.Unloadable(libtorch, file, reason);
+            }
+        }
+
+        if (LibtorchFolder.IsNamed)
+            ForeignLibtorch.Check(path, libtorch, library);
     }
 
     private static nint LoadWeakened(string path)

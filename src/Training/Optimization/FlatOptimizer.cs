@@ -37,6 +37,9 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, OptimizerSpe
     /// <summary>The average of the parameters over the steps, as long as they are; null: none is kept.</summary>
     public static float* Average(OptimizerSpec spec, SharedSegment segment) => spec.AveragingDecay > 0 ? segment.State(StateNames(spec).Count - 1) : null;
 
+    /// <summary>What a step's parameters count in their average.</summary>
+    public static double AverageRest(OptimizerSpec spec, long step) => Math.Max(1 - spec.AveragingDecay, WarmUpSteps / (step - 1 + WarmUpSteps));
+
     /// <param name="spec">Which optimizer.</param>
     /// <param name="segment">With as many states as <see cref="StateNames"/> has.</param>
     public static FlatOptimizer Create(OptimizerSpec spec, SharedSegment segment) => spec.OptimizerCase switch
@@ -52,7 +55,7 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, OptimizerSpe
     /// <param name="step">From 1.</param>
     public void Begin(double learningRate, long step)
     {
-        _rest = (float)Math.Max(1 - spec.AveragingDecay, WarmUpSteps / (step - 1 + WarmUpSteps));
+        _rest = (float)AverageRest(spec, step);
         Prepare(learningRate, step);
     }
 

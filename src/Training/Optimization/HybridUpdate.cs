@@ -3,6 +3,7 @@ using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
+using TorchSharp;
 
 namespace MLDistributed.Training.Optimization;
 
@@ -63,9 +64,9 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
 
     private float* HostSum => _segment.Gradients(0);
 
-    public void Add(int part, StepPart sums) => _sums = new StepPart(_sums.LossSum + sums.LossSum, _sums.WeightSum + sums.WeightSum);
+    public void Add(int part, torch.Tensor loss, double weightSum) => _sums = new StepPart(_sums.LossSum + Losses.Number(loss), _sums.WeightSum + weightSum);
 
-    public StepTotals Step(double learningRate)
+    public StepTotals? Step(double learningRate)
     {
         (ToldBy(_segment.Rank, Quantity.LossSum), ToldBy(_segment.Rank, Quantity.WeightSum)) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;

@@ -1,6 +1,8 @@
+using static TorchSharp.torch;
+
 namespace MLDistributed.Training.Optimization;
 
-/// <summary>What a part of a global batch brings to a step, beside the gradients of its loss sum in flat memory.</summary>
+/// <summary>What parts of a global batch bring to a step, beside the gradients of their loss sum in flat memory.</summary>
 internal readonly record struct StepPart(double LossSum, double WeightSum);
 
 /// <summary>A step of all ranks together.</summary>
@@ -53,10 +55,17 @@ internal interface IGradientStrategy : IDisposable
     Action<long>? GradientsReady { get; }
 
     /// <summary>Takes what backward of a part has left in flat memory (a GPU's gradients come there before <see cref="Step"/>). Each part of this rank once a step, in order.</summary>
-    void Add(int part, StepPart sums);
+    /// <param name="part">Of the global batch.</param>
+    /// <param name="loss">The sum over its rows, one number on the rank's device.</param>
+    /// <param name="weightSum">What these weigh together.</param>
+    void Add(int part, Tensor loss, double weightSum);
 
     /// <summary>Joins what all ranks have added, and updates the parameters. Others may still be at theirs: <see cref="AwaitParameters"/> comes before these are read.</summary>
-    StepTotals Step(double learningRate);
+    /// <returns>Null: <see cref="Settle"/> tells. Then a step whose loss is not finite has been made too.</returns>
+    StepTotals? Step(double learningRate);
+
+    /// <summary>The totals of the steps that have not told theirs, in order.</summary>
+    IReadOnlyList<StepTotals> Settle() => [];
 
     /// <summary>Once after each <see cref="Step"/> that updated: returns when the parameters of all ranks are updated, and the gradients zero.</summary>
     void AwaitParameters();

@@ -5,6 +5,7 @@ using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
+using TorchSharp;
 
 namespace MLDistributed.Training.Optimization;
 
@@ -58,15 +59,15 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
 
     private float* Gradients => _memory.Gradients(_memory.Rank);
 
-    public void Add(int part, StepPart sums)
+    public void Add(int part, torch.Tensor loss, double weightSum)
     {
         if (_partsAdded++ == 0)
             Array.Clear(_totals);
-        _totals[2 * _transport.Rank] += sums.LossSum;
-        _totals[2 * _transport.Rank + 1] += sums.WeightSum;
+        _totals[2 * _transport.Rank] += Losses.Number(loss);
+        _totals[2 * _transport.Rank + 1] += weightSum;
     }
 
-    public StepTotals Step(double learningRate)
+    public StepTotals? Step(double learningRate)
     {
         Send(_bucketCount + 1);
         _joined.Wait();

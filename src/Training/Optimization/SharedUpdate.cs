@@ -4,6 +4,7 @@ using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Profiling;
+using TorchSharp;
 
 namespace MLDistributed.Training.Optimization;
 
@@ -54,9 +55,9 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     public Action<long>? GradientsReady => null;
 
     // Backward has added the part's gradients to those before it.
-    public void Add(int part, StepPart sums) => _sums = new StepPart(_sums.LossSum + sums.LossSum, _sums.WeightSum + sums.WeightSum);
+    public void Add(int part, torch.Tensor loss, double weightSum) => _sums = new StepPart(_sums.LossSum + Losses.Number(loss), _sums.WeightSum + weightSum);
 
-    public StepTotals Step(double learningRate)
+    public StepTotals? Step(double learningRate)
     {
         (ToldBy(Rank, Quantity.LossSum), ToldBy(Rank, Quantity.WeightSum)) = (_sums.LossSum, _sums.WeightSum);
         _sums = default;

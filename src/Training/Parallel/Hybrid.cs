@@ -4,8 +4,10 @@ using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.BitExact;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using Device = TorchSharp.torch.Device;
 
 namespace MLDistributed.Training.Parallel;
 
@@ -43,6 +45,8 @@ internal sealed class Hybrid : IParallelStrategy
     public ICollective Collective { get; }
 
     public SharedSegment Memory => _local.Segment;
+
+    public unsafe IFlatTensors CreateTensors(Device device) => new HostTensors(device, Memory, FlatOptimizer.Average(_spec.Optimizer, Memory));
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => _spec.BitExact is null
         ? new HybridUpdate(_place.Topology, _local, _hosts, _place.Host, layout, _spec)

@@ -1,8 +1,10 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using Device = TorchSharp.torch.Device;
 
 namespace MLDistributed.Training.Parallel;
 
@@ -15,10 +17,13 @@ internal interface IParallelStrategy : IDisposable
     /// <summary>All ranks of the job.</summary>
     ICollective Collective { get; }
 
-    /// <summary>Parameters, gradients and optimizer state that this rank sees: its host's, or its own where ranks share none.</summary>
+    /// <summary>Parameters, gradients and optimizer state that this rank sees: its host's, or its own where ranks share none; where a device has them, room for copies.</summary>
     SharedSegment Memory { get; }
 
-    /// <summary>Makes what turns a step's gradients into the next parameters. Once.</summary>
+    /// <summary>Makes the tensors that this rank computes on, once the parameters are in <see cref="Memory"/>. Once; the caller disposes them.</summary>
+    IFlatTensors CreateTensors(Device device);
+
+    /// <summary>Makes what turns a step's gradients into the next parameters. Once, after <see cref="CreateTensors"/>.</summary>
     IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split);
 
     /// <summary>After the last step: returns when no other rank needs anything of this one's any more.</summary>

@@ -12,6 +12,14 @@ internal static class ParallelStrategy
     /// <summary>What a rank's memory has room for.</summary>
     public static int GradientBuffers(JobSpec spec, Topology topology) => spec.BitExact is { } exact ? BitExactUpdate.BuffersOf(exact.MicroBatches, topology) : 1;
 
+    /// <summary>Whether everything of a rank is on its device: it has one, and no other rank.</summary>
+    public static bool IsOnDevice(RankStart start) => start is { Device: DeviceKind.Cuda, WorldSize: 1, Spec.BitExact: null };
+
+    /// <summary>What to tell of ranks whose gradients do not stay on their devices; null: nothing.</summary>
+    public static string? Remark(RankStart start) => start is { Device: DeviceKind.Cuda, Rank: 0, WorldSize: > 1 }
+        ? $"The gradients of {start.WorldSize} GPUs are summed, and the parameters updated, in the host's memory, which the bus between bounds. One GPU keeps all to itself: MaxRanks 1 may be as fast for a small model."
+        : null;
+
     /// <exception cref="FormatException">The job asks for what its ranks cannot do together.</exception>
     public static void CheckTransport(JobSpec spec)
     {

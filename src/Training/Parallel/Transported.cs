@@ -2,8 +2,10 @@ using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using Device = TorchSharp.torch.Device;
 
 namespace MLDistributed.Training.Parallel;
 
@@ -17,6 +19,8 @@ internal sealed class Transported(JobSpec spec, SegmentOptions options, Func<ICo
     public ICollective Collective { get; } = transport();
 
     public SharedSegment Memory { get; } = SharedSegment.Join(options, stop);
+
+    public unsafe IFlatTensors CreateTensors(Device device) => new HostTensors(device, Memory, FlatOptimizer.Average(spec.Optimizer, Memory));
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => new OverlappedUpdate(Collective, Memory, layout, spec, split);
 

@@ -169,6 +169,7 @@ public sealed class TrainerTests : IDisposable
             Seed = 42,
             NormalizeFeatures = false,
             Reproducibility = Reproducibility.BitExact,
+            Precision = TrainingPrecision.TensorFloat32,
             MinRanks = 2,
             MaxRanks = 4,
             Priority = 9,
@@ -205,6 +206,7 @@ public sealed class TrainerTests : IDisposable
             DisconnectPolicy = DisconnectPolicy.Finish,
             Checkpoint = new CheckpointSpec { IntervalEpochs = 2, IntervalSeconds = 120, KeepLast = 3, MinIntervalSeconds = 2 },
             BitExact = new BitExactSpec { MicroBatches = 8 },
+            Precision = Precision.TensorFloat32,
             ModelSchema = job.ModelSchema,
         };
         Assert.AreEqual(expected, job);

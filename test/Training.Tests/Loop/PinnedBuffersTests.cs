@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native.Cuda;
@@ -18,7 +19,7 @@ public sealed unsafe class PinnedBuffersTests
         var cuda = new FakeCuda();
         var (gradients, parameters) = ((nint)segment.Gradients(0), (nint)segment.Parameters);
 
-        var pinned = PinnedBuffers.Create(OnGpu(3), segment, () => cuda, _reporter)!;
+        var pinned = PinnedBuffers.Create(OnGpu(3), Staging(segment), 4 * Length, () => cuda, _reporter)!;
         CollectionAssert.AreEqual(new[] { "device 3", $"lock {gradients} 20000 1", $"lock {parameters} 20000 1" }, cuda.Calls);
         pinned.Dispose();
         pinned.Dispose();
@@ -36,7 +37,7 @@ public sealed unsafe class PinnedBuffersTests
         using var segment = Cluster.Memory(Length);
         var cuda = new FakeCuda { RefusedCall = refusedCall };
 
-        Assert.IsNull(PinnedBuffers.Create(OnGpu(3), segment, () => cuda, _reporter));
+        Assert.IsNull(PinnedBuffers.Create(OnGpu(3), Staging(segment), 4 * Length, () => cuda, _reporter));
 
         var log = _reporter.Logs.Single();
         Assert.AreEqual(LogLevel.Info, log.Level);
@@ -53,7 +54,7 @@ public sealed unsafe class PinnedBuffersTests
             Assert.Inconclusive("A CUDA device is here, and so is the runtime.");
         using var segment = Cluster.Memory(Length);
 
-        Assert.IsNull(PinnedBuffers.Create(OnGpu(0), segment, CudaRuntime.Load, _reporter));
+        Assert.IsNull(PinnedBuffers.Create(OnGpu(0), Staging(segment), 4 * Length, CudaRuntime.Load, _reporter));
 
         StringAssert.Contains(_reporter.Logs.Single().Message, "is not page-locked (libcudart is neither loaded nor beside libtorch)");
     }
@@ -79,6 +80,8 @@ public sealed unsafe class PinnedBuffersTests
     [DataRow("libcublas.so.12", false)]
     [DataRow("/libcudart.so.12/libtorch.so", false)]
     public void IsRuntime_OfAName_KnowsIt(string path, bool isRuntime) => Assert.AreEqual(isRuntime, CudaRuntime.IsRuntime(path));
+
+    private static nint[] Staging(SharedSegment segment) => [(nint)segment.Gradients(0), (nint)segment.Parameters];
 
     private static RankStart OnGpu(int index) => new() { Device = DeviceKind.Cuda, DeviceIndex = index };
 
@@ -108,6 +111,24 @@ public sealed unsafe class PinnedBuffersTests
             return Locked.Remove(memory) ? 0 : 1;
         }
 
+        public int GetMemory(out nuint free, out nuint total) => throw Unused();
+
+        public int CreateStream(out nint stream) => throw Unused();
+
+        public int DestroyStream(nint stream) => throw Unused();
+
+        public int CreateEvent(out nint place) => throw Unused();
+
+        public int DestroyEvent(nint place) => throw Unused();
+
+        public int RecordEvent(nint place, nint stream) => throw Unused();
+
+        public int WaitForEvent(nint stream, nint place) => throw Unused();
+
+        public int SynchronizeEvent(nint place) => throw Unused();
+
+        public int CopyToDevice(nint to, nint from, nuint bytes, nint stream) => throw Unused();
+
         public int GetLastError()
         {
             Calls.Add("clear");
@@ -115,6 +136,8 @@ public sealed unsafe class PinnedBuffersTests
         }
 
         public string GetErrorString(int error) => $"error of {error}";
+
+        private static AssertFailedException Unused() => new("Page-locked memory needs none of it.");
 
         private bool Refuses(string call)
         {

@@ -12,6 +12,7 @@ public sealed class LibtorchFolderTests
     [DataRow(null, "/beside", null, new[] { "/beside", InHome }, "/beside", DisplayName = "beside TorchSharp")]
     [DataRow(null, "/beside", "/packages", new[] { "/packages/libtorch-cpu-linux-x64/2.10.0/runtimes/linux-x64/native" }, "/packages/libtorch-cpu-linux-x64/2.10.0/runtimes/linux-x64/native", DisplayName = "NuGet's folder")]
     [DataRow(null, null, null, new[] { InHome }, InHome, DisplayName = "NuGet's folder at home")]
+    [DataRow("/python/torch", "/beside", null, new[] { "/python/torch/lib", "/beside" }, "/python/torch/lib", DisplayName = "named, one above")]
     [DataRow(null, "/beside", null, new string[0], null, DisplayName = "nowhere")]
     public void Find_Places_TakesTheFirstThatHasIt(string? named, string? beside, string? packages, string[] places, string? expected) =>
         Assert.AreEqual(expected, LibtorchFolder.Find(beside, Variables(named, packages), path => places.Contains(Path.GetDirectoryName(path))));

@@ -30,6 +30,7 @@ internal static class JobSpecFactory
             MaxMicroBatchSize = options.MaxMicroBatchSize,
             Seed = seed,
             GradientClipNorm = options.GradientClipNorm,
+            Precision = (Precision)options.Precision,
             EarlyStopping = options.EarlyStopping?.ToSpec(),
             Resources = new ResourceSpec
             {
@@ -96,6 +97,7 @@ internal static class JobSpecFactory
         Defined("Activation", options.Activation);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);
+        Defined("Precision", options.Precision);
         Defined("Placement", options.Placement);
         Defined("Reproducibility", options.Reproducibility);
         Defined("OnDisconnect", options.OnDisconnect);

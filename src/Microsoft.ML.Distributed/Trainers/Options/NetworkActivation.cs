@@ -36,6 +36,22 @@ public enum TrainingDevice
     Cuda,
 }
 
+/// <summary>What layers compute in while training.</summary>
+public enum TrainingPrecision
+{
+    /// <summary>Single precision everywhere.</summary>
+    Float32,
+
+    /// <summary>GPUs (NVIDIA's from Ampere on) may round factors of matrix products and convolutions to 10 bits; sums stay float32. No effect on CPUs, nor on older GPUs.</summary>
+    TensorFloat32,
+
+    /// <summary>
+    /// Linear layers compute in bfloat16 (Kalamkar et al., arXiv:1905.12322): 8 bits of each number, in half the memory; norms and losses in float32. Of CPUs
+    /// only some can, and on others it is many times slower. Not for modules of your own, which cast themselves, nor beside <see cref="Reproducibility.BitExact"/>.
+    /// </summary>
+    BFloat16,
+}
+
 /// <summary>Whether the ranks of a job may be on several workers (machines), which then meet over the cluster's network.</summary>
 public enum RankPlacement
 {

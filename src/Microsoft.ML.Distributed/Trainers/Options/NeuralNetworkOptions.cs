@@ -129,6 +129,13 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="TrainingDevice.Any"/></value>
     public TrainingDevice Device { get; set; } = TrainingDevice.Any;
 
+    /// <summary>
+    /// What layers compute in while training. Weights, gradients and the optimizer's state are float32 in any case, and so is the
+    /// model: it is validated and scored in float32. For GPUs; what CPUs make of it is with each value.
+    /// </summary>
+    /// <value><see cref="TrainingPrecision.Float32"/></value>
+    public TrainingPrecision Precision { get; set; } = TrainingPrecision.Float32;
+
     /// <summary>The fewest ranks (devices or cores) that the job starts on.</summary>
     /// <value>1</value>
     public int MinRanks { get; set; } = 1;

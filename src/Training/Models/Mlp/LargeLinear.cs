@@ -10,11 +10,14 @@ namespace MLDistributed.Training.Models;
 /// </summary>
 /// <param name="weight">outputs x inputs</param>
 /// <param name="bias">outputs</param>
-internal sealed class LargeLinear(Tensor weight, Tensor bias)
+/// <param name="isNarrow">Whether to multiply in bfloat16; the gradients of weight and bias are added to in float32.</param>
+internal sealed class LargeLinear(Tensor weight, Tensor bias, bool isNarrow = false)
 {
     private static readonly long[] s_rowAxis = [0];
 
     private Tensor? _input;
+    private Tensor? _factor;
+    private Tensor? _weight;
     private Tensor? _output;
 
     /// <param name="input">rows x inputs, part of a graph or not.</param>
@@ -24,7 +27,8 @@ internal sealed class LargeLinear(Tensor weight, Tensor bias)
         using (no_grad())
         {
             _input = input;
-            _output = nn.functional.linear(input, weight, bias);
+            (_factor, _weight) = (Narrow(input), Narrow(weight));
+            _output = nn.functional.linear(_factor, _weight, Narrow(bias));
         }
 
         return _output.requires_grad_();
@@ -40,13 +44,18 @@ internal sealed class LargeLinear(Tensor weight, Tensor bias)
         {
             var gradient = _output!.grad!;
             _output.grad = null;
-            weight.grad!.addmm_(gradient.t(), _input!, 1, 1);
-            bias.grad!.add_(gradient.sum(s_rowAxis));
+            if (isNarrow)
+                weight.grad!.add_(gradient.t().mm(_factor!));
+            else
+                weight.grad!.addmm_(gradient.t(), _factor!, 1, 1);
+            bias.grad!.add_(gradient.sum(s_rowAxis, type: ScalarType.Float32));
             if (_input!.requires_grad)
-                inputGradient = gradient.mm(weight);
+                inputGradient = gradient.mm(_weight!).to(_input.dtype);
         }
 
         if (inputGradient is not null)
             _input!.backward([inputGradient]);
     }
+
+    private Tensor Narrow(Tensor tensor) => isNarrow ? tensor.to(ScalarType.BFloat16) : tensor;
 }

@@ -19,6 +19,7 @@ internal sealed unsafe class Mlp : ITrainedModule
     private readonly Tensor[] _weights;
     private readonly Tensor[] _biases;
     private readonly LargeLinear?[] _large;
+    private readonly bool _isNarrow;
     private readonly Tensor[] _normWeights;
     private readonly Tensor[] _normBiases;
     private readonly SyncBatchNorm[] _batchNorms;
@@ -35,9 +36,10 @@ internal sealed unsafe class Mlp : ITrainedModule
     /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
     /// <param name="collective">Joins the batch statistics.</param>
     /// <param name="gradientsReady">Called in backward: the flat gradients from here to the end are final.</param>
-    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective, Action<long>? gradientsReady = null)
+    /// <param name="precision">What its linear layers compute in while training.</param>
+    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective, Action<long>? gradientsReady = null, Precision precision = Precision.Float32)
     {
-        (_spec, _layout, _seed) = (spec, layout, seed);
+        (_spec, _layout, _seed, _isNarrow) = (spec, layout, seed, precision == Precision.BFloat16);
         Buffers = new float[layout.BufferLength];
         Initialization.FillBuffers(layout, Buffers);
         using var scope = NewDisposeScope();
@@ -48,7 +50,7 @@ internal sealed unsafe class Mlp : ITrainedModule
                 value.grad = gradient;
             _weights = Values("layers", "weight");
             _biases = Values("layers", "bias");
-            _large = [.. _weights.Zip(_biases, (weight, bias) => weight.numel() < LargeWeight ? null : new LargeLinear(weight, bias))];
+            _large = [.. _weights.Zip(_biases, (weight, bias) => weight.numel() < LargeWeight ? null : new LargeLinear(weight, bias, _isNarrow))];
             _normWeights = Values("norms", "weight");
             _normBiases = Values("norms", "bias");
             _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
@@ -78,15 +80,15 @@ internal sealed unsafe class Mlp : ITrainedModule
         {
             x = Linear(Signal(x, i), i);
             if (_batchNorms.Length > 0)
-                x = _batchNorms[i].Forward(x, _normWeights[i], _normBiases[i], batch.GlobalRows);
+                x = _batchNorms[i].Forward(Widen(x), _normWeights[i], _normBiases[i], batch.GlobalRows);
             else if (_normWeights.Length > 0)
-                x = functional.layer_norm(x, [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
+                x = functional.layer_norm(Widen(x), [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
             x = Activate(x);
             if (_masks.Length > 0)
                 x = Drop(x, batch.Rows, step, i);
         }
 
-        return Linear(Signal(x, _spec.HiddenSizes.Count), _spec.HiddenSizes.Count);
+        return Widen(Linear(Signal(x, _spec.HiddenSizes.Count), _spec.HiddenSizes.Count));
     }
 
     public void Backward(Tensor loss, int globalRows)
@@ -100,7 +102,7 @@ internal sealed unsafe class Mlp : ITrainedModule
         }
     }
 
-    // No dropout, running statistics.
+    // No dropout, running statistics, and float32, in which the model is scored.
     public Tensor Predict(Tensor x)
     {
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
@@ -122,7 +124,12 @@ internal sealed unsafe class Mlp : ITrainedModule
 
     private Tensor Signal(Tensor x, int layer) => layer > 0 && _signals.Length > 0 ? GradientSignal.On(x, _signals[layer]) : x;
 
-    private Tensor Linear(Tensor x, int layer) => _large[layer]?.Forward(x) ?? functional.linear(x, _weights[layer], _biases[layer]);
+    private Tensor Linear(Tensor x, int layer) => _large[layer]?.Forward(x) ?? functional.linear(Narrow(x), Narrow(_weights[layer]), Narrow(_biases[layer]));
+
+    // Backward of a cast casts back: the gradients of weights are added up in float32.
+    private Tensor Narrow(Tensor x) => _isNarrow ? x.to(ScalarType.BFloat16) : x;
+
+    private Tensor Widen(Tensor x) => _isNarrow ? x.to(ScalarType.Float32) : x;
 
     private Tensor Keep(Tensor tensor)
     {

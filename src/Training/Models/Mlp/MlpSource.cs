@@ -6,14 +6,17 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>The built-in multi-layer perceptron.</summary>
-internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed) : IModuleSource
+/// <param name="spec">The sizes.</param>
+/// <param name="seed">Decides initial weights and dropout.</param>
+/// <param name="precision">What its linear layers compute in.</param>
+internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision precision = Precision.Float32) : IModuleSource
 {
     public FlatLayout Layout { get; } = LayoutOf(spec);
 
     public void Initialize(float* parameters) => Initialization.Fill(Layout, spec, seed, parameters);
 
     public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, collective, gradientsReady);
+        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, collective, gradientsReady, precision);
 
     public ModelProto WriteOnnx(JobSpec job, IReadOnlyDictionary<string, float[]> tensors) => OnnxMlpWriter.Write(job, tensors);
 

@@ -1,0 +1,36 @@
+using MLDistributed.Protocol;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Native.Cuda;
+using MLDistributed.Training.Optimization;
+
+namespace MLDistributed.Training.Loop;
+
+/// <summary>What a job's parameters take of a GPU's memory; activations come on top.</summary>
+internal static class DeviceMemory
+{
+    private const double GiB = 1 << 30;
+
+    /// <param name="start">The rank.</param>
+    /// <param name="layout">Of its parameters.</param>
+    /// <param name="isOnDevice">Whether the optimizer's state is there too.</param>
+    /// <param name="cuda">Tells what the device has.</param>
+    /// <exception cref="FormatException">It does not fit.</exception>
+    public static void Check(RankStart start, FlatLayout layout, bool isOnDevice, ICudaRuntime cuda)
+    {
+        // Of all that it has: what is free does not count what libtorch keeps of the job before.
+        if (cuda.SetDevice(start.DeviceIndex) != 0 || cuda.GetMemory(out _, out var total) != 0)
+        {
+            _ = cuda.GetLastError();
+            return;
+        }
+
+        var optimizer = start.Spec.Optimizer;
+        var states = isOnDevice ? FlatOptimizer.StateNames(optimizer).Count : 0;
+        var bytes = checked(layout.ParameterLength * sizeof(float) * (2 + states + (isOnDevice && optimizer.WeightDecay > 0 ? 1 : 0)));
+        if (bytes <= (long)total)
+            return;
+        throw new FormatException(
+            $"Module with {layout.ParameterLength:N0} parameters takes {bytes / GiB:N1} GiB of cuda:{start.DeviceIndex} for them, their gradients and {states} states of the optimizer, expected at most the {total / GiB:N1} GiB that it has. " +
+            "Make HiddenLayers smaller, or take another optimizer.");
+    }
+}
