@@ -6,7 +6,7 @@
 # PYTHON names another python3, GPU_CHECK_PROGRAM another build of the program. With --device cpu it tries itself, where there is no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-device=cuda seconds=2 program=${GPU_CHECK_PROGRAM:-artifacts/gpu-check/MLDistributed.Engine.Bench} python=${PYTHON:-python3} publish=no
+device=cuda seconds=2 program=${GPU_CHECK_PROGRAM:-artifacts/gpu-check/MLDistributed.Engine.Bench} python=${PYTHON:-} publish=no
 while [[ ${1:-} == --* ]]; do
   case "$1" in
     --device) device=$2; shift 2 ;;
@@ -25,13 +25,19 @@ if [[ $publish == only || ! -x $program ]]; then
 fi
 [[ $publish == no ]] || exit 0
 
-torch=$("$python" -c 'import torch, os; print(torch.__version__, os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null || true)
+torch=
+for candidate in ${python:-python3 /usr/bin/python3}; do
+  [[ -z $torch ]] || break
+  python=$candidate
+  torch=$("$python" -c 'import torch, os; print(torch.__version__, os.path.join(os.path.dirname(torch.__file__), "lib"))' 2>/dev/null || true)
+done
 [[ -n $torch ]] || { echo "gpu-check.sh: $python has no torch: the peer is left out" >&2; python=-; }
 # Its libtorch is ours too, unless MLDIST_LIBTORCH names one; a CPU's check takes NuGet's, should PyTorch be of another release.
 nuget=${NUGET_PACKAGES:-$HOME/.nuget/packages}/libtorch-cpu-linux-x64/2.10.0/runtimes/linux-x64/native
 if [[ -z ${MLDIST_LIBTORCH:-} && -n $torch && ( $device == cuda || ! -e $nuget ) ]]; then
   export MLDIST_LIBTORCH=${torch#* }
 fi
-echo "$(date +%F), PyTorch ${torch%% *}, libtorch of ${MLDIST_LIBTORCH:-NuGet}, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+[[ -n $torch ]] && release=${torch%% *} || release=none
+echo "$(date +%F), PyTorch $release, libtorch of ${MLDIST_LIBTORCH:-NuGet}, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 echo
 DOTNET_gcConcurrent=0 DOTNET_TieredPGO=0 CUDA_DEVICE_ORDER=PCI_BUS_ID DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 "$program" gpu "$device" "$seconds" "$python" "$@"

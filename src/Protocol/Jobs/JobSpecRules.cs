@@ -88,6 +88,7 @@ public static class JobSpecRules
         Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
         Check(Enum.IsDefined(spec.Precision), $"Precision is {spec.Precision}, expected one of {string.Join(", ", Enum.GetNames<Precision>())}.");
         Check(spec.Precision != Precision.BFloat16 || spec.Module?.Torch is null, "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32: it computes in the types that it says. Cast in its forward, to ScalarType.BFloat16 and back.");
+        Check(spec.Precision != Precision.BFloat16 || spec.Module is null or { Mlp: not null } or { Torch: not null }, $"Precision is BFloat16 with a network of kind {spec.Module?.ModuleCase}, expected Float32 or TensorFloat32: of ours only that of dense layers computes in it.");
         if (spec.BitExact is { } exact)
         {
             Check(spec.Precision != Precision.BFloat16, "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32: which CPUs round how is not ours.");

@@ -15,6 +15,7 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
     public const float Epsilon = 1e-5f;
     private const float Momentum = 0.1f;
     private static readonly Scalar s_epsilon = Epsilon;
+    private static readonly Scalar s_one = 1; // an implicit one may be collected in the middle of the call
     private static readonly long[] s_rowAxis = [0];
 
     private readonly double[] _mine = new double[2 * features];
@@ -49,7 +50,7 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
             _input = input;
             _inverseDeviation = tensor(variance, device: input.device).add(s_epsilon).rsqrt();
             _normalized = input.sub(tensor(mean, device: input.device)).mul(_inverseDeviation);
-            _output = _normalized.mul(weight).add(bias);
+            _output = _normalized.mul(weight).add(bias, s_one);
         }
 
         return _output.requires_grad_();
@@ -68,8 +69,8 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
             var weightGradient = gradient.mul(_normalized!).sum(s_rowAxis);
             ReadTo(biasGradient, _sums.AsSpan(0, features));
             ReadTo(weightGradient, _sums.AsSpan(features));
-            Bias!.add_(biasGradient);
-            Weight!.add_(weightGradient);
+            Bias!.add_(biasGradient, s_one);
+            Weight!.add_(weightGradient, s_one);
             collective.AllReduce(_sums);
 
             var meanGradient = MeanOf(0);

@@ -63,7 +63,7 @@ internal sealed class DeviceOptimizer : IDisposable
             return;
         }
 
-        var velocity = _tensors.States[0].mul_(momentum).add_(gradients);
+        var velocity = _tensors.States[0].mul_(momentum).add_(gradients, s_one);
         parameters.add_(sgd.Nesterov ? gradients.add_(velocity, momentum) : velocity, down);
     }
 

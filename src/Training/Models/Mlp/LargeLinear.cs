@@ -14,6 +14,7 @@ namespace MLDistributed.Training.Models;
 internal sealed class LargeLinear(Tensor weight, Tensor bias, bool isNarrow = false)
 {
     private static readonly long[] s_rowAxis = [0];
+    private static readonly Scalar s_one = 1; // an implicit one may be collected in the middle of the call
 
     private Tensor? _input;
     private Tensor? _factor;
@@ -45,10 +46,10 @@ internal sealed class LargeLinear(Tensor weight, Tensor bias, bool isNarrow = fa
             var gradient = _output!.grad!;
             _output.grad = null;
             if (isNarrow)
-                weight.grad!.add_(gradient.t().mm(_factor!));
+                weight.grad!.add_(gradient.t().mm(_factor!), s_one);
             else
                 weight.grad!.addmm_(gradient.t(), _factor!, 1, 1);
-            bias.grad!.add_(gradient.sum(s_rowAxis, type: ScalarType.Float32));
+            bias.grad!.add_(gradient.sum(s_rowAxis, type: ScalarType.Float32), s_one);
             if (_input!.requires_grad)
                 inputGradient = gradient.mm(_weight!).to(_input.dtype);
         }
