@@ -2,11 +2,12 @@ using System.Diagnostics;
 
 namespace Cluster.Tests;
 
-/// <summary>The sample, ended in every way, leaves nothing behind.</summary>
+/// <summary>An app, ended in every way, leaves nothing behind.</summary>
 [TestClass]
 public sealed class CleanUpTests
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private static readonly Dictionary<string, string> s_runtime = new() { ["MLDIST_RUNTIME"] = Path.GetDirectoryName(RunningProgram.PathOf("MLDistributed.Cli", "mldist"))! };
 
     [TestMethod]
     public Task Sample_RunToItsEnd_LeavesNothing() => LeavesNothing(async sample =>
@@ -42,7 +43,16 @@ public sealed class CleanUpTests
         await sample.Exit(Limit);
     }, TimeSpan.FromSeconds(5));
 
-    private static async Task LeavesNothing(Func<Sample, Task> act, TimeSpan limit)
+    [TestMethod]
+    public Task App_WhoseMainReturnsInTheMiddleOfCalls_EndsWithItsOwnExitCode() => LeavesNothing(async app =>
+    {
+        Assert.AreEqual(3, await app.Exit(Limit), app.Output);
+        Assert.DoesNotContain("xception", app.Output);
+    }, TimeSpan.FromSeconds(5), "TrainingApp", "leave");
+
+    private static Task LeavesNothing(Func<Sample, Task> act, TimeSpan limit) => LeavesNothing(act, limit, "Digits");
+
+    private static async Task LeavesNothing(Func<Sample, Task> act, TimeSpan limit, string name, params string[] arguments)
     {
         if (!OperatingSystem.IsLinux())
             Assert.Inconclusive("Looks at /proc, which only Linux has.");
@@ -50,7 +60,7 @@ public sealed class CleanUpTests
         var sharedMemory = Directory.GetFiles("/dev/shm", "mldist-*").ToHashSet();
         try
         {
-            using (var program = RunningProgram.Start("Digits", folder, "Digits"))
+            using (var program = RunningProgram.Start(name, folder, name, s_runtime, arguments))
                 await act(new Sample(program, folder));
 
             Assert.IsTrue(
