@@ -7,6 +7,7 @@ return args switch
     ["fit", ..] => FitOverhead.Run(),
     ["encode", .. var sizes] => EncodeThroughput.Run(sizes),
     ["scoring", ..] => ScoringThroughput.Run(),
+    ["recovery", "storm", .. var rest] => await Storm.RunAsync(rest).ConfigureAwait(false),
     ["recovery", .. var rest] => Recovery.Run(rest),
     ["latency", .. var rest] => SingleRowLatency.Run(rest),
     ["load", .. var part] => await LoadBench.RunAsync(part).ConfigureAwait(false),
@@ -21,9 +22,11 @@ static int Usage()
           fit              what a Fit costs beyond the training: cold and warm local cluster
           encode [MB..]    rows/s, MB/s and managed heap of the dataset encoder
           scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM
-          load [jobs|upload]
-                           a coordinator with many waiting jobs and agents; uploads beside a bare Flight sink
+          load [jobs|durability|upload]
+                           a coordinator with many waiting jobs and agents; what durability costs; uploads beside a bare Flight sink
           recovery [KILLS] a rank killed to training again, and steps repeated: p50 and p95 of 20 kills
+          recovery storm [KILLS]
+                           the same for three jobs of two tenants, while agents and the coordinator die and all of them are stopped
           latency          microseconds a row in a PredictionEngine (BenchmarkDotNet)
         """);
     return 2;

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using Grpc.Core;
+using Microsoft.ML.Distributed;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Bench.Load;
@@ -37,6 +38,41 @@ internal sealed class CoordinatorProcess : IDisposable
         _ = coordinator._process.StandardOutput.ReadToEndAsync();
         return coordinator;
     }
+
+    /// <summary>One on a socket alone: of one app, which loses with its machine what it could make again, or one that keeps what it acknowledged.</summary>
+    public static async Task<CoordinatorProcess> StartLocallyAsync(bool isCache)
+    {
+        var coordinator = new CoordinatorProcess();
+        coordinator.Start(isCache ? ["--cache-bytes", "100000000"] : []);
+        _ = coordinator._process.StandardOutput.ReadToEndAsync();
+        while (true)
+        {
+            try
+            {
+                await new Jobs.JobsClient(coordinator.ConnectLocally().Invoker).GetClusterAsync(new GetClusterRequest());
+                return coordinator;
+            }
+            catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal)
+            {
+                await Task.Delay(50).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Where its files, and those of its workers, are.</summary>
+    public string Folder => _folder;
+
+    public int Id => _process.Id;
+
+    /// <summary>As an app of a tenant does, over TLS.</summary>
+    public TrainingCluster ConnectAs(string tenant) => TrainingCluster.Connect(_address, new TrainingClusterOptions { ApiKey = CreateKey(tenant), CertificateFingerprint = _fingerprint });
+
+    /// <summary>A worker of this machine, of two slots.</summary>
+    public Process StartWorker(string name) => Process.Start(new ProcessStartInfo(Program, ["worker", "--coordinator", UnixSocketAddress.Of(Path.Combine(_folder, "c.sock")).ToString(), "--work", Path.Combine(_folder, name), "--slots", "2", "--device", "cpu", "--name", name])
+    {
+        RedirectStandardOutput = true,
+        RedirectStandardError = true,
+    })!;
 
     /// <summary>As a client does, over TLS.</summary>
     public ClusterConnection Connect() => Keep(ClusterConnection.Open(_address, _key, _fingerprint));
@@ -77,6 +113,16 @@ internal sealed class CoordinatorProcess : IDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
+    private static string Program => Path.Combine((string)AppContext.GetData("MLDistributed.Runtime")!, "mldist");
+
+    private string CreateKey(string tenant)
+    {
+        using var process = Process.Start(new ProcessStartInfo(Program, ["keys", "create", "--data", Path.Combine(_folder, "data"), "--name", tenant, "--tenant", tenant, "--scopes", "submit"]) { RedirectStandardOutput = true })!;
+        var key = process.StandardOutput.ReadToEnd().Trim();
+        process.WaitForExit();
+        return key;
+    }
+
     private static int FreePort()
     {
         using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
@@ -86,8 +132,12 @@ internal sealed class CoordinatorProcess : IDisposable
 
     private void Start(int port)
     {
-        var program = Path.Combine((string)AppContext.GetData("MLDistributed.Runtime")!, "mldist");
-        _process = Process.Start(new ProcessStartInfo(program, ["coordinator", "--data", Path.Combine(_folder, "data"), "--socket", Path.Combine(_folder, "c.sock"), "--urls", $"https://127.0.0.1:{port}"])
+        Start("--urls", $"https://127.0.0.1:{port}");
+    }
+
+    private void Start(params string[] more)
+    {
+        _process = Process.Start(new ProcessStartInfo(Program, ["coordinator", "--data", Path.Combine(_folder, "data"), "--socket", Path.Combine(_folder, "c.sock"), .. more])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,

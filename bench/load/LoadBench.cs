@@ -10,7 +10,7 @@ namespace MLDistributed.Bench.Load;
 /// </summary>
 internal static class LoadBench
 {
-    private const int Callers = 8;
+    public const int Callers = 8;
     private const int Submissions = 400;
     private const int Lists = 40;
     private const int Starts = 40;
@@ -20,9 +20,11 @@ internal static class LoadBench
     public static async Task<int> RunAsync(string[] args)
     {
         Console.WriteLine($"{Environment.ProcessorCount} cores; {Callers} callers over TLS; the simulated agents run on the same cores.\n");
-        if (args is not ["upload"])
+        if (args is [] or ["jobs"])
             await JobsAsync().ConfigureAwait(false);
-        if (args is not ["jobs"])
+        if (args is [] or ["durability"])
+            await DurabilityBench.RunAsync().ConfigureAwait(false);
+        if (args is [] or ["upload"])
             await UploadBench.RunAsync().ConfigureAwait(false);
         return 0;
     }
@@ -33,7 +35,7 @@ internal static class LoadBench
         foreach (var count in s_agents)
         {
             using var coordinator = await CoordinatorProcess.StartAsync().ConfigureAwait(false);
-            var data = await SmallDataset.AdoptAsync(coordinator).ConfigureAwait(false);
+            var data = await SmallDataset.AdoptAsync(coordinator.Connect().Invoker).ConfigureAwait(false);
             var jobs = new Jobs.JobsClient(coordinator.Connect().Invoker);
             using var agents = await AgentCrowd.ConnectAsync(coordinator, count).ConfigureAwait(false);
             await SubmitAsync(jobs, data, count).ConfigureAwait(false); // one for each agent, held by it
@@ -58,10 +60,10 @@ internal static class LoadBench
         Console.WriteLine();
     }
 
-    private static async Task SubmitAsync(Jobs.JobsClient jobs, JobSpec spec, int count)
+    public static async Task SubmitAsync(Jobs.JobsClient jobs, JobSpec spec, int count, int callers = Callers)
     {
         var left = count;
-        await Task.WhenAll(Enumerable.Range(0, Callers).Select(async _ =>
+        await Task.WhenAll(Enumerable.Range(0, callers).Select(async _ =>
         {
             while (Interlocked.Decrement(ref left) >= 0)
                 await jobs.SubmitJobAsync(new SubmitJobRequest { Spec = spec, RequestId = Guid.NewGuid().ToString("N") });

@@ -1,6 +1,7 @@
 using Apache.Arrow;
 using Apache.Arrow.Ipc;
 using Apache.Arrow.Types;
+using Grpc.Core;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Bench.Load;
@@ -12,14 +13,14 @@ internal static class SmallDataset
     private const int Features = 4;
 
     /// <summary>Gives it to the coordinator; the job to be submitted with it waits and stays, whoever watches.</summary>
-    public static async Task<JobSpec> AdoptAsync(CoordinatorProcess coordinator)
+    public static async Task<JobSpec> AdoptAsync(CallInvoker invoker)
     {
         using var batch = Batch(DatasetSchema.Create(Features, hasWeights: false), Rows, Features);
         using var hasher = new DatasetHasher(DatasetSchema.Read(batch.Schema));
         hasher.Append(batch);
-        var id = hasher.Complete();
+        var id = hasher.Complete().Text;
         // The tenant that names it must have sent it: as the upload of a client.
-        await UploadBench.PutAsync(new Apache.Arrow.Flight.Client.FlightClient(coordinator.Connect().Invoker), id, Rows, batch.Schema, [batch]).ConfigureAwait(false);
+        await UploadBench.PutAsync(new Apache.Arrow.Flight.Client.FlightClient(invoker), id, Rows, batch.Schema, [batch]).ConfigureAwait(false);
         return new JobSpec
         {
             Name = "load",

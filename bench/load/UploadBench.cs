@@ -34,7 +34,7 @@ internal static class UploadBench
         using var hasher = new DatasetHasher(DatasetSchema.Read(schema));
         foreach (var each in batches)
             hasher.Append(each);
-        var id = hasher.Complete();
+        var id = hasher.Complete().Text;
 
         var sink = await StartSinkAsync().ConfigureAwait(false);
         await using var stopping = sink.App.ConfigureAwait(false);
@@ -45,7 +45,7 @@ internal static class UploadBench
             // A coordinator of its own each time: the same data is not stored twice.
             using var coordinator = await CoordinatorProcess.StartAsync().ConfigureAwait(false);
             var connection = coordinator.Connect();
-            await SmallDataset.AdoptAsync(coordinator).ConfigureAwait(false); // the first call compiles
+            await SmallDataset.AdoptAsync(coordinator.Connect().Invoker).ConfigureAwait(false); // the first call compiles
             stored[round] = megaBytes / await TimeAsync(connection.Invoker).ConfigureAwait(false);
             dropped[round] = megaBytes / await TimeAsync(bare.Invoker).ConfigureAwait(false);
         }

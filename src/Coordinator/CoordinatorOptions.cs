@@ -74,6 +74,10 @@ public sealed class CoordinatorOptions
     /// <value>64 GiB.</value>
     public long MaxUploadBytes { get; init; } = 64L << 30;
 
+    /// <summary>How many jobs of a tenant may wait or run; each that waits costs some 24 KB of memory.</summary>
+    /// <value>20,000.</value>
+    public int MaxJobs { get; init; } = 20_000;
+
     /// <summary>
     /// Whether a data folder whose database is missing or empty may begin anew though it has files of an earlier coordinator,
     /// whose keys, jobs and workers are forgotten then. A database that is there is used in any case.
@@ -97,6 +101,10 @@ public sealed class CoordinatorOptions
     /// <summary>Uploads are refused that would leave less than this free on the data folder's disk, so that the database has room.</summary>
     /// <value>64 MiB.</value>
     public long MinFreeBytes { get; init; } = 64L << 20;
+
+    /// <summary>What unfinished messages of all callers together may take of this process's memory.</summary>
+    /// <value>512 MiB, or a quarter of the memory there is, and at least what two of the largest take.</value>
+    internal long MaxUnfinishedBytes { get; init; } = Math.Clamp(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4, 160L << 20, 512L << 20);
 
     /// <summary><see cref="SocketPath"/>, wherever this process started.</summary>
     internal string? FullSocketPath => SocketPath is null ? null : Path.GetFullPath(SocketPath);
@@ -137,6 +145,8 @@ public sealed class CoordinatorOptions
             errors.Add($"CacheBytes is {CacheBytes}, expected at least 0.");
         if (MaxUploadBytes <= 0)
             errors.Add($"MaxUploadBytes is {MaxUploadBytes}, expected at least 1.");
+        if (MaxJobs < 1)
+            errors.Add($"MaxJobs is {MaxJobs}, expected at least 1.");
         if (MinFreeBytes < 0)
             errors.Add($"MinFreeBytes is {MinFreeBytes}, expected at least 0.");
         return errors;

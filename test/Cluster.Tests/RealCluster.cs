@@ -33,11 +33,14 @@ internal sealed class RealCluster : IAsyncDisposable
 
     /// <param name="workers">Each of two slots; their hosts are "w0", "w1" and so on.</param>
     /// <param name="options">More of the coordinator's.</param>
-    public static async Task<RealCluster> StartAsync(int workers, params string[] options)
+    public static Task<RealCluster> StartAsync(int workers, params string[] options) => StartAsync(workers, heartbeatSeconds: 2, options);
+
+    /// <inheritdoc cref="StartAsync(int, string[])"/>
+    public static async Task<RealCluster> StartAsync(int workers, int heartbeatSeconds, params string[] options)
     {
         var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         var coordinator = RunningProgram.Start("MLDistributed.Cli", folder, "mldist",
-            ["coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", "2", "--disconnect-grace", "2", .. options]);
+            ["coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", $"{heartbeatSeconds}", "--disconnect-grace", "2", .. options]);
         RealCluster? cluster = null;
         try
         {

@@ -49,13 +49,13 @@ public sealed class ServiceFaultTests
     public async Task Fit_WhenTheCoordinatorIsStoppedForLongerThanItAllowsOthers_LosesNoAttempt()
     {
         OnLinuxOnly();
-        await using var cluster = await RealCluster.StartAsync(workers: 2);
+        await using var cluster = await RealCluster.StartAsync(workers: 2, heartbeatSeconds: 4); // that a busy machine's agents keep
         Task? woken = null;
 
         var heard = Train(cluster, epochs: 200, onSecondEpoch: _ =>
         {
             cluster.Coordinator.Signal("STOP");
-            woken = WakeLaterAsync(cluster.Coordinator, TimeSpan.FromSeconds(6)); // the pause itself: three times the heartbeat timeout
+            woken = WakeLaterAsync(cluster.Coordinator, TimeSpan.FromSeconds(10)); // the pause itself, of more than two heartbeat timeouts
         });
 
         await woken!;

@@ -53,7 +53,7 @@ public sealed class DatasetTests
         using var hasher = new DatasetHasher(new DatasetShape(featureSize, HasWeights: false));
         foreach (var batch in batches)
             hasher.Append(batch);
-        return hasher.Complete();
+        return hasher.Complete().Text;
     }
 
     private static RecordBatch Batch(float[] features, float[] labels)

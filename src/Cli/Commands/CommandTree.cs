@@ -27,7 +27,7 @@ internal static class CommandTree
             {
                 EnableDefaultExceptionHandler = false,
                 // The services have their own rules for signals.
-                ProcessTerminationTimeout = parsed.CommandResult.Command is ServiceCommand ? null : TimeSpan.FromSeconds(2),
+                ProcessTerminationTimeout = parsed.CommandResult.Command is ServiceCommand ? null : TimeSpan.FromSeconds(5),
             }).ConfigureAwait(false);
         }
         catch (Exception e)

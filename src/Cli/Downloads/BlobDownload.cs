@@ -20,11 +20,11 @@ internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
         var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16, FileOptions.Asynchronous);
         await using (file.ConfigureAwait(false))
         {
-            if (await FillAsync(artifact, file, isDoubted: false, cancellation).ConfigureAwait(false) != artifact.Id)
+            if (await FillAsync(artifact, file, isDoubted: false, cancellation).ConfigureAwait(false) != artifact.Hash)
             {
                 // Once more, with the doubt told: the coordinator looks at its own file first.
                 file.SetLength(0);
-                if (await FillAsync(artifact, file, isDoubted: true, cancellation).ConfigureAwait(false) is var found && found != artifact.Id)
+                if (await FillAsync(artifact, file, isDoubted: true, cancellation).ConfigureAwait(false) is var found && found != artifact.Hash)
                     throw new CliException($"Artifact {artifact.Id} came with the SHA-256 {found}, expected its id: the coordinator's store or the way here damages data. Try again, and look at the coordinator's disk.");
             }
 
@@ -33,13 +33,13 @@ internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
     }
 
     // Returns the hash of what came.
-    private async Task<string> FillAsync(Artifact artifact, FileStream file, bool isDoubted, CancellationToken cancellation)
+    private async Task<ContentHash> FillAsync(Artifact artifact, FileStream file, bool isDoubted, CancellationToken cancellation)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         using var still = new AwakeStopwatch(time);
         while (!await FetchAsync(artifact, file, hash, still, isDoubted, cancellation).ConfigureAwait(false))
             await Task.Delay(RetryDelay, time, cancellation).ConfigureAwait(false);
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return ContentHash.OfDigest(hash.GetHashAndReset());
     }
 
     // False: worth another connection.
@@ -63,8 +63,9 @@ internal sealed class BlobDownload(Blobs.BlobsClient blobs, TimeProvider time)
             // It was all that there is: asked again, it would end there again.
             return file.Position == artifact.SizeBytes ? true : throw OtherSize(string.Create(CultureInfo.InvariantCulture, $"ended after {file.Position:N0} bytes, before"));
         }
-        catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded && still.Elapsed < GiveUpAfter)
+        catch (RpcException e) when ((e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded || Pushback.Of(e) is not null) && still.Elapsed < GiveUpAfter)
         {
+            await Task.Delay(Pushback.Of(e) ?? TimeSpan.Zero, time, cancellation).ConfigureAwait(false);
             return false;
         }
 

@@ -48,9 +48,10 @@ internal static class JobWatch
                 return await call.ResponseStream.NextOrAskAsync(clients.Timeout, GoesOnAsync, time, cancellation).ConfigureAwait(false)
                     || (lost.Elapsed < GiveUpAfter ? false : throw new RpcException(new Status(StatusCode.Unavailable, "It has no more events of the job, and the job's end is not among them.")));
             }
-            catch (RpcException e) when (e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded
-                && sequence > 0 && lost.Elapsed < GiveUpAfter)
+            catch (RpcException e) when ((Pushback.Of(e) is not null || sequence > 0 && e.StatusCode is StatusCode.Unavailable or StatusCode.Internal or StatusCode.Aborted or StatusCode.DeadlineExceeded)
+                && lost.Elapsed < GiveUpAfter)
             {
+                await Task.Delay(Pushback.Of(e) ?? TimeSpan.Zero, time, cancellation).ConfigureAwait(false);
                 return false;
             }
         }

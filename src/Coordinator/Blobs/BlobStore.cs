@@ -19,21 +19,25 @@ internal sealed class BlobStore
             File.Delete(abandoned);
     }
 
-    /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
-    public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text);
+    public string PathOf(ContentHash id) => Path.Combine(_folder, id.Text);
 
     /// <summary>Whether there is a file of that name, in whatever state.</summary>
-    public bool Contains(string id) => File.Exists(PathOf(id));
+    public bool Contains(ContentHash id) => File.Exists(PathOf(id));
 
     /// <inheritdoc cref="WholeFiles.IsKnownWhole"/>
-    public bool IsKnownWhole(string id) => _files.IsKnownWhole(PathOf(id));
+    public bool IsKnownWhole(ContentHash id) => _files.IsKnownWhole(PathOf(id));
 
     /// <inheritdoc cref="WholeFiles.CheckAsync"/>
-    public Task<FileHealth> CheckAsync(string id, bool isDoubted, CancellationToken cancellation) => _files.CheckAsync(id, PathOf(id), isDoubted, cancellation);
+    public Task<FileHealth> CheckAsync(ContentHash id, bool isDoubted, CancellationToken cancellation) => _files.CheckAsync(id, PathOf(id), isDoubted, cancellation);
 
-    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles().Where(f => ContentHash.TryParse(f.Name, out _));
+    public IEnumerable<(ContentHash Id, FileInfo File)> Files()
+    {
+        foreach (var file in Directory.CreateDirectory(_folder).EnumerateFiles())
+            if (ContentHash.TryParse(file.Name, out var id))
+                yield return (id, file);
+    }
 
-    public void Delete(string id) => _files.Delete(PathOf(id));
+    public void Delete(ContentHash id) => _files.Delete(PathOf(id));
 
     public string Folder => _folder;
 
@@ -64,9 +68,9 @@ internal sealed class BlobStore
         }
 
         /// <summary>Moves the file to its name and returns its hash; throws away what hashes to another id than expected.</summary>
-        public async Task<string> CompleteAsync(string expectedId)
+        public async Task<ContentHash> CompleteAsync(ContentHash expectedId)
         {
-            var id = Convert.ToHexStringLower(_hash.GetHashAndReset());
+            var id = ContentHash.OfDigest(_hash.GetHashAndReset());
             if (id != expectedId)
                 return id;
             try

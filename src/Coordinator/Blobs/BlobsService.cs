@@ -1,5 +1,6 @@
 using Google.Protobuf;
 using Grpc.Core;
+using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Hosting;
@@ -10,44 +11,59 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Blobs;
 
 /// <summary>Sends blobs and datasets from any offset on, and receives the blobs of workers, and of clients whose jobs need them.</summary>
-internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, ClusterController cluster, EventLoop loop, Journal journal, CoordinatorOptions options, IHostApplicationLifetime lifetime)
+internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Ownership ownership, ClusterController cluster, EventLoop loop, Journal journal, MessageBudget budget, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Blobs.BlobsBase
 {
-    private const int ChunkBytes = 1 << 20;
+    private const int ChunkBytes = 256 << 10;
+    private static readonly TimeSpan s_longestPause = TimeSpan.FromMinutes(2); // of a reader
 
     public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
     {
         var what = request.Kind == BlobKind.Dataset ? "Dataset" : "Blob";
-        RequireContentId(what, request.Id);
-        if (!await MayFetchAsync(Caller.Of(context), request, context.CancellationToken).ConfigureAwait(false))
-            throw Missing(what, request.Id);
-        await RequireWholeAsync(what, request, context.CancellationToken).ConfigureAwait(false);
-        using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(request.Id) : blobs.PathOf(request.Id), request.Id);
+        var id = Parse(what, request.Id);
+        if (!await MayFetchAsync(Caller.Of(context), request.Kind, id, context.CancellationToken).ConfigureAwait(false))
+            throw Missing(what, id);
+        await RequireWholeAsync(what, request.Kind, id, request.IsDoubted, context.CancellationToken).ConfigureAwait(false);
+        await budget.HoldAsync(context, 2 * ChunkBytes).ConfigureAwait(false);
+        using var file = Open(what, request.Kind == BlobKind.Dataset ? datasets.PathOf(id) : blobs.PathOf(id), id);
         var total = RandomAccess.GetLength(file);
         if (request.Offset < 0 || request.Offset > total)
-            throw new RpcException(new Status(StatusCode.OutOfRange, $"Offset is {request.Offset}, expected 0 to {total}, the size of {what.ToLowerInvariant()} \"{request.Id}\"."));
+            throw new RpcException(new Status(StatusCode.OutOfRange, $"Offset is {request.Offset}, expected 0 to {total}, the size of {what.ToLowerInvariant()} \"{id}\"."));
 
         using var cancellation = CallEnd.Of(context, lifetime);
-        var chunk = new Chunk { Id = request.Id, TotalBytes = total };
+        var chunk = new Chunk { Id = id.Text, TotalBytes = total };
         var position = request.Offset;
         do
         {
             var buffer = new byte[(int)Math.Min(ChunkBytes, total - position)];
             var count = buffer.Length == 0 ? 0 : await RandomAccess.ReadAsync(file, buffer, position, cancellation.Token).ConfigureAwait(false);
             if (count == 0 && buffer.Length > 0)
-                throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{request.Id}\" ended at byte {position}, expected {total} bytes. Ask again."));
+                throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{id}\" ended at byte {position}, expected {total} bytes. Ask again."));
             chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, count));
-            await responseStream.SendAsync(chunk, cancellation.Token).ConfigureAwait(false);
+            await SendAsync(responseStream, chunk, context, cancellation.Token).ConfigureAwait(false);
             position += count;
             chunk = new Chunk();
         }
         while (position < total);
     }
 
+    private async Task SendAsync(IServerStreamWriter<Chunk> stream, Chunk chunk, ServerCallContext context, CancellationToken cancellation)
+    {
+        try
+        {
+            await stream.SendAsync(chunk, cancellation).WaitAsync(s_longestPause, options.Time, cancellation).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            context.GetHttpContext().Abort(); // who reads nothing reads no status either
+            throw new RpcException(new Status(StatusCode.DeadlineExceeded, $"The download was not read for {s_longestPause.TotalSeconds:0} s, expected it read as it comes. Go on from what has come."));
+        }
+    }
+
     // A worker may fetch what its attempts need; which those are, the event loop knows.
-    private async Task<bool> MayFetchAsync(Caller caller, DownloadRequest request, CancellationToken cancellation) => caller.WorkerId is { } worker
-        ? await loop.InvokeAsync(() => cluster.MayFetch(worker, request.Kind, request.Id)).ConfigureAwait(false)
-        : await ownership.MayUseAsync(caller, request.Id, cancellation).ConfigureAwait(false);
+    private async Task<bool> MayFetchAsync(Caller caller, BlobKind kind, ContentHash id, CancellationToken cancellation) => caller.WorkerId is { } worker
+        ? await loop.InvokeAsync(() => cluster.MayFetch(worker, kind, id)).ConfigureAwait(false)
+        : await ownership.MayUseAsync(caller, id, cancellation).ConfigureAwait(false);
 
     public override async Task<UploadReply> Upload(IAsyncStreamReader<Chunk> requestStream, ServerCallContext context)
     {
@@ -55,8 +71,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         var cancellation = stop.Token;
         if (!await requestStream.NextAsync(cancellation).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.InvalidArgument, "The upload has no chunk, expected a first one with id and total_bytes."));
-        var (id, total) = (requestStream.Current.Id, requestStream.Current.TotalBytes);
-        RequireContentId("Blob", id);
+        var (id, total) = (Parse("Blob", requestStream.Current.Id), requestStream.Current.TotalBytes);
         if (total < 0 || total > options.MaxUploadBytes)
             throw new RpcException(new Status(StatusCode.ResourceExhausted, $"Blob \"{id}\" has {total} bytes, expected at most {options.MaxUploadBytes}."));
         var caller = Caller.Of(context);
@@ -76,10 +91,10 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         if (worker is null && !caller.IsLocal)
             ownership.Grant(id, caller.Tenant);
         await journal.FlushAsync().ConfigureAwait(false); // it is named next, and a restart must know whose it is
-        return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
+        return new UploadReply { Artifact = new Artifact { Id = id.Text, SizeBytes = new FileInfo(blobs.PathOf(id)).Length } };
     }
 
-    private async Task ReceiveAsync(IAsyncStreamReader<Chunk> chunks, string id, long total, CancellationToken cancellation)
+    private async Task ReceiveAsync(IAsyncStreamReader<Chunk> chunks, ContentHash id, long total, CancellationToken cancellation)
     {
         var writer = blobs.Create();
         await using (writer.ConfigureAwait(false))
@@ -100,19 +115,20 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         }
     }
 
-    private void Record(string id, long size)
+    private void Record(ContentHash id, long size)
     {
+        var name = id.Text;
         var now = options.Time.GetUtcNow();
         journal.Append(context =>
         {
-            if (context.Blobs.Find(id) is { } known)
+            if (context.Blobs.Find(name) is { } known)
                 known.UsedAt = now;
             else
-                context.Blobs.Add(new BlobRow { Id = id, SizeBytes = size, CreatedAt = now, UsedAt = now });
+                context.Blobs.Add(new BlobRow { Id = name, SizeBytes = size, CreatedAt = now, UsedAt = now });
         });
     }
 
-    private static Microsoft.Win32.SafeHandles.SafeFileHandle Open(string what, string path, string id)
+    private static Microsoft.Win32.SafeHandles.SafeFileHandle Open(string what, string path, ContentHash id)
     {
         try
         {
@@ -124,27 +140,25 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         }
     }
 
-    private static RpcException NoAttempt(string id, string worker) =>
+    private static RpcException NoAttempt(ContentHash id, string worker) =>
         new(new Status(StatusCode.PermissionDenied, $"Blob \"{id}\" came from worker \"{worker}\", which has no attempt it could belong to."));
 
-    private async Task RequireWholeAsync(string what, DownloadRequest request, CancellationToken cancellation)
+    private async Task RequireWholeAsync(string what, BlobKind kind, ContentHash id, bool isDoubted, CancellationToken cancellation)
     {
-        var health = request.Kind == BlobKind.Dataset
-            ? await datasets.CheckAsync(request.Id, request.IsDoubted, cancellation).ConfigureAwait(false)
-            : await blobs.CheckAsync(request.Id, request.IsDoubted, cancellation).ConfigureAwait(false);
+        var health = kind == BlobKind.Dataset
+            ? await datasets.CheckAsync(id, isDoubted, cancellation).ConfigureAwait(false)
+            : await blobs.CheckAsync(id, isDoubted, cancellation).ConfigureAwait(false);
         if (health == FileHealth.Missing)
-            throw Missing(what, request.Id);
+            throw Missing(what, id);
         if (health == FileHealth.Damaged)
-            throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{request.Id}\" was damaged on the coordinator's disk and is removed, expected the content of its id. {(request.Kind == BlobKind.Dataset ? "Send it again, as the next Fit does by itself" : "Train again, or restore it from a backup")}, and check that disk."));
+            throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{id}\" was damaged on the coordinator's disk and is removed, expected the content of its id. {(kind == BlobKind.Dataset ? "Send it again, as the next Fit does by itself" : "Train again, or restore it from a backup")}, and check that disk."));
     }
 
     // Another tenant's file does not exist for this one.
-    private static RpcException Missing(string what, string id) =>
+    private static RpcException Missing(string what, ContentHash id) =>
         new(new Status(StatusCode.NotFound, $"{what} \"{id}\" is not in the store. It was never uploaded by this key's tenant or made by its jobs, or was removed by its age."));
 
-    private static void RequireContentId(string what, string id)
-    {
-        if (!ContentHash.TryParse(id, out _))
-            throw new RpcException(new Status(StatusCode.InvalidArgument, $"{what} id is \"{id}\", expected 64 lower-case hexadecimal digits."));
-    }
+    private static ContentHash Parse(string what, string text) => ContentHash.TryParse(text, out var id)
+        ? id
+        : throw new RpcException(new Status(StatusCode.InvalidArgument, $"{what} id is \"{text}\", expected {ContentHash.Expectation}."));
 }

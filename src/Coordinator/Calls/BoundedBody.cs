@@ -11,6 +11,7 @@ namespace MLDistributed.Coordinator.Calls;
 /// <summary>
 /// A call's body as gRPC reads it, which waits for whole messages in memory: looks at the length that each message begins
 /// with, how long it takes, and at its fields, before gRPC makes anything of it. What is wrong ends the call in a sentence.
+/// The room that a message took it keeps while it is worked on: until the next one is asked for, or the call ends.
 /// </summary>
 internal sealed class BoundedBody(PipeReader inner, string path, MethodDescriptor method, Func<long, CancellationToken, ValueTask<IDisposable>>? reserve, TimeProvider time)
     : PipeReader, IRequestBodyPipeFeature
@@ -31,6 +32,8 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
     public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
     {
         ReadResult result;
+        if (_hadMessage && method.IsClientStreaming && _unfinished == 0)
+            Release(); // what was read before is done with
         try
         {
             result = await WaitAsync(cancellationToken).ConfigureAwait(false);
@@ -49,6 +52,7 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
             try
             {
                 _lease = await reserve(_unfinished, cancellationToken).ConfigureAwait(false);
+                _since = time.GetTimestamp(); // who waited for room is not late
             }
             catch (Exception e)
             {
@@ -68,7 +72,8 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
         {
             _hadMessage = true;
             _since = time.GetTimestamp();
-            Release();
+            if (method is { IsServerStreaming: true, IsClientStreaming: false })
+                Release(); // such calls last, and their requests are small
         }
 
         _buffer = default;

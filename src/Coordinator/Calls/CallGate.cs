@@ -3,6 +3,7 @@ using System.Text;
 using Grpc.Core;
 using MLDistributed.Coordinator.Metrics;
 using MLDistributed.Coordinator.Security;
+using MLDistributed.Coordinator.Workers;
 using MLDistributed.Protocol;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
@@ -17,6 +18,8 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
 {
     private static readonly string Unknown = ((int)StatusCode.Unknown).ToString(CultureInfo.InvariantCulture);
     private readonly SecurityLog _log = new(logger);
+    private readonly TokenBucket _lines = new(perSecond: 10, burst: 200); // who may not call may not fill the log's disk either
+    private readonly long _start = options.Time.GetTimestamp();
 
     public async Task PassAsync(HttpContext context, RequestDelegate next)
     {
@@ -50,7 +53,8 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
         var required = AccessRules.Required(path);
         if (required == Scopes.None || (caller.Scopes & required) != 0)
             return caller;
-        _log.Refused(caller.Name, path, PeerOf(context));
+        if (MayLog())
+            _log.Refused(caller.Name, path, PeerOf(context));
         throw caller == Caller.Anonymous
             ? new RpcException(new Status(StatusCode.Unauthenticated, "The call carries no API key, expected metadata \"authorization: Bearer <key>\". Set the key, for example by MLDIST_API_KEY."))
             : new RpcException(new Status(StatusCode.PermissionDenied, $"Key \"{caller.Name}\" has scope {Words(caller.Scopes)}, expected {Words(required)} for {path}. Ask an administrator for another key."));
@@ -66,10 +70,17 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
         if (header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase)
             && await keys.FindAsync(header[scheme.Length..].Trim(), context.RequestAborted).ConfigureAwait(false) is { } caller)
             return caller;
-        _log.UnknownKey(path, PeerOf(context));
+        if (MayLog())
+            _log.UnknownKey(path, PeerOf(context));
         throw Secret.IsWorkers(header)
             ? new RpcException(new Status(StatusCode.Unauthenticated, "The worker's credential is unknown to this coordinator or was revoked."))
             : new RpcException(new Status(StatusCode.Unauthenticated, "The API key is unknown to this coordinator or was revoked. Check the key, or ask an administrator for a new one."));
+    }
+
+    private bool MayLog()
+    {
+        lock (_lines)
+            return _lines.TryTake(1, options.Time.GetElapsedTime(_start));
     }
 
     private static Caller CallerWithoutKey(HttpContext context) => context.Features.Get<TrustedConnection>() is null ? Caller.Anonymous : Caller.Local;
@@ -94,9 +105,8 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
             rate.MinDataRate = null; // a worker may be silent between two heartbeats
         if (!isStream && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } size)
             size.MaxRequestBodySize = RpcMethods.MaxMessageBytes(path) + (64L << 10);
-        var owner = caller.WorkerId is { } worker ? $"worker {worker}" : $"tenant {caller.Tenant}";
         var body = new BoundedBody(
-            context.Request.BodyReader, path, method, caller.IsLocal ? null : (bytes, cancellation) => budget.TakeAsync(owner, bytes, cancellation), options.Time);
+            context.Request.BodyReader, path, method, caller.IsLocal ? null : (bytes, cancellation) => budget.TakeAsync(caller.Owner, bytes, cancellation), options.Time);
         context.Features.Set<IRequestBodyPipeFeature>(body);
         return new Body(body);
     }

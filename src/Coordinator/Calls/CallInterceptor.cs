@@ -39,7 +39,8 @@ internal sealed class CallInterceptor(CallFailures failures) : Interceptor
         }
         catch (Exception e)
         {
-            throw new RpcException(failures.Describe(e, context.Method, context.CancellationToken, Caller.Of(context).Revoked));
+            var told = failures.Describe(e, context.Method, context.CancellationToken, Caller.Of(context).Revoked);
+            throw e is RpcException refusal && refusal.StatusCode == told.StatusCode ? new RpcException(told, refusal.Trailers) : new RpcException(told);
         }
     }
 

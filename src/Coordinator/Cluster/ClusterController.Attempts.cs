@@ -1,3 +1,4 @@
+using Grpc.Core;
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Retries;
 using MLDistributed.Coordinator.Store;
@@ -29,7 +30,7 @@ internal sealed partial class ClusterController
     private void Begin(AttemptPart part)
     {
         part.LastSign = clock.Now;
-        part.Worker.Session?.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = part.Id } });
+        part.Worker.Session?.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = part.Id.Text } });
     }
 
     private void Started(JobEntry job, AttemptPart part)
@@ -63,14 +64,17 @@ internal sealed partial class ClusterController
                 break; // rank 0 alone tells of the training
             case AttemptEvent.EventOneofCase.Progress:
                 job.Progress = told.Progress;
-                if (limits.AdmitsProgress(clock.Now))
+                if (limits.Admits(told.Progress, clock.Now))
                     jobs.Publish(job, e => e.Progress = told.Progress);
                 else
                     attempt.Dropped++;
                 break;
             case AttemptEvent.EventOneofCase.Epoch when told.Epoch.Epoch < job.Spec.Epochs && (job.LastEpoch.Attempt < job.Attempt || job.LastEpoch.Epoch < told.Epoch.Epoch):
                 job.LastEpoch = (job.Attempt, told.Epoch.Epoch);
-                jobs.Publish(job, e => e.Epoch = told.Epoch);
+                if (limits.AdmitsEpoch(clock.Now))
+                    jobs.Publish(job, e => e.Epoch = told.Epoch);
+                else
+                    attempt.Dropped++;
                 break;
             case AttemptEvent.EventOneofCase.Log:
                 var line = RelayLimits.Cut(told.Log);
@@ -92,15 +96,20 @@ internal sealed partial class ClusterController
 
     private void Remember(WorkerEntry worker, JobEntry job, CheckpointSaved saved)
     {
-        if (saved.Step < job.Checkpoints.FirstOrDefault()?.Step || job.Checkpoints.Any(c => c.Artifact.Id == saved.Artifact.Id))
+        if (saved.Artifact is null)
+            throw Refusal(StatusCode.InvalidArgument, $"Worker \"{worker.Host}\" told of a checkpoint without naming its file. Use the same release on both.");
+        var checkpoint = new StoredCheckpoint(saved.Artifact.Hash, saved.Artifact.SizeBytes, saved.Step);
+        if (saved.Step < job.Checkpoints.FirstOrDefault()?.Step || job.Checkpoints.Any(c => c.Id == checkpoint.Id))
             return; // told before
-        if (!MayName(worker, job, saved.Artifact.Id))
+        if (!MayName(worker, job, checkpoint.Id))
         {
-            jobs.Log(job, Protocol.LogLevel.Warning, $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. Those before stay.");
+            var line = new LogLine { Level = Protocol.LogLevel.Warning, Source = "coordinator", Message = $"Checkpoint of step {saved.Step} is not in the store, expected it uploaded before it is told. Those before stay." };
+            if (worker.Limits.Admits(line, clock.Now))
+                jobs.Publish(job, e => e.Log = line);
             return;
         }
 
-        var all = job.Checkpoints.Prepend(new StoredCheckpoint(saved.Artifact, saved.Step)).ToList();
+        var all = job.Checkpoints.Prepend(checkpoint).ToList();
         var kept = Math.Max(1, job.Spec.Checkpoint?.KeepLast ?? 1);
         job.Checkpoints = [.. all.Take(kept)];
         jobs.Save(job);
@@ -109,7 +118,7 @@ internal sealed partial class ClusterController
 
     private void Ended(WorkerEntry worker, AttemptEnded ended)
     {
-        if (!worker.Attempts.TryGetValue(ended.AttemptId, out var part))
+        if (!worker.Attempts.TryGetValue(OpaqueId.Parse(ended.AttemptId), out var part))
             return;
         var job = jobs.Find(part.JobId);
         var failure = ended.OutcomeCase switch
@@ -157,7 +166,7 @@ internal sealed partial class ClusterController
         job.Current = null;
         job.Result = result;
         foreach (var artifact in result.Artifacts.Values)
-            ownership.Grant(artifact.Id, job.Tenant);
+            ownership.Grant(artifact.Hash, job.Tenant);
         End(job, JobState.Succeeded, $"trained {result.Epochs} {(result.Epochs == 1 ? "epoch" : "epochs")} on {Words.Ranks(result.WorldSize)}{(attempt.Parts.Count > 1 ? $" of {attempt.Parts.Count} workers" : "")}");
         foreach (var other in attempt.Living)
             SendStop(other, "the training is done");
@@ -269,5 +278,5 @@ internal sealed partial class ClusterController
     private void Save(AttemptRow row) =>
         journal.Append(context => context.Put(context.Attempts, row, isNew: false, a => a.Id == row.Id && a.WorkerId == row.WorkerId));
 
-    private string? MissingArtifact(WorkerEntry worker, JobEntry job, JobResult result) => result.Artifacts.FirstOrDefault(a => !MayName(worker, job, a.Value.Id)).Key;
+    private string? MissingArtifact(WorkerEntry worker, JobEntry job, JobResult result) => result.Artifacts.FirstOrDefault(a => !MayName(worker, job, a.Value.Hash)).Key;
 }

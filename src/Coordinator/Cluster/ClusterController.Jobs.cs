@@ -12,6 +12,7 @@ internal sealed partial class ClusterController
     {
         if (requestId.Length > 0 && jobs.FindRequest(tenant, requestId) is { } known)
             return known;
+        RequireRoom(tenant);
         var job = jobs.Add(spec, tenant, requestId);
         IsUnplaceable(job, clock.Now); // from now on its time to wait runs
         _log.Submitted(job.Id, spec.Name);
@@ -26,6 +27,7 @@ internal sealed partial class ClusterController
     {
         if (jobs.FindRequest(ended.Tenant, requestId) is { } known)
             return known;
+        RequireRoom(ended.Tenant);
         // Whoever resumes it does not wait for it.
         spec.DisconnectPolicy = DisconnectPolicy.Finish;
         var job = jobs.Add(spec, ended.Tenant, requestId, ended.Checkpoints, $"resumes job {ended.Id} {StoredCheckpoint.Origin(ended.Checkpoints)}");
@@ -34,6 +36,12 @@ internal sealed partial class ClusterController
         IsUnplaceable(job, clock.Now);
         _log.Submitted(job.Id, spec.Name);
         return job;
+    }
+
+    private void RequireRoom(string tenant)
+    {
+        if (jobs.ActiveOf(tenant) is var living && living >= options.MaxJobs)
+            throw Refusal(StatusCode.ResourceExhausted, $"Tenant \"{tenant}\" has {living:N0} jobs that wait or run, expected at most {options.MaxJobs:N0} (--max-jobs). Submit it when some have ended, or cancel some.");
     }
 
     /// <summary>Removes what ended jobs have kept too long.</summary>
@@ -50,7 +58,7 @@ internal sealed partial class ClusterController
     }
 
     /// <summary>Takes back a job whose submitter is told that it was refused: the same request, made again, is another one's.</summary>
-    public void Withdraw(string jobId, string reason)
+    public void Withdraw(OpaqueId jobId, string reason)
     {
         if (jobs.Find(jobId) is not { } job)
             return;
@@ -61,10 +69,10 @@ internal sealed partial class ClusterController
             Cancel(job, reason);
     }
 
-    public JobEntry? Find(string jobId) => jobs.Find(jobId);
+    public JobEntry? Find(OpaqueId jobId) => jobs.Find(jobId);
 
     /// <summary>Counts a watcher in; null when the job is not in memory any more, which is long after its end.</summary>
-    public JobEntry? OpenWatch(string jobId)
+    public JobEntry? OpenWatch(OpaqueId jobId)
     {
         if (jobs.Find(jobId) is not { } job)
             return null;
@@ -82,7 +90,7 @@ internal sealed partial class ClusterController
         _watched.Remove(job);
     }
 
-    public JobEntry? Cancel(string jobId, string reason)
+    public JobEntry? Cancel(OpaqueId jobId, string reason)
     {
         if (jobs.Find(jobId) is { } job)
             Cancel(job, string.IsNullOrWhiteSpace(reason) ? "cancelled by its owner" : reason);
@@ -124,16 +132,16 @@ internal sealed partial class ClusterController
 
     private void DropCheckpoints(JobEntry job, IEnumerable<StoredCheckpoint> checkpoints)
     {
-        foreach (var id in checkpoints.Select(c => c.Artifact.Id))
+        foreach (var id in checkpoints.Select(c => c.Id))
         {
-            var needed = jobs.Active.Any(j => j != job && j.Checkpoints.Any(c => c.Artifact.Id == id))
-                || job.Result?.Artifacts.Values.Any(a => a.Id == id) == true;
+            var needed = jobs.Active.Any(j => j != job && j.Checkpoints.Any(c => c.Id == id))
+                || job.Result?.Artifacts.Values.Any(a => a.Hash == id) == true;
             if (needed)
                 continue;
             // After the commit, so that no database ever names a checkpoint that is gone.
             journal.Append(context =>
             {
-                if (context.Blobs.Find(id) is { } row)
+                if (context.Blobs.Find(id.Text) is { } row)
                     context.Blobs.Remove(row);
             }, () => blobs.Delete(id));
         }
@@ -141,7 +149,7 @@ internal sealed partial class ClusterController
 
     private void SendStop(AttemptPart part, string reason) => part.Worker.Session?.Send(new WorkerCommand
     {
-        StopAttempt = new StopAttempt { AttemptId = part.Id, Reason = reason, JobGoesOn = jobs.Find(part.JobId) is { IsFinal: false, CancelReason: null } },
+        StopAttempt = new StopAttempt { AttemptId = part.Id.Text, Reason = reason, JobGoesOn = jobs.Find(part.JobId) is { IsFinal: false, CancelReason: null } },
     });
 
     private static RpcException Refusal(StatusCode code, string message) => new(new Status(code, message));

@@ -23,10 +23,10 @@ internal sealed partial class ClusterController
                 SharedStore = isLocal ? data.Path : "",
             },
         });
+        var running = hello.RunningAttempts.Select(OpaqueId.Parse).ToHashSet();
         foreach (var attempt in worker.Attempts.Values.ToList())
-            Reconcile(attempt, hello.RunningAttempts.Contains(attempt.Id));
-        foreach (var unknown in hello.RunningAttempts.Where(id => !worker.Attempts.ContainsKey(id)))
-            Hold(unknown, worker);
+            Reconcile(attempt, running.Contains(attempt.Id));
+        Hold(worker, [.. running.Where(id => !worker.Attempts.ContainsKey(id))]);
         _log.Connected(worker.Host, session.Epoch, worker.Devices.Count);
         return session;
     }
@@ -63,7 +63,7 @@ internal sealed partial class ClusterController
     // What a worker tells of an attempt that nobody wants any more changes nothing.
     private void Apply(WorkerEntry worker, string attemptId, Action<JobEntry, AttemptPart> apply)
     {
-        if (!worker.Attempts.TryGetValue(attemptId, out var part))
+        if (!worker.Attempts.TryGetValue(OpaqueId.Parse(attemptId), out var part))
             return;
         part.MissingSince = null;
         part.LastSign = clock.Now;
@@ -132,13 +132,15 @@ internal sealed partial class ClusterController
         jobs.Transition(job, JobState.Running, $"worker \"{part.Worker.Host}\" is back with the attempt, which no other had taken over", part.Slots.Count);
     }
 
-    // An attempt that the worker runs and nobody here knows: it must end before its slots are given away again.
-    private void Hold(string attemptId, WorkerEntry worker)
+    // Attempts that the worker runs and nobody here knows: they must end before its slots are given away again.
+    private void Hold(WorkerEntry worker, IReadOnlyList<OpaqueId> attempts)
     {
-        var attempt = new AttemptEntry { Id = attemptId, JobId = "", Number = 0, Started = Now };
-        var part = attempt.AddForeign(worker);
-        workers.Hold(part);
-        SendStop(part, "the coordinator does not know this attempt");
+        if (attempts.Count == 0)
+            return;
+        AttemptPart[] parts = [.. attempts.Select(id => new AttemptEntry { Id = id, JobId = null, Number = 0, Started = Now }.AddForeign(worker))];
+        workers.Hold(worker, parts);
+        foreach (var part in parts)
+            SendStop(part, "the coordinator does not know this attempt");
     }
 
     private void Lose(WorkerEntry worker, string reason)

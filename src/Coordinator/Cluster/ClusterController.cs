@@ -17,6 +17,7 @@ internal sealed partial class ClusterController(
     JobTable jobs, JobArchive archive, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
 {
     private const double LeastRecoverySeconds = 3600;
+    private const int BytesOfDevice = 400;
     private static readonly TimeSpan DroppedInterval = TimeSpan.FromSeconds(10);
     private readonly ClusterLog _log = new(logger);
     private readonly HashSet<JobEntry> _watched = [];
@@ -101,6 +102,9 @@ internal sealed partial class ClusterController(
         var active = jobs.Active.ToList();
         return ClusterLoad.Of(active.Select(j => j.State), active.Where(j => j.IsPending).Select(j => j.ToPending()), workers.Shown().Where(w => w.IsConnected).Select(w => w.ToCapacity()));
     }
+
+    /// <summary>About what <see cref="Snapshot(Caller)"/> takes while it is made and sent.</summary>
+    public long SnapshotBytes => workers.Shown().Sum(w => 1L + w.Devices.Count) * BytesOfDevice;
 
     private void TellDropped(TimeSpan now)
     {
@@ -207,12 +211,12 @@ internal sealed partial class ClusterController(
     {
         var start = new StartAttempt
         {
-            JobId = job.Id,
-            AttemptId = part.Id,
+            JobId = job.Id.Text,
+            AttemptId = part.Id.Text,
             Attempt = job.Attempt,
             Spec = spec,
             Slots = { part.Slots },
-            ResumeFrom = job.Checkpoints.FirstOrDefault()?.Artifact,
+            ResumeFrom = job.Checkpoints.FirstOrDefault()?.ToArtifact(),
             ResumeStep = job.Checkpoints.FirstOrDefault()?.Step ?? 0,
             Participant = place,
         };

@@ -5,16 +5,16 @@ namespace MLDistributed.Coordinator.Cluster;
 internal sealed partial class ClusterLog(ILogger logger)
 {
     [LoggerMessage(111, LogLevel.Information, "Job {JobId} \"{Name}\" submitted")]
-    public partial void Submitted(string jobId, string name);
+    public partial void Submitted(OpaqueId jobId, string name);
 
     [LoggerMessage(112, LogLevel.Information, "Job {JobId} attempt {Attempt} placed on {Workers}")]
-    public partial void Placed(string jobId, int attempt, string workers);
+    public partial void Placed(OpaqueId jobId, int attempt, string workers);
 
     [LoggerMessage(113, LogLevel.Warning, "Job {JobId} attempt {Attempt} failed: {Reason}")]
-    public partial void AttemptFailed(string jobId, int attempt, string reason);
+    public partial void AttemptFailed(OpaqueId jobId, int attempt, string reason);
 
     [LoggerMessage(114, LogLevel.Information, "Job {JobId} {State}: {Reason}")]
-    public partial void Ended(string jobId, JobState state, string reason);
+    public partial void Ended(OpaqueId jobId, JobState state, string reason);
 
     [LoggerMessage(121, LogLevel.Information, "Worker \"{Host}\" connected, session {Epoch}, {Slots} slots")]
     public partial void Connected(string host, long epoch, int slots);

@@ -65,7 +65,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             if (jobEvent.Epoch is { } epoch)
                 job.LastEpoch = (jobEvent.Attempt, epoch.Epoch);
             if (stored.Transient)
-                job.TransientEvents.Enqueue(stored.Sequence);
+                job.Transient.Add(stored.Sequence, stored.Event.Length);
         }
 
         var attempts = all.OrderBy(a => a.Number).ToList();
@@ -92,7 +92,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
     // Those that were given up before their worker said that they ended: they still hold their slots.
     private void HoldOthers(ClusterDbContext context)
     {
-        var living = workers.Attempts().Select(a => (a.Id, a.Worker.Id)).ToHashSet();
+        var living = workers.Attempts().Select(a => (a.Id.Text, a.Worker.Id)).ToHashSet();
         foreach (var row in context.Attempts.AsNoTracking().Where(a => a.EndedAt == null).ToList().Where(a => !living.Contains((a.Id, a.WorkerId))))
         {
             if (TryRead("Attempt", row.Id, () => Attach([row])) is { } attempt)
@@ -118,7 +118,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
 
     private AttemptEntry Attach(IReadOnlyList<AttemptRow> rows)
     {
-        var attempt = new AttemptEntry { Id = rows[0].Id, JobId = rows[0].JobId, Number = rows[0].Number, Started = rows[0].StartedAt };
+        var attempt = new AttemptEntry { Id = OpaqueId.Parse(rows[0].Id), JobId = OpaqueId.Parse(rows[0].JobId), Number = rows[0].Number, Started = rows[0].StartedAt };
         foreach (var row in rows)
         {
             int[] slots = [.. row.Slots.Split(',').Select(s => int.Parse(s, CultureInfo.InvariantCulture))];

@@ -7,7 +7,7 @@ namespace MLDistributed.Coordinator.Datasets;
 /// <summary>Writes the Arrow IPC file of an upload, and checks on the way that it is the dataset that was announced.</summary>
 /// <param name="datasetId">What was announced.</param>
 /// <param name="path">The file; made, or overwritten.</param>
-internal sealed class DatasetAssembler(string datasetId, string path) : IAsyncDisposable
+internal sealed class DatasetAssembler(ContentHash datasetId, string path) : IAsyncDisposable
 {
     private const long SyncBytes = 32 << 20; // written back on the way, so that the end waits for little
     private readonly FileStream _file = new(path, FileMode.Create, FileAccess.Write, FileShare.None, 1 << 16);

@@ -134,12 +134,11 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
         return DatasetReader.Wrap(schema, shape, layout, message.DataBody.Memory);
     }
 
-    private static string DatasetIdOf(FlightDescriptor? descriptor)
+    private static ContentHash DatasetIdOf(FlightDescriptor? descriptor)
     {
-        if (descriptor is not { Path: [var id] })
-            throw Invalid($"The flight descriptor's path has {descriptor?.Path.Count ?? 0} parts, expected [dataset id].");
-        DatasetsService.RequireId(id);
-        return id;
+        return descriptor is { Path: [var id] }
+            ? DatasetsService.ParseId(id)
+            : throw Invalid($"The flight descriptor's path has {descriptor?.Path.Count ?? 0} parts, expected [dataset id].");
     }
 
     private static RpcException Invalid(string message) => new(new Status(StatusCode.InvalidArgument, message));
@@ -156,8 +155,8 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
 internal sealed partial class DatasetLog(ILogger logger)
 {
     [LoggerMessage(301, LogLevel.Information, "Receiving dataset {DatasetId} from batch {FirstBatch} on")]
-    public partial void Receiving(string datasetId, long firstBatch);
+    public partial void Receiving(ContentHash datasetId, long firstBatch);
 
     [LoggerMessage(302, LogLevel.Information, "Dataset {DatasetId} is complete with {Rows} rows")]
-    public partial void Complete(string datasetId, long rows);
+    public partial void Complete(ContentHash datasetId, long rows);
 }

@@ -1,5 +1,3 @@
-using System.Security.Cryptography;
-using System.Text;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Protocol;
@@ -9,6 +7,7 @@ namespace MLDistributed.Coordinator.Datasets;
 /// <summary>Training sets as Arrow IPC files, named by their id.</summary>
 internal sealed class DatasetStore
 {
+    private const string Suffix = ".arrow";
     private const string TempSuffix = ".tmp";
     private const int MaxClaims = 1000;
     private const int MaxLive = 4;
@@ -19,8 +18,8 @@ internal sealed class DatasetStore
     private readonly TimeProvider _time;
     private readonly WholeFiles _files;
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, Queue<long>> _claims = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, PartialUpload> _partials = new(StringComparer.Ordinal);
+    private readonly Dictionary<ContentHash, Queue<long>> _claims = [];
+    private readonly Dictionary<UploadKey, PartialUpload> _partials = [];
 
     private int _live;
 
@@ -48,31 +47,40 @@ internal sealed class DatasetStore
         }
     }
 
-    /// <exception cref="FormatException">The id is no hash: nothing else becomes part of a path.</exception>
-    public string PathOf(string id) => Path.Combine(_folder, ContentHash.Parse(id).Text + ".arrow");
+    public string PathOf(ContentHash id) => Path.Combine(_folder, id.Text + Suffix);
 
     /// <inheritdoc cref="WholeFiles.IsKnownWhole"/>
-    public bool IsKnownWhole(string id) => _files.IsKnownWhole(PathOf(id));
+    public bool IsKnownWhole(ContentHash id) => _files.IsKnownWhole(PathOf(id));
 
     /// <inheritdoc cref="WholeFiles.CheckAsync"/>
-    public async Task<FileHealth> CheckAsync(string id, bool isDoubted, CancellationToken cancellation)
+    public async Task<FileHealth> CheckAsync(ContentHash id, bool isDoubted, CancellationToken cancellation)
     {
         var health = await _files.CheckAsync(id, PathOf(id), isDoubted, cancellation).ConfigureAwait(false);
         if (health == FileHealth.Damaged)
             _journal.Append(context =>
             {
-                if (context.Datasets.Find(id) is { } row && !File.Exists(PathOf(id)))
+                if (context.Datasets.Find(id.Text) is { } row && !File.Exists(PathOf(id)))
                     context.Datasets.Remove(row);
             });
         return health;
     }
 
-    public IEnumerable<FileInfo> Files() => Directory.CreateDirectory(_folder).EnumerateFiles("*.arrow").Where(f => ContentHash.TryParse(Path.GetFileNameWithoutExtension(f.Name), out _));
+    public IEnumerable<(ContentHash Id, FileInfo File)> Files()
+    {
+        foreach (var file in Directory.CreateDirectory(_folder).EnumerateFiles("*" + Suffix))
+            if (ContentHash.TryParse(Path.GetFileNameWithoutExtension(file.Name), out var id))
+                yield return (id, file);
+    }
 
-    public IEnumerable<DirectoryInfo> Partials() => Directory.CreateDirectory(_folder).EnumerateDirectories("*" + PartialUpload.Suffix);
+    public IEnumerable<(UploadKey Key, DirectoryInfo Folder)> Partials()
+    {
+        foreach (var folder in Directory.CreateDirectory(_folder).EnumerateDirectories("*" + UploadKey.Suffix))
+            if (UploadKey.TryParse(folder.Name, out var key))
+                yield return (key, folder);
+    }
 
     /// <summary>Whether it is here and whole; then it stays until its job is submitted: for a while, or until <see cref="Release"/>.</summary>
-    public async Task<bool> TryClaimAsync(string id, CancellationToken cancellation)
+    public async Task<bool> TryClaimAsync(ContentHash id, CancellationToken cancellation)
     {
         if (await CheckAsync(id, isDoubted: false, cancellation).ConfigureAwait(false) != FileHealth.Whole)
             return false;
@@ -86,7 +94,7 @@ internal sealed class DatasetStore
     }
 
     /// <summary>Gives claims back.</summary>
-    public void Release(string id, int count)
+    public void Release(ContentHash id, int count)
     {
         lock (_gate)
         {
@@ -100,14 +108,14 @@ internal sealed class DatasetStore
         }
     }
 
-    public bool IsClaimed(string id)
+    public bool IsClaimed(ContentHash id)
     {
         lock (_gate)
             return _claims.TryGetValue(id, out var claims) && !ForgetOld(id, claims);
     }
 
     /// <summary>Removes one that nobody claims.</summary>
-    public bool TryDelete(string id)
+    public bool TryDelete(ContentHash id)
     {
         lock (_gate)
         {
@@ -119,7 +127,7 @@ internal sealed class DatasetStore
     }
 
     /// <summary>How many batches of an unfinished upload of the tenant's are here.</summary>
-    public async ValueTask<long> CountAsync(string id, string tenant, CancellationToken cancellation)
+    public async ValueTask<long> CountAsync(ContentHash id, string tenant, CancellationToken cancellation)
     {
         var partial = Partial(id, tenant);
         try
@@ -133,13 +141,13 @@ internal sealed class DatasetStore
     }
 
     /// <summary>The tenant's upload of a dataset, until <see cref="Return"/>: of ids that are only asked for, nothing stays.</summary>
-    public PartialUpload Partial(string id, string tenant)
+    public PartialUpload Partial(ContentHash id, string tenant)
     {
-        var name = $"{ContentHash.Parse(id)}-{Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(tenant)))[..16]}";
+        var key = UploadKey.Of(id, tenant);
         lock (_gate)
         {
-            if (!_partials.TryGetValue(name, out var partial))
-                _partials.Add(name, partial = new PartialUpload(_folder, name, id));
+            if (!_partials.TryGetValue(key, out var partial))
+                _partials.Add(key, partial = new PartialUpload(_folder, key));
             partial.Users++;
             return partial;
         }
@@ -149,19 +157,16 @@ internal sealed class DatasetStore
     {
         lock (_gate)
             if (--partial.Users == 0 && !partial.Exists)
-                _partials.Remove(partial.Name);
+                _partials.Remove(partial.Key);
     }
 
-    /// <param name="name">Of one of <see cref="Partials"/>, without its suffix.</param>
-    public void DeletePartial(string name)
+    /// <summary>Removes what came so far of an upload.</summary>
+    public void DeletePartial(UploadKey key)
     {
         PartialUpload? known;
         lock (_gate)
-            known = _partials.GetValueOrDefault(name);
-        if (known is not null)
-            known.Delete();
-        else
-            Directory.Delete(Path.Combine(_folder, name + PartialUpload.Suffix), recursive: true);
+            known = _partials.GetValueOrDefault(key);
+        (known ?? new PartialUpload(_folder, key)).Delete();
     }
 
     /// <summary>How many uploads are known.</summary>
@@ -178,7 +183,7 @@ internal sealed class DatasetStore
     /// <exception cref="ArgumentException">The path is not a plain file in the incoming folder.</exception>
     /// <exception cref="FormatException">It is another dataset, or damaged.</exception>
     /// <exception cref="StoreException">It cannot be renamed.</exception>
-    public async Task AdoptAsync(string id, string path, long rowCount, string tenant, CancellationToken cancellation)
+    public async Task AdoptAsync(ContentHash id, string path, long rowCount, string tenant, CancellationToken cancellation)
     {
         var file = new FileInfo(Path.GetFullPath(path));
         var inside = string.Equals(file.DirectoryName, Path.GetFullPath(IncomingFolder), StringComparison.Ordinal);
@@ -203,7 +208,7 @@ internal sealed class DatasetStore
     }
 
     /// <summary>Assembles an upload while it comes; null: several are already, and each takes memory and a core.</summary>
-    public LiveAssembly? TryAssembleLive(string id)
+    public LiveAssembly? TryAssembleLive(ContentHash id)
     {
         if (Interlocked.Increment(ref _live) > MaxLive)
         {
@@ -251,17 +256,17 @@ internal sealed class DatasetStore
         }
     }
 
-    public void MarkUsed(string id)
+    public void MarkUsed(ContentHash id)
     {
         var now = _time.GetUtcNow();
         _journal.Append(context =>
         {
-            if (context.Datasets.Find(id) is { } row)
+            if (context.Datasets.Find(id.Text) is { } row)
                 row.UsedAt = now;
         });
     }
 
-    private static async Task CheckAsync(string id, string path, long rowCount, CancellationToken cancellation)
+    private static async Task CheckAsync(ContentHash id, string path, long rowCount, CancellationToken cancellation)
     {
         try
         {
@@ -278,7 +283,7 @@ internal sealed class DatasetStore
 
     private string NewTemp() => Path.Combine(_folder, OpaqueId.New() + TempSuffix);
 
-    private void Claim(string id)
+    private void Claim(ContentHash id)
     {
         if (!_claims.TryGetValue(id, out var claims))
             _claims.Add(id, claims = new Queue<long>());
@@ -288,24 +293,24 @@ internal sealed class DatasetStore
     }
 
     // Of clients that left. True: no claim is left either.
-    private bool ForgetOld(string id, Queue<long> claims)
+    private bool ForgetOld(ContentHash id, Queue<long> claims)
     {
         while (claims.TryPeek(out var oldest) && _time.GetElapsedTime(oldest) > ClaimTime)
             claims.Dequeue();
         return claims.Count == 0 && _claims.Remove(id);
     }
 
-    private void Record(string id, long rowCount, string tenant)
+    private void Record(ContentHash id, long rowCount, string tenant)
     {
         var now = _time.GetUtcNow();
         var size = new FileInfo(PathOf(id)).Length;
         _ownership.Grant(id, tenant);
         _journal.Append(context =>
         {
-            if (context.Datasets.Find(id) is { } row)
+            if (context.Datasets.Find(id.Text) is { } row)
                 (row.RowCount, row.SizeBytes, row.UsedAt) = (rowCount, size, now);
             else
-                context.Datasets.Add(new DatasetRow { Id = id, Tenant = tenant, RowCount = rowCount, SizeBytes = size, CreatedAt = now, UsedAt = now });
+                context.Datasets.Add(new DatasetRow { Id = id.Text, Tenant = tenant, RowCount = rowCount, SizeBytes = size, CreatedAt = now, UsedAt = now });
         });
     }
 }

@@ -10,16 +10,16 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
 {
     public override async Task<FindDatasetReply> FindDataset(FindDatasetRequest request, ServerCallContext context)
     {
-        RequireId(request.DatasetId);
+        var id = ParseId(request.DatasetId);
         var caller = Caller.Of(context);
-        var complete = await ownership.MayUseAsync(caller, request.DatasetId, context.CancellationToken).ConfigureAwait(false) && await store.TryClaimAsync(request.DatasetId, context.CancellationToken).ConfigureAwait(false);
+        var complete = await ownership.MayUseAsync(caller, id, context.CancellationToken).ConfigureAwait(false) && await store.TryClaimAsync(id, context.CancellationToken).ConfigureAwait(false);
         if (complete)
-            store.MarkUsed(request.DatasetId);
+            store.MarkUsed(id);
         var local = caller.IsLocal;
         return new FindDatasetReply
         {
             Complete = complete,
-            ReceivedBatches = complete ? 0 : await store.CountAsync(request.DatasetId, caller.Tenant, context.CancellationToken).ConfigureAwait(false),
+            ReceivedBatches = complete ? 0 : await store.CountAsync(id, caller.Tenant, context.CancellationToken).ConfigureAwait(false),
             AdoptsFiles = local,
             IncomingFolder = local ? store.IncomingFolder : "",
         };
@@ -27,7 +27,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
 
     public override async Task<FindDatasetReply> AdoptDataset(AdoptDatasetRequest request, ServerCallContext context)
     {
-        RequireId(request.DatasetId);
+        var id = ParseId(request.DatasetId);
         var caller = Caller.Of(context);
         if (!caller.IsLocal)
             throw new RpcException(new Status(StatusCode.PermissionDenied, "AdoptDataset came over the network, expected the coordinator's Unix socket. Upload the dataset by Arrow Flight."));
@@ -35,7 +35,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
             throw new RpcException(new Status(StatusCode.InvalidArgument, $"Row count is {request.RowCount}, expected at least 1."));
         try
         {
-            await store.AdoptAsync(request.DatasetId, request.Path, request.RowCount, caller.Tenant, context.CancellationToken).ConfigureAwait(false);
+            await store.AdoptAsync(id, request.Path, request.RowCount, caller.Tenant, context.CancellationToken).ConfigureAwait(false);
         }
         catch (FormatException e)
         {
@@ -57,9 +57,7 @@ internal sealed class DatasetsService(DatasetStore store, DatasetArchive archive
         return reply;
     }
 
-    internal static void RequireId(string id)
-    {
-        if (!ContentHash.TryParse(id, out _))
-            throw new RpcException(new Status(StatusCode.InvalidArgument, $"Dataset id is \"{id}\", expected 64 lower-case hexadecimal digits."));
-    }
+    internal static ContentHash ParseId(string text) => ContentHash.TryParse(text, out var id)
+        ? id
+        : throw new RpcException(new Status(StatusCode.InvalidArgument, $"Dataset id is \"{text}\", expected {ContentHash.Expectation}."));
 }

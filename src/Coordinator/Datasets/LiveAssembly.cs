@@ -1,5 +1,6 @@
 using System.Threading.Channels;
 using Apache.Arrow;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Datasets;
 
@@ -18,7 +19,7 @@ internal sealed class LiveAssembly : IAsyncDisposable
     /// <param name="datasetId">What was announced.</param>
     /// <param name="path">The file; removed, should it still have this name when this is disposed.</param>
     /// <param name="ended">Called when it is disposed.</param>
-    public LiveAssembly(string datasetId, string path, Action ended)
+    public LiveAssembly(ContentHash datasetId, string path, Action ended)
     {
         Path = path;
         _ended = ended;
@@ -62,7 +63,7 @@ internal sealed class LiveAssembly : IAsyncDisposable
         _ended();
     }
 
-    private async Task<DatasetAssembler> AssembleAsync(string datasetId)
+    private async Task<DatasetAssembler> AssembleAsync(ContentHash datasetId)
     {
         DatasetAssembler? assembler = null;
         try

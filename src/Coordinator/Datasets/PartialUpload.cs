@@ -12,18 +12,17 @@ namespace MLDistributed.Coordinator.Datasets;
 /// Each tenant has its own, so that none learns what another sends.
 /// A stream that was cut ends in a torn message, which is dropped: the next session sends that batch again.
 /// </summary>
-internal sealed class PartialUpload(string datasetsFolder, string name, string datasetId)
+internal sealed class PartialUpload(string datasetsFolder, UploadKey key)
 {
-    public const string Suffix = ".partial";
-    private readonly string _folder = Path.Combine(datasetsFolder, name + Suffix);
+    private readonly string _folder = Path.Combine(datasetsFolder, key.FolderName);
     private readonly SemaphoreSlim _gate = new(1, 1);
     private CancellationTokenSource? _writer;
     private long _received = -1;
     private long _bytes;
 
-    public string Name => name;
+    public UploadKey Key => key;
 
-    public string DatasetId => datasetId;
+    public ContentHash DatasetId => key.DatasetId;
 
     /// <summary>Who has it now; counted by the store.</summary>
     public int Users { get; set; }

@@ -14,6 +14,9 @@ internal static class Listening
     private static readonly MinDataRate s_leastRate = new(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(30));
     private const int MaxCallsPerConnection = 100;
 
+    /// <summary>What a call may send before it is read.</summary>
+    public const int StreamWindowBytes = 4 << 20;
+
     public static void Configure(KestrelServerOptions kestrel, CoordinatorOptions options, Visitors visitors, Func<ServerCertificate> certificate)
     {
         kestrel.AddServerHeader = false;
@@ -21,7 +24,7 @@ internal static class Listening
         kestrel.Limits.MinRequestBodyDataRate = s_leastRate; // not of streams: CallGate
         kestrel.Limits.MinResponseDataRate = null;
         kestrel.Limits.Http2.MaxStreamsPerConnection = MaxCallsPerConnection;
-        kestrel.Limits.Http2.InitialStreamWindowSize = 4 << 20;
+        kestrel.Limits.Http2.InitialStreamWindowSize = StreamWindowBytes;
         kestrel.Limits.Http2.InitialConnectionWindowSize = 16 << 20;
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(10);
         kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(10);

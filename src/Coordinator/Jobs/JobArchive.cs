@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Security;
 using MLDistributed.Coordinator.Store;
@@ -11,39 +12,67 @@ internal sealed class JobArchive(ClusterDatabase database)
     private const int DefaultLimit = 100;
     private const int MaxLimit = 1000;
     private const int PageBytes = 8 << 20;
+    private const int EventPage = 64;
+    private const int BytesOfJob = 32 << 10; // in a list: more than most, which only its sentences can exceed
 
-    public async Task<string?> FindRequestAsync(string tenant, string requestId, CancellationToken cancellation)
+    /// <summary>What a page may take while it is made and sent.</summary>
+    public static long PageBytesOf(ListJobsRequest request) => Math.Min(2L * PageBytes, (long)LimitOf(request) * BytesOfJob);
+
+    public async Task<OpaqueId?> FindRequestAsync(string tenant, string requestId, CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        return await context.Jobs.Where(j => j.Tenant == tenant && j.RequestId == requestId).Select(j => j.Id).FirstOrDefaultAsync(cancellation).ConfigureAwait(false);
+        var id = await context.Jobs.Where(j => j.Tenant == tenant && j.RequestId == requestId).Select(j => j.Id).FirstOrDefaultAsync(cancellation).ConfigureAwait(false);
+        return id is null ? null : OpaqueId.Parse(id);
     }
 
-    /// <summary>A job that the caller may see; null: there is none.</summary>
-    public async Task<JobSnapshot?> FindAsync(Caller caller, string jobId, CancellationToken cancellation)
+    /// <summary>A job that the caller may see, less what is large of it: <see cref="CompleteAsync"/>; null: there is none.</summary>
+    public async Task<JobSnapshot?> FindAsync(Caller caller, OpaqueId jobId, CancellationToken cancellation)
+    {
+        var id = jobId.Text;
+        using var context = database.NewContext();
+        if (await SeenBy(caller, context).FirstOrDefaultAsync(j => j.Id == id, cancellation).ConfigureAwait(false) is not { } row)
+            return null;
+        return JobEntry.FromRow(row).ToSnapshot();
+    }
+
+    /// <summary>How large is what <see cref="CompleteAsync"/> reads.</summary>
+    public async Task<long> DocumentBytesAsync(OpaqueId jobId, CancellationToken cancellation)
+    {
+        var id = jobId.Text;
+        using var context = database.NewContext();
+        return await context.JobDocuments.Where(d => d.JobId == id).SumAsync(d => (long)d.Content.Length, cancellation).ConfigureAwait(false);
+    }
+
+    /// <summary>Adds what is large of a job: all of its specification, and its result's history.</summary>
+    /// <exception cref="DamagedRowException">It cannot be read.</exception>
+    public async Task CompleteAsync(JobSnapshot job, CancellationToken cancellation)
     {
         using var context = database.NewContext();
-        if (await SeenBy(caller, context).FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false) is not { } row)
-            return null;
-        var documents = await context.JobDocuments.AsNoTracking().Where(d => d.JobId == jobId).ToDictionaryAsync(d => d.Kind, d => d.Content, cancellation).ConfigureAwait(false);
-        return JobEntry.FromRow(row, documents.GetValueOrDefault(JobDocument.Spec), documents.GetValueOrDefault(JobDocument.Result)).ToSnapshot();
+        await foreach (var document in context.JobDocuments.AsNoTracking().Where(d => d.JobId == job.Id).AsAsyncEnumerable().WithCancellation(cancellation).ConfigureAwait(false))
+            if (document.Kind == JobDocument.Spec)
+                job.Spec ??= DamagedRowException.Read("Job", job.Id, () => JobSpec.Parser.ParseFrom(document.Content));
+            else
+                job.Result = DamagedRowException.Read("Job", job.Id, () => JobResult.Parser.ParseFrom(document.Content));
     }
 
     /// <summary>A job, whosever it is, less what is large of it, as it was written last. One that has ended does not change but by the loop.</summary>
-    public async Task<JobEntry?> FindEntryAsync(string jobId, CancellationToken cancellation)
+    public async Task<JobEntry?> FindEntryAsync(OpaqueId jobId, CancellationToken cancellation)
     {
+        var id = jobId.Text;
         using var context = database.NewContext();
-        var row = await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == jobId, cancellation).ConfigureAwait(false);
+        var row = await context.Jobs.AsNoTracking().FirstOrDefaultAsync(j => j.Id == id, cancellation).ConfigureAwait(false);
         return row is null ? null : JobEntry.FromRow(row);
     }
 
     /// <summary>All of a job's specification.</summary>
     /// <exception cref="InvalidDataException">The database has it no more, or damaged.</exception>
-    public JobSpec Spec(string jobId)
+    public JobSpec Spec(OpaqueId jobId)
     {
+        var id = jobId.Text;
         try
         {
             using var context = database.NewContext();
-            var content = context.JobDocuments.AsNoTracking().Where(d => d.JobId == jobId && d.Kind == JobDocument.Spec).Select(d => d.Content).FirstOrDefault();
+            var content = context.JobDocuments.AsNoTracking().Where(d => d.JobId == id && d.Kind == JobDocument.Spec).Select(d => d.Content).FirstOrDefault();
             return content is not null ? JobSpec.Parser.ParseFrom(content) : throw new InvalidDataException("it is not there");
         }
         catch (Exception e) when (e is InvalidDataException or Google.Protobuf.InvalidProtocolBufferException or System.Data.Common.DbException)
@@ -58,7 +87,7 @@ internal sealed class JobArchive(ClusterDatabase database)
     public async Task<(IReadOnlyList<JobSnapshot> Jobs, string NextPage)> ListAsync(Caller caller, ListJobsRequest request, CancellationToken cancellation)
     {
         var firstFinal = (int)JobState.Succeeded;
-        var limit = request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit);
+        var limit = LimitOf(request);
         using var context = database.NewContext();
         var seen = SeenBy(caller, context);
         var (matching, token) = (seen, request.PageToken);
@@ -87,6 +116,8 @@ internal sealed class JobArchive(ClusterDatabase database)
         return (page, "");
     }
 
+    private static int LimitOf(ListJobsRequest request) => request.Limit <= 0 ? DefaultLimit : Math.Min(request.Limit, MaxLimit);
+
     private static JobEntry? TryRead(JobRow row)
     {
         try
@@ -99,12 +130,22 @@ internal sealed class JobArchive(ClusterDatabase database)
         }
     }
 
-    public async IAsyncEnumerable<JobEvent> EventsAsync(string jobId, long afterSequence)
+    /// <summary>A job's stored events, in order. By pages: a query that is open while nobody reads would keep the database's log from being cut.</summary>
+    public async IAsyncEnumerable<JobEvent> EventsAsync(OpaqueId jobId, long afterSequence, [EnumeratorCancellation] CancellationToken cancellation = default)
     {
-        using var context = database.NewContext();
-        var rows = context.JobEvents.AsNoTracking().Where(e => e.JobId == jobId && e.Sequence > afterSequence).OrderBy(e => e.Sequence).AsAsyncEnumerable();
-        await foreach (var row in rows.ConfigureAwait(false))
-            yield return DamagedRowException.Read("Event", $"{jobId}/{row.Sequence}", () => JobEvent.Parser.ParseFrom(row.Event));
+        var id = jobId.Text;
+        List<JobEventRow> page;
+        do
+        {
+            using (var context = database.NewContext())
+                page = await context.JobEvents.AsNoTracking().Where(e => e.JobId == id && e.Sequence > afterSequence).OrderBy(e => e.Sequence).Take(EventPage).ToListAsync(cancellation).ConfigureAwait(false);
+            foreach (var row in page)
+            {
+                afterSequence = row.Sequence;
+                yield return DamagedRowException.Read("Event", $"{jobId}/{row.Sequence}", () => JobEvent.Parser.ParseFrom(row.Event));
+            }
+        }
+        while (page.Count == EventPage);
     }
 
     private static IQueryable<JobRow> SeenBy(Caller caller, ClusterDbContext context)

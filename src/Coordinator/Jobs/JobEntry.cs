@@ -11,7 +11,7 @@ namespace MLDistributed.Coordinator.Jobs;
 /// <summary>A job as it lives on the event loop.</summary>
 internal sealed class JobEntry
 {
-    public required string Id { get; init; }
+    public required OpaqueId Id { get; init; }
     public required long Number { get; init; }
     public required string Tenant { get; init; }
     public required string? RequestId { get; set; }
@@ -36,7 +36,7 @@ internal sealed class JobEntry
     public IReadOnlyList<StoredCheckpoint> Checkpoints { get; set; } = [];
 
     /// <summary>The files that the job's workers stored, the latest last: what they may name, and fetch again.</summary>
-    public IReadOnlyList<string> Files { get; set; } = [];
+    public IReadOnlyList<ContentHash> Files { get; set; } = [];
 
     /// <summary>The last epoch that an attempt told: workers repeat themselves after an outage.</summary>
     public (int Attempt, int Epoch) LastEpoch { get; set; } = (0, -1);
@@ -62,8 +62,8 @@ internal sealed class JobEntry
 
     public long LastSequence { get; set; }
 
-    /// <summary>The sequence numbers of the progress and log events that are kept.</summary>
-    public Queue<long> TransientEvents { get; } = [];
+    /// <summary>The progress and log events that are kept.</summary>
+    public TransientEvents Transient { get; } = new();
     public JobFeed Feed { get; } = new();
 
     public bool IsFinal => JobStates.IsFinal(State);
@@ -94,7 +94,7 @@ internal sealed class JobEntry
 
     public JobSnapshot ToSnapshot() => new()
     {
-        Id = Id,
+        Id = Id.Text,
         Name = Spec.Name,
         State = State,
         Reason = Reason,
@@ -130,12 +130,16 @@ internal sealed class JobEntry
         spec.Data.Features = features;
         outline.ClassWeights.Clear();
         outline.ModelSchema = ByteString.Empty;
+        outline.Module.Mlp?.OutputBias.Clear();
+        outline.Module.Text?.OutputBias.Clear();
+        if (outline.Module.Torch is { } torch)
+            torch.Options = "";
         return outline;
     }
 
     public JobRow ToRow() => new()
     {
-        Id = Id,
+        Id = Id.Text,
         Number = Number,
         Name = Spec.Name,
         Tenant = Tenant,
@@ -154,32 +158,36 @@ internal sealed class JobEntry
         CancelReason = CancelReason,
     };
 
-    /// <param name="row">The job.</param>
-    /// <param name="spec">All of its specification, where it is needed.</param>
-    /// <param name="result">Its result; null: the one without history.</param>
+    /// <summary>A job as it was stored, less what is large of it.</summary>
     /// <exception cref="DamagedRowException">It cannot be read.</exception>
-    public static JobEntry FromRow(JobRow row, byte[]? spec = null, byte[]? result = null) => DamagedRowException.Read("Job", row.Id, () => Parse(row, spec, result));
+    public static JobEntry FromRow(JobRow row) => DamagedRowException.Read("Job", row.Id, () => Parse(row));
 
-    private static JobEntry Parse(JobRow row, byte[]? spec, byte[]? result) => new()
+    private static JobEntry Parse(JobRow row) => new()
     {
-        Id = row.Id,
+        Id = OpaqueId.Parse(row.Id),
         Number = row.Number,
         Tenant = row.Tenant,
         RequestId = row.RequestId,
-        Spec = JobSpec.Parser.ParseFrom(row.Spec),
-        WholeSpec = spec is null ? null : JobSpec.Parser.ParseFrom(spec),
+        Spec = ParseSpec(row.Spec),
         Submitted = row.SubmittedAt,
         State = (JobState)row.State,
         Reason = row.Reason,
         Attempt = row.Attempt,
         Started = row.StartedAt,
         Ended = row.EndedAt,
-        Result = (result ?? row.Result) is { } made ? JobResult.Parser.ParseFrom(made) : null,
+        Result = row.Result is { } made ? JobResult.Parser.ParseFrom(made) : null,
         Failure = row.Failure is null ? null : JobFailure.Parser.ParseFrom(row.Failure),
         Checkpoints = StoredCheckpoint.Parse(row.Checkpoints),
-        Files = [.. row.Files.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(f => ContentHash.Parse(f).Text)],
+        Files = [.. row.Files.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(ContentHash.Parse)],
         CancelReason = row.CancelReason,
     };
+
+    // With ids that are some: whoever keeps and sends its files takes them from here.
+    private static JobSpec ParseSpec(byte[] stored)
+    {
+        var spec = JobSpec.Parser.ParseFrom(stored);
+        return spec.DatasetIds.Concat(spec.FileIds).Any() ? spec : throw new FormatException("it names no data");
+    }
 
     private static JobResult? WithoutHistory(JobResult? result)
     {

@@ -15,14 +15,13 @@ namespace MLDistributed.Coordinator.Jobs;
 internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock clock)
 {
     private const int EndedKept = 100;
-    private const int TransientKept = 1000;
-    private const int PruneSlack = 250; // pruning one by one would double the writes
-
-    private readonly Dictionary<string, JobEntry> _jobs = new(StringComparer.Ordinal);
+    private const long EndedBytesKept = 64 << 20; // of results, with the history of long trainings
+    private readonly Dictionary<OpaqueId, JobEntry> _jobs = [];
     private readonly Dictionary<(string Tenant, string RequestId), JobEntry> _byRequest = [];
     private readonly Queue<JobEntry> _ended = [];
     private readonly Dictionary<string, int> _activeOf = new(StringComparer.Ordinal);
     private long _lastNumber;
+    private long _endedBytes;
 
     /// <summary>Called whenever the end of a job is durable.</summary>
     public Action? EndCommitted { get; set; }
@@ -35,7 +34,8 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     /// <summary>Those of the living jobs that wait for a worker.</summary>
     public JobQueue Queue { get; } = new();
 
-    public JobEntry? Find(string id) => _jobs.GetValueOrDefault(id);
+    /// <summary>A job; null: there is none, or of null.</summary>
+    public JobEntry? Find(OpaqueId? id) => id is null ? null : _jobs.GetValueOrDefault(id);
 
     public JobEntry? FindRequest(string tenant, string requestId) => _byRequest.GetValueOrDefault((tenant, requestId));
 
@@ -97,7 +97,7 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         IMessage? document = isNew ? job.WholeSpec : state == JobState.Succeeded ? job.Result : null;
         var transition = new JobTransitionRow
         {
-            JobId = job.Id,
+            JobId = job.Id.Text,
             Sequence = jobEvent.Sequence,
             Time = jobEvent.Time.ToDateTimeOffset(),
             State = (int)state,
@@ -129,15 +129,15 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
         journal.Append(context => context.JobEvents.Add(ToRow(job, jobEvent)), () => job.Feed.Publish(jobEvent));
         if (!JobStates.IsTransient(jobEvent))
             return;
-        job.TransientEvents.Enqueue(jobEvent.Sequence);
-        if (job.TransientEvents.Count > TransientKept + PruneSlack)
-            Prune(job);
+        job.Transient.Add(jobEvent.Sequence, jobEvent.CalculateSize());
+        if (job.Transient.Prune() is { } last)
+            Forget(job, last);
     }
 
     public void Log(JobEntry job, Protocol.LogLevel level, string message) => Publish(job, e => e.Log = new LogLine { Level = level, Source = "coordinator", Message = message });
 
     /// <summary>Drops ended jobs whose rows are being removed.</summary>
-    public void Forget(IEnumerable<string> ids)
+    public void Forget(IEnumerable<OpaqueId> ids)
     {
         foreach (var id in ids)
             if (_jobs.GetValueOrDefault(id) is { IsFinal: true } job)
@@ -174,12 +174,18 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     {
         job.Ended = now;
         _ended.Enqueue(job);
+        _endedBytes += BytesOf(job);
         if (--_activeOf[job.Tenant] == 0)
             _activeOf.Remove(job.Tenant);
-        if (_ended.Count <= EndedKept)
-            return;
-        Drop(_ended.Dequeue());
+        // Not the latest, whose end is being written.
+        while (_ended.Count > EndedKept || _ended.Count > 1 && _endedBytes > EndedBytesKept)
+        {
+            _endedBytes -= BytesOf(_ended.Peek());
+            Drop(_ended.Dequeue());
+        }
     }
+
+    private static int BytesOf(JobEntry job) => job.Result?.CalculateSize() ?? 0;
 
     private void Drop(JobEntry job)
     {
@@ -188,12 +194,9 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
             _byRequest.Remove((job.Tenant, job.RequestId));
     }
 
-    private void Prune(JobEntry job)
+    private void Forget(JobEntry job, long last)
     {
-        var last = 0L;
-        while (job.TransientEvents.Count > TransientKept)
-            last = job.TransientEvents.Dequeue();
-        var id = job.Id;
+        var id = job.Id.Text;
         journal.Append(
             context => context.JobEvents.Where(e => e.JobId == id && e.Transient && e.Sequence <= last).ExecuteDelete(),
             () => job.Feed.Prune(last));
@@ -211,5 +214,5 @@ internal sealed class JobTable(Journal journal, TimeProvider time, AwakeClock cl
     private JobEvent Next(JobEntry job) => new() { Sequence = ++job.LastSequence, Time = time.GetUtcNow().ToTimestamp(), Attempt = job.Attempt };
 
     private static JobEventRow ToRow(JobEntry job, JobEvent jobEvent) =>
-        new() { JobId = job.Id, Sequence = jobEvent.Sequence, Transient = JobStates.IsTransient(jobEvent), Event = jobEvent.ToByteArray() };
+        new() { JobId = job.Id.Text, Sequence = jobEvent.Sequence, Transient = JobStates.IsTransient(jobEvent), Event = jobEvent.ToByteArray() };
 }

@@ -2,6 +2,7 @@ using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Microsoft.EntityFrameworkCore;
 using MLDistributed.Coordinator.Blobs;
+using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Cluster;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Hosting;
@@ -13,14 +14,17 @@ namespace MLDistributed.Coordinator.Jobs;
 
 /// <summary>What clients do with jobs. Living jobs are asked of the event loop, long ended ones of the database.</summary>
 internal sealed class JobsService(
-    ClusterController cluster, ClusterService service, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, BlobStore blobs, Ownership ownership, CoordinatorOptions options, IHostApplicationLifetime lifetime)
+    ClusterController cluster, ClusterService service, EventLoop loop, Journal journal, JobArchive archive, DatasetStore datasets, BlobStore blobs, Ownership ownership, MessageBudget budget, CoordinatorOptions options, IHostApplicationLifetime lifetime)
     : Protocol.Jobs.JobsBase
 {
     private const int WatchPage = 256;
+    private const int LargeEventBytes = 1 << 20; // one with the history of a long training
 
     public override async Task<ClusterSnapshot> GetCluster(GetClusterRequest request, ServerCallContext context)
     {
-        var snapshot = await loop.InvokeAsync(() => cluster.Snapshot(Caller.Of(context))).ConfigureAwait(false);
+        var caller = Caller.Of(context);
+        await budget.HoldAsync(context, await loop.InvokeAsync(() => cluster.SnapshotBytes).ConfigureAwait(false)).ConfigureAwait(false);
+        var snapshot = await loop.InvokeAsync(() => cluster.Snapshot(caller)).ConfigureAwait(false);
         snapshot.AcceptsCode = options.AllowUserCode;
         return snapshot;
     }
@@ -32,7 +36,7 @@ internal sealed class JobsService(
         var tenant = Caller.Of(context).Tenant;
         if (request.RequestId.Length > 0 && await archive.FindRequestAsync(tenant, request.RequestId, context.CancellationToken).ConfigureAwait(false) is { } earlier
             && await loop.InvokeAsync(() => cluster.Find(earlier) is not { } job || job.RequestId == request.RequestId).ConfigureAwait(false)) // else it was withdrawn
-            return new SubmitJobReply { JobId = earlier };
+            return new SubmitJobReply { JobId = earlier.Text };
         await ValidateAsync(request.Spec ?? new JobSpec(), context).ConfigureAwait(false);
         if (journal.Trouble.IsFaulted)
             await journal.Trouble.ConfigureAwait(false);
@@ -48,16 +52,17 @@ internal sealed class JobsService(
         }
 
         // Now the job holds them: its own claims, and those of the client that found or brought them, are done.
-        foreach (var id in DatasetsOf(request.Spec!))
+        foreach (var id in request.Spec!.DatasetIds)
             datasets.Release(id, count: 2);
-        return new SubmitJobReply { JobId = job.Id };
+        return new SubmitJobReply { JobId = job.Id.Text };
     }
 
     public override async Task<SubmitJobReply> ResumeJob(ResumeJobRequest request, ServerCallContext context)
     {
         if (!service.CheckFiles())
             throw new RpcException(new Status(StatusCode.Unavailable, service.Fault!.Message));
-        var id = (await GetAsync(request.JobId, context).ConfigureAwait(false)).Id;
+        var id = OpaqueId.Parse(request.JobId);
+        await GetAsync(id, context).ConfigureAwait(false);
         // The commits before this are in the database, and of ended jobs that are not in memory only the loop writes more.
         await journal.FlushAsync().ConfigureAwait(false);
         var stored = await archive.FindEntryAsync(id, context.CancellationToken).ConfigureAwait(false);
@@ -65,33 +70,36 @@ internal sealed class JobsService(
             ?? throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{id}\" was removed by its age while it was being resumed."));
         var requestId = $"resume {id}";
         if (await archive.FindRequestAsync(ended.Tenant, requestId, context.CancellationToken).ConfigureAwait(false) is { } earlier)
-            return new SubmitJobReply { JobId = await RequireUsefulAsync(id, earlier, context).ConfigureAwait(false) };
+            return new SubmitJobReply { JobId = (await RequireUsefulAsync(id, earlier, context).ConfigureAwait(false)).Text };
         if (ResumeRules.Refusal(ended.ToSnapshot(), blobs.Contains, options.CheckpointRetention, ended.Checkpoints) is { } refusal)
             throw new RpcException(new Status(StatusCode.FailedPrecondition, refusal));
+        await HoldDocumentsAsync(id, context).ConfigureAwait(false);
         var spec = SpecOf(id);
-        await ValidateAsync(spec, context).ConfigureAwait(false);
+        await ValidateAsync(spec, context, isResumed: true).ConfigureAwait(false);
         var job = await loop.InvokeAsync(() => cluster.Resume(ended, spec, requestId)).ConfigureAwait(false);
         await journal.FlushAsync().ConfigureAwait(false);
-        foreach (var dataset in DatasetsOf(spec))
+        foreach (var dataset in spec.DatasetIds)
             datasets.Release(dataset, count: 1);
-        return new SubmitJobReply { JobId = job.Id };
+        return new SubmitJobReply { JobId = job.Id.Text };
     }
 
     public override async Task WatchJob(WatchJobRequest request, IServerStreamWriter<JobEvent> responseStream, ServerCallContext context)
     {
-        await GetAsync(request.JobId, context).ConfigureAwait(false);
+        var id = OpaqueId.Parse(request.JobId);
+        await GetAsync(id, context).ConfigureAwait(false);
         using var stop = CallEnd.Of(context, lifetime);
-        var job = request.PastOnly ? null : await loop.InvokeAsync(() => cluster.OpenWatch(request.JobId)).ConfigureAwait(false);
+        var caller = Caller.Of(context);
+        var job = request.PastOnly ? null : await loop.InvokeAsync(() => cluster.OpenWatch(id)).ConfigureAwait(false);
         if (job is null)
         {
-            await foreach (var jobEvent in archive.EventsAsync(request.JobId, request.AfterSequence).WithCancellation(stop.Token).ConfigureAwait(false))
-                await responseStream.SendAsync(jobEvent, stop.Token).ConfigureAwait(false);
+            await foreach (var jobEvent in archive.EventsAsync(id, request.AfterSequence).WithCancellation(stop.Token).ConfigureAwait(false))
+                await SendAsync(responseStream, jobEvent, caller, stop.Token).ConfigureAwait(false);
             return;
         }
 
         try
         {
-            await FollowAsync(job.Feed, request.AfterSequence, responseStream, stop.Token).ConfigureAwait(false);
+            await FollowAsync(job.Feed, request.AfterSequence, responseStream, caller, stop.Token).ConfigureAwait(false);
         }
         finally
         {
@@ -101,19 +109,22 @@ internal sealed class JobsService(
 
     public override async Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context)
     {
-        var snapshot = await GetAsync(request.JobId, context).ConfigureAwait(false);
-        snapshot.Spec ??= archive.Spec(request.JobId);
+        var id = OpaqueId.Parse(request.JobId);
+        var snapshot = await GetAsync(id, context).ConfigureAwait(false);
+        await HoldDocumentsAsync(id, context).ConfigureAwait(false);
+        await archive.CompleteAsync(snapshot, context.CancellationToken).ConfigureAwait(false);
         return snapshot;
     }
 
     public override async Task<ListJobsReply> ListJobs(ListJobsRequest request, ServerCallContext context)
     {
         var caller = Caller.Of(context);
+        await budget.HoldAsync(context, JobArchive.PageBytesOf(request)).ConfigureAwait(false);
         try
         {
             var (stored, next) = await archive.ListAsync(caller, request, context.CancellationToken).ConfigureAwait(false);
             var reply = new ListJobsReply { NextPageToken = next };
-            reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(s.Id) is { } job ? cluster.Summary(job) : s).ToList()).ConfigureAwait(false));
+            reply.Jobs.Add(await loop.InvokeAsync(() => stored.Select(s => cluster.Find(OpaqueId.Parse(s.Id)) is { } job ? cluster.Summary(job) : s).ToList()).ConfigureAwait(false));
             return reply;
         }
         catch (ArgumentException e)
@@ -124,8 +135,9 @@ internal sealed class JobsService(
 
     public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
     {
-        var snapshot = await GetAsync(request.JobId, context).ConfigureAwait(false);
-        var job = await loop.InvokeAsync(() => cluster.Cancel(request.JobId, request.Reason)).ConfigureAwait(false);
+        var id = OpaqueId.Parse(request.JobId);
+        var snapshot = await GetAsync(id, context).ConfigureAwait(false);
+        var job = await loop.InvokeAsync(() => cluster.Cancel(id, request.Reason)).ConfigureAwait(false);
         if (job is null)
             return snapshot; // it ended long ago
         using var stop = CallEnd.Of(context, lifetime);
@@ -133,14 +145,14 @@ internal sealed class JobsService(
         return await loop.InvokeAsync(() => cluster.Snapshot(job)).ConfigureAwait(false);
     }
 
-    private async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, CancellationToken cancellation)
+    private async Task FollowAsync(JobFeed feed, long afterSequence, IServerStreamWriter<JobEvent> responseStream, Caller caller, CancellationToken cancellation)
     {
         JobEvent? last = null;
         Task? told = null;
         while (await NextAsync().ConfigureAwait(false) is { Count: > 0 } events)
             foreach (var jobEvent in events)
             {
-                await responseStream.SendAsync(jobEvent, cancellation).ConfigureAwait(false);
+                await SendAsync(responseStream, jobEvent, caller, cancellation).ConfigureAwait(false);
                 (afterSequence, last) = (jobEvent.Sequence, jobEvent);
             }
 
@@ -159,8 +171,18 @@ internal sealed class JobsService(
         }
     }
 
+    private async Task SendAsync(IServerStreamWriter<JobEvent> stream, JobEvent jobEvent, Caller caller, CancellationToken cancellation)
+    {
+        using var room = jobEvent.CalculateSize() is > LargeEventBytes and var bytes && !caller.IsLocal ? await budget.TakeAsync(caller.Owner, bytes, cancellation).ConfigureAwait(false) : null;
+        await stream.SendAsync(jobEvent, cancellation).ConfigureAwait(false);
+    }
+
+    // They are read, parsed and written again.
+    private async Task HoldDocumentsAsync(OpaqueId jobId, ServerCallContext context) =>
+        await budget.HoldAsync(context, 3 * await archive.DocumentBytesAsync(jobId, context.CancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+
     // Another tenant's job does not exist for this one, and is looked for in the same places as one that does not exist.
-    private async Task<JobSnapshot> GetAsync(string jobId, ServerCallContext context)
+    private async Task<JobSnapshot> GetAsync(OpaqueId jobId, ServerCallContext context)
     {
         var caller = Caller.Of(context);
         return await loop.InvokeAsync(() => cluster.Find(jobId) is { } job && caller.MaySee(job.Tenant) ? cluster.Snapshot(job) : null).ConfigureAwait(false)
@@ -168,7 +190,7 @@ internal sealed class JobsService(
             ?? throw new RpcException(new Status(StatusCode.NotFound, $"Job \"{jobId}\" is unknown, expected the id of a job that this key's tenant submitted to this coordinator."));
     }
 
-    private JobSpec SpecOf(string jobId)
+    private JobSpec SpecOf(OpaqueId jobId)
     {
         try
         {
@@ -181,7 +203,7 @@ internal sealed class JobsService(
     }
 
     // What it was resumed as may have ended like it.
-    private async Task<string> RequireUsefulAsync(string id, string resumedAs, ServerCallContext context)
+    private async Task<OpaqueId> RequireUsefulAsync(OpaqueId id, OpaqueId resumedAs, ServerCallContext context)
     {
         var job = await GetAsync(resumedAs, context).ConfigureAwait(false);
         return job.State is JobState.Failed or JobState.Cancelled
@@ -189,7 +211,8 @@ internal sealed class JobsService(
             : resumedAs;
     }
 
-    private async Task ValidateAsync(JobSpec spec, ServerCallContext context)
+    // With a checkpoint to go on from, nobody needs the model that the job had started from.
+    private async Task ValidateAsync(JobSpec spec, ServerCallContext context, bool isResumed = false)
     {
         var caller = Caller.Of(context);
         var errors = JobSpecRules.Validate(spec);
@@ -200,32 +223,30 @@ internal sealed class JobsService(
         if (spec.Module.Torch is { } module)
         {
             UserCode.Require(options);
-            if (!await HasAsync(caller, module.PackageId, context.CancellationToken).ConfigureAwait(false))
+            if (!await HasAsync(caller, module.Package, context.CancellationToken).ConfigureAwait(false))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Code package \"{module.PackageId}\" is not in the store, expected it uploaded before the job is submitted. Run Fit again, which sends it."));
-            if (new FileInfo(blobs.PathOf(module.PackageId)) is { Length: > CodePackage.MaxBytes } file)
+            if (new FileInfo(blobs.PathOf(module.Package)) is { Length: > CodePackage.MaxBytes } file)
                 throw new RpcException(new Status(StatusCode.InvalidArgument, $"Code package \"{module.PackageId}\" has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}."));
         }
 
-        foreach (var id in DatasetsOf(spec))
+        foreach (var id in spec.DatasetIds)
         {
-            DatasetsService.RequireId(id);
             if (!await ownership.MayUseAsync(caller, id, context.CancellationToken).ConfigureAwait(false) || !await datasets.TryClaimAsync(id, context.CancellationToken).ConfigureAwait(false))
                 throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Dataset \"{id}\" is not in the store, expected it uploaded before the job is submitted. Upload it again."));
             datasets.MarkUsed(id);
         }
 
-        if (spec.StartingWeights is { } weights && !await HasAsync(caller, weights.FileId, weights.SizeBytes, context.CancellationToken).ConfigureAwait(false))
+        // An attempt that goes on needs them too.
+        if (spec.StartingWeights is { } weights && !await HasAsync(caller, weights.Hash, weights.SizeBytes, context.CancellationToken).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Starting weights \"{weights.FileId}\" of {weights.SizeBytes:N0} bytes are not in the store, expected them uploaded before the job is submitted. Upload them again."));
-        if (spec.StartFrom is { } start && !await HasAsync(caller, start.ModelId, start.SizeBytes, context.CancellationToken).ConfigureAwait(false))
+        if (!isResumed && spec.StartFrom is { } start && !await HasAsync(caller, start.Hash, start.SizeBytes, context.CancellationToken).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Model \"{start.ModelId}\" of {start.SizeBytes:N0} bytes, which the job starts from, is not in the store, expected it uploaded before the job is submitted. Upload it again."));
     }
 
-    private async Task<bool> HasAsync(Caller caller, string id, long bytes, CancellationToken cancellation) =>
+    private async Task<bool> HasAsync(Caller caller, ContentHash id, long bytes, CancellationToken cancellation) =>
         await HasAsync(caller, id, cancellation).ConfigureAwait(false) && new FileInfo(blobs.PathOf(id)) is { Exists: true } file && file.Length == bytes;
 
     // Another tenant's file does not exist for this one.
-    private async Task<bool> HasAsync(Caller caller, string id, CancellationToken cancellation) =>
+    private async Task<bool> HasAsync(Caller caller, ContentHash id, CancellationToken cancellation) =>
         await ownership.MayUseAsync(caller, id, cancellation).ConfigureAwait(false) && await blobs.CheckAsync(id, isDoubted: false, cancellation).ConfigureAwait(false) == FileHealth.Whole;
-
-    private static IEnumerable<string> DatasetsOf(JobSpec spec) => new[] { spec.Data.DatasetId, spec.Data.ValidationDatasetId }.Where(id => id.Length > 0);
 }

@@ -4,11 +4,14 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Jobs;
 
 /// <summary>A job's checkpoint in the store.</summary>
-internal sealed record StoredCheckpoint(Artifact Artifact, long Step)
+internal sealed record StoredCheckpoint(ContentHash Id, long SizeBytes, long Step)
 {
+    /// <summary>As a worker is told of it.</summary>
+    public Artifact ToArtifact() => new() { Id = Id.Text, SizeBytes = SizeBytes };
+
     /// <summary>The lists are short and read as a whole: a column holds one, "step:bytes:id step:bytes:id".</summary>
     public static string ToText(IEnumerable<StoredCheckpoint> checkpoints) =>
-        string.Join(' ', checkpoints.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Step}:{c.Artifact.SizeBytes}:{c.Artifact.Id}")));
+        string.Join(' ', checkpoints.Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Step}:{c.SizeBytes}:{c.Id}")));
 
     /// <exception cref="FormatException">It is no such list.</exception>
     public static IReadOnlyList<StoredCheckpoint> Parse(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(One)];
@@ -17,7 +20,7 @@ internal sealed record StoredCheckpoint(Artifact Artifact, long Step)
     public static string Origin(IEnumerable<StoredCheckpoint> checkpoints) => checkpoints.FirstOrDefault() is { } newest ? $"from the checkpoint of step {newest.Step}" : "from the beginning";
 
     private static StoredCheckpoint One(string text) => text.Split(':') is [var step, var bytes, var id]
-        ? new StoredCheckpoint(new Artifact { Id = ContentHash.Parse(id).Text, SizeBytes = Number(bytes) }, Number(step))
+        ? new StoredCheckpoint(ContentHash.Parse(id), Number(bytes), Number(step))
         : throw new FormatException($"A checkpoint is \"{VisibleText.Shortened(text)}\", expected step:bytes:hash");
 
     private static long Number(string text) => long.Parse(text, NumberStyles.None, CultureInfo.InvariantCulture);

@@ -1,3 +1,5 @@
+using MLDistributed.Protocol;
+
 namespace MLDistributed.Coordinator.Retention;
 
 /// <summary>Decides which stored files are no longer needed.</summary>
@@ -10,8 +12,8 @@ internal static class RetentionRules
     public static IReadOnlyList<StoredFile> Expired(DateTimeOffset now, IEnumerable<StoredFile> files, IEnumerable<FileReference> references, TimeSpan period)
     {
         var limit = now - period;
-        var needed = references.Where(r => r.JobEnded is null || r.JobEnded > limit).Select(r => r.FileId).ToHashSet(StringComparer.Ordinal);
-        return [.. files.Where(f => f.Used <= limit && !needed.Contains(f.Id))];
+        var needed = references.Where(r => r.JobEnded is null || r.JobEnded > limit).Select(r => r.FileId).ToHashSet();
+        return [.. files.Where(f => f.Used <= limit && !IsNamed(f, needed))];
     }
 
     /// <summary>What does not fit a cache of datasets and models that no living job needs: the most recently used stay.</summary>
@@ -22,8 +24,8 @@ internal static class RetentionRules
     public static IReadOnlyList<StoredFile> BeyondCache(DateTimeOffset now, IEnumerable<StoredFile> files, IReadOnlyCollection<FileReference> references, long cacheBytes)
     {
         var fetched = now - FetchTime;
-        var needed = references.Where(r => r.JobEnded is null || r.IsResult && r.JobEnded > fetched).Select(r => r.FileId).ToHashSet(StringComparer.Ordinal);
-        var spare = files.Where(f => !needed.Contains(f.Id) && !f.IsClaimed
+        var needed = references.Where(r => r.JobEnded is null || r.IsResult && r.JobEnded > fetched).Select(r => r.FileId).ToHashSet();
+        var spare = files.Where(f => !IsNamed(f, needed) && !f.IsClaimed
             && (f.Kind == StoredKind.Dataset || f.Kind == StoredKind.Blob && f.Used <= fetched));
         var (kept, beyond) = (0L, new List<StoredFile>());
         foreach (var file in spare.OrderByDescending(f => f.Used))
@@ -36,11 +38,23 @@ internal static class RetentionRules
 
         return beyond;
     }
+
+    private static bool IsNamed(StoredFile file, HashSet<ContentHash> needed) => file.Id is not null && needed.Contains(file.Id);
 }
 
 /// <summary>A dataset, a half-uploaded dataset, a file that was to be adopted, or a blob.</summary>
-internal sealed record StoredFile(string Id, StoredKind Kind, DateTimeOffset Used, long Bytes = 0)
+/// <param name="Id">By which jobs name it; null: none can.</param>
+/// <param name="Kind">What it is.</param>
+/// <param name="Used">When it was last used.</param>
+/// <param name="Bytes">Its size.</param>
+internal sealed record StoredFile(ContentHash? Id, StoredKind Kind, DateTimeOffset Used, long Bytes = 0)
 {
+    /// <summary>For the log.</summary>
+    public string Name { get; init; } = "";
+
+    /// <summary>Removes it; false: it is needed after all.</summary>
+    public Func<bool> Remove { get; init; } = () => true;
+
     /// <summary>A client was told that it is here, and has not submitted its job yet.</summary>
     public bool IsClaimed { get; init; }
 }
@@ -48,4 +62,4 @@ internal sealed record StoredFile(string Id, StoredKind Kind, DateTimeOffset Use
 internal enum StoredKind { Dataset, PartialDataset, Incoming, Blob }
 
 /// <summary>A file that a job reads or made. <paramref name="JobEnded"/> null: the job lives.</summary>
-internal sealed record FileReference(string FileId, DateTimeOffset? JobEnded, bool IsResult = false);
+internal sealed record FileReference(ContentHash FileId, DateTimeOffset? JobEnded, bool IsResult = false);

@@ -68,14 +68,14 @@ internal sealed class RetentionService(
         if (CacheBytes() is { } cache)
             chosen = [.. chosen.Union(RetentionRules.BeyondCache(options.Time.GetUtcNow(), files, references, cache))];
         var doomed = new List<StoredFile>();
-        foreach (var file in chosen.Where(Remove))
+        foreach (var file in chosen.Where(f => f.Remove()))
         {
             doomed.Add(file);
-            _log.Removed(file.Kind, file.Id);
+            _log.Removed(file.Kind, file.Name);
         }
 
         // By the journal, which is the only one that writes these tables: no row goes while it is being changed.
-        var ids = doomed.Select(f => f.Id).ToArray();
+        var ids = doomed.Select(f => f.Id?.Text).OfType<string>().ToArray();
         journal.Append(rows =>
         {
             rows.Datasets.Where(d => ids.Contains(d.Id)).ExecuteDelete();
@@ -92,7 +92,7 @@ internal sealed class RetentionService(
         var rows = await context.Jobs.AsNoTracking().Where(j => j.EndedAt <= limit && j.Checkpoints != "").ToListAsync(cancellation).ConfigureAwait(false);
         if (rows.Count == 0)
             return;
-        var ended = rows.ConvertAll(row => JobEntry.FromRow(row));
+        var ended = rows.Select(TryRead).OfType<JobEntry>().ToList();
         await loop.InvokeAsync(() => cluster.ForgetCheckpoints(ended)).ConfigureAwait(false);
         await journal.FlushAsync().ConfigureAwait(false);
         _log.CheckpointsRemoved(rows.Count);
@@ -121,7 +121,7 @@ internal sealed class RetentionService(
             old = [.. old.Union(await ended.OrderByDescending(j => j.Number).Skip(EndedJobsCached).Select(j => j.Id).ToListAsync(cancellation).ConfigureAwait(false), StringComparer.Ordinal)];
         foreach (var ids in old.Chunk(JobsAtOnce))
         {
-            loop.Post(() => jobs.Forget(ids));
+            loop.Post(() => jobs.Forget(ids.Select(text => OpaqueId.TryParse(text, out var id) ? id : null).OfType<OpaqueId>()));
             journal.Append(rows =>
             {
                 rows.JobEvents.Where(e => ids.Contains(e.JobId)).ExecuteDelete();
@@ -145,17 +145,25 @@ internal sealed class RetentionService(
         var blobUse = await context.Blobs.ToDictionaryAsync(b => b.Id, b => b.UsedAt, cancellation).ConfigureAwait(false);
         return
         [
-            .. datasets.Files().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.Dataset, f, datasetUse)),
-            .. datasets.Partials().Select(f => File(Path.GetFileNameWithoutExtension(f.Name), StoredKind.PartialDataset, f, [])),
-            .. new DirectoryInfo(datasets.IncomingFolder).EnumerateFiles().Select(f => File(f.Name, StoredKind.Incoming, f, [])),
-            .. blobs.Files().Select(f => File(f.Name, StoredKind.Blob, f, blobUse)),
+            .. datasets.Files().Select(f => Named(f.Id, StoredKind.Dataset, f.File, datasetUse) with { IsClaimed = datasets.IsClaimed(f.Id), Remove = () => datasets.TryDelete(f.Id) }),
+            .. datasets.Partials().Select(f => Unnamed(StoredKind.PartialDataset, f.Folder, () => datasets.DeletePartial(f.Key))),
+            .. new DirectoryInfo(datasets.IncomingFolder).EnumerateFiles().Select(f => Unnamed(StoredKind.Incoming, f, f.Delete)),
+            .. blobs.Files().Select(f => Named(f.Id, StoredKind.Blob, f.File, blobUse) with { Remove = () => Done(() => blobs.Delete(f.Id)) }),
         ];
 
-        StoredFile File(string id, StoredKind kind, FileSystemInfo file, Dictionary<string, DateTimeOffset> used) =>
-            new(id, kind, used.TryGetValue(id, out var time) ? time : new DateTimeOffset(file.LastWriteTimeUtc, TimeSpan.Zero), (file as FileInfo)?.Length ?? 0)
-            {
-                IsClaimed = kind == StoredKind.Dataset && datasets.IsClaimed(id),
-            };
+        static StoredFile Named(ContentHash id, StoredKind kind, FileInfo file, Dictionary<string, DateTimeOffset> used) =>
+            new(id, kind, used.TryGetValue(id.Text, out var time) ? time : Written(file), file.Length) { Name = id.Text };
+
+        static StoredFile Unnamed(StoredKind kind, FileSystemInfo file, Action remove) =>
+            new(null, kind, Written(file), (file as FileInfo)?.Length ?? 0) { Name = file.Name, Remove = () => Done(remove) };
+
+        static DateTimeOffset Written(FileSystemInfo file) => new(file.LastWriteTimeUtc, TimeSpan.Zero);
+    }
+
+    private static bool Done(Action action)
+    {
+        action();
+        return true;
     }
 
     private async Task<List<FileReference>> ReferencesAsync(ClusterDbContext context, DateTimeOffset now, CancellationToken cancellation)
@@ -164,39 +172,38 @@ internal sealed class RetentionService(
         var references = new List<FileReference>();
         await foreach (var job in context.Jobs.AsNoTracking().Where(j => j.EndedAt == null || j.EndedAt > limit).AsAsyncEnumerable().WithCancellation(cancellation).ConfigureAwait(false))
         {
-            var spec = JobSpec.Parser.ParseFrom(job.Spec);
-            var results = job.Result is null ? [] : JobResult.Parser.ParseFrom(job.Result).Artifacts.Values.Select(a => a.Id);
-            references.AddRange(results.Select(id => new FileReference(id, job.EndedAt, IsResult: true)));
-            references.AddRange(StoredCheckpoint.Parse(job.Checkpoints).Select(c => c.Artifact.Id).Append(spec.Data.DatasetId).Append(spec.Data.ValidationDatasetId).Concat(spec.FileIds)
-                .Where(id => id.Length > 0).Select(id => new FileReference(id, job.EndedAt)));
+            if (TryRead(job) is not { } entry)
+                continue;
+            references.AddRange((entry.Result?.Artifacts.Values ?? []).Select(a => new FileReference(a.Hash, job.EndedAt, IsResult: true)));
+            references.AddRange(entry.Checkpoints.Select(c => c.Id).Concat(entry.Spec.DatasetIds).Concat(entry.Spec.FileIds).Select(id => new FileReference(id, job.EndedAt)));
         }
 
         return references;
+    }
+
+    // One that cannot be read was named when the coordinator started, and keeps nothing.
+    private static JobEntry? TryRead(JobRow row)
+    {
+        try
+        {
+            return JobEntry.FromRow(row);
+        }
+        catch (DamagedRowException)
+        {
+            return null;
+        }
     }
 
     // A share of a small disk only, as of one that is memory.
     private long? CacheBytes() => options.CacheBytes is { } asked && DiskSpace.SizeBytes(datasets.Folder) is { } size
         ? Math.Min(asked, (long)(size * MaxPartOfDisk))
         : options.CacheBytes;
-
-    private bool Remove(StoredFile file)
-    {
-        switch (file.Kind)
-        {
-            case StoredKind.Dataset: return datasets.TryDelete(file.Id);
-            case StoredKind.PartialDataset: datasets.DeletePartial(file.Id); break;
-            case StoredKind.Incoming: System.IO.File.Delete(Path.Combine(datasets.IncomingFolder, file.Id)); break;
-            case StoredKind.Blob: blobs.Delete(file.Id); break;
-        }
-
-        return true;
-    }
 }
 
 internal sealed partial class RetentionLog(ILogger logger)
 {
-    [LoggerMessage(401, LogLevel.Information, "Removed {Kind} {Id}: no job needs it")]
-    public partial void Removed(StoredKind kind, string id);
+    [LoggerMessage(401, LogLevel.Information, "Removed {Kind} {Name}: no job needs it")]
+    public partial void Removed(StoredKind kind, string name);
 
     [LoggerMessage(403, LogLevel.Information, "Removed the history of {Count} jobs that ended long ago")]
     public partial void JobsRemoved(int count);

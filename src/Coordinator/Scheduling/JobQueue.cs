@@ -10,7 +10,7 @@ internal sealed class JobQueue
 {
     private static readonly Comparer<PendingJob> s_byTime = Comparer<PendingJob>.Create((a, b) => (a.NotBefore, a.Number).CompareTo((b.NotBefore, b.Number)));
 
-    private readonly Dictionary<string, PendingJob> _jobs = new(StringComparer.Ordinal);
+    private readonly Dictionary<OpaqueId, PendingJob> _jobs = [];
     private readonly Dictionary<DeviceKind, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
     private readonly Dictionary<GangNeed, SortedSet<PendingJob>> _gangs = []; // of several workers
     private readonly Dictionary<string, int> _ofTenant = new(StringComparer.Ordinal);
@@ -25,7 +25,7 @@ internal sealed class JobQueue
     /// <summary>In the order of the queue.</summary>
     public static Comparer<PendingJob> Order { get; } = Comparer<PendingJob>.Create((a, b) => (-(long)a.Priority, a.Number).CompareTo((-(long)b.Priority, b.Number)));
 
-    public PendingJob? Find(string id) => _jobs.GetValueOrDefault(id);
+    public PendingJob? Find(OpaqueId id) => _jobs.GetValueOrDefault(id);
 
     /// <summary>Adds a job, or replaces it. One with a <see cref="PendingJob.NotBefore"/> is asleep until <see cref="Wake"/>.</summary>
     public void Put(PendingJob job)
@@ -40,7 +40,7 @@ internal sealed class JobQueue
         Version++;
     }
 
-    public void Remove(string id)
+    public void Remove(OpaqueId id)
     {
         if (!_jobs.Remove(id, out var job))
             return;

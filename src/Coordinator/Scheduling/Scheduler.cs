@@ -60,7 +60,7 @@ internal static class Scheduler
         queue.Wake(now);
         foreach (var worker in workers)
             slots.Put(worker);
-        var placed = new Dictionary<string, SchedulingDecision>(StringComparer.Ordinal);
+        var placed = new Dictionary<OpaqueId, SchedulingDecision>();
         while (Decide(queue, slots) is { } next)
         {
             placed.Add(next.JobId, next);

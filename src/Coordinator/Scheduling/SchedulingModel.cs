@@ -3,7 +3,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Scheduling;
 
 /// <summary>A job that waits for its ranks.</summary>
-internal sealed record PendingJob(string Id, string Name, long Number, int Priority, DeviceKind Device, int MinRanks, int MaxRanks)
+internal sealed record PendingJob(OpaqueId Id, string Name, long Number, int Priority, DeviceKind Device, int MinRanks, int MaxRanks)
 {
     /// <summary>Whether its ranks may be on several workers, and on few or on many.</summary>
     public Placement Placement { get; init; }
@@ -52,7 +52,7 @@ internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, strin
 /// <param name="JobId">The job.</param>
 /// <param name="Reason">Why.</param>
 /// <param name="Shares">Its workers, in the order of the ranks.</param>
-internal sealed record SchedulingDecision(string JobId, string Reason, IReadOnlyList<WorkerShare> Shares)
+internal sealed record SchedulingDecision(OpaqueId JobId, string Reason, IReadOnlyList<WorkerShare> Shares)
 {
     /// <summary>It can never run here.</summary>
     public bool Fails { get; init; }

@@ -25,6 +25,6 @@ internal static class AccessRules
         _ => Scopes.Admin,
     };
 
-    /// <summary>Calls that need neither key nor protocol version.</summary>
-    public static bool IsOpen(string method) => method.StartsWith("/grpc.health.v1.Health/", StringComparison.Ordinal);
+    /// <summary>Calls that need neither key nor protocol version. Not the health's stream: strangers would leave it open.</summary>
+    public static bool IsOpen(string method) => method == "/grpc.health.v1.Health/Check";
 }

@@ -22,6 +22,9 @@ internal sealed record Caller(string Name, string Tenant, Scopes Scopes, string?
     /// <summary>Cancelled when its key or credential is revoked.</summary>
     public CancellationToken Revoked { get; init; }
 
+    /// <summary>Whose share of this process's memory its calls take.</summary>
+    public string Owner => WorkerId is { } worker ? $"worker {worker}" : $"tenant {Tenant}";
+
     public bool MaySee(string tenant) => Scopes.HasFlag(Scopes.Admin) || tenant == Tenant;
 
     public static Caller Of(ServerCallContext context) => context.GetHttpContext().Features.Get<Caller>()

@@ -30,7 +30,7 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         var secret = Secret.New("mlk_");
         var row = new ApiKeyRow
         {
-            Id = OpaqueId.New()[..12],
+            Id = OpaqueId.New().Text[..12],
             Hash = Secret.Hash(secret),
             Name = name,
             Tenant = tenant,
@@ -81,7 +81,7 @@ internal sealed class KeyRing(ClusterDatabase database, TimeProvider time)
         if (taken == 0)
             throw new JoinException(await context.JoinTokens.AsNoTracking().FirstOrDefaultAsync(t => t.Hash == hash, cancellation).ConfigureAwait(false));
         var credential = Secret.ForWorker();
-        var worker = new WorkerRow { Id = OpaqueId.New(), Host = host, CredentialHash = Secret.Hash(credential), JoinedAt = now };
+        var worker = new WorkerRow { Id = OpaqueId.New().Text, Host = host, CredentialHash = Secret.Hash(credential), JoinedAt = now };
         context.Workers.Add(worker);
         await context.SaveChangesAsync(cancellation).ConfigureAwait(false);
         return (worker.Id, credential);

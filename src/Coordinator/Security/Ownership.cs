@@ -1,4 +1,5 @@
 using MLDistributed.Coordinator.Store;
+using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Security;
 
@@ -9,22 +10,23 @@ namespace MLDistributed.Coordinator.Security;
 internal sealed class Ownership(ClusterDatabase database, Journal journal, CoordinatorOptions options)
 {
     /// <summary>Administrators may use all files. What a worker may, its attempts say.</summary>
-    public async Task<bool> MayUseAsync(Caller caller, string fileId, CancellationToken cancellation)
+    public async Task<bool> MayUseAsync(Caller caller, ContentHash fileId, CancellationToken cancellation)
     {
         if (caller.Scopes.HasFlag(Scopes.Admin))
             return true;
         using var context = database.NewContext();
-        return await context.Owners.FindAsync([fileId, caller.Tenant], cancellation).ConfigureAwait(false) is not null;
+        return await context.Owners.FindAsync([fileId.Text, caller.Tenant], cancellation).ConfigureAwait(false) is not null;
     }
 
     /// <summary>Holds when the journal has written it.</summary>
-    public void Grant(string fileId, string tenant)
+    public void Grant(ContentHash fileId, string tenant)
     {
+        var name = fileId.Text;
         var now = options.Time.GetUtcNow();
         journal.Append(context =>
         {
-            if (context.Owners.Find(fileId, tenant) is null)
-                context.Owners.Add(new OwnerRow { FileId = fileId, Tenant = tenant, Since = now });
+            if (context.Owners.Find(name, tenant) is null)
+                context.Owners.Add(new OwnerRow { FileId = name, Tenant = tenant, Since = now });
         });
     }
 }

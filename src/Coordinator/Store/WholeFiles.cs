@@ -13,11 +13,11 @@ internal enum FileHealth { Missing, Whole, Damaged }
 /// <param name="what">The kind, for the log: "Blob".</param>
 /// <param name="hash">Computes the id of a file's content; FormatException: it has none.</param>
 /// <param name="logger">Hears of damage.</param>
-internal sealed class WholeFiles(string what, Func<string, CancellationToken, Task<string>> hash, ILogger logger)
+internal sealed class WholeFiles(string what, Func<string, CancellationToken, Task<ContentHash>> hash, ILogger logger)
 {
     private readonly StoreLog _log = new(logger);
     private readonly CheckedFiles _checked = new();
-    private readonly ConcurrentDictionary<string, string> _damaged = new(StringComparer.Ordinal);
+    private readonly ConcurrentDictionary<ContentHash, string> _damaged = new();
     private readonly SemaphoreSlim _unknown = new(1); // more at once would not be read faster
     private readonly SemaphoreSlim _doubted = new(1); // a consumer that doubts without end delays others that doubt
     private readonly Lock _changes = new();
@@ -30,7 +30,7 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
     /// <param name="path">The file.</param>
     /// <param name="isDoubted">A consumer got other content.</param>
     /// <param name="cancellation">Ends the wait.</param>
-    public async Task<FileHealth> CheckAsync(string id, string path, bool isDoubted, CancellationToken cancellation)
+    public async Task<FileHealth> CheckAsync(ContentHash id, string path, bool isDoubted, CancellationToken cancellation)
     {
         if (!isDoubted && _checked.Has(path))
             return FileHealth.Whole;
@@ -48,13 +48,13 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
             {
                 if (stamp is null || FileStamp.Of(path) != stamp)
                     return _checked.Has(path) ? FileHealth.Whole : MissingOrDamaged(id); // replaced or removed meanwhile
-                if (found == id)
+                if (found == id.Text)
                     _checked.Add(path, stamp);
                 else
                     Drop(id, path, found);
             }
 
-            return found == id ? FileHealth.Whole : FileHealth.Damaged;
+            return found == id.Text ? FileHealth.Whole : FileHealth.Damaged;
         }
         catch (Exception e) when (StoreException.Covers(e))
         {
@@ -75,7 +75,7 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
     /// <param name="source">Where it is: flushed, if it is to be durable.</param>
     /// <param name="path">Its name.</param>
     /// <param name="isDurable">Whether the name is to survive a power cut.</param>
-    public void Put(string id, string source, string path, bool isDurable)
+    public void Put(ContentHash id, string source, string path, bool isDurable)
     {
         lock (_changes)
         {
@@ -97,9 +97,9 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
         }
     }
 
-    private FileHealth MissingOrDamaged(string id) => _damaged.ContainsKey(id) ? FileHealth.Damaged : FileHealth.Missing;
+    private FileHealth MissingOrDamaged(ContentHash id) => _damaged.ContainsKey(id) ? FileHealth.Damaged : FileHealth.Missing;
 
-    private void Drop(string id, string path, string found)
+    private void Drop(ContentHash id, string path, string found)
     {
         _damaged[id] = found;
         _log.Damaged(what, id, found, path);
@@ -107,11 +107,12 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
         File.Delete(path);
     }
 
+    // In words, as it may have none.
     private async Task<string> HashAsync(string path, CancellationToken cancellation)
     {
         try
         {
-            return await hash(path, cancellation).ConfigureAwait(false);
+            return (await hash(path, cancellation).ConfigureAwait(false)).Text;
         }
         catch (FormatException e) when (e.InnerException is IOException and not EndOfStreamException)
         {
@@ -127,8 +128,8 @@ internal sealed class WholeFiles(string what, Func<string, CancellationToken, Ta
 internal sealed partial class StoreLog(ILogger logger)
 {
     [LoggerMessage(161, LogLevel.Error, "{What} {Id} is damaged: its content has the hash {Found}. Removed \"{Path}\", so that a good copy can take its place. Check that disk")]
-    public partial void Damaged(string what, string id, string found, string path);
+    public partial void Damaged(string what, ContentHash id, string found, string path);
 
     [LoggerMessage(162, LogLevel.Error, "{What} {Id} cannot be read from \"{Path}\": {Reason} Check that disk; a good copy that is sent takes its place")]
-    public partial void Unreadable(string what, string id, string path, string reason);
+    public partial void Unreadable(string what, ContentHash id, string path, string reason);
 }

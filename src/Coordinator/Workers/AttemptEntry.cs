@@ -8,8 +8,10 @@ internal sealed class AttemptEntry
     private readonly List<AttemptPart> _parts = [];
     private bool _isBystanders;
 
-    public required string Id { get; init; }
-    public required string JobId { get; init; }
+    public required OpaqueId Id { get; init; }
+    /// <summary>Null: only a worker knows of it.</summary>
+    public required OpaqueId? JobId { get; init; }
+
     public required int Number { get; init; }
     public required DateTimeOffset Started { get; init; }
 
@@ -46,10 +48,10 @@ internal sealed class AttemptEntry
         return part;
     }
 
-    /// <summary>A part that only its worker knows of: it holds all slots.</summary>
+    /// <summary>A part that only its worker knows of: no slot there is free.</summary>
     public AttemptPart AddForeign(WorkerEntry worker)
     {
-        var part = new AttemptPart(this, worker, [.. worker.Devices.Select(d => d.Slot)], 0) { IsForeign = true };
+        var part = new AttemptPart(this, worker, [], 0) { IsForeign = true };
         _parts.Add(part);
         return part;
     }

@@ -11,8 +11,8 @@ internal sealed class AttemptPart(AttemptEntry attempt, WorkerEntry worker, IRea
     public WorkerEntry Worker => worker;
     public IReadOnlyList<int> Slots => slots;
     public int FirstRank => firstRank;
-    public string Id => attempt.Id;
-    public string JobId => attempt.JobId;
+    public OpaqueId Id => attempt.Id;
+    public OpaqueId? JobId => attempt.JobId;
     public bool IsFirst => firstRank == 0;
 
     /// <summary>When the worker last spoke of it, by the coordinator's awake clock.</summary>
@@ -30,7 +30,7 @@ internal sealed class AttemptPart(AttemptEntry attempt, WorkerEntry worker, IRea
     /// <summary>Why the coordinator gave it up, while it still holds its slots.</summary>
     public JobFailure? GivenUpFor { get; set; }
 
-    /// <summary>Whether only the worker knows of it: it has no row, and holds all slots, as nobody knows which.</summary>
+    /// <summary>Whether only the worker knows of it: it has no row, and no slot there is free, as nobody knows which it has.</summary>
     public bool IsForeign { get; init; }
 
     /// <summary>Since when the reconnected worker does not speak of it; null: all is well.</summary>
@@ -41,8 +41,8 @@ internal sealed class AttemptPart(AttemptEntry attempt, WorkerEntry worker, IRea
 
     public AttemptRow ToRow(DateTimeOffset? ended = null, string? outcome = null, JobFailure? failure = null) => new()
     {
-        Id = Id,
-        JobId = JobId,
+        Id = Id.Text,
+        JobId = JobId!.Text,
         Number = attempt.Number,
         WorkerId = worker.Id,
         Host = worker.Host,

@@ -18,12 +18,17 @@ internal sealed class RelayLimits
     private readonly TokenBucket _lines = new(PerSecond, Burst);
     private readonly TokenBucket _bytes = new(BytesPerSecond, BurstBytes);
     private readonly TokenBucket _progress = new(PerSecond, Burst);
+    private readonly TokenBucket _progressBytes = new(8 * BytesPerSecond, 8 * BurstBytes); // a loss of each of many thousand steps a second
+    private readonly TokenBucket _epochs = new(PerSecond, Burst);
 
     /// <summary>Whether a line of the log may pass.</summary>
     public bool Admits(LogLine line, TimeSpan now) => _lines.TryTake(1, now) && _bytes.TryTake(line.Message.Length + line.Source.Length, now);
 
     /// <summary>Whether a message of progress may pass.</summary>
-    public bool AdmitsProgress(TimeSpan now) => _progress.TryTake(1, now);
+    public bool Admits(Progress progress, TimeSpan now) => _progress.TryTake(1, now) && _progressBytes.TryTake(progress.CalculateSize(), now);
+
+    /// <summary>Whether the end of an epoch may pass; the job's result has all of them.</summary>
+    public bool AdmitsEpoch(TimeSpan now) => _epochs.TryTake(1, now);
 
     public static LogLine Cut(LogLine line)
     {

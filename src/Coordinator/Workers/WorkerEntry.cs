@@ -32,7 +32,7 @@ internal sealed class WorkerEntry
     public RelayLimits Limits { get; } = new();
 
     /// <summary>What runs there, wanted or being stopped, by attempt id.</summary>
-    public Dictionary<string, AttemptPart> Attempts { get; } = new(StringComparer.Ordinal);
+    public Dictionary<OpaqueId, AttemptPart> Attempts { get; } = [];
 
     /// <summary>Which release it is of.</summary>
     public string Build { get; set; } = "";
@@ -42,9 +42,10 @@ internal sealed class WorkerEntry
 
     public WorkerCapacity ToCapacity()
     {
+        var holdsAll = Attempts.Values.Any(a => a.IsForeign); // nobody knows which slots such an attempt has
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
-        var held = Attempts.Values.Where(a => a.GivenUpFor is not null || a.IsForeign).SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !taken.Contains(d.Slot), d.Fault, held.Contains(d.Slot)))])
+        var held = Attempts.Values.Where(a => a.GivenUpFor is not null).SelectMany(a => a.Slots).ToHashSet();
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault, holdsAll || held.Contains(d.Slot)))])
         {
             Meeting = Network is { Fault: "" } ? $"mldist {Build} with {Network.Mpi}" : "",
             CannotMeet = Network is null ? "was started without --network" : $"cannot use its network: {Network.Fault}",

@@ -69,10 +69,14 @@ internal sealed class WorkerTable
     }
 
     /// <summary>The part has its slots from now on, until <see cref="Release"/>.</summary>
-    public void Hold(AttemptPart part)
+    public void Hold(AttemptPart part) => Hold(part.Worker, [part]);
+
+    /// <summary>The worker's parts have their slots from now on.</summary>
+    public void Hold(WorkerEntry worker, IReadOnlyCollection<AttemptPart> parts)
     {
-        part.Worker.Attempts.Add(part.Id, part);
-        Changed(part.Worker);
+        foreach (var part in parts)
+            worker.Attempts.Add(part.Id, part);
+        Changed(worker);
     }
 
     public void Release(AttemptPart part)

@@ -37,7 +37,12 @@ internal sealed class WorkersService(ClusterController cluster, EventLoop loop, 
         var receiving = ReceiveAsync(session, requestStream, stop.Token);
         try
         {
-            await Task.WhenAny(sending, receiving).Unwrap().ConfigureAwait(false);
+            await Task.WhenAny(sending, receiving, session.Unread).Unwrap().ConfigureAwait(false);
+        }
+        catch (RpcException) when (session.Unread.IsFaulted)
+        {
+            context.GetHttpContext().Abort(); // who reads nothing reads no status either
+            throw;
         }
         finally
         {

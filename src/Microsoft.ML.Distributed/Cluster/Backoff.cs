@@ -1,3 +1,4 @@
+using Grpc.Core;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
@@ -32,7 +33,9 @@ internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFrom
     }
 
     /// <summary>Counts a failed attempt; false when the time is over, else true when the next may start.</summary>
-    public async Task<bool> WaitAsync(CancellationToken cancellation)
+    /// <param name="failure">How it failed: the other side may have said how long to wait at least. Null: the stream just ended.</param>
+    /// <param name="cancellation">Ends the wait.</param>
+    public async Task<bool> WaitAsync(RpcException? failure, CancellationToken cancellation)
     {
         if (Attempts++ == 0 && !countsFromStart)
             _since.Restart();
@@ -40,6 +43,8 @@ internal sealed class Backoff(TimeSpan limit, TimeProvider time, bool countsFrom
         if (left == TimeSpan.Zero)
             return false;
         var wait = _next * (0.5 + (0.5 * Random.Shared.NextDouble()));
+        if (failure is not null && Pushback.Of(failure) is { } asked)
+            wait += asked;
         await Task.Delay(wait < left ? wait : left, time, cancellation).ConfigureAwait(false);
         _next = _next * 2 < s_longest ? _next * 2 : s_longest;
         return true;

@@ -6,11 +6,12 @@ namespace Microsoft.ML.Distributed;
 /// <summary>What a failed call means to the user, in a sentence with a remedy.</summary>
 internal static class ClusterErrors
 {
-    /// <summary>Whether the same call may succeed when it is made again: the connection broke or the coordinator restarts.</summary>
+    /// <summary>Whether the same call may succeed when it is made again: the connection broke, the coordinator restarts, or has no room for it now.</summary>
     public static bool IsTransient(RpcException e) => e.StatusCode switch
     {
         StatusCode.Unavailable => !ConnectionFailure.IsUntrustedCertificate(e),
         StatusCode.DeadlineExceeded or StatusCode.Aborted or StatusCode.Cancelled => true,
+        StatusCode.ResourceExhausted => Pushback.Of(e) is not null,
         StatusCode.Internal or StatusCode.Unknown => e.Status.DebugException is IOException or HttpRequestException && !ConnectionFailure.IsUntrustedCertificate(e) && !ConnectionFailure.IsTlsMismatch(e),
         _ => false,
     };
@@ -20,8 +21,12 @@ internal static class ClusterErrors
     public static ClusterException OtherProtocol(Uri address, string said, Exception? inner = null) => new(
         $"Coordinator {address} and this app do not speak the same protocol: {said} This library speaks version {ProtocolVersion.Current}; use the release of Microsoft.ML.Distributed that belongs to the coordinator.", inner);
 
-    public static ClusterException NotThere(Uri address, int attempts, TimeSpan spent, RpcException last) => new(
-        $"Coordinator {address} does not answer: tried {attempts} times in {spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\"{ConnectionFailure.SchemeHint(last, address)} " +
+    /// <summary>The time for further attempts is over.</summary>
+    public static Exception GaveUp(Uri address, Backoff backoff, RpcException last) =>
+        IsTransient(last) && Pushback.Of(last) is null ? NotThere(address, backoff, last) : Translate(last, address);
+
+    private static ClusterException NotThere(Uri address, Backoff backoff, RpcException last) => new(
+        $"Coordinator {address} does not answer: tried {backoff.Attempts} times in {backoff.Spent.TotalSeconds:0.0} s, the last time it was \"{ConnectionFailure.Describe(last)}\"{ConnectionFailure.SchemeHint(last, address)} " +
         $"Check that it runs (`mldist coordinator`){(address.Scheme == "unix" ? " and the path" : ", the address, and that no firewall is between")}; with {ClusterVariables.Coordinator} unset and no cluster given, Fit trains on this machine.",
         ConnectionFailure.Visible(last));
 
@@ -47,6 +52,7 @@ internal static class ClusterErrors
             $"Set {nameof(TrainingClusterOptions)}.{nameof(TrainingClusterOptions.CertificateFingerprint)}, or {ClusterVariables.Fingerprint}, to the fingerprint that the coordinator prints when it starts.", e),
         _ when ConnectionFailure.SchemeHint(e, address) is { Length: > 0 } hint => new ClusterException(
             $"Coordinator {address} cannot be spoken with: {ConnectionFailure.Describe(e)}{hint}", e),
+        StatusCode.ResourceExhausted when Pushback.Of(e) is not null => new ClusterException($"Coordinator {address} has no room for the call: {ConnectionFailure.Describe(e)}", e),
         StatusCode.DataLoss => new ClusterException($"Coordinator {address} says that data is damaged: {ConnectionFailure.Describe(e)}", e),
         _ => new ClusterException($"Coordinator {address} failed with {e.StatusCode}: {ConnectionFailure.Describe(e)} Look at the coordinator's log.", e),
     };

@@ -95,8 +95,8 @@ internal sealed class CoordinatorClient(ClusterConnection connection, TrainingCl
                 // That the time was over for the last attempt says less than what the one before met.
                 if (last is null || e.StatusCode != StatusCode.DeadlineExceeded)
                     last = e;
-                if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                    throw ClusterErrors.NotThere(Address, backoff.Attempts, backoff.Spent, last);
+                if (!await backoff.WaitAsync(e, cancellation).ConfigureAwait(false))
+                    throw ClusterErrors.GaveUp(Address, backoff, last);
             }
         }
     }

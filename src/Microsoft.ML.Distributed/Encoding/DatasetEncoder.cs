@@ -215,7 +215,7 @@ internal sealed class DatasetEncoder(
             return true;
         }
 
-        public (string Id, long RowCount) Complete()
+        public (ContentHash Id, long RowCount) Complete()
         {
             if (_rows > 0)
                 Flush();

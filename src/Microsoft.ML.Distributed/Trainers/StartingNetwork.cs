@@ -93,7 +93,7 @@ internal sealed class StartingNetwork
         spec.Data.Label = Spec.Data?.Label?.Clone();
         spec.Module.Mlp.OutputBias.Clear();
         var file = new JobFile(InOrder(MatchClasses(label).Order));
-        spec.StartFrom = new StartingModel { ModelId = file.Id, SizeBytes = file.Content.Length };
+        spec.StartFrom = new StartingModel { ModelId = file.Id.Text, SizeBytes = file.Content.Length };
         return file;
     }
 

@@ -124,7 +124,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             if (module.Weights is { } weights)
             {
                 files.Add(weights);
-                spec.StartingWeights = new PretrainedWeights { FileId = weights.Id, SizeBytes = weights.Content.Length };
+                spec.StartingWeights = new PretrainedWeights { FileId = weights.Id.Text, SizeBytes = weights.Content.Length };
             }
 
             if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
@@ -143,10 +143,10 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
     private void Describe(EncodingResult training, EncodingResult? validation, DataViewSchema.Column features)
     {
-        spec.Data.DatasetId = training.Dataset.Id;
+        spec.Data.DatasetId = training.Dataset.Id.Text;
         spec.Data.RowCount = training.Dataset.RowCount;
         spec.Data.WeightScale = training.Weights.ToScale();
-        spec.Data.ValidationDatasetId = validation?.Dataset.Id ?? "";
+        spec.Data.ValidationDatasetId = validation?.Dataset.Id.Text ?? "";
         spec.Data.ValidationRowCount = validation?.Dataset.RowCount ?? 0;
         spec.Data.ValidationWeightScale = validation?.Weights.ToScale() ?? 0;
         if (start is null)

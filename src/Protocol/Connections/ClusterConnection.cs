@@ -53,7 +53,7 @@ public sealed class ClusterConnection : IDisposable
             if (bearer is not null)
                 all.Add("authorization", $"Bearer {bearer}");
             return all;
-        }).Intercept(new WireInterceptor());
+        }).Intercept(new WireInterceptor()).Intercept(new PushbackCalls(TimeProvider.System));
     }
 
     /// <summary>Where the coordinator is: https://host:port, http://localhost:port or unix:///path/to/socket.</summary>

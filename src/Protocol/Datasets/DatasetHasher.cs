@@ -21,7 +21,7 @@ public sealed class DatasetHasher : IDisposable
 
     /// <summary>Reads a dataset's file through: its id by its content, and its rows. Takes as long as its hash, about 1 s a GB.</summary>
     /// <exception cref="FormatException">It is no dataset, or damaged.</exception>
-    public static async Task<(string Id, long RowCount)> ReadAsync(string path, CancellationToken cancellation)
+    public static async Task<(ContentHash Id, long RowCount)> ReadAsync(string path, CancellationToken cancellation)
     {
         try
         {
@@ -54,8 +54,8 @@ public sealed class DatasetHasher : IDisposable
         RowCount += batch.Length;
     }
 
-    /// <summary>The id: 64 lower-case hexadecimal digits.</summary>
-    public string Complete() => Convert.ToHexStringLower(_hash.GetHashAndReset());
+    /// <summary>The id.</summary>
+    public ContentHash Complete() => ContentHash.OfDigest(_hash.GetHashAndReset());
 
     /// <inheritdoc/>
     public void Dispose() => _hash.Dispose();

@@ -28,14 +28,18 @@ public sealed record ContentHash
     public static ContentHash Parse(string text) =>
         TryParse(text, out var hash) ? hash : throw new FormatException($"Id is \"{VisibleText.Shortened(text)}\", expected {Expectation}.");
 
+    /// <summary>The id that a finished SHA-256 is.</summary>
+    /// <param name="digest">Its 32 bytes.</param>
+    public static ContentHash OfDigest(ReadOnlySpan<byte> digest) => Parse(Convert.ToHexStringLower(digest));
+
     /// <summary>The id of a file's content, as of a model or checkpoint; that of a dataset is its rows'.</summary>
     /// <param name="path">The file.</param>
     /// <param name="cancellation">Ends the reading.</param>
-    public static async Task<string> OfFileAsync(string path, CancellationToken cancellation)
+    public static async Task<ContentHash> OfFileAsync(string path, CancellationToken cancellation)
     {
         var file = File.OpenRead(path);
         await using var closing = file.ConfigureAwait(false);
-        return Convert.ToHexStringLower(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
+        return OfDigest(await SHA256.HashDataAsync(file, cancellation).ConfigureAwait(false));
     }
 
     /// <inheritdoc/>

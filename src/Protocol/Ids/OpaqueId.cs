@@ -17,7 +17,7 @@ public sealed record OpaqueId
     public const string Expectation = "1 to 100 letters, digits, - or _";
 
     /// <summary>A new one, which nobody can guess: 32 hexadecimal digits.</summary>
-    public static string New() => Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16));
+    public static OpaqueId New() => new(Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16)));
 
     /// <summary>Parses a text from outside.</summary>
     public static bool TryParse(string? text, [NotNullWhen(true)] out OpaqueId? id)

@@ -3,6 +3,9 @@ namespace MLDistributed.Protocol;
 /// <summary>What a job's specification names by its content.</summary>
 public sealed partial class JobSpec
 {
-    /// <summary>The ids of the files that a job reads besides its data: what keeps and sends files asks here.</summary>
-    public IEnumerable<string> FileIds => new[] { StartFrom?.ModelId, Module?.Torch?.PackageId, StartingWeights?.FileId }.OfType<string>();
+    /// <summary>The datasets that a job reads.</summary>
+    public IEnumerable<ContentHash> DatasetIds => new[] { Data?.Dataset, Data?.ValidationDataset }.OfType<ContentHash>();
+
+    /// <summary>The files that a job reads besides its data: what keeps and sends files asks here.</summary>
+    public IEnumerable<ContentHash> FileIds => new[] { StartFrom?.Hash, Module?.Torch?.Package, StartingWeights?.Hash }.OfType<ContentHash>();
 }

@@ -40,7 +40,9 @@ public static class WireLimits
     private static readonly FieldLimit s_participant = new() { MaxLength = MaxHost + 20 }; // with a number, where two have the same name
     private static readonly FieldLimit s_rounds = new() { Largest = 100 }; // MPI needs two
     private static readonly FieldLimit s_gathered = new() { MaxLength = MaxSentence, MaxCount = JobSpecRules.MaxWorkers };
-    private static readonly FieldLimit s_steps = new() { MaxCount = 1_000_000 };
+    private static readonly FieldLimit s_steps = new() { MaxCount = 10_000 }; // a rank tells of 2,000 at most
+    private static readonly FieldLimit s_metrics = new() { MaxCount = 32 };
+    private static readonly FieldLimit s_name = new() { MaxLength = 200 };
     private static readonly FieldLimit s_scaling = new() { MaxCount = JobSpecRules.MaxScaledFeatures };
 
     private static readonly Dictionary<string, FieldLimit> s_fields = new(StringComparer.Ordinal)
@@ -63,7 +65,11 @@ public static class WireLimits
         ["mldist.v1.Device.index"] = s_slot,
         ["mldist.v1.Device.memory_bytes"] = s_fileSize,
         ["mldist.v1.Device.memory_used_bytes"] = s_fileSize,
-        ["mldist.v1.Device.fault"] = s_sentence,
+        ["mldist.v1.Device.name"] = s_name,
+        ["mldist.v1.Device.fault"] = new() { MaxLength = 1000 },
+        ["mldist.v1.Network.interface"] = s_name,
+        ["mldist.v1.Network.address"] = s_name,
+        ["mldist.v1.Network.mpi"] = s_name,
         ["mldist.v1.JobSnapshot.id"] = s_id,
         ["mldist.v1.JobSnapshot.hosts"] = s_workers,
         ["mldist.v1.JobSnapshot.reason"] = s_reason,
@@ -72,6 +78,8 @@ public static class WireLimits
         ["mldist.v1.Progress.epoch"] = s_epochs,
         ["mldist.v1.Progress.recent"] = s_steps,
         ["mldist.v1.EpochEnded.epoch"] = s_epochs,
+        ["mldist.v1.EpochEnded.validation_metrics"] = s_metrics,
+        ["mldist.v1.EpochEnded.training_metrics"] = s_metrics,
         ["mldist.v1.LogLine.source"] = new() { MaxLength = MaxHost + 20 },
         ["mldist.v1.LogLine.message"] = s_sentence,
         ["mldist.v1.JobResult.artifacts"] = new() { MaxCount = 16 },
@@ -94,6 +102,7 @@ public static class WireLimits
         ["mldist.v1.JoinReply.credential"] = new() { MaxLength = 200 },
         ["mldist.v1.Hello.worker_id"] = s_id,
         ["mldist.v1.Hello.host"] = s_host,
+        ["mldist.v1.Hello.build"] = s_name,
         ["mldist.v1.Hello.running_attempts"] = s_id,
         ["mldist.v1.AttemptStarted.attempt_id"] = s_id,
         ["mldist.v1.AttemptEvent.attempt_id"] = s_id,

@@ -161,7 +161,20 @@ internal sealed unsafe class CheckpointWriter(ITrainedState state, IRankReporter
         finally
         {
             file?.Dispose();
-            Try(task, () => File.Delete(task.PartPath));
+            RemovePart(task);
+        }
+    }
+
+    // Half of a checkpoint would keep a full disk full. One that is whole has another name by now.
+    private static void RemovePart(Task task)
+    {
+        try
+        {
+            File.Delete(task.PartPath);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            task.Failure ??= e.Message;
         }
     }
 

@@ -10,7 +10,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 {
     private static readonly string s_build = typeof(Agent).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()?.InformationalVersion ?? "";
 
-    private readonly Dictionary<string, AttemptRunner> _attempts = new(StringComparer.Ordinal);
+    private readonly Dictionary<OpaqueId, AttemptRunner> _attempts = [];
     private string _sharedStore = "";
     private bool _isLeaving;
 
@@ -18,7 +18,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     {
         var hello = new Hello { Host = services.Host, ProtocolVersion = ProtocolVersion.Current, Build = s_build, Network = services.Network?.Look() };
         hello.Devices.AddRange(WithFaults(listDevices()));
-        hello.RunningAttempts.AddRange(_attempts.Keys.Union(services.Outbox.UnreportedEnds(), StringComparer.Ordinal));
+        hello.RunningAttempts.AddRange(_attempts.Keys.Select(id => id.Text).Union(services.Outbox.UnreportedEnds(), StringComparer.Ordinal));
         return hello;
     });
 
@@ -48,13 +48,13 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
                 Stop(command.StopAttempt);
                 break;
             case WorkerCommand.CommandOneofCase.BeginAttempt:
-                _attempts.GetValueOrDefault(command.BeginAttempt.AttemptId)?.Begin();
+                Find(command.BeginAttempt.AttemptId)?.Begin();
                 break;
             case WorkerCommand.CommandOneofCase.Gathered:
-                _attempts.GetValueOrDefault(command.Gathered.AttemptId)?.Tell(new RankCommand { Gathered = command.Gathered });
+                Find(command.Gathered.AttemptId)?.Tell(new RankCommand { Gathered = command.Gathered });
                 break;
             case WorkerCommand.CommandOneofCase.Abort:
-                _attempts.GetValueOrDefault(command.Abort.AttemptId)?.Tell(new RankCommand { Abort = command.Abort });
+                Find(command.Abort.AttemptId)?.Tell(new RankCommand { Abort = command.Abort });
                 break;
         }
     });
@@ -64,7 +64,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     {
         RefuseMore();
         foreach (var attempt in _attempts.Keys)
-            ReportFailure(attempt, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
+            ReportFailure(attempt.Text, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
         await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);
     }
 
@@ -89,8 +89,14 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     private void Start(StartAttempt start)
     {
         // Told twice, or told again after an end that is on its way.
-        if (_attempts.ContainsKey(start.AttemptId) || services.Outbox.UnreportedEnds().Contains(start.AttemptId))
+        if (Find(start.AttemptId) is not null || services.Outbox.UnreportedEnds().Contains(start.AttemptId))
             return;
+        if (!OpaqueId.TryParse(start.AttemptId, out var id) || !OpaqueId.TryParse(start.JobId, out var jobId))
+        {
+            ReportFailure(start.AttemptId, FailureKind.WorkerLost, $"Attempt id is \"{VisibleText.Shortened(start.AttemptId)}\" of job \"{VisibleText.Shortened(start.JobId)}\", expected {OpaqueId.Expectation}.");
+            return;
+        }
+
         if (FindFault(start) is { } fault)
         {
             ReportFailure(start.AttemptId, FailureKind.WorkerLost, fault);
@@ -99,8 +105,8 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 
         try
         {
-            var runner = new AttemptRunner(start, work.CreateAttempt(start.AttemptId, start.Participants.Count > 0 ? start.Participant : null), services, ended => _attempts.Remove(ended.AttemptId));
-            _attempts.Add(start.AttemptId, runner);
+            var runner = new AttemptRunner(start, jobId, work.CreateAttempt(id, start.Participants.Count > 0 ? start.Participant : null), services, _ => _attempts.Remove(id));
+            _attempts.Add(id, runner);
             runner.Start(_sharedStore);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -111,7 +117,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 
     private void Stop(StopAttempt stop)
     {
-        if (_attempts.TryGetValue(stop.AttemptId, out var attempt))
+        if (Find(stop.AttemptId) is { } attempt)
             attempt.Stop(stop);
         else if (!services.Outbox.UnreportedEnds().Contains(stop.AttemptId))
             services.Outbox.Post(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = stop.AttemptId, Stopped = new Stopped() } });
@@ -119,9 +125,6 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 
     private string? FindFault(StartAttempt start)
     {
-        // The id becomes part of paths.
-        if (!OpaqueId.TryParse(start.AttemptId, out _))
-            return $"Attempt id is \"{VisibleText.Shortened(start.AttemptId)}\", expected {OpaqueId.Expectation}.";
         if (start.Slots.Count == 0 || start.Slots.Distinct().Count() != start.Slots.Count || start.Slots.Any(s => s < 0 || s >= services.Pool.Count))
             return $"Attempt \"{start.AttemptId}\" is placed on slots [{string.Join(", ", start.Slots)}], expected different ones of 0 to {services.Pool.Count - 1}.";
         if (AttemptPlace.Fault(start) is { } misplaced)
@@ -132,6 +135,8 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
             ? $"Slot {busy} of worker \"{services.Host}\" is taken by another attempt, expected a free one."
             : null;
     }
+
+    private AttemptRunner? Find(string attemptId) => OpaqueId.TryParse(attemptId, out var id) ? _attempts.GetValueOrDefault(id) : null;
 
     private void ReportFailure(string attemptId, FailureKind kind, string message) => services.Outbox.Post(new WorkerMessage
     {

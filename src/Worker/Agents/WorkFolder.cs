@@ -71,9 +71,9 @@ internal sealed class WorkFolder : IDisposable
     /// <summary>The files of one attempt: a folder here, and the shared memory of its ranks.</summary>
     /// <param name="attemptId">The attempt.</param>
     /// <param name="participant">This worker's place in it; null: it has no others. Two workers of one attempt may be on one machine, and each has a segment of its own.</param>
-    public AttemptFiles CreateAttempt(string attemptId, int? participant)
+    public AttemptFiles CreateAttempt(OpaqueId attemptId, int? participant)
     {
-        var name = OpaqueId.Parse(attemptId).Text + (participant is { } place ? string.Create(CultureInfo.InvariantCulture, $"-{place}") : "");
+        var name = attemptId.Text + (participant is { } place ? string.Create(CultureInfo.InvariantCulture, $"-{place}") : "");
         var files = new AttemptFiles(name, System.IO.Path.Combine(Attempts, name));
         Restore();
         CreatePrivate(files.Folder);

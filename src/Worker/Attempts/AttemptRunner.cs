@@ -18,6 +18,7 @@ internal sealed class AttemptRunner : IRankObserver
 
     private readonly AgentServices _services;
     private readonly StartAttempt _start;
+    private readonly OpaqueId _jobId;
     private readonly AttemptFiles _files;
     private readonly AttemptPlace _place;
     private readonly AttemptState _state;
@@ -25,7 +26,7 @@ internal sealed class AttemptRunner : IRankObserver
     private readonly CheckpointUploader _checkpoints;
     private readonly CancellationTokenSource _ended = new();
     private readonly TaskCompletionSource _reported = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly List<string> _datasets = [];
+    private readonly List<ContentHash> _datasets = [];
     private readonly List<Task> _work = [];
     private string _datasetPath = "";
     private string _validationPath = "";
@@ -38,9 +39,10 @@ internal sealed class AttemptRunner : IRankObserver
     private int? _firstFailed;
     private long _lastStep;
 
-    public AttemptRunner(StartAttempt start, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
+    public AttemptRunner(StartAttempt start, OpaqueId jobId, AttemptFiles files, AgentServices services, Action<AttemptRunner> onEnded)
     {
         _start = start;
+        _jobId = jobId;
         _files = files;
         _services = services;
         _onEnded = onEnded;
@@ -268,24 +270,28 @@ internal sealed class AttemptRunner : IRankObserver
         try
         {
             Directory.CreateDirectory(_files.OutputFolder);
-            _datasetPath = await AcquireAsync(_start.Spec.Data.DatasetId, sharedStore).ConfigureAwait(false);
-            if (_start.Spec.Data.ValidationDatasetId.Length > 0)
-                _validationPath = await AcquireAsync(_start.Spec.Data.ValidationDatasetId, sharedStore).ConfigureAwait(false);
+            _datasetPath = await AcquireAsync(_start.Spec.Data.Dataset, sharedStore).ConfigureAwait(false);
+            if (_start.Spec.Data.ValidationDataset is { } validation)
+                _validationPath = await AcquireAsync(validation, sharedStore).ConfigureAwait(false);
             if (StartingModel is { } model)
-                await FetchAsync("The model to start from", model.ModelId, _files.StartingModelPath).ConfigureAwait(false);
+                await FetchAsync("The model to start from", model.Hash, _files.StartingModelPath).ConfigureAwait(false);
             // An attempt that goes on too: what keeps its first values is in no checkpoint.
             if (_start.Spec.StartingWeights is { } weights)
-                await FetchAsync("Starting weights", weights.FileId, _files.StartingWeightsPath).ConfigureAwait(false);
+                await FetchAsync("Starting weights", weights.Hash, _files.StartingWeightsPath).ConfigureAwait(false);
             if (_start.Spec.Module?.Torch is { } module)
-                await FetchAsync("Code package", module.PackageId, _files.CodePath).ConfigureAwait(false);
+                await FetchAsync("Code package", module.Package, _files.CodePath).ConfigureAwait(false);
             lost = FailureKind.CheckpointDamaged;
             if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
-                await FetchAsync("Checkpoint", checkpoint.Id, _files.ResumePath).ConfigureAwait(false);
+                await FetchAsync("Checkpoint", checkpoint.Hash, _files.ResumePath).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
         }
         catch (TransferException e)
         {
             outcome = new AttemptInput.FilesFailed(Failure(e.IsLost || lost == FailureKind.CheckpointDamaged ? lost : FailureKind.Invalid, e.Message));
+        }
+        catch (FormatException e)
+        {
+            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.Invalid, $"The job names a file by what is no id: {e.Message}"));
         }
         catch (Exception e) when (e is not OperationCanceledException)
         {
@@ -295,7 +301,7 @@ internal sealed class AttemptRunner : IRankObserver
         _services.Mailbox.Post(() => Apply(outcome));
     }
 
-    private async Task<string> AcquireAsync(string id, string sharedStore)
+    private async Task<string> AcquireAsync(ContentHash id, string sharedStore)
     {
         _datasets.Add(id);
         return await _services.Datasets.AcquireAsync(id, sharedStore, OnFetched, _ended.Token).ConfigureAwait(false);
@@ -314,7 +320,7 @@ internal sealed class AttemptRunner : IRankObserver
         _lastFetchReport = now;
     }
 
-    private async Task FetchAsync(string what, string id, string path)
+    private async Task FetchAsync(string what, ContentHash id, string path)
     {
         for (var isDoubted = false; ; isDoubted = true)
         {
@@ -350,7 +356,7 @@ internal sealed class AttemptRunner : IRankObserver
     {
         try
         {
-            return _services.Commits.Take(_start.JobId);
+            return _services.Commits.Take(_jobId);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -372,7 +378,7 @@ internal sealed class AttemptRunner : IRankObserver
             return;
         }
 
-        _services.Commits.Keep(_start.JobId, _commits);
+        _services.Commits.Keep(_jobId, _commits);
     }
 
     private JobFailure Failure(FailureKind kind, string message) => new() { Kind = kind, Message = message, Rank = -1, Host = _services.Host };

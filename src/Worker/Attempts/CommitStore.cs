@@ -1,3 +1,4 @@
+using MLDistributed.Protocol;
 using MLDistributed.Training.Commits;
 
 namespace MLDistributed.Worker.Attempts;
@@ -10,11 +11,11 @@ internal sealed class CommitStore(string folder, TimeProvider time, Action<Actio
 {
     // The longest backoff, and some more to be placed. After that the job may be anywhere, and others need the memory.
     private static readonly TimeSpan KeptFor = TimeSpan.FromMinutes(2);
-    private readonly Dictionary<string, CommitFile> _waiting = new(StringComparer.Ordinal);
+    private readonly Dictionary<OpaqueId, CommitFile> _waiting = [];
 
     /// <summary>What the job's last attempt here has left, or an empty one; null where there can be none.</summary>
     /// <exception cref="IOException">Shared memory is full.</exception>
-    public CommitFile? Take(string jobId)
+    public CommitFile? Take(OpaqueId jobId)
     {
         if (!_waiting.Remove(jobId, out var file))
             return CommitFile.Create(folder);
@@ -23,7 +24,7 @@ internal sealed class CommitStore(string folder, TimeProvider time, Action<Actio
     }
 
     /// <summary>An attempt has ended and another may follow.</summary>
-    public void Keep(string jobId, CommitFile file)
+    public void Keep(OpaqueId jobId, CommitFile file)
     {
         // Two attempts of a job run here while the first, given up, is being stopped.
         if (_waiting.Remove(jobId, out var other))
@@ -44,7 +45,7 @@ internal sealed class CommitStore(string folder, TimeProvider time, Action<Actio
         _waiting.Clear();
     }
 
-    private async Task ForgetLaterAsync(string jobId, CommitFile file)
+    private async Task ForgetLaterAsync(OpaqueId jobId, CommitFile file)
     {
         await Task.Delay(KeptFor, time).ConfigureAwait(false);
         post(() =>

@@ -4,10 +4,10 @@ namespace MLDistributed.Worker.Connections;
 
 /// <summary>
 /// What the coordinator is to hear, in order, kept while there is no connection. Progress and log lines are dropped,
-/// oldest first, when they are too many; the rest never. The stream has no acknowledgements, so what was sent shortly
+/// oldest first, when they are too many, and so are the ends of epochs, which the result has all of; the rest never. The stream has no acknowledgements, so what was sent shortly
 /// before a connection broke is sent again on the next: the coordinator takes the same message twice.
 /// </summary>
-internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
+internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000, int maxEpochs = 10_000)
 {
     /// <summary>Longer than a dead connection stays unnoticed (keep-alive pings: 20 s).</summary>
     public static readonly TimeSpan SentMayBeLost = TimeSpan.FromSeconds(30);
@@ -17,7 +17,9 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
     private readonly Queue<(WorkerMessage Message, long Sent)> _recent = new();
     private readonly SemaphoreSlim _signal = new(0);
     private TaskCompletionSource? _drained;
-    private int _droppable;
+    private readonly Dictionary<Kind, int> _counts = new() { [Kind.Passing] = 0, [Kind.Epoch] = 0, [Kind.Lasting] = 0 };
+
+    private enum Kind { Lasting, Epoch, Passing }
 
     /// <summary>Completes when nothing waits to be sent.</summary>
     public Task Drained
@@ -34,8 +36,9 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
         WireRules.Clip(message); // what a rank said may be of any length, and would be refused
         lock (_gate)
         {
-            if (IsDroppable(message) && ++_droppable > maxDroppable)
-                RemoveOldestDroppable();
+            var kind = KindOf(message);
+            if (++_counts[kind] > kind switch { Kind.Passing => maxDroppable, Kind.Epoch => maxEpochs, _ => int.MaxValue })
+                RemoveOldest(kind);
             _pending.AddLast(message);
         }
 
@@ -59,7 +62,11 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
         {
             ForgetOld();
             foreach (var (message, _) in _recent.Reverse())
+            {
                 _pending.AddFirst(message);
+                _counts[KindOf(message)]++;
+            }
+
             _recent.Clear();
         }
     }
@@ -82,9 +89,9 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
             lock (_gate)
             {
                 // Not the first any more when it was dropped meanwhile.
-                if (_pending.Remove(message) && IsDroppable(message))
-                    _droppable--;
-                if (!IsDroppable(message))
+                if (_pending.Remove(message))
+                    _counts[KindOf(message)]--;
+                if (KindOf(message) != Kind.Passing)
                     _recent.Enqueue((message, time.GetTimestamp()));
                 ForgetOld();
                 if (_pending.Count == 0)
@@ -108,18 +115,19 @@ internal sealed class Outbox(TimeProvider time, int maxDroppable = 1000)
             _recent.Dequeue();
     }
 
-    private void RemoveOldestDroppable()
+    private void RemoveOldest(Kind kind)
     {
         for (var node = _pending.First; node is not null; node = node.Next)
         {
-            if (!IsDroppable(node.Value))
+            if (KindOf(node.Value) != kind)
                 continue;
             _pending.Remove(node);
-            _droppable--;
+            _counts[kind]--;
             return;
         }
     }
 
-    private static bool IsDroppable(WorkerMessage message) =>
-        message.Heartbeat is not null || message.AttemptEvent is { EventCase: AttemptEvent.EventOneofCase.Progress or AttemptEvent.EventOneofCase.Log };
+    private static Kind KindOf(WorkerMessage message) =>
+        message.Heartbeat is not null || message.AttemptEvent is { EventCase: AttemptEvent.EventOneofCase.Progress or AttemptEvent.EventOneofCase.Log } ? Kind.Passing
+        : message.AttemptEvent?.Epoch is not null ? Kind.Epoch : Kind.Lasting;
 }

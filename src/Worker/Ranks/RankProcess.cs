@@ -160,8 +160,7 @@ internal sealed class RankProcess
 
     private static async Task ReadAsync(StreamReader reader, Action<string> onLine)
     {
-        while (await reader.ReadLineAsync().ConfigureAwait(false) is { } line)
-            if (line.Length > 0)
-                onLine(line);
+        await foreach (var line in BoundedLines.ReadAsync(reader).ConfigureAwait(false))
+            onLine(line);
     }
 }

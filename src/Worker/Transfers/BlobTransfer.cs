@@ -32,7 +32,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     /// <param name="isDoubted">Other content came before: the coordinator is to look at its own.</param>
     /// <exception cref="TransferException">The coordinator does not give it.</exception>
     /// <exception cref="IOException">This machine's disk does not take it; the message says where and what is free.</exception>
-    public async Task DownloadAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation, bool isDoubted = false)
+    public async Task DownloadAsync(ContentHash id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation, bool isDoubted = false)
     {
         try
         {
@@ -47,20 +47,20 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
 
     /// <summary>Has the coordinator look whether the file that this machine sees in its store is whole, where it is in doubt.</summary>
     /// <exception cref="TransferException">It is not.</exception>
-    public Task CheckAsync(string id, BlobKind kind, long length, CancellationToken cancellation) => RetryAsync($"Check of \"{id}\"", async () =>
+    public Task CheckAsync(ContentHash id, BlobKind kind, long length, CancellationToken cancellation) => RetryAsync($"Check of \"{id}\"", async () =>
     {
         // From the end on: nothing is sent.
-        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = length }, cancellationToken: cancellation);
+        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id.Text, Kind = kind, Offset = length }, cancellationToken: cancellation);
         return await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "did not answer").ConfigureAwait(false);
     }, cancellation);
 
-    private Task DownloadWithRetriesAsync(string id, BlobKind kind, string path, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation) =>
+    private Task DownloadWithRetriesAsync(ContentHash id, BlobKind kind, string path, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation) =>
         RetryAsync($"Download of \"{id}\"", async () =>
         {
             // Without a buffer, as chunks are large: so closing cannot fail on a full disk.
             var file = new FileStream(path, FileMode.Append, FileAccess.Write, FileShare.Read, 0);
             await using var closing = file.ConfigureAwait(false);
-            using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id, Kind = kind, Offset = file.Length, IsDoubted = isDoubted }, cancellationToken: cancellation);
+            using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id.Text, Kind = kind, Offset = file.Length, IsDoubted = isDoubted }, cancellationToken: cancellation);
             long? total = null;
             while (await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "sent nothing").ConfigureAwait(false))
             {
@@ -93,7 +93,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             var file = File.OpenRead(path);
             await using var closing = file.ConfigureAwait(false);
             var buffer = new byte[ChunkBytes];
-            var chunk = new Chunk { Id = id, TotalBytes = file.Length };
+            var chunk = new Chunk { Id = id.Text, TotalBytes = file.Length };
             try
             {
                 int read;
@@ -114,7 +114,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             }
 
             var reply = await InTimeAsync(call.ResponseAsync, "did not answer").ConfigureAwait(false);
-            return reply.Artifact.Id == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact.Id}\", expected its SHA-256 \"{id}\".");
+            return reply.Artifact?.Hash == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact?.Id}\", expected its SHA-256 \"{id}\".");
         }, cancellation).ConfigureAwait(false);
     }
 
@@ -142,22 +142,22 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         var start = time.GetTimestamp();
         for (var answers = 0; ;)
         {
-            string reason;
+            var (reason, least) = ("", TimeSpan.Zero);
             try
             {
                 return await transfer().ConfigureAwait(false);
             }
-            catch (RpcException e) when (IsFinal(e.StatusCode) || (IsDefect(e) && ++answers == MaxDefects))
+            catch (RpcException e) when (IsFinal(e) || (IsDefect(e) && ++answers == MaxDefects))
             {
                 throw new TransferException($"{what} is refused by the coordinator: {e.Status.Detail}", e) { IsLost = e.StatusCode is StatusCode.NotFound or StatusCode.DataLoss or StatusCode.OutOfRange };
             }
             catch (Exception e) when (!cancellation.IsCancellationRequested && e is RpcException or ObjectDisposedException or OperationCanceledException or InvalidOperationException or EndOfStreamException)
             {
-                reason = e is RpcException rpc ? rpc.Status.Detail : e.Message;
+                (reason, least) = e is RpcException rpc ? (rpc.Status.Detail, Pushback.Of(rpc) ?? least) : (e.Message, least);
             }
 
             cancellation.ThrowIfCancellationRequested();
-            var delay = Backoff.Delay(time.GetElapsedTime(start), Random.Shared.NextDouble());
+            var delay = least + Backoff.Delay(time.GetElapsedTime(start), Random.Shared.NextDouble());
             log.TransferRetried(what, delay.TotalSeconds, reason);
             await Task.Delay(delay, time, cancellation).ConfigureAwait(false);
         }
@@ -166,6 +166,6 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     // The coordinator answered, and did not mean to: once may be an accident.
     private static bool IsDefect(RpcException e) => e.StatusCode is StatusCode.Unknown or StatusCode.Internal && e.Status.DebugException is null;
 
-    private static bool IsFinal(StatusCode code) => code is StatusCode.NotFound or StatusCode.InvalidArgument or StatusCode.PermissionDenied
-        or StatusCode.FailedPrecondition or StatusCode.OutOfRange or StatusCode.DataLoss or StatusCode.Unimplemented or StatusCode.ResourceExhausted;
+    private static bool IsFinal(RpcException e) => e.StatusCode is StatusCode.NotFound or StatusCode.InvalidArgument or StatusCode.PermissionDenied
+        or StatusCode.FailedPrecondition or StatusCode.OutOfRange or StatusCode.DataLoss or StatusCode.Unimplemented or StatusCode.ResourceExhausted && Pushback.Of(e) is null;
 }

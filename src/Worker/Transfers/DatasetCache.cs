@@ -11,7 +11,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     private const string Suffix = ".arrow";
     private const string PartialSuffix = ".arrow.partial";
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, Use> _uses = new(StringComparer.Ordinal);
+    private readonly Dictionary<ContentHash, Use> _uses = [];
     private readonly CheckedFiles _checked = new();
 
     /// <summary>The dataset's file, which stays until <see cref="Release"/>.</summary>
@@ -21,11 +21,9 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     /// <param name="cancellation">Ends the wait for it.</param>
     /// <exception cref="TransferException">The coordinator does not have it, or what it sends is something else.</exception>
     /// <exception cref="IOException">The disk does not take it.</exception>
-    public async Task<string> AcquireAsync(string id, string sharedStore, Action<long, long>? onProgress, CancellationToken cancellation)
+    public async Task<string> AcquireAsync(ContentHash id, string sharedStore, Action<long, long>? onProgress, CancellationToken cancellation)
     {
         var use = Begin(id);
-        if (!ContentHash.TryParse(id, out _))
-            throw new TransferException($"Dataset id is \"{VisibleText.Shortened(id)}\", expected {ContentHash.Expectation}.");
         var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
         if (sharedStore.Length > 0 && new FileInfo(shared) is { Exists: true } seen)
         {
@@ -53,14 +51,14 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     }
 
     /// <summary>Once for each <see cref="AcquireAsync"/>, whether it succeeded or not.</summary>
-    public void Release(string id)
+    public void Release(ContentHash id)
     {
         lock (_gate)
             if (_uses.TryGetValue(id, out var use) && --use.Count == 0)
                 _uses.Remove(id);
     }
 
-    private Use Begin(string id)
+    private Use Begin(ContentHash id)
     {
         lock (_gate)
         {
@@ -72,10 +70,10 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     }
 
     // What an agent before this one left, or another program wrote to, is hashed before it is used again.
-    private async Task<bool> IsWholeAsync(string id, string path, CancellationToken cancellation) =>
-        _checked.Has(path) || File.Exists(path) && await HashAsync(path, cancellation).ConfigureAwait(false) == id;
+    private async Task<bool> IsWholeAsync(ContentHash id, string path, CancellationToken cancellation) =>
+        _checked.Has(path) || File.Exists(path) && await HashAsync(path, cancellation).ConfigureAwait(false) == id.Text;
 
-    private async Task DownloadAsync(string id, string path, Action<long, long>? onProgress, CancellationToken cancellation)
+    private async Task DownloadAsync(ContentHash id, string path, Action<long, long>? onProgress, CancellationToken cancellation)
     {
         var partial = Path.Combine(folder, id + PartialSuffix);
         // A file that grew over several starts of the agent may hold what a former one wrote wrongly, and the store's own may be
@@ -84,7 +82,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         {
             await FetchAsync(id, partial, onProgress, isDoubted, cancellation).ConfigureAwait(false);
             var found = await HashAsync(partial, cancellation).ConfigureAwait(false);
-            if (found == id)
+            if (found == id.Text)
             {
                 File.Move(partial, path, overwrite: true);
                 return;
@@ -96,7 +94,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         }
     }
 
-    private async Task FetchAsync(string id, string partial, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation)
+    private async Task FetchAsync(ContentHash id, string partial, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation)
     {
         try
         {
@@ -109,11 +107,12 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         }
     }
 
+    // In words, as it may have none.
     private static async Task<string> HashAsync(string path, CancellationToken cancellation)
     {
         try
         {
-            return (await DatasetHasher.ReadAsync(path, cancellation).ConfigureAwait(false)).Id;
+            return (await DatasetHasher.ReadAsync(path, cancellation).ConfigureAwait(false)).Id.Text;
         }
         catch (FormatException e)
         {
@@ -133,7 +132,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
             {
                 var length = file.Length;
                 kept += length;
-                if (kept <= limit || _uses.ContainsKey(file.Name.Split('.')[0]) || !TryDelete(file))
+                if (kept <= limit || ContentHash.TryParse(file.Name.Split('.')[0], out var id) && _uses.ContainsKey(id) || !TryDelete(file))
                     continue;
                 kept -= length;
                 removed++;

@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using Google.Protobuf;
+using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Security;
 
 namespace MLDistributed.Coordinator.Tests.Calls;
@@ -95,6 +96,48 @@ public sealed class UnfinishedCallTests
         }
 
         Protocol.Jobs.JobsClient JobsOf(string key) => new(coordinator.ConnectByKey(key).Invoker);
+    }
+
+    [TestMethod]
+    public async Task Tenants_WithManyUnfinishedMessages_LeaveRoomForTheNext()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(Loopback);
+        var most = coordinator.Get<CoordinatorOptions>().MaxUnfinishedBytes;
+        using var client = RawCall.Client(coordinator.Address);
+        var tenants = Enumerable.Range(0, 12).Select(i => Key(coordinator, $"t{i}")).ToList();
+        var calls = tenants.SelectMany(key => Enumerable.Range(0, 2).Select(_ => RawCall.Begin(client, Submit, key, RawCall.Prefix(Large)))).ToList();
+        try
+        {
+            var (code, detail) = await (await Task.WhenAny(calls.Select(c => c.Answer)).Within());
+
+            Assert.AreEqual(StatusCode.ResourceExhausted, code, detail);
+            await Task.WhenAll(calls.Select(c => c.Sent)).Within();
+            await Eventually.HoldsAsync(() => coordinator.Get<MessageBudget>().Held > most / 2);
+            var next = new Protocol.Jobs.JobsClient(coordinator.ConnectByKey(Key(coordinator, "next")).Invoker);
+            var large = new SubmitJobRequest { Spec = Specs.Valid(change: s => s.ClassWeights.AddRange(Enumerable.Repeat(1f, 250_000))) };
+            await next.SubmitJobAsync(large).Fails(StatusCode.InvalidArgument);
+            Assert.IsTrue(coordinator.Get<MessageBudget>().Held <= most);
+        }
+        finally
+        {
+            calls.ForEach(c => c.Dispose());
+        }
+
+        await Eventually.HoldsAsync(() => coordinator.Get<MessageBudget>().Held == 0);
+    }
+
+    [TestMethod]
+    public async Task Message_WithoutRoomForLong_IsRefusedAndSaysWhenToComeAgain()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(Loopback);
+        var budget = coordinator.Get<MessageBudget>();
+        using var first = await budget.TakeAsync("a", 100 << 20, CancellationToken.None);
+        var waiting = budget.TakeAsync("a", 60 << 20, CancellationToken.None).AsTask();
+
+        coordinator.Time.Advance(TimeSpan.FromSeconds(31));
+
+        Assert.AreEqual(TimeSpan.FromSeconds(2), Pushback.Of(await waiting.Fails(StatusCode.ResourceExhausted)));
+        Assert.AreEqual(100L << 20, budget.Held);
     }
 
     [TestMethod]

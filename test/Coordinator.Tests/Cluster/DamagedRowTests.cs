@@ -76,14 +76,14 @@ public sealed class DamagedRowTests
 
         Assert.IsNull((await coordinator.Jobs.GetJobAsync(new GetJobRequest { JobId = job }).Within()).Result);
         Assert.AreEqual("precious", await File.ReadAllTextAsync(victim));
-        Assert.ThrowsExactly<FormatException>(() => coordinator.Get<Coordinator.Blobs.BlobStore>().PathOf(id));
-        Assert.ThrowsExactly<FormatException>(() => coordinator.Get<Coordinator.Datasets.DatasetStore>().PathOf(id));
+        Assert.ThrowsExactly<FormatException>(() => ContentHash.Parse(id));
+        Assert.ThrowsExactly<FormatException>(() => OpaqueId.Parse(id));
     }
 
     [TestMethod]
     public void StoredCheckpoints_OfTheirText_AreWhatWasWritten()
     {
-        var stored = new Coordinator.Jobs.StoredCheckpoint(new Artifact { Id = Hash, SizeBytes = 7 }, 3);
+        var stored = new Coordinator.Jobs.StoredCheckpoint(ContentHash.Parse(Hash), 7, 3);
 
         Assert.AreEqual(stored, Coordinator.Jobs.StoredCheckpoint.Parse(Coordinator.Jobs.StoredCheckpoint.ToText([stored])).Single());
     }

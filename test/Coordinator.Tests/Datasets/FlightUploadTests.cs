@@ -211,6 +211,6 @@ public sealed class FlightUploadTests
         for (var batch = first; batch is not null; batch = await reader.ReadNextRecordBatchAsync())
             hasher.Append(batch);
         Assert.AreEqual(data.RowCount, hasher.RowCount);
-        Assert.AreEqual(data.Id, hasher.Complete());
+        Assert.AreEqual(data.Id, hasher.Complete().Text);
     }
 }

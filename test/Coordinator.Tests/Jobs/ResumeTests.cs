@@ -56,6 +56,22 @@ public sealed class ResumeTests
     }
 
     [TestMethod]
+    public async Task Resume_StartingModelGone_GoesOnFromItsCheckpoint()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        using var worker = await ConnectAsync(coordinator);
+        var (least, _) = Protocol.Onnx.OnnxMlpSize.Of(Specs.Valid());
+        var model = await Specs.UploadAsync(coordinator.Blobs, new byte[least]);
+        var (ended, newest) = await EndAsync(coordinator, worker, isCancelled: false, new StartingModel { ModelId = model.Id, SizeBytes = least });
+        File.Delete(Path.Combine(coordinator.DataFolder, "blobs", model.Id));
+
+        var resumed = (await coordinator.Jobs.ResumeJobAsync(new ResumeJobRequest { JobId = ended }).Within()).JobId;
+
+        var start = await worker.ExpectStartAsync();
+        Assert.AreEqual((resumed, newest, model.Id), (start.JobId, start.ResumeFrom, start.Spec.StartFrom.ModelId));
+    }
+
+    [TestMethod]
     public async Task Resume_JobThatWasResumedAndFailedAgain_NamesTheLater()
     {
         await using var coordinator = await TestCoordinator.StartAsync();
@@ -124,9 +140,9 @@ public sealed class ResumeTests
     }
 
     /// <summary>A job with two checkpoints, of steps 10 and 20, whose contents are the steps.</summary>
-    private static async Task<(string JobId, Artifact Newest)> EndAsync(TestCoordinator coordinator, FakeWorker worker, bool isCancelled)
+    private static async Task<(string JobId, Artifact Newest)> EndAsync(TestCoordinator coordinator, FakeWorker worker, bool isCancelled, StartingModel? startFrom = null)
     {
-        var jobId = await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, KeepLast = 2 }));
+        var jobId = await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => (s.Checkpoint, s.StartFrom) = (new CheckpointSpec { IntervalEpochs = 1, KeepLast = 2 }, startFrom)));
         using var watch = new JobWatch(coordinator, jobId);
         var start = await worker.ExpectStartAsync();
         await worker.StartedAsync(start);

@@ -34,7 +34,7 @@ public sealed class ClusterLoadTests
     {
         var kind = Kind(text, out var ranks);
         var parts = ranks.Split('-');
-        return new PendingJob($"job{number}", "job", number, 0, kind, int.Parse(parts[0]), int.Parse(parts[1]));
+        return new PendingJob(OpaqueId.Parse($"job{number}"), "job", number, 0, kind, int.Parse(parts[0]), int.Parse(parts[1]));
     }
 
     private static WorkerCapacity Worker(string text)

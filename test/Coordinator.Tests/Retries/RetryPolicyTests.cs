@@ -86,7 +86,7 @@ public sealed class RetryPolicyTests
     [DataRow("", false, "It broke.")]
     public void Checkpoint_Damaged_CostsItselfAndNoAttempt(string steps, bool retry, string reason)
     {
-        StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(new Artifact(), Number(s)))];
+        StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(ContentHash.Parse(new string('a', 64)), 0, Number(s)))];
 
         var decision = RetryPolicy.Decide(Failure(FailureKind.CheckpointDamaged, 0), 2, Spec(2), [Failure(FailureKind.Crashed, 25)], checkpoints);
 

@@ -68,7 +68,7 @@ public sealed class GangTests
     {
         var gang = Job("gang", 1, 4, 4) with { Placement = Placement.Pack };
 
-        var decisions = Decide([gang, Job("small", 2, 1, 1), gang with { Id = "second", Name = "second", Number = 3 }], Workers("2/2 0/2"));
+        var decisions = Decide([gang, Job("small", 2, 1, 1), gang with { Id = OpaqueId.Parse("second"), Name = "second", Number = 3 }], Workers("2/2 0/2"));
 
         CollectionAssert.AreEqual(
             new[] { "waits for 4 ranks on workers that can meet; 2 are free on \"host0\" and 0 are free on \"host1\"", "waits behind job \"gang\", which came first", "waits behind job \"gang\", which came first" },
@@ -90,7 +90,7 @@ public sealed class GangTests
             var jobs = Enumerable.Range(0, 20).Select(i => RandomJob(random, i)).ToDictionary(j => j.Id);
             foreach (var job in jobs.Values)
                 queue.Put(job);
-            var running = new Dictionary<string, SchedulingDecision>();
+            var running = new Dictionary<OpaqueId, SchedulingDecision>();
             while (true)
             {
                 while (Scheduler.Decide(queue, slots) is { } next)
@@ -152,7 +152,7 @@ public sealed class GangTests
     private static PendingJob RandomJob(Random random, int number)
     {
         var (min, least) = (random.Next(1, 9), random.Next(1, 4));
-        return new PendingJob($"j{number}", $"j{number}", number, random.Next(3), (DeviceKind)random.Next(3), min, random.Next(2) == 0 ? 0 : random.Next(min, 10))
+        return new PendingJob(OpaqueId.Parse($"j{number}"), $"j{number}", number, random.Next(3), (DeviceKind)random.Next(3), min, random.Next(2) == 0 ? 0 : random.Next(min, 10))
         {
             Placement = (Placement)random.Next(3),
             MinPerWorker = least,
@@ -168,7 +168,7 @@ public sealed class GangTests
         return new WorkerCapacity($"w{i}", $"host{i}", [.. Enumerable.Range(0, total).Select(s => new WorkerSlot(s, kind, s < free))]) { Meeting = "build 1" };
     })];
 
-    private static PendingJob Job(string id, long number, int min, int max) => new(id, id, number, 0, DeviceKind.Any, min, max);
+    private static PendingJob Job(string id, long number, int min, int max) => new(OpaqueId.Parse(id), id, number, 0, DeviceKind.Any, min, max);
 
     private static string Outcome(SchedulingDecision decision) => decision.Shares.Count == 0 ? decision.Reason : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{s.Slots.Count}"));
 }

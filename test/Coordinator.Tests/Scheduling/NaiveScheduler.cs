@@ -27,7 +27,7 @@ internal static class NaiveScheduler
 
             var slots = best.Free.Take(Size(job, best)).ToList();
             best.Free.RemoveRange(0, slots.Count);
-            placed.Add((job.Id, best.WorkerId, string.Join(',', slots)));
+            placed.Add((job.Id.Text, best.WorkerId, string.Join(',', slots)));
         }
 
         return placed;

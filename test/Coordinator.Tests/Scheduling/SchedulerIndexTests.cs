@@ -16,7 +16,7 @@ public sealed class SchedulerIndexTests
         {
             var random = new Random(seed);
             var (queue, slots) = (new JobQueue(), new SlotIndex());
-            var (jobs, workers) = (new Dictionary<string, PendingJob>(), new Dictionary<string, WorkerCapacity>());
+            var (jobs, workers) = (new Dictionary<OpaqueId, PendingJob>(), new Dictionary<string, WorkerCapacity>());
             for (var step = 0; step < Steps; step++)
             {
                 Change(random, step, queue, slots, jobs, workers);
@@ -25,7 +25,7 @@ public sealed class SchedulerIndexTests
                 while (Scheduler.Decide(queue, slots) is { } next)
                 {
                     var share = next.Shares.Single();
-                    found.Add((next.JobId, share.WorkerId, string.Join(',', share.Slots)));
+                    found.Add((next.JobId.Text, share.WorkerId, string.Join(',', share.Slots)));
                     queue.Remove(next.JobId);
                     jobs.Remove(next.JobId);
                     slots.Put(workers[share.WorkerId] = workers[share.WorkerId].Without(share.Slots));
@@ -47,8 +47,8 @@ public sealed class SchedulerIndexTests
             queue.Put(Job(number, DeviceKind.Any, min: 1, max: number % 3));
 
         Assert.HasCount(1, queue.Heads(slots));
-        Assert.AreEqual("j1", queue.Heads(slots)[0].Id);
-        Assert.AreEqual("waits behind job \"j1\", which came first", Scheduler.Explain(queue.Find("j9999")!, queue.Heads(slots), slots));
+        Assert.AreEqual("j1", queue.Heads(slots)[0].Id.Text);
+        Assert.AreEqual("waits behind job \"j1\", which came first", Scheduler.Explain(queue.Find(OpaqueId.Parse("j9999"))!, queue.Heads(slots), slots));
     }
 
     [TestMethod]
@@ -60,12 +60,12 @@ public sealed class SchedulerIndexTests
 
         queue.Wake(TimeSpan.FromSeconds(4));
         Assert.IsNull(Scheduler.Decide(queue, slots));
-        Assert.AreEqual("It broke.", Scheduler.Explain(queue.Find("j1")!, queue.Heads(slots), slots));
+        Assert.AreEqual("It broke.", Scheduler.Explain(queue.Find(OpaqueId.Parse("j1"))!, queue.Heads(slots), slots));
         queue.Wake(TimeSpan.FromSeconds(5));
         Assert.AreEqual("w0", Scheduler.Decide(queue, slots)?.Shares.Single().WorkerId);
     }
 
-    private static void Change(Random random, int step, JobQueue queue, SlotIndex slots, Dictionary<string, PendingJob> jobs, Dictionary<string, WorkerCapacity> workers)
+    private static void Change(Random random, int step, JobQueue queue, SlotIndex slots, Dictionary<OpaqueId, PendingJob> jobs, Dictionary<string, WorkerCapacity> workers)
     {
         switch (random.Next(4))
         {
@@ -94,7 +94,7 @@ public sealed class SchedulerIndexTests
         }
     }
 
-    private static PendingJob Job(int number, DeviceKind device, int min, int max, int priority = 0) => new($"j{number}", $"j{number}", number, priority, device, min, max);
+    private static PendingJob Job(int number, DeviceKind device, int min, int max, int priority = 0) => new(OpaqueId.Parse($"j{number}"), $"j{number}", number, priority, device, min, max);
 
     private static WorkerCapacity Worker(string id, IReadOnlyList<WorkerSlot> slots) => new(id, id, slots);
 }

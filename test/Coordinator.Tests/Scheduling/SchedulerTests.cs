@@ -84,7 +84,7 @@ public sealed class SchedulerTests
     {
         var decisions = Decide([Job("late", 3, 1, 1), Job("early", 1, 1, 1), Job("urgent", 9, 1, 1) with { Priority = 1 }], "2/2");
 
-        CollectionAssert.AreEqual(new[] { "urgent", "early", "late" }, decisions.Select(d => d.JobId).ToArray());
+        CollectionAssert.AreEqual(new[] { "urgent", "early", "late" }, decisions.Select(d => d.JobId.Text).ToArray());
         CollectionAssert.AreEqual(new[] { "w0:1", "w0:1", "waits for 1 rank on one worker; 0 are free on \"host0\"" }, decisions.Select(Outcome).ToArray());
     }
 
@@ -144,7 +144,7 @@ public sealed class SchedulerTests
     private static IReadOnlyList<SchedulingDecision> Decide(PendingJob[] jobs, string workers) => Scheduler.Decide(Now, jobs,
         [.. workers.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select((w, i) => Worker($"w{i}", int.Parse(w.Split('/')[0]), int.Parse(w.Split('/')[1])))]);
 
-    private static PendingJob Job(string id, long number, int min, int max) => new(id, id, number, 0, DeviceKind.Any, min, max);
+    private static PendingJob Job(string id, long number, int min, int max) => new(OpaqueId.Parse(id), id, number, 0, DeviceKind.Any, min, max);
 
     private static WorkerCapacity Worker(string id, int free, int total, DeviceKind kind = DeviceKind.Cpu) =>
         new(id, id.Replace("w", "host", StringComparison.Ordinal), [.. Enumerable.Range(0, total).Select(i => new WorkerSlot(i, kind, i < free))]);

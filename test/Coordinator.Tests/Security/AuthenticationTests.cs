@@ -150,6 +150,9 @@ public sealed class AuthenticationTests
         var reply = await new Health.HealthClient(channel).CheckAsync(new HealthCheckRequest()).Within();
 
         Assert.AreEqual(HealthCheckResponse.Types.ServingStatus.Serving, reply.Status);
+        // Its stream would stay open as long as a stranger likes.
+        using var watch = new Health.HealthClient(channel).Watch(new HealthCheckRequest());
+        await watch.ResponseStream.MoveNext(CancellationToken.None).Fails(StatusCode.FailedPrecondition);
     }
 
     [TestMethod]

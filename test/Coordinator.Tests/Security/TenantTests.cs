@@ -147,6 +147,31 @@ public sealed class TenantTests
     }
 
     [TestMethod]
+    public async Task Jobs_BeyondATenantsNumber_AreRefusedToItAlone()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        await coordinator.StopServerAsync();
+        coordinator.MaxJobs = 2;
+        await coordinator.StartServerAsync();
+        var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
+        var data = new TestData(batches: 1);
+        await UploadAsync(mine, data);
+        await UploadAsync(theirs, data);
+        var first = await Submit(mine).Within();
+        await Submit(mine).Within();
+
+        var refused = await Submit(mine).Fails(StatusCode.ResourceExhausted);
+
+        StringAssert.Contains(refused.Status.Detail, "Tenant \"a\" has 2 jobs that wait or run, expected at most 2 (--max-jobs)");
+        Assert.IsNull(Pushback.Of(refused), "It would not help to try again.");
+        await Submit(theirs).Within();
+        await Jobs(mine).CancelJobAsync(new CancelJobRequest { JobId = first.JobId }).Within();
+        await Submit(mine).Within();
+
+        AsyncUnaryCall<SubmitJobReply> Submit(CallInvoker tenant) => Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data) });
+    }
+
+    [TestMethod]
     public async Task StartingModel_OfAnotherTenant_IsNotThereUntilItIsSentToo()
     {
         await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);

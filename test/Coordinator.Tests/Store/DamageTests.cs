@@ -146,7 +146,7 @@ public sealed class DamageTests
     }
 
     private static async Task AssertWholeAsync(TestCoordinator coordinator, string id) =>
-        Assert.AreEqual(id, (await DatasetHasher.ReadAsync(PathOf(coordinator, id), CancellationToken.None)).Id);
+        Assert.AreEqual(id, (await DatasetHasher.ReadAsync(PathOf(coordinator, id), CancellationToken.None)).Id.Text);
 
     // In the middle, which is a value of a row.
     private static void Flip(string path, bool isSilent)

@@ -44,8 +44,12 @@ internal sealed class TestCoordinator : IAsyncDisposable
     /// <summary>Whether jobs may bring code, from the next start of the server on.</summary>
     public bool AllowsUserCode { get; set; } = true;
 
+    /// <summary>How many jobs a tenant may have, from the next start of the server on.</summary>
+    public int MaxJobs { get; set; } = 20_000;
+
     public CoordinatorOptions Options => new()
     {
+        MaxJobs = MaxJobs,
         AllowUserCode = AllowsUserCode,
         DataFolder = DataFolder,
         SocketPath = SocketPath,

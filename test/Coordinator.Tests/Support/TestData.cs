@@ -17,7 +17,7 @@ internal sealed class TestData
         foreach (var batch in Batches)
             hasher.Append(batch);
         RowCount = hasher.RowCount;
-        Id = hasher.Complete();
+        Id = hasher.Complete().Text;
     }
 
     public string Id { get; }

@@ -31,6 +31,6 @@ internal static class TestDatasets
             writer.WriteEnd();
         }
 
-        return new TestDataset(hasher.Complete(), file.ToArray());
+        return new TestDataset(hasher.Complete().Text, file.ToArray());
     }
 }

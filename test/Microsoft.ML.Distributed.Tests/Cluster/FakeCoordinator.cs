@@ -84,6 +84,9 @@ internal sealed class Script
     /// <summary>CancelJob never answers.</summary>
     public bool HangCancel { get; init; }
 
+    /// <summary>Refuses the first call of every method for the moment.</summary>
+    public bool IsCrowded { get; init; }
+
     /// <summary>Methods, blanks between, that are taken and never answered.</summary>
     public string? Hangs { get; init; }
 
@@ -225,6 +228,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         private void Check(ServerCallContext context)
         {
             script.Calls.Enqueue(context.Method.Split('/')[^1]);
+            if (script.IsCrowded && script.Calls.Count(c => c == context.Method.Split('/')[^1]) == 1)
+                throw Pushback.Refusal("There is no room for it. Try again in a moment.", TimeSpan.FromMilliseconds(20));
             if (script.Calls.Count(c => c == "GetJob") > 5)
                 script.AskedOften.TrySetResult();
             if (context.RequestHeaders.GetValue(ProtocolVersion.Header) != $"{script.Protocol}")
@@ -397,7 +402,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
             foreach (var bytes in script.Batches)
                 using (var batch = DatasetFiles.Deserialize(bytes))
                     hasher.Append(batch);
-            if (hasher.Complete() != descriptor.Paths.Single() || hasher.RowCount != long.Parse(context.RequestHeaders.GetValue("mldist-rows")!))
+            if (hasher.Complete().Text != descriptor.Paths.Single() || hasher.RowCount != long.Parse(context.RequestHeaders.GetValue("mldist-rows")!))
                 throw new RpcException(new Status(StatusCode.InvalidArgument, "The batches are not those of the id."));
             script.HasDataset = true;
         }

@@ -122,6 +122,20 @@ public sealed class TrainingClusterTests
     }
 
     [TestMethod]
+    public async Task Train_CoordinatorWithoutRoomForAMoment_ComesAgainWhenAsked()
+    {
+        var script = new Script { IsCrowded = true };
+        await using var coordinator = await FakeCoordinator.StartAsync(script);
+        using var cluster = TrainingCluster.Connect(coordinator.Address);
+
+        var job = Train(cluster, new JobInputs(Dataset(2)) { Files = [new JobFile(new byte[100])] });
+
+        CollectionAssert.AreEqual(Script.Model, job.Onnx);
+        foreach (var method in new[] { "FindDataset", "DoPut", "Upload", "SubmitJob", "WatchJob", "Download" })
+            Assert.IsTrue(script.Calls.Count(c => c == method) >= 2, method);
+    }
+
+    [TestMethod]
     public async Task Train_FileThatTheJobNames_IsSentWholeBeforeTheJobHoweverItsUploadBreaks()
     {
         var script = new Script { CutFileAfter = 2_000_000, HasDataset = true };

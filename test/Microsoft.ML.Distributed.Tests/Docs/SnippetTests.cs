@@ -38,7 +38,7 @@ public sealed partial class SnippetTests
         from snippet in Fence().Matches(File.ReadAllText(page)).Select((m, i) => (Code: m.Groups[1].Value, Number: i + 1))
         select new object[] { $"{Path.GetFileName(page)}, {snippet.Number}", snippet.Code };
 
-    private static string Repository
+    internal static string Repository
     {
         get
         {

@@ -27,7 +27,7 @@ public sealed class DatasetEncoderTests : IDisposable
             Assert.IsTrue(examples[index].Features.AsSpan().SequenceEqual(row.Features));
         }
 
-        Assert.AreEqual(Hash(_path, out var batches), result.Dataset.Id);
+        Assert.AreEqual(Hash(_path, out var batches), result.Dataset.Id.Text);
         CollectionAssert.AreEqual(new[] { 65_536, 65_536, 150_000 - (2 * 65_536) }, batches);
     }
 
@@ -298,7 +298,7 @@ public sealed class DatasetEncoderTests : IDisposable
         }
 
         batches = [.. sizes];
-        return hasher.Complete();
+        return hasher.Complete().Text;
     }
 
     private sealed class SparseRow

@@ -304,7 +304,7 @@ public sealed class TrainerTests : IDisposable
 
         var data = _backend.Jobs.Single().Data;
         Assert.AreEqual((150L, 30L), (data.RowCount, data.ValidationRowCount));
-        Assert.AreEqual(_backend.Validations.Single()!.Id, data.ValidationDatasetId);
+        Assert.AreEqual(_backend.Validations.Single()!.Id.Text, data.ValidationDatasetId);
         Assert.AreNotEqual(data.DatasetId, data.ValidationDatasetId);
     }
 

@@ -83,7 +83,7 @@ public sealed class WireRulesTests
     public void Scan_BytesOfManyObjects_AreRefused()
     {
         Refused(new AttemptEnded { Result = new JobResult { History = { Enumerable.Repeat(new EpochEnded(), 1_000_001) } } }, "JobResult.history has more than 1,000,000 values");
-        Refused(new Progress { Recent = { Enumerable.Repeat(new StepLoss(), 1_000_001) } }, "Progress.recent has more than 1,000,000 values");
+        Refused(new Progress { Recent = { Enumerable.Repeat(new StepLoss(), 1_000_001) } }, "Progress.recent has more than 10,000 values");
         Refused(new SubmitJobRequest { Spec = new JobSpec { Name = new string('x', 20_000_000) } }, "JobSpec.name has 20,000,000 bytes, expected at most 4,096 characters");
 
         // Fields that nobody knows, a field that is there twice, text that is none, and a length that leads out.

@@ -183,6 +183,17 @@ public sealed class AttemptScenarioTests
     }
 
     [TestMethod]
+    public async Task Files_RefusedForTheMoment_ComeAndGoAgain()
+    {
+        await using var fixture = await AgentFixture.StartAsync(slots: 1);
+        fixture.Coordinator.Crowded = 2;
+        await fixture.StartAttemptAsync("crowded", "progress", ranks: 1);
+
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Result, (await fixture.EndOfAsync("crowded")).OutcomeCase);
+        Assert.IsLessThan(0, fixture.Coordinator.Crowded);
+    }
+
+    [TestMethod]
     [DataRow(StatusCode.ResourceExhausted, "the disk is full")]
     [DataRow(StatusCode.Unknown, "Exception was thrown by handler.")]
     public async Task Result_RefusedByTheStore_FailsWithItsWordsAndIsNotTriedForEver(StatusCode code, string words)

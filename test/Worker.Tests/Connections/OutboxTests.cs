@@ -21,6 +21,28 @@ public sealed class OutboxTests
     }
 
     [TestMethod]
+    public async Task Post_EpochsWithoutEndWhileDisconnected_KeepsTheLatest()
+    {
+        var outbox = new Outbox(_time, maxEpochs: 3);
+        outbox.Post(End("a"));
+        foreach (var epoch in Enumerable.Range(0, 100))
+            outbox.Post(new WorkerMessage { AttemptEvent = new AttemptEvent { AttemptId = "a", Epoch = new EpochEnded { Epoch = epoch } } });
+
+        var sent = new List<WorkerMessage>();
+        using var stop = new CancellationTokenSource();
+        var pumping = outbox.PumpAsync(m =>
+        {
+            sent.Add(m);
+            return Task.CompletedTask;
+        }, stop.Token);
+        await outbox.Drained;
+        await stop.CancelAsync();
+        await Assert.ThrowsAsync<OperationCanceledException>(() => pumping);
+
+        CollectionAssert.AreEqual(new[] { 97, 98, 99 }, sent.Skip(1).Select(m => m.AttemptEvent.Epoch.Epoch).ToArray());
+    }
+
+    [TestMethod]
     public async Task Rewind_SentShortlyBefore_SendsEndsAgainInOrder()
     {
         var outbox = new Outbox(_time);

@@ -48,12 +48,12 @@ internal sealed class CacheFixture : IAsyncDisposable
         File.WriteAllBytes(Path.Combine(SharedStore, "datasets", id + ".arrow"), _coordinator.Datasets[id]);
     }
 
-    public Task<string> UseAsync(string id, Action<long, long>? onProgress = null) => _cache.AcquireAsync(id, SharedStore, onProgress, CancellationToken.None);
+    public Task<string> UseAsync(string id, Action<long, long>? onProgress = null) => _cache.AcquireAsync(ContentHash.Parse(id), SharedStore, onProgress, CancellationToken.None);
 
     /// <summary>As another agent on the same folder.</summary>
     public void Restart() => _cache = _create();
 
-    public void Release(string id) => _cache.Release(id);
+    public void Release(string id) => _cache.Release(ContentHash.Parse(id));
 
     public string[] Files() => [.. Directory.GetFiles(_files, "*.arrow").Select(f => Path.GetFileNameWithoutExtension(f))];
 

@@ -43,6 +43,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>What uploads are answered with; null: they are taken.</summary>
     public Status? UploadRefusal { get; set; }
 
+    /// <summary>So many up- and downloads are refused for the moment.</summary>
+    public int Crowded;
+
     public string SharedStore { get; set; } = "";
 
     public ConcurrentDictionary<string, byte[]> Datasets { get; } = new(StringComparer.Ordinal);
@@ -50,6 +53,12 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     public ConcurrentDictionary<string, byte[]> Artifacts { get; } = new(StringComparer.Ordinal);
 
     public ConcurrentQueue<DownloadRequest> Downloads { get; } = new();
+
+    private void RefuseForTheMoment()
+    {
+        if (Interlocked.Decrement(ref Crowded) >= 0)
+            throw Pushback.Refusal("There is no room for it. Try again in a moment.", TimeSpan.FromMilliseconds(20));
+    }
 
     /// <summary>Downloads break after so many bytes, once.</summary>
     public int BreakDownloadAfter { get; set; } = int.MaxValue;
@@ -159,6 +168,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
         {
             owner.Downloads.Enqueue(request);
+            owner.RefuseForTheMoment();
             var files = request.Kind == BlobKind.Dataset ? owner.Datasets : owner.Artifacts;
             if (!files.TryGetValue(request.Id, out var content))
                 throw new RpcException(new Status(StatusCode.NotFound, $"\"{request.Id}\" is not here."));
@@ -181,6 +191,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         {
             if (owner.UploadRefusal is { } refusal)
                 throw new RpcException(refusal);
+            owner.RefuseForTheMoment();
             var content = new MemoryStream();
             while (await requestStream.MoveNext(context.CancellationToken))
                 content.Write(requestStream.Current.Data.Span);

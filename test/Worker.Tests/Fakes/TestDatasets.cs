@@ -25,6 +25,6 @@ internal static class TestDatasets
             await writer.WriteEndAsync();
         }
 
-        return (hasher.Complete(), stream.ToArray());
+        return (hasher.Complete().Text, stream.ToArray());
     }
 }

@@ -52,13 +52,9 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
                 cancellation.ThrowIfCancellationRequested();
                 if (!MayGoOn(e))
                     throw ClusterErrors.Translate(e, coordinator.Address);
-                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id[..8]} broke after batch {received}: {ConnectionFailure.Describe(e)} It goes on from what arrived." });
-                if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                {
-                    throw ClusterErrors.IsTransient(e)
-                        ? ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e)
-                        : ClusterErrors.Translate(e, coordinator.Address);
-                }
+                log(new LogLine { Level = LogLevel.Warning, Source = "client", Message = $"The upload of dataset {dataset.Id.Text[..8]} broke after batch {received}: {ConnectionFailure.Describe(e)} It goes on from what arrived." });
+                if (!await backoff.WaitAsync(e, cancellation).ConfigureAwait(false))
+                    throw ClusterErrors.GaveUp(coordinator.Address, backoff, e);
             }
         }
     }
@@ -68,7 +64,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
         ClusterErrors.IsTransient(e) || e.StatusCode is StatusCode.DataLoss or StatusCode.FailedPrecondition;
 
     private Task<FindDatasetReply> FindAsync(EncodedDataset dataset, CancellationToken cancellation) =>
-        coordinator.CallAsync(o => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = dataset.Id }, o), cancellation);
+        coordinator.CallAsync(o => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = dataset.Id.Text }, o), cancellation);
 
     private async Task AdoptAsync(EncodedDataset dataset, string incomingFolder, CancellationToken cancellation)
     {
@@ -83,7 +79,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
         try
         {
             var work = TimeSpan.FromSeconds(new FileInfo(path).Length / SlowBytesPerSecond);
-            var request = new AdoptDatasetRequest { DatasetId = dataset.Id, Path = path, RowCount = dataset.RowCount };
+            var request = new AdoptDatasetRequest { DatasetId = dataset.Id.Text, Path = path, RowCount = dataset.RowCount };
             await coordinator.CallAsync(o => coordinator.Datasets.AdoptDatasetAsync(request, o), cancellation, work).ConfigureAwait(false);
         }
         catch (ArgumentException) when (!File.Exists(path))
@@ -114,7 +110,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             var schema = DatasetSchema.Create(dataset.Shape.FeatureSize, dataset.Shape.HasWeights);
             var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
             using var call = await new FlightClient(coordinator.Invoker)
-                .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id), schema, headers, null, cancellation).ConfigureAwait(false);
+                .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id.Text), schema, headers, null, cancellation).ConfigureAwait(false);
             var answered = DrainAsync(call.ResponseStream, cancellation);
             for (var index = firstBatch; index < count; index++)
             {

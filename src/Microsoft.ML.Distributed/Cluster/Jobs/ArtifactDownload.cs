@@ -21,8 +21,8 @@ internal sealed class ArtifactDownload(CoordinatorClient coordinator)
         {
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             await FillAsync(artifact, name, content, hash, isDoubted, cancellation).ConfigureAwait(false);
-            var found = Convert.ToHexStringLower(hash.GetHashAndReset());
-            if (found == artifact.Id)
+            var found = ContentHash.OfDigest(hash.GetHashAndReset());
+            if (found == artifact.Hash)
                 return content;
             if (isDoubted) // the coordinator has looked at its own: it is whole
                 throw new ClusterException($"\"{name}\" of coordinator {coordinator.Address} came with the SHA-256 {found}, expected its id, {artifact.Id}: its store or the way here damages data. Train again, and look at the coordinator's disk.");
@@ -66,8 +66,8 @@ internal sealed class ArtifactDownload(CoordinatorClient coordinator)
                 lost = e;
             }
 
-            if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                throw ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, lost);
+            if (!await backoff.WaitAsync(lost, cancellation).ConfigureAwait(false))
+                throw ClusterErrors.GaveUp(coordinator.Address, backoff, lost);
         }
 
         ClusterException OtherSize(string what) => new($"\"{name}\" of coordinator {coordinator.Address} {what} bytes, expected the {content.Length:N0} that its job announces. Train again, and look at the coordinator's store.");

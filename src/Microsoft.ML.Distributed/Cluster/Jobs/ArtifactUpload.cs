@@ -27,11 +27,8 @@ internal sealed class ArtifactUpload(CoordinatorClient coordinator)
             {
                 cancellation.ThrowIfCancellationRequested();
                 var mayGoOn = ClusterErrors.IsTransient(e) || e.StatusCode == StatusCode.DataLoss;
-                if (mayGoOn && await backoff.WaitAsync(cancellation).ConfigureAwait(false))
-                    continue;
-                throw ClusterErrors.IsTransient(e)
-                    ? ClusterErrors.NotThere(coordinator.Address, backoff.Attempts, backoff.Spent, e)
-                    : ClusterErrors.Translate(e, coordinator.Address);
+                if (!mayGoOn || !await backoff.WaitAsync(e, cancellation).ConfigureAwait(false))
+                    throw ClusterErrors.GaveUp(coordinator.Address, backoff, e);
             }
         }
     }
@@ -40,7 +37,7 @@ internal sealed class ArtifactUpload(CoordinatorClient coordinator)
     {
         var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
         using var call = coordinator.Blobs.Upload(cancellationToken: cancellation);
-        var chunk = new Chunk { Id = file.Id, TotalBytes = file.Content.Length };
+        var chunk = new Chunk { Id = file.Id.Text, TotalBytes = file.Content.Length };
         try
         {
             for (var offset = 0; offset < file.Content.Length; offset += ChunkBytes)
@@ -58,7 +55,7 @@ internal sealed class ArtifactUpload(CoordinatorClient coordinator)
         }
 
         var stored = await Patience.InTimeAsync(call.ResponseAsync, limit + TimeSpan.FromSeconds(file.Content.Length / SlowBytesPerSecond), time).ConfigureAwait(false);
-        if (stored.Artifact?.Id != file.Id)
+        if (stored.Artifact?.Hash != file.Id)
             throw new ClusterException($"Coordinator {coordinator.Address} names a file \"{VisibleText.Shortened(stored.Artifact?.Id ?? "")}\", expected its SHA-256 \"{file.Id}\". Look at the coordinator's store.");
     }
 }

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -7,5 +8,5 @@ namespace Microsoft.ML.Distributed;
 internal sealed record JobFile(ReadOnlyMemory<byte> Content)
 {
     /// <summary>Their SHA-256.</summary>
-    public string Id { get; } = Convert.ToHexStringLower(SHA256.HashData(Content.Span));
+    public ContentHash Id { get; } = ContentHash.OfDigest(SHA256.HashData(Content.Span));
 }

@@ -102,7 +102,7 @@ internal sealed class JobRun(CoordinatorClient coordinator, JobSpec spec, IProgr
                 backoff.Succeeded();
             if (backoff.Attempts == 0)
                 narrator.Say(LogLevel.Warning, $"lost the coordinator after event {sequence}, connecting again; the training goes on meanwhile");
-            if (!await backoff.WaitAsync(cancellation).ConfigureAwait(false))
+            if (!await backoff.WaitAsync(lost, cancellation).ConfigureAwait(false))
                 throw ClusterErrors.JobLost(coordinator.Address, jobId, backoff.Spent, lost);
 
             async Task<T?> TryAsync<T>(Func<Task<T>> call)

@@ -14,7 +14,7 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
     public override ModuleSpec ToSpec(NeuralNetworkOptions options, int inputs, int outputs)
     {
         var spec = module.Clone();
-        (spec.InputSize, spec.OutputSize, spec.PackageId) = (inputs, outputs, _code.Value.Id);
+        (spec.InputSize, spec.OutputSize, spec.PackageId) = (inputs, outputs, _code.Value.Id.Text);
         return new ModuleSpec { Torch = spec };
     }
 
