@@ -23,6 +23,8 @@ dotnet build src/Microsoft.ML.Distributed.TorchSharp "${build[@]}"
 dotnet pack src/Microsoft.ML.Distributed.TorchSharp "${build[@]}" --no-build -o "$packages"
 dotnet build src/Microsoft.ML.Distributed.Text "${build[@]}"
 dotnet pack src/Microsoft.ML.Distributed.Text "${build[@]}" --no-build -o "$packages"
+dotnet build src/Microsoft.ML.Distributed.Images "${build[@]}"
+dotnet pack src/Microsoft.ML.Distributed.Images "${build[@]}" --no-build -o "$packages"
 for project in Local.linux-x64 Local Cli; do
   dotnet pack "src/$project" "${build[@]}" --no-build -o "$packages" -p:LeaveLibtorchOut=true
 done
@@ -31,7 +33,7 @@ version=$(basename "$packages"/MLDistributed.Local.linux-x64.*.nupkg .nupkg)
 version=${version#MLDistributed.Local.linux-x64.}
 # NuGet would go on with what it unpacked of this version before.
 cache=$(dotnet nuget locals global-packages --list | sed 's/^[^:]*: //')
-for id in mldistributed mldistributed.text mldistributed.torchsharp mldistributed.local mldistributed.local.linux-x64 mldist; do
+for id in mldistributed mldistributed.text mldistributed.torchsharp mldistributed.images mldistributed.local mldistributed.local.linux-x64 mldist; do
   rm -rf "${cache:?}/$id/$version"
 done
 echo "Packed version $version. In an app's folder:"

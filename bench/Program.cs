@@ -19,6 +19,8 @@ static int Usage()
     Console.Error.WriteLine("""
         dotnet run -c Release --project bench -- COMMAND
           quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, diabetes, bike
+          quality fashion [mlp|cnn|resnet18..]
+                           images: accuracy on Fashion-MNIST's test set; takes a while
           fit              what a Fit costs beyond the training: cold and warm local cluster
           encode [MB..]    rows/s, MB/s and managed heap of the dataset encoder
           scoring          rows/s of Transform: this model, ONNX Runtime, LightGBM

@@ -27,6 +27,8 @@ internal static class Quality
     {
         foreach (var (_, compare) in Sets.Where(s => names.Length == 0 || names.Contains(s.Name)))
             compare();
+        if (names is ["fashion", .. var networks])
+            FashionMnist.Run(networks);
         return 0;
     }
 

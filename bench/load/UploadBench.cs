@@ -27,7 +27,7 @@ internal static class UploadBench
     public static async Task RunAsync()
     {
         var schema = DatasetSchema.Create(Features, hasWeights: false);
-        var rows = DatasetSchema.RowsPerBatch(Features);
+        var rows = DatasetSchema.RowsPerBatch(new DatasetShape(Features, HasWeights: false));
         using var batch = SmallDataset.Batch(schema, rows, Features);
         var batches = Enumerable.Repeat(batch, Batches).ToArray();
         var megaBytes = (double)rows * Features * sizeof(float) * Batches / (1 << 20);

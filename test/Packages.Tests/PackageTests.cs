@@ -17,6 +17,7 @@ public sealed class PackageTests
     [DataRow("MLDistributed", true)]
     [DataRow("MLDistributed.Text", true)]
     [DataRow("MLDistributed.TorchSharp", true)]
+    [DataRow("MLDistributed.Images", true)]
     [DataRow("MLDistributed.Local", false)]
     [DataRow("MLDistributed.Local.linux-x64", false)]
     [DataRow("mldist", true)]

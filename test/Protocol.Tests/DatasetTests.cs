@@ -8,10 +8,15 @@ namespace Protocol.Tests;
 public sealed class DatasetTests
 {
     [TestMethod]
-    [DataRow(3, true)]
-    [DataRow(1, false)]
-    public void Schema_Created_ReadsBackItsShape(int featureSize, bool hasWeights) =>
-        Assert.AreEqual(new DatasetShape(featureSize, hasWeights), DatasetSchema.Read(DatasetSchema.Create(featureSize, hasWeights)));
+    [DataRow(3, true, FeatureElement.Float32)]
+    [DataRow(1, false, FeatureElement.Float32)]
+    [DataRow(784, true, FeatureElement.UInt8)]
+    public void Schema_Created_ReadsBackItsShape(int featureSize, bool hasWeights, FeatureElement element)
+    {
+        var shape = new DatasetShape(featureSize, hasWeights, element);
+
+        Assert.AreEqual(shape, DatasetSchema.Read(DatasetSchema.Create(shape)));
+    }
 
     [TestMethod]
     public void Schema_OfAnotherTable_IsRefusedWithItsColumns()
@@ -24,11 +29,13 @@ public sealed class DatasetTests
     }
 
     [TestMethod]
-    [DataRow(1, 65_536)]
-    [DataRow(64, 16_384)]
-    [DataRow(100_000_000, 1)]
-    public void RowsPerBatch_OfAWidth_IsAboutFourMegabytes(int featureSize, int rows) =>
-        Assert.AreEqual(rows, DatasetSchema.RowsPerBatch(featureSize));
+    [DataRow(1, 65_536, FeatureElement.Float32)]
+    [DataRow(64, 16_384, FeatureElement.Float32)]
+    [DataRow(64, 65_536, FeatureElement.UInt8)]
+    [DataRow(1024, 4096, FeatureElement.UInt8)]
+    [DataRow(100_000_000, 1, FeatureElement.Float32)]
+    public void RowsPerBatch_OfAWidth_IsAboutFourMegabytes(int featureSize, int rows, FeatureElement element) =>
+        Assert.AreEqual(rows, DatasetSchema.RowsPerBatch(new DatasetShape(featureSize, HasWeights: false, element)));
 
     [TestMethod]
     public void Hash_OfTheSameRows_IsTheSame() => Assert.AreEqual(Hash(2, Batch([1, 2, 3, 4], [0, 1])), Hash(2, Batch([1, 2, 3, 4], [0, 1])));
@@ -47,6 +54,10 @@ public sealed class DatasetTests
 
         CollectionAssert.AllItemsAreUnique(hashes);
     }
+
+    [TestMethod]
+    public void Hash_OfDatasetsOfEarlierReleases_IsWhatItWas() =>
+        Assert.AreEqual("528eb551e44f306e61c5c204093a1e4c69a2867add0fb50f90f55c0d411517ff", Hash(2, Batch([1, 2, 3, 4], [0, 1])));
 
     private static string Hash(int featureSize, params RecordBatch[] batches)
     {

@@ -8,16 +8,18 @@ namespace Training.Tests;
 /// <summary>Synthetic training sets, written by Apache.Arrow itself.</summary>
 internal static class Datasets
 {
-    public static void Write(string path, int featureSize, int rowCount, Func<int, float[]> features, Func<int, float> label, Func<int, float>? weight = null, int rowsPerBatch = 100)
+    public static void Write(string path, int featureSize, int rowCount, Func<int, float[]> features, Func<int, float> label, Func<int, float>? weight = null, int rowsPerBatch = 100, FeatureElement element = FeatureElement.Float32)
     {
         using var stream = File.Create(path);
-        var schema = DatasetSchema.Create(featureSize, weight is not null);
+        var schema = DatasetSchema.Create(new DatasetShape(featureSize, weight is not null, element));
         using var writer = new ArrowFileWriter(stream, schema);
         writer.WriteStart();
         for (var start = 0; start < rowCount; start += rowsPerBatch)
         {
             var rows = Enumerable.Range(start, Math.Min(rowsPerBatch, rowCount - start)).ToArray();
-            var values = new FloatArray.Builder().AppendRange(rows.SelectMany(features)).Build();
+            IArrowArray values = element == FeatureElement.UInt8
+                ? new UInt8Array.Builder().AppendRange(rows.SelectMany(features).Select(f => (byte)f)).Build()
+                : new FloatArray.Builder().AppendRange(rows.SelectMany(features)).Build();
             var list = new FixedSizeListArray(new ArrayData(schema.FieldsList[0].DataType, rows.Length, 0, 0, [ArrowBuffer.Empty], [values.Data]));
             var columns = new List<IArrowArray> { list, new FloatArray.Builder().AppendRange(rows.Select(label)).Build() };
             if (weight is not null)

@@ -52,6 +52,8 @@ internal static class JobSheet
             yield return ("Network", $"{own.Type}, {own.InputSize} to {own.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Module?.Text is { } text)
             yield return ("Network", $"text, {Words.Count(text.Layers, "layer")} of width {text.Width}, {text.InputSize} tokens to {text.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
+        if (spec.Module?.Image is { } image)
+            yield return ("Network", $"{image.Architecture}, images of {image.Channels} x {image.Height} x {image.Width} to {image.OutputSize}, {spec.Task.ToString().ToLowerInvariant()}");
         if (spec.Data is { } data)
             yield return ("Data", $"{Words.Count(data.RowCount, "row")} of dataset {data.DatasetId}");
         if (spec.StartFrom is { } start)

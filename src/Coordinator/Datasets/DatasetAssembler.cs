@@ -74,7 +74,7 @@ internal sealed class DatasetAssembler(ContentHash datasetId, string path) : IAs
     private async Task BeginAsync(Schema schema, CancellationToken cancellation)
     {
         _shape = DatasetSchema.Read(schema);
-        _rowsPerBatch = _lastLength = DatasetSchema.RowsPerBatch(_shape.FeatureSize);
+        _rowsPerBatch = _lastLength = DatasetSchema.RowsPerBatch(_shape);
         _hasher = new DatasetHasher(_shape);
         _writer = new ArrowFileWriter(_file, schema, leaveOpen: true);
         await _writer.WriteStartAsync(cancellation).ConfigureAwait(false);

@@ -57,7 +57,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
     private async Task ReceiveAsync(IAsyncStreamReader<FlightData> messages, PartialUpload upload, DatasetShape shape, long firstBatch, long rows, string tenant, CancellationToken cancellation)
     {
         var id = upload.DatasetId;
-        var schema = DatasetSchema.Create(shape.FeatureSize, shape.HasWeights);
+        var schema = DatasetSchema.Create(shape);
         var session = await upload.BeginAsync(cancellation).ConfigureAwait(false);
         LiveAssembly? live = null;
         await using (session.ConfigureAwait(false))
@@ -128,7 +128,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
     private static RecordBatch Decode(FlightData message, Schema schema, DatasetShape shape)
     {
         var layout = DatasetMetadata.ReadBatch(message.DataHeader.Span, shape, message.DataBody.Length);
-        var most = DatasetSchema.RowsPerBatch(shape.FeatureSize);
+        var most = DatasetSchema.RowsPerBatch(shape);
         if (layout.Rows < 1 || layout.Rows > most || message.DataBody.Length > DatasetMetadata.MaxBodyBytes(shape))
             throw new FormatException($"A record batch has {layout.Rows} rows in {message.DataBody.Length} bytes, expected 1 to {most} of {shape.FeatureSize} features each. Encode the data again with this version.");
         return DatasetReader.Wrap(schema, shape, layout, message.DataBody.Memory);

@@ -8,7 +8,7 @@ using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>What one pass over the data gives.</summary>
+/// <summary>What one pass over the data gives. Of a validation set, and of features that are bytes, there are no statistics.</summary>
 internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics Features, LabelStatistics Labels, RowWeights Weights);
 
 /// <summary>
@@ -17,7 +17,7 @@ internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics 
 /// </summary>
 /// <remarks>As ML.NET's own trainers do, it leaves out rows without a label or a weight, and those that weigh nothing.</remarks>
 internal sealed class DatasetEncoder(
-    TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time, IProgress<TrainingProgress>? progress = null, IReadOnlyList<float>? classWeights = null)
+    TrainingColumns columns, int featureCount, int classCount, IChannel channel, TimeProvider time, IProgress<TrainingProgress>? progress = null, IReadOnlyList<float>? classWeights = null, FeatureElement element = FeatureElement.Float32)
 {
     private static readonly TimeSpan s_logInterval = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_progressInterval = TimeSpan.FromMilliseconds(200);
@@ -50,7 +50,7 @@ internal sealed class DatasetEncoder(
         // A cursor that is not told what is needed gives empty values.
         using var cursor = data.GetRowCursor(weight is null ? [features, label] : [features, label, weight.Value]);
         using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
-        using var batch = new BatchWriter(file, new DatasetShape(featureCount, weight is not null), isTraining ? new FeatureStatistics(featureCount) : null);
+        using var batch = new BatchWriter(file, new DatasetShape(featureCount, weight is not null, element), isTraining && element == FeatureElement.Float32 ? new FeatureStatistics(featureCount) : null);
 
         var getFeatures = cursor.GetGetter<VBuffer<float>>(features);
         var getLabel = RowCursorUtils.GetLabelGetter(cursor, label.Index);
@@ -90,7 +90,7 @@ internal sealed class DatasetEncoder(
         var (id, rowCount) = batch.Complete();
         CheckWhole(rowCount, labels, weights, leftOut, isTraining);
         channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features as dataset {id}.");
-        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null)), batch.Statistics!, labels, weights);
+        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null, element)), batch.Statistics!, labels, weights);
     }
 
     private void Report(long rows, long? total) => progress?.Report(new TrainingProgress
@@ -106,13 +106,14 @@ internal sealed class DatasetEncoder(
         if (row.Length != featureCount)
             throw new InvalidDataException($"Feature column \"{column.Name}\" has {row.Length:N0} slots at row {index:N0}, expected {featureCount:N0}, the size that its type names. Fix the source or drop the row.");
         var values = row.GetValues();
-        if (!TensorPrimitives.IsInfinityAny(values))
+        var isByte = element == FeatureElement.UInt8;
+        if (isByte ? Bytes.AreAll(values) : !TensorPrimitives.IsInfinityAny(values))
             return;
         var i = 0;
-        while (!float.IsInfinity(values[i]))
+        while (isByte ? Bytes.Is(values[i]) : !float.IsInfinity(values[i]))
             i++;
         var slot = row.IsDense ? i : row.GetIndices()[i];
-        throw new InvalidDataException($"Feature column \"{column.Name}\" is {values[i]} in slot {SlotName(column, slot)} at row {index:N0}, expected a finite number or NaN for a missing one. Fix the source or drop the row.");
+        throw new InvalidDataException($"Feature column \"{column.Name}\" is {values[i]} in slot {SlotName(column, slot)} at row {index:N0}, expected {(isByte ? "a whole number from 0 to 255" : "a finite number or NaN for a missing one")}. Fix the source or drop the row.");
     }
 
     private void CheckWhole(long rowCount, LabelStatistics labels, RowWeights weights, LeftOut leftOut, bool isTraining)
@@ -178,6 +179,7 @@ internal sealed class DatasetEncoder(
     private sealed class BatchWriter : IDisposable
     {
         private readonly byte[] _features;
+        private readonly float[] _row;
         private readonly byte[] _labels;
         private readonly byte[] _weights;
         private readonly int _capacity;
@@ -190,11 +192,12 @@ internal sealed class DatasetEncoder(
         public BatchWriter(Stream file, DatasetShape shape, FeatureStatistics? statistics)
         {
             (_shape, Statistics) = (shape, statistics);
-            _capacity = DatasetSchema.RowsPerBatch(shape.FeatureSize);
-            _features = GC.AllocateUninitializedArray<byte>(_capacity * shape.FeatureSize * sizeof(float));
+            _capacity = DatasetSchema.RowsPerBatch(shape);
+            _features = GC.AllocateUninitializedArray<byte>(_capacity * shape.FeatureSize * shape.ElementBytes);
+            _row = shape.Element == FeatureElement.UInt8 ? new float[shape.FeatureSize] : [];
             _labels = new byte[_capacity * sizeof(float)];
             _weights = shape.HasWeights ? new byte[_labels.Length] : [];
-            _schema = DatasetSchema.Create(shape.FeatureSize, shape.HasWeights);
+            _schema = DatasetSchema.Create(shape);
             _hasher = new DatasetHasher(shape);
             _writer = new ArrowFileWriter(file, _schema, leaveOpen: true);
             Write(_writer.WriteStart);
@@ -205,7 +208,10 @@ internal sealed class DatasetEncoder(
         /// <summary>Adds a row; true when that wrote a batch.</summary>
         public bool Add(in VBuffer<float> features, float label, float weight)
         {
-            features.CopyTo(MemoryMarshal.Cast<byte, float>(_features.AsSpan()).Slice(_rows * _shape.FeatureSize, _shape.FeatureSize));
+            if (_shape.Element == FeatureElement.UInt8)
+                AddBytes(in features);
+            else
+                features.CopyTo(MemoryMarshal.Cast<byte, float>(_features.AsSpan()).Slice(_rows * _shape.FeatureSize, _shape.FeatureSize));
             MemoryMarshal.Cast<byte, float>(_labels.AsSpan())[_rows] = label;
             if (_shape.HasWeights)
                 MemoryMarshal.Cast<byte, float>(_weights.AsSpan())[_rows] = weight;
@@ -213,6 +219,12 @@ internal sealed class DatasetEncoder(
                 return false;
             Flush();
             return true;
+        }
+
+        private void AddBytes(in VBuffer<float> features)
+        {
+            features.CopyTo(_row);
+            TensorPrimitives.ConvertTruncating<float, byte>(_row, _features.AsSpan(_rows * _shape.FeatureSize, _shape.FeatureSize));
         }
 
         public (ContentHash Id, long RowCount) Complete()
@@ -234,7 +246,8 @@ internal sealed class DatasetEncoder(
         {
             var values = _rows * _shape.FeatureSize;
             Statistics?.Add(MemoryMarshal.Cast<byte, float>(_features.AsSpan())[..values]);
-            var features = new FixedSizeListArray(_schema.GetFieldByIndex(0).DataType, _rows, Floats(_features, values), ArrowBuffer.Empty, 0, 0);
+            IArrowArray items = _shape.Element == FeatureElement.UInt8 ? new UInt8Array(new ArrowBuffer(_features.AsMemory(0, values)), ArrowBuffer.Empty, values, 0, 0) : Floats(_features, values);
+            var features = new FixedSizeListArray(_schema.GetFieldByIndex(0).DataType, _rows, items, ArrowBuffer.Empty, 0, 0);
             IArrowArray[] arrays = _shape.HasWeights ? [features, Floats(_labels, _rows), Floats(_weights, _rows)] : [features, Floats(_labels, _rows)];
             using var batch = new RecordBatch(_schema, arrays, _rows);
             _hasher.Append(batch);
@@ -251,7 +264,7 @@ internal sealed class DatasetEncoder(
             }
             catch (IOException e) when (e is not (FileNotFoundException or FileLoadException)) // of an assembly, for want of handles
             {
-                throw new IOException($"Dataset file cannot be written up to row {_hasher.RowCount:N0} ({e.Message.TrimEnd('.')}), expected room for all rows as 4-byte numbers. Free space there, or set TMPDIR to a folder with more.", e);
+                throw new IOException($"Dataset file cannot be written up to row {_hasher.RowCount:N0} ({e.Message.TrimEnd('.')}), expected room for all rows as {_shape.ElementBytes}-byte numbers. Free space there, or set TMPDIR to a folder with more.", e);
             }
         }
 

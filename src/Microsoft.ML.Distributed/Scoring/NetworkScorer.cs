@@ -13,7 +13,7 @@ internal static class NetworkScorer
     public static IScorer Read(byte[] onnx, JobSpec spec) => spec.Module?.ModuleCase switch
     {
         ModuleSpec.ModuleOneofCase.Mlp => DenseStack.Read(onnx, spec),
-        ModuleSpec.ModuleOneofCase.Torch => new ProgramScorer(OnnxProgram.Read(onnx, spec)),
+        ModuleSpec.ModuleOneofCase.Torch or ModuleSpec.ModuleOneofCase.Image => new ProgramScorer(OnnxProgram.Read(onnx, spec)),
         ModuleSpec.ModuleOneofCase.Text => TextScorer.Read(onnx, spec),
         _ => throw new FormatException("The job has no network that this release knows. Update the package, or train the model again."),
     };

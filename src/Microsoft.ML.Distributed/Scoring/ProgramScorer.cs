@@ -2,7 +2,7 @@ using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>Scores with the graph that a module of the user's own was found to be.</summary>
+/// <summary>Scores with the graph of a network that is no stack of dense layers.</summary>
 internal sealed class ProgramScorer(OnnxProgram program) : IScorer
 {
     public int InputSize => program.InputSize;

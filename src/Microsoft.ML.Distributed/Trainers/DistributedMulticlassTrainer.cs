@@ -13,11 +13,11 @@ namespace Microsoft.ML.Distributed;
 public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>, NeuralNetworkMulticlassModel>
 {
     private const string Name = "DistributedMulticlassTrainer";
+    private readonly string _predictedLabel;
 
     internal DistributedMulticlassTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
-        : base(environment, options, module, MlTask.Multiclass, Name, TrainerUtils.MakeU4ScalarColumn)
-    {
-    }
+        : base(environment, options, module, MlTask.Multiclass, Name, TrainerUtils.MakeU4ScalarColumn) =>
+        _predictedLabel = options.PredictedLabelColumnName;
 
     /// <inheritdoc/>
     protected override PredictionKind PredictionKind => PredictionKind.MulticlassClassification;
@@ -30,19 +30,25 @@ public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<Multicla
         return
         [
             new(DefaultColumnNames.Score, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false, new SchemaShape(AnnotationUtils.AnnotationsForMulticlassScoreColumn(label))),
-            new(DefaultColumnNames.PredictedLabel, SchemaShape.Column.VectorKind.Scalar, NumberDataViewType.UInt32, true, new SchemaShape(keyValues.Concat(AnnotationUtils.GetTrainerOutputAnnotation()))),
+            new(_predictedLabel, SchemaShape.Column.VectorKind.Scalar, NumberDataViewType.UInt32, true, new SchemaShape(keyValues.Concat(AnnotationUtils.GetTrainerOutputAnnotation()))),
         ];
     }
 
     /// <inheritdoc/>
     protected override MulticlassPredictionTransformer<NeuralNetworkMulticlassModel> MakeTransformer(NeuralNetworkMulticlassModel model, DataViewSchema trainSchema) =>
-        new(Host, model, trainSchema, FeatureColumn.Name, LabelColumn.Name);
+        new(Host, model, trainSchema, FeatureColumn.Name, LabelColumn.Name, predictedLabel: _predictedLabel);
 
     private protected override NeuralNetworkMulticlassModel MakeModel(IHostEnvironment environment, TrainedNetwork network) => new(environment, network);
 
     /// <summary>Options of <see cref="DistributedMulticlassTrainer"/>.</summary>
-    public sealed class Options : NeuralNetworkOptions
+    /// <remarks>Trainers of this library that are built on this one have options of their own, which are these and more.</remarks>
+#pragma warning disable RS0022 // nobody else has a use for what would be inherited
+    public class Options : NeuralNetworkOptions
+#pragma warning restore RS0022
     {
+        // What trainers that are built on this one let the user name; ML.NET's transformer for classes calls its scores "Score".
+        internal string PredictedLabelColumnName { get; set; } = DefaultColumnNames.PredictedLabel;
+
         /// <summary>The part of each label, in [0, 1), that is spread over all classes (Szegedy et al., arXiv:1512.00567).</summary>
         /// <value>0</value>
         public double LabelSmoothing { get; set; }

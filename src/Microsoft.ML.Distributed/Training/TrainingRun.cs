@@ -110,7 +110,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             channel.Warning(MessageSensitivity.None, $"Feature column \"{columns.Features}\" is made by other transforms than in the chain of StartFrom, or by the same fitted to other data, so that its slots may mean something else than its network has learnt. Keep the fitted transformers, and fit the trainer alone on what they put out.");
         try
         {
-            var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights);
+            var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights, spec.Module.Kind.Element);
             var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation);
             var validation = options.ValidationSet is { } set
                 ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)

@@ -16,7 +16,7 @@ public sealed class DatasetHasher : IDisposable
     /// <summary>Starts the hash of a dataset of this shape.</summary>
     public DatasetHasher(DatasetShape shape)
     {
-        _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}\n"));
+        _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}{(shape.Element == FeatureElement.UInt8 ? " u8" : "")}\n"));
     }
 
     /// <summary>Reads a dataset's file through: its id by its content, and its rows. Takes as long as its hash, about 1 s a GB.</summary>
@@ -61,5 +61,5 @@ public sealed class DatasetHasher : IDisposable
     public void Dispose() => _hash.Dispose();
 
     private static ReadOnlySpan<byte> Bytes(IArrowArray array) =>
-        System.Runtime.InteropServices.MemoryMarshal.AsBytes(((FloatArray)array).Values);
+        array is UInt8Array bytes ? bytes.Values : System.Runtime.InteropServices.MemoryMarshal.AsBytes(((FloatArray)array).Values);
 }

@@ -4,7 +4,7 @@ namespace MLDistributed.Protocol;
 
 /// <summary>
 /// The metadata of a dataset's Arrow messages (arrow.apache.org/docs/format/Columnar.html), read by our own bounded reads and
-/// compared with what <see cref="DatasetSchema.Create"/> and its batches look like, before Arrow or anybody else allocates by
+/// compared with what <see cref="DatasetSchema"/> and its batches look like, before Arrow or anybody else allocates by
 /// what it says: a schema may claim a billion children, or be nested until a decoder's stack ends.
 /// </summary>
 public static class DatasetMetadata
@@ -12,10 +12,10 @@ public static class DatasetMetadata
     /// <summary>The most bytes of a message's metadata; ours has less than one KiB.</summary>
     public const int MaxBytes = 16 << 10;
 
-    private const byte FloatingPoint = 3, FixedSizeList = 16, SinglePrecision = 1, LittleEndian = 0;
+    private const byte Integer = 2, FloatingPoint = 3, FixedSizeList = 16, SinglePrecision = 1, LittleEndian = 0;
     private const byte SchemaMessage = 1, RecordBatchMessage = 3;
     private const int Alignment = 64;
-    private const string Expected = "expected features: fixed_size_list<float>, label: float and optionally weight: float, uncompressed and without nulls. Encode the data again with this version.";
+    private const string Expected = DatasetSchema.Expected + ", uncompressed and without nulls. Encode the data again with this version.";
 
     /// <summary>Reads a stream's first message.</summary>
     /// <param name="message">The metadata alone, without the length before it.</param>
@@ -86,8 +86,8 @@ public static class DatasetMetadata
     public static long MaxBodyBytes(DatasetShape shape)
     {
         ArgumentNullException.ThrowIfNull(shape);
-        long rows = DatasetSchema.RowsPerBatch(shape.FeatureSize);
-        var values = rows * (shape.FeatureSize + (shape.HasWeights ? 2L : 1L)) * sizeof(float);
+        long rows = DatasetSchema.RowsPerBatch(shape);
+        var values = rows * (((long)shape.FeatureSize * shape.ElementBytes) + ((shape.HasWeights ? 2L : 1L) * sizeof(float)));
         var validity = (rows * (shape.FeatureSize + 3L) + 7) / 8;
         return values + validity + 16 * Alignment;
     }
@@ -119,7 +119,7 @@ public static class DatasetMetadata
         var count = schema.TableCount(1);
         if (count is not (2 or 3) || schema.Value<short>(0) != LittleEndian)
             throw Invalid($"has {count} columns");
-        var size = 0;
+        var (size, element) = (0, FeatureElement.Float32);
         for (var i = 0; i < count; i++)
         {
             var field = schema.TableAt(1, i);
@@ -129,16 +129,22 @@ public static class DatasetMetadata
                 size = field.Table(3).Value<int>(0);
                 isAsDue = field.TableCount(5) == 1;
                 field = isAsDue ? field.TableAt(5, 0) : field;
+                element = isAsDue && field.Value<byte>(2) == Integer ? FeatureElement.UInt8 : FeatureElement.Float32;
             }
 
-            if (!isAsDue || field.Has(4) || field.TableCount(5) != 0 || field.Value<byte>(2) != FloatingPoint || field.Table(3).Value<short>(0) != SinglePrecision)
+            if (!isAsDue || field.Has(4) || field.TableCount(5) != 0 || !(i == 0 && element == FeatureElement.UInt8 ? IsByte(field) : IsFloat(field)))
                 throw Invalid($"has another column where \"{names[i]}\" is due");
         }
 
         return size is >= 1 and <= DatasetSchema.MaxFeatures
-            ? new DatasetShape(size, count == 3)
+            ? new DatasetShape(size, count == 3, element)
             : throw Invalid($"has {size} features a row (1 to {DatasetSchema.MaxFeatures})");
     }
+
+    private static bool IsFloat(FlatTable field) => field.Value<byte>(2) == FloatingPoint && field.Table(3).Value<short>(0) == SinglePrecision;
+
+    // Of 8 bits, without a sign.
+    private static bool IsByte(FlatTable field) => field.Value<byte>(2) == Integer && field.Table(3).Value<int>(0) == 8 && field.Table(3).Value<byte>(1) == 0;
 
     // Buffers: the list's validity, then validity and values of the features, the label and the weight.
     private static BatchLayout ReadBatch(FlatTable batch, DatasetShape shape, long bodyBytes)
@@ -155,9 +161,9 @@ public static class DatasetMetadata
         foreach (var buffer in buffers)
             if (buffer.Offset < 0 || buffer.Length < 0 || buffer.Offset > bodyBytes - buffer.Length)
                 throw Invalid($"has a buffer of {buffer.Length} bytes at {buffer.Offset} of the {bodyBytes} of its record batch");
-        return new BatchLayout((int)rows, Values(buffers[2], rows * shape.FeatureSize), Values(buffers[4], rows), shape.HasWeights ? Values(buffers[6], rows) : 0);
+        return new BatchLayout((int)rows, Values(buffers[2], rows * shape.FeatureSize, shape.ElementBytes), Values(buffers[4], rows), shape.HasWeights ? Values(buffers[6], rows) : 0);
 
-        static long Values(Range buffer, long count) => buffer.Length >= count * sizeof(float) && buffer.Offset % sizeof(float) == 0
+        static long Values(Range buffer, long count, int bytes = sizeof(float)) => buffer.Length >= count * bytes && buffer.Offset % bytes == 0
             ? buffer.Offset
             : throw Invalid($"has a buffer of {buffer.Length} bytes at {buffer.Offset} for {count} values");
     }

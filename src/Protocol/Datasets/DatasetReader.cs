@@ -34,7 +34,7 @@ public sealed class DatasetReader : IDisposable
     public DatasetShape Shape
     {
         get => _shape ?? throw new InvalidOperationException("No batch was asked for yet.");
-        private set => (_shape, _schema) = (value, DatasetSchema.Create(value.FeatureSize, value.HasWeights));
+        private set => (_shape, _schema) = (value, DatasetSchema.Create(value));
     }
 
     /// <summary>Opens a file, as an encoder or <see cref="Apache.Arrow.Ipc.ArrowFileWriter"/> writes it, and reads its footer.</summary>
@@ -75,7 +75,7 @@ public sealed class DatasetReader : IDisposable
     }
 
     /// <summary>A batch over the bytes of its body, which are not copied.</summary>
-    /// <param name="schema">Of <see cref="DatasetSchema.Create"/>.</param>
+    /// <param name="schema">Of <see cref="DatasetSchema"/>.</param>
     /// <param name="shape">The schema's.</param>
     /// <param name="layout">Where in the body its values are.</param>
     /// <param name="body">The body.</param>
@@ -83,7 +83,8 @@ public sealed class DatasetReader : IDisposable
     {
         ArgumentNullException.ThrowIfNull(schema);
         ArgumentNullException.ThrowIfNull(shape);
-        var features = Values(layout.FeaturesAt, checked(layout.Rows * shape.FeatureSize));
+        var featureCount = checked(layout.Rows * shape.FeatureSize);
+        IArrowArray features = shape.Element == FeatureElement.UInt8 ? new UInt8Array(Buffer(layout.FeaturesAt, featureCount), ArrowBuffer.Empty, featureCount, 0, 0) : Values(layout.FeaturesAt, featureCount);
         var columns = new List<IArrowArray>(3)
         {
             new FixedSizeListArray((FixedSizeListType)schema.FieldsList[0].DataType, layout.Rows, features, ArrowBuffer.Empty, 0),
@@ -93,7 +94,8 @@ public sealed class DatasetReader : IDisposable
             columns.Add(Values(layout.WeightsAt, layout.Rows));
         return new RecordBatch(schema, columns, layout.Rows);
 
-        FloatArray Values(long at, int count) => new(new ArrowBuffer(body.Slice(checked((int)at), count * sizeof(float))), ArrowBuffer.Empty, count, 0, 0);
+        FloatArray Values(long at, int count) => new(Buffer(at, checked(count * sizeof(float))), ArrowBuffer.Empty, count, 0, 0);
+        ArrowBuffer Buffer(long at, int bytes) => new(body.Slice(checked((int)at), bytes));
     }
 
     /// <inheritdoc/>

@@ -44,7 +44,7 @@ public static class BatchMemory
         if (bytes + otherBytes <= memoryBytes)
             return null;
         return $"BatchSize is {spec.GlobalBatchSize:N0}: a step's {Math.Min(spec.GlobalBatchSize, rows):N0} rows take at least {(double)bytes / GiB:N1} GiB{(otherBytes < GiB / 20 ? "" : $" beside {otherBytes / GiB:N1} GiB for the module")}, " +
-            $"expected at most the {memoryBytes / GiB:N1} GiB of the machine. Make BatchSize smaller{(spec.BitExact is null ? ", or set MaxMicroBatchSize" : "")}.";
+            $"expected at most the {memoryBytes / GiB:N1} GiB of the machine. Make BatchSize smaller{(spec.BitExact is null && spec.Module?.Kind?.JoinsRows != true ? ", or set MaxMicroBatchSize" : "")}.";
     }
 
     private static Int128 AtOnce(JobSpec spec, long batch, int worldSize)

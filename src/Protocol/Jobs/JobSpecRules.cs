@@ -85,7 +85,7 @@ public static class JobSpecRules
         CheckResources(spec.Resources ?? new ResourceSpec());
         Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
         Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
-        Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Normalization Batch, expected 0: the statistics are those of a whole batch. Use Layer normalization.");
+        Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside {(module is MlpKind ? "Normalization Batch" : "the network's batch normalisation")}, expected 0: the statistics are those of a whole batch.{(module is MlpKind ? " Use Layer normalization." : "")}");
         Check(Enum.IsDefined(spec.Precision), $"Precision is {spec.Precision}, expected one of {string.Join(", ", Enum.GetNames<Precision>())}.");
         Check(spec.Precision != Precision.BFloat16 || spec.Module?.Torch is null, "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32: it computes in the types that it says. Cast in its forward, to ScalarType.BFloat16 and back.");
         Check(spec.Precision != Precision.BFloat16 || spec.Module is null or { Mlp: not null } or { Torch: not null }, $"Precision is BFloat16 with a network of kind {spec.Module?.ModuleCase}, expected Float32 or TensorFloat32: of ours only that of dense layers computes in it.");
@@ -94,7 +94,7 @@ public static class JobSpecRules
             Check(spec.Precision != Precision.BFloat16, "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32: which CPUs round how is not ours.");
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");
-            Check(module?.JoinsRows != true, "Normalization is Batch beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
+            Check(module?.JoinsRows != true, $"{(module is MlpKind ? "Normalization is Batch" : "The network has batch normalisation")} beside Reproducibility.BitExact, expected None or Layer: the statistics of a batch would join its parts in each layer.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
         }
 
@@ -190,6 +190,7 @@ public static class JobSpecRules
                 return;
             Check(data.ValidationDatasetId.Length == 0 || ContentHash.TryParse(data.ValidationDatasetId, out _), $"Validation dataset id is \"{VisibleText.Shortened(data.ValidationDatasetId)}\", expected {ContentHash.Expectation}, or none.");
             AtLeast("Row count", data.RowCount, 1);
+            Check(data.Features is null || spec.Module?.Image is null, "Feature scaling is set beside an image network, expected none: it has the mean and scale of its channels.");
             Check(data.Features is null || module?.InputSize <= MaxScaledFeatures, $"Features have {module?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
             Check(data.Features is null || module?.InputSize > MaxScaledFeatures || data.Features.Mean.Count == module?.InputSize && data.Features.Scale.Count == module?.InputSize,
                 $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {module?.InputSize}, one a feature.");
@@ -229,7 +230,7 @@ public static class JobSpecRules
             Range("LearningRate", optimizer.LearningRate, LeastLearningRate, Largest);
             NoneOr("WeightDecay", optimizer.WeightDecay, Smallest, Largest);
             Decay("WeightAveraging.Decay", optimizer.AveragingDecay);
-            Check(optimizer.AveragingDecay == 0 || spec.Module?.Kind?.JoinsRows != true, "WeightAveraging is on beside Normalization Batch, expected None or Layer: its running statistics are those of the weights that are not averaged.");
+            Check(optimizer.AveragingDecay == 0 || spec.Module?.Kind?.JoinsRows != true, $"WeightAveraging is on beside {(module is MlpKind ? "Normalization Batch, expected None or Layer" : "the network's batch normalisation, expected null")}: its running statistics are those of the weights that are not averaged.");
             if (optimizer.Sgd is { } sgd)
                 Decay("Momentum", sgd.Momentum);
             if (optimizer.Adamw is { } decoupled)

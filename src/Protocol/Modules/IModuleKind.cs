@@ -9,6 +9,9 @@ public interface IModuleKind
     /// <summary>Features of a row.</summary>
     int InputSize { get; }
 
+    /// <summary>What the features of its data are.</summary>
+    FeatureElement Element => FeatureElement.Float32;
+
     /// <summary>Outputs of a row: classes; 1 for binary classification and regression.</summary>
     int OutputSize { get; }
 
@@ -43,6 +46,7 @@ public sealed partial class ModuleSpec
         ModuleOneofCase.Mlp => new MlpKind(Mlp),
         ModuleOneofCase.Torch => new TorchKind(Torch),
         ModuleOneofCase.Text => new TextEncoderKind(Text),
+        ModuleOneofCase.Image => new ImageKind(Image),
         _ => null,
     };
 }

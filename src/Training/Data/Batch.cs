@@ -10,4 +10,6 @@ namespace MLDistributed.Training.Data;
 /// <param name="WeightSum">The sum of these weights.</param>
 /// <param name="GlobalRows">Rows of the global batch.</param>
 /// <param name="Rows">Which of them these are.</param>
-internal sealed record Batch(Tensor Features, Tensor Labels, Tensor? Weights, double WeightSum, int GlobalRows, Shard Rows);
+/// <param name="OtherLabels">Of rows that are mixtures of two: the labels of the others; null: there are none.</param>
+/// <param name="OtherWeights">The loss weights of these labels; those of the first are <see cref="Weights"/>.</param>
+internal sealed record Batch(Tensor Features, Tensor Labels, Tensor? Weights, double WeightSum, int GlobalRows, Shard Rows, Tensor? OtherLabels = null, Tensor? OtherWeights = null);

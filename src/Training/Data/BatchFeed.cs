@@ -28,6 +28,8 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly Tensor _features;
     private readonly Tensor _labels;
     private readonly Tensor? _weights;
+    private readonly ImageFeed? _images;
+    private readonly MixedLabels? _mixed;
     private readonly BatchTransfer? _transfer;
     private readonly float* _featureMemory;
     private readonly long* _classMemory;
@@ -53,13 +55,17 @@ internal sealed unsafe class BatchFeed : IDisposable
         _featureMemory = (float*)TorchMemory.Data(_features);
         _classMemory = (long*)TorchMemory.Data(_labels);
         _valueMemory = (float*)TorchMemory.Data(_labels);
-        if (file.HasWeights || _classWeights.Length > 0)
+        if (spec.Module?.Image is { } image)
+            _images = new ImageFeed(image, file, spec.Seed);
+        if (_images is { Mixes: true })
+            _mixed = new MixedLabels(maxRows, _labels.dtype);
+        if (file.HasWeights || _classWeights.Length > 0 || _mixed is not null)
         {
             _weights = empty([maxRows], ScalarType.Float32).DetachFromDisposeScope();
             _weightMemory = (float*)TorchMemory.Data(_weights);
         }
 
-        _transfer = transfer?.Invoke(_weights is null ? [_features, _labels] : [_features, _labels, _weights]);
+        _transfer = transfer?.Invoke([.. new[] { _features, _labels, _weights, _mixed?.Labels, _mixed?.Weights }.OfType<Tensor>()]);
     }
 
     /// <summary>Loads some rows of a global batch.</summary>
@@ -78,17 +84,12 @@ internal sealed unsafe class BatchFeed : IDisposable
         for (var i = 0; i < request.Rows.Count; i++)
         {
             var row = request.RowAt(request.Start + request.Rows.Start + i);
-            Standardize(_file.Features(row), _featureMemory + i * (long)_file.FeatureSize);
-            var label = _file.Label(row);
-            if (_spec.Task == MlTask.Multiclass)
-                _classMemory[i] = CheckClass(label, row, _classCount);
-            else if (_spec.Task == MlTask.Binary)
-                _valueMemory[i] = CheckClass(label, row, 2);
-            else
-                _valueMemory[i] = _spec.Data.Label is { } scaling ? (label - scaling.Mean) * scaling.Scale : label;
-            // In double: the product of two small numbers is 0 here, before it is scaled.
+            FillFeatures(row, request, _featureMemory + i * (long)_file.FeatureSize);
+            FillLabel(row, i, _classMemory, _valueMemory);
             if (_weightMemory != null)
-                _weightMemory[i] = (float)(_file.Weight(row) * _weightScale * (_classWeights.Length == 0 ? 1 : _classWeights[(int)label]));
+                _weightMemory[i] = (float)Weight(row, row);
+            if (_mixed is not null && request.Epoch is { } epoch)
+                weightSum += Mix(row, i, request, epoch);
             weightSum += _weightMemory != null ? _weightMemory[i] : 1;
         }
 
@@ -100,7 +101,8 @@ internal sealed unsafe class BatchFeed : IDisposable
     public Batch View(BatchRequest request, double weightSum)
     {
         _transfer?.Await();
-        return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows);
+        return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows,
+            _mixed is null || request.Epoch is null ? null : Part(_mixed.Labels), _mixed is null || request.Epoch is null ? null : Part(_mixed.Weights));
 
         Tensor Part(Tensor all)
         {
@@ -119,6 +121,7 @@ internal sealed unsafe class BatchFeed : IDisposable
         _features.Dispose();
         _labels.Dispose();
         _weights?.Dispose();
+        _mixed?.Dispose();
     }
 
     private static long CheckClass(float label, long row, int classCount)
@@ -126,6 +129,69 @@ internal sealed unsafe class BatchFeed : IDisposable
         if (label >= 0 && label < classCount && label == MathF.Floor(label))
             return (long)label;
         throw new FormatException($"Label of row {row} is {label}, expected a class from 0 to {classCount - 1}. Encode the data again with this version.");
+    }
+
+    private void FillLabel(long row, int place, long* classes, float* values)
+    {
+        var label = _file.Label(row);
+        if (_spec.Task == MlTask.Multiclass)
+            classes[place] = CheckClass(label, row, _classCount);
+        else if (_spec.Task == MlTask.Binary)
+            values[place] = CheckClass(label, row, 2);
+        else
+            values[place] = _spec.Data.Label is { } scaling ? (label - scaling.Mean) * scaling.Scale : label;
+    }
+
+    // In double: the product of two small numbers is 0 here, before it is scaled.
+    private double Weight(long row, long labelled) => _file.Weight(row) * _weightScale * (_classWeights.Length == 0 ? 1 : _classWeights[(int)_file.Label(labelled)]);
+
+    // The row's features were mixed with another's: so are its labels, by weight.
+    private double Mix(long row, int place, BatchRequest request, int epoch)
+    {
+        var (other, share) = _images!.PartnerOf(row, epoch, request);
+        FillLabel(other, place, _mixed!.Classes, _mixed.Values);
+        _mixed.WeightMemory[place] = (float)((1 - share) * Weight(row, other));
+        _weightMemory[place] *= (float)share;
+        return _mixed.WeightMemory[place];
+    }
+
+    private void FillFeatures(long row, BatchRequest request, float* to)
+    {
+        if (_images is not null)
+        {
+            _images.Fill(row, request, to);
+            return;
+        }
+
+        if (_file.Element == FeatureElement.Float32)
+        {
+            Standardize(_file.Features(row), to);
+            return;
+        }
+
+        Widen(_file.Bytes(row), to, _file.FeatureSize);
+        if (_mean.Length > 0)
+            Standardize(to, to);
+    }
+
+    /// <summary>Bytes as floats.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    internal static void Widen(byte* from, float* to, int count)
+    {
+        var i = 0;
+        for (; i <= count - Vector<byte>.Count; i += Vector<byte>.Count)
+        {
+            Vector.Widen(Vector.Load(from + i), out var low, out var high);
+            Vector.Widen(low, out var a, out var b);
+            Vector.Widen(high, out var c, out var d);
+            Vector.ConvertToSingle(a).Store(to + i);
+            Vector.ConvertToSingle(b).Store(to + i + Vector<float>.Count);
+            Vector.ConvertToSingle(c).Store(to + i + 2 * Vector<float>.Count);
+            Vector.ConvertToSingle(d).Store(to + i + 3 * Vector<float>.Count);
+        }
+
+        for (; i < count; i++)
+            to[i] = from[i];
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon

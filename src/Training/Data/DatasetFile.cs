@@ -19,6 +19,7 @@ internal sealed unsafe class DatasetFile : IDisposable
     private readonly long _length;
     private readonly RowBatch[] _batches;
     private readonly long _rowsPerBatch;
+    private readonly DatasetShape _shape = new(0, HasWeights: false);
 
     /// <exception cref="FormatException">The file is not a training set.</exception>
     public DatasetFile(string path)
@@ -32,7 +33,7 @@ internal sealed unsafe class DatasetFile : IDisposable
         try
         {
             var footer = DatasetMetadata.ReadFooter(Footer(), _length);
-            (FeatureSize, HasWeights) = footer.Shape;
+            _shape = footer.Shape;
             _batches = ReadBatches(footer);
             RowCount = _batches is [.., var last] ? last.FirstRow + last.RowCount : 0;
             _rowsPerBatch = _batches is [var first, ..] ? Math.Max(first.RowCount, 1) : 1;
@@ -49,14 +50,24 @@ internal sealed unsafe class DatasetFile : IDisposable
         }
     }
 
-    public int FeatureSize { get; }
+    public int FeatureSize => _shape.FeatureSize;
 
-    public bool HasWeights { get; }
+    public bool HasWeights => _shape.HasWeights;
+
+    /// <summary>What a feature is: <see cref="Features"/> are for float32, <see cref="Bytes(long)"/> for uint8.</summary>
+    public FeatureElement Element => _shape.Element;
 
     public long RowCount { get; }
 
     /// <summary>The <see cref="FeatureSize"/> features of a row.</summary>
     public float* Features(long row)
+    {
+        ref readonly var batch = ref BatchOf(row);
+        return (float*)batch.Features + (row - batch.FirstRow) * FeatureSize;
+    }
+
+    /// <summary>The <see cref="FeatureSize"/> features of a row of bytes.</summary>
+    public byte* Bytes(long row)
     {
         ref readonly var batch = ref BatchOf(row);
         return batch.Features + (row - batch.FirstRow) * FeatureSize;
@@ -132,7 +143,7 @@ internal sealed unsafe class DatasetFile : IDisposable
         const int Prefix = 8; // 0xFFFFFFFF, and the metadata's length
         var layout = DatasetMetadata.ReadBatch(Bytes(block.Offset + Prefix, block.MetadataBytes - Prefix), shape, block.BodyBytes);
         var body = _start + block.Offset + block.MetadataBytes;
-        return new RowBatch(firstRow, layout.Rows, (float*)(body + layout.FeaturesAt), (float*)(body + layout.LabelsAt), HasWeights ? (float*)(body + layout.WeightsAt) : null);
+        return new RowBatch(firstRow, layout.Rows, body + layout.FeaturesAt, (float*)(body + layout.LabelsAt), HasWeights ? (float*)(body + layout.WeightsAt) : null);
     }
 
     private ReadOnlySpan<byte> Bytes(long offset, int length) => offset >= 0 && length >= 0 && offset <= _length - length
@@ -141,11 +152,11 @@ internal sealed unsafe class DatasetFile : IDisposable
 
     private FormatException Invalid(string what) => new($"It {what}, expected an Arrow file of a training set. Encode the data again with this version.");
 
-    private readonly struct RowBatch(long firstRow, long rowCount, float* features, float* labels, float* weights)
+    private readonly struct RowBatch(long firstRow, long rowCount, byte* features, float* labels, float* weights)
     {
         public readonly long FirstRow = firstRow;
         public readonly long RowCount = rowCount;
-        public readonly float* Features = features;
+        public readonly byte* Features = features;
         public readonly float* Labels = labels;
         public readonly float* Weights = weights;
     }

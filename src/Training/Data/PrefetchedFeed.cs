@@ -8,7 +8,9 @@ namespace MLDistributed.Training.Data;
 /// <param name="Start">The global batch's first position in it.</param>
 /// <param name="Rows">Which positions of the global batch.</param>
 /// <param name="GlobalRows">Rows of the global batch.</param>
-internal readonly record struct BatchRequest(Func<long, long> RowAt, long Start, Shard Rows, int GlobalRows);
+/// <param name="Epoch">Of training rows, which are augmented anew in each; null: they stay as they are.</param>
+/// <param name="RowCount">Rows of that epoch.</param>
+internal readonly record struct BatchRequest(Func<long, long> RowAt, long Start, Shard Rows, int GlobalRows, int? Epoch = null, long RowCount = 0);
 
 /// <summary>
 /// Batches in order: while one is computed on, a thread of its own gathers the next into a second buffer. Worth it where

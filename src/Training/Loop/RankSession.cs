@@ -225,6 +225,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         var inputs = Spec.Module.Kind!.InputSize;
         if (file.FeatureSize != inputs)
             throw new FormatException($"Dataset \"{path}\" has {file.FeatureSize} features a row, expected {inputs}, the input size of the job's module. Submit the job with the data it was made for.");
+        if (Spec.Module.Kind!.Element == FeatureElement.UInt8 && file.Element != FeatureElement.UInt8)
+            throw new FormatException($"Dataset \"{path}\" has features of {file.Element}, expected bytes, which the job's module takes. Submit the job with the data it was made for.");
         if (file.RowCount == 0 || (expectedRows > 0 && file.RowCount != expectedRows))
             throw new FormatException($"Dataset \"{path}\" has {file.RowCount} rows, expected {Math.Max(expectedRows, 1)}. Encode and send it again.");
     }

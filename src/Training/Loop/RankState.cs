@@ -97,13 +97,13 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     public int GlobalRows(long step) => (int)Math.Min(BatchSize, Order.TrainingCount - step * BatchSize);
 
     /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>
-    public Batch LoadTraining(Func<long, long> rowAt, long step, int part)
+    public Batch LoadTraining(int epoch, Func<long, long> rowAt, long step, int part)
     {
         var isLastPart = part + 1 == Split.First + Split.Count;
         return _prefetched is null ? _trainingFeed.Load(Request(step, part))
             : _prefetched.Load(Request(step, part), !isLastPart ? Request(step, part + 1) : step + 1 < StepsPerEpoch ? Request(step + 1, Split.First) : null);
 
-        BatchRequest Request(long s, int p) => new(rowAt, s * BatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s));
+        BatchRequest Request(long s, int p) => new(rowAt, s * BatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s), epoch, Order.TrainingCount);
     }
 
     /// <summary>Loads a part of the validation rows from a position on.</summary>

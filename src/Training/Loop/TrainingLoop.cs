@@ -70,11 +70,11 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
         for (var part = state.Split.First; part < state.Split.First + state.Split.Count; part++)
         {
             using var scope = NewDisposeScope();
-            var batch = state.LoadTraining(rowAt, step, part);
+            var batch = state.LoadTraining(position.Epoch, rowAt, step, part);
             environment.Profile?.Lap(StepPhase.Feed);
             AwaitParameters();
             var outputs = state.Model.Forward(batch, position.Step);
-            var loss = Losses.Sum(_spec, outputs, batch.Labels, batch.Weights);
+            var loss = Losses.Sum(_spec, outputs, batch);
             state.Model.Backward(loss, batch.GlobalRows);
             _metrics.Add(outputs, batch);
             state.Strategy.Add(part, loss, batch.WeightSum);

@@ -33,7 +33,7 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
                 using var frozen = no_grad();
                 var batch = state.LoadValidation(start, part);
                 var outputs = state.Model.Predict(batch.Features);
-                var sum = Losses.Sum(state.Spec, outputs, batch.Labels, batch.Weights);
+                var sum = Losses.Sum(state.Spec, outputs, batch);
                 sums[2 * part + 1] += batch.WeightSum;
                 if (state.Tensors.StaysOnDevice)
                 {

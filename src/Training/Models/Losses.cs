@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
 using MLDistributed.Training.Native;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -13,6 +14,13 @@ internal static class Losses
 {
     // Powers below 1 are steep at 0, where a row that is quite right would be: 0 times infinity.
     private const double LeastDoubt = 1e-12;
+
+    /// <summary>Of a batch; rows that are mixtures count for both of their labels.</summary>
+    public static Tensor Sum(JobSpec spec, Tensor outputs, Batch batch)
+    {
+        var sum = Sum(spec, outputs, batch.Labels, batch.Weights);
+        return batch.OtherLabels is { } others ? sum.add(Sum(spec, outputs, others, batch.OtherWeights)) : sum;
+    }
 
     /// <param name="spec">Task, loss and label smoothing.</param>
     /// <param name="outputs">rows x outputs: logits, or values.</param>

@@ -52,26 +52,27 @@ public sealed class HostileUploadTests
     }
 
     [TestMethod]
-    [DataRow(1, DisplayName = "Int32 features"), DataRow(2, DisplayName = "a dictionary"), DataRow(3, DisplayName = "one column"), DataRow(4, DisplayName = "another name")]
+    [DataRow(1, DisplayName = "Int32 features"), DataRow(2, DisplayName = "a dictionary"), DataRow(3, DisplayName = "one column"), DataRow(4, DisplayName = "another name"), DataRow(5, DisplayName = "signed bytes"), DataRow(6, DisplayName = "whole numbers of 16 bits")]
     public async Task Schema_OfOtherData_IsRefusedWithWhatIsExpected(int kind)
     {
         await using var coordinator = await TestCoordinator.StartAsync();
-        IArrowType item = kind == 1 ? Int32Type.Default : FloatType.Default;
+        IArrowType item = kind switch { 1 => Int32Type.Default, 5 => Int8Type.Default, 6 => UInt16Type.Default, _ => FloatType.Default };
         var builder = new Schema.Builder().Field(new Field(kind == 4 ? "feature" : DatasetSchema.Features, new FixedSizeListType(new Field("item", item, nullable: false), 4), nullable: false));
         if (kind != 3)
             builder.Field(new Field(DatasetSchema.Label, kind == 2 ? new DictionaryType(Int32Type.Default, StringType.Default, false) : FloatType.Default, nullable: false));
 
         var status = await SendAsync(coordinator.Connect().Invoker, [First(Metadata(builder.Build()))], StatusCode.InvalidArgument);
 
-        StringAssert.Contains(status.Detail, "expected features: fixed_size_list<float>, label: float and optionally weight: float");
+        StringAssert.Contains(status.Detail, DatasetSchema.Expected);
     }
 
-    [TestMethod]
-    public async Task Batch_WhoseMetadataLies_IsRefusedOrIsOtherData()
+    [TestMethod, DataRow(FeatureElement.Float32), DataRow(FeatureElement.UInt8)]
+    public async Task Batch_WhoseMetadataLies_IsRefusedOrIsOtherData(FeatureElement element)
     {
         await using var coordinator = await TestCoordinator.StartAsync();
         var invoker = coordinator.Connect().Invoker;
         var (metadata, body) = Batch();
+        var schema = Metadata(DatasetSchema.Create(new DatasetShape(4, HasWeights: false, element)));
         var before = GC.GetTotalAllocatedBytes();
         foreach (var value in new[] { 1_400_000_000, -1, int.MinValue, 0 })
             for (var at = 0; at < metadata.Length - 4; at += 4)
@@ -79,7 +80,7 @@ public sealed class HostileUploadTests
                 var lie = metadata.ToArray();
                 BinaryPrimitives.WriteInt32LittleEndian(lie.AsSpan(at), value);
                 if (!lie.AsSpan().SequenceEqual(metadata))
-                    await SendAsync(invoker, [First(Schema), new FlightData { DataHeader = ByteString.CopyFrom(lie), DataBody = ByteString.CopyFrom(body) }], StatusCode.InvalidArgument, StatusCode.DataLoss, StatusCode.OK);
+                    await SendAsync(invoker, [First(schema), new FlightData { DataHeader = ByteString.CopyFrom(lie), DataBody = ByteString.CopyFrom(body) }], StatusCode.InvalidArgument, StatusCode.DataLoss, StatusCode.OK);
             }
 
         Assert.IsLessThan(2L << 30, GC.GetTotalAllocatedBytes() - before);

@@ -10,7 +10,7 @@ internal sealed class TestData
 
     public TestData(int batches = 3, int lastRows = 5)
     {
-        var rowsPerBatch = DatasetSchema.RowsPerBatch(FeatureSize);
+        var rowsPerBatch = DatasetSchema.RowsPerBatch(new DatasetShape(FeatureSize, HasWeights: false));
         Schema = DatasetSchema.Create(FeatureSize, hasWeights: false);
         Batches = [.. Enumerable.Range(0, batches).Select(i => Batch(i == batches - 1 ? lastRows : rowsPerBatch, seed: i))];
         using var hasher = new DatasetHasher(DatasetSchema.Read(Schema));

@@ -44,6 +44,30 @@ public sealed class DatasetEncoderTests : IDisposable
     }
 
     [TestMethod]
+    public void Encode_Bytes_AreAByteEach()
+    {
+        var rows = Enumerable.Range(0, 1000).Select(i => new Example { Features = [i % 256, 255, 0, (i * 7) % 256], Value = i }).ToList();
+        var result = Encode(_ml.Data.LoadFromEnumerable(rows), Regression, element: FeatureElement.UInt8);
+
+        Assert.AreEqual(FeatureElement.UInt8, result.Dataset.Shape.Element);
+        foreach (var (index, row) in FakeBackend.Read(_path).Index())
+            CollectionAssert.AreEqual(rows[index].Features, row.Features);
+        Assert.AreEqual(Hash(_path, out _), result.Dataset.Id);
+        Assert.IsLessThan(1000 * (4 + sizeof(float)) + 2000, new FileInfo(_path).Length);
+    }
+
+    [TestMethod]
+    [DataRow(256f), DataRow(-1f), DataRow(0.5f), DataRow(float.NaN), DataRow(float.PositiveInfinity)]
+    public void Encode_BytesThatAreNone_NamesSlotAndRow(float value)
+    {
+        var rows = Enumerable.Range(0, 20).Select(i => new Example { Features = [0, 1, i == 17 ? value : 2, 3], Value = i });
+
+        var e = Assert.ThrowsExactly<InvalidDataException>(() => Encode(_ml.Data.LoadFromEnumerable(rows), Regression, element: FeatureElement.UInt8));
+
+        StringAssert.StartsWith(e.Message, $"Feature column \"Features\" is {value} in slot 2 at row 17, expected a whole number from 0 to 255.");
+    }
+
+    [TestMethod]
     public void Encode_MissingConstantAndLargeValues_HaveStableStatistics()
     {
         var random = new Random(4);
@@ -280,10 +304,10 @@ public sealed class DatasetEncoderTests : IDisposable
         public void Report(TrainingProgress value) => told.Add(value);
     }
 
-    private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1, bool isTraining = true, float[]? classWeights = null)
+    private EncodingResult Encode(IDataView data, TrainingColumns columns, int size = 4, int classCount = 1, bool isTraining = true, float[]? classWeights = null, FeatureElement element = FeatureElement.Float32)
     {
         using var channel = ((IChannelProvider)_ml).Start("test");
-        return new DatasetEncoder(columns, size, classCount, channel, TimeProvider.System, null, classWeights).Encode(data, _path, isTraining, CancellationToken.None);
+        return new DatasetEncoder(columns, size, classCount, channel, TimeProvider.System, null, classWeights, element).Encode(data, _path, isTraining, CancellationToken.None);
     }
 
     private static string Hash(string path, out int[] batches)

@@ -74,7 +74,8 @@ internal sealed class FakeBackend : ITrainingBackend, IDisposable
         while (reader.ReadNextRecordBatch() is { } batch)
         {
             var shape = DatasetSchema.Read(batch.Schema);
-            var values = ((FloatArray)((FixedSizeListArray)batch.Column(0)).Values).Values;
+            var items = ((FixedSizeListArray)batch.Column(0)).Values;
+            ReadOnlySpan<float> values = items is UInt8Array bytes ? System.Array.ConvertAll(bytes.Values.ToArray(), b => (float)b) : ((FloatArray)items).Values;
             for (var i = 0; i < batch.Length; i++)
                 rows.Add((values.Slice(i * shape.FeatureSize, shape.FeatureSize).ToArray(), ((FloatArray)batch.Column(1)).Values[i], shape.HasWeights ? ((FloatArray)batch.Column(2)).Values[i] : 1));
         }

@@ -70,6 +70,54 @@ public sealed class OnnxProgramTests
         CollectionAssert.AreEqual(new float[] { 1 + 3 + 4, 0.5f }, score);
     }
 
+    [TestMethod]
+    [DataRow(1, 1, 9, 9, 16, 3, 1, 1, 1, DisplayName = "one channel, padded")]
+    [DataRow(3, 3, 11, 7, 5, 3, 2, 1, 1, DisplayName = "stride, an odd number of channels")]
+    [DataRow(7, 7, 6, 13, 3, 1, 1, 0, 1, DisplayName = "a point")]
+    [DataRow(2, 2, 12, 12, 2, 5, 1, 4, 2, DisplayName = "dilated, more padding than image")]
+    [DataRow(4, 1, 8, 8, 4, 3, 1, 1, 1, DisplayName = "each channel by itself")]
+    public void Run_Convolution_IsTheSumOfWhatTheKernelSees(int channels, int perGroup, int height, int width, int outputs, int kernel, int stride, int pad, int dilation)
+    {
+        var random = new Random(3);
+        float[] Numbers(int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
+        var (weights, bias, image) = (Numbers(outputs * perGroup * kernel * kernel), Numbers(outputs), Numbers(channels * height * width));
+        int Size(int side) => ((side + (2 * pad) - (dilation * (kernel - 1)) - 1) / stride) + 1;
+        var (rows, columns) = (Size(height), Size(width));
+        var graph = new OnnxGraph(null);
+        var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = image.Length, OutputSize = outputs * rows * columns } } };
+        var model = OnnxFrame.Build(spec, graph, "conv", (input, output) =>
+        {
+            var planes = graph.Node("Reshape", [input, graph.Integers("shape", [0, channels, height, width])]);
+            var sums = graph.Node("Conv", [planes, graph.Constant("w", [outputs, perGroup, kernel, kernel], weights), graph.Constant("b", [outputs], bias)], null,
+                OnnxGraph.List("strides", [stride, stride]), OnnxGraph.List("pads", [pad, pad, pad, pad]), OnnxGraph.List("dilations", [dilation, dilation]), OnnxGraph.Integer("group", channels / perGroup));
+            return graph.Node("Flatten", [sums], output);
+        });
+        var got = new float[outputs * rows * columns];
+
+        OnnxProgram.Of(model, image.Length, got.Length).CreateRunner()(image, got);
+
+        for (var (o, i) = (0, 0); o < outputs; o++)
+            for (var y = 0; y < rows; y++)
+                for (var x = 0; x < columns; x++, i++)
+                    Assert.AreEqual(Sum(o, y, x), got[i], 1e-5, $"channel {o}, row {y}, column {x}");
+
+        double Sum(int o, int y, int x)
+        {
+            double sum = bias[o];
+            for (var c = 0; c < perGroup; c++)
+                for (var ky = 0; ky < kernel; ky++)
+                    for (var kx = 0; kx < kernel; kx++)
+                    {
+                        var (row, column) = ((y * stride) - pad + (ky * dilation), (x * stride) - pad + (kx * dilation));
+                        var from = (o / (outputs / (channels / perGroup)) * perGroup) + c;
+                        if (row >= 0 && row < height && column >= 0 && column < width)
+                            sum += weights[(((((o * perGroup) + c) * kernel) + ky) * kernel) + kx] * image[(((from * height) + row) * width) + column];
+                    }
+
+            return sum;
+        }
+    }
+
     private static TensorProto Weights(ModelProto model) => model.Graph.Initializer.Single(t => t.Name == "module.weight");
 
     // Input, its missing values, and a layer: scores of x0 + x1 + x2 + x3, and of a half.

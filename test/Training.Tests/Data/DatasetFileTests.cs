@@ -1,5 +1,6 @@
 using Apache.Arrow;
 using Apache.Arrow.Ipc;
+using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 
 namespace Training.Tests.Data;
@@ -36,6 +37,21 @@ public sealed class DatasetFileTests
     }
 
     [TestMethod]
+    public unsafe void Rows_OfBytes_AreWhatWasWritten()
+    {
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 3, 257, i => [i % 256, 255, 0], i => i % 4, i => i + 0.5f, 100, FeatureElement.UInt8);
+        using var file = new DatasetFile(folder["data"]);
+
+        Assert.AreEqual(FeatureElement.UInt8, file.Element);
+        for (var row = 0; row < 257; row++)
+        {
+            CollectionAssert.AreEqual(new byte[] { (byte)(row % 256), 255, 0 }, new Span<byte>(file.Bytes(row), 3).ToArray());
+            Assert.AreEqual((row % 4, row + 0.5), (file.Label(row), file.Weight(row)));
+        }
+    }
+
+    [TestMethod]
     public void Open_NoRows_HasNone()
     {
         using var folder = new TempFolder();
@@ -44,11 +60,11 @@ public sealed class DatasetFileTests
         Assert.AreEqual(0, file.RowCount);
     }
 
-    [TestMethod]
-    public void Open_AnyCutOrFlippedFile_ThrowsFormatExceptionOrReads()
+    [TestMethod, DataRow(FeatureElement.Float32), DataRow(FeatureElement.UInt8)]
+    public void Open_AnyCutOrFlippedFile_ThrowsFormatExceptionOrReads(FeatureElement element)
     {
         using var folder = new TempFolder();
-        Datasets.Write(folder["data"], 3, 50, i => [i, i, i], i => i % 2);
+        Datasets.Write(folder["data"], 3, 50, i => [i, i, i], i => i % 2, element: element);
         var whole = File.ReadAllBytes(folder["data"]);
         for (var length = 0; length < whole.Length; length += 37)
         {
@@ -74,5 +90,8 @@ public sealed class DatasetFileTests
         }
     }
 
-    private static unsafe float[] Row(DatasetFile file, long row) => new Span<float>(file.Features(row), file.FeatureSize).ToArray();
+    // Read to the last byte, which faults where it is outside of the file.
+    private static unsafe float[] Row(DatasetFile file, long row) => file.Element == FeatureElement.UInt8
+        ? System.Array.ConvertAll(new Span<byte>(file.Bytes(row), file.FeatureSize).ToArray(), b => (float)b)
+        : new Span<float>(file.Features(row), file.FeatureSize).ToArray();
 }

@@ -107,7 +107,7 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
                 { FirstBatchHeader, first },
                 { RowsHeader, dataset.RowCount.ToString(CultureInfo.InvariantCulture) },
             };
-            var schema = DatasetSchema.Create(dataset.Shape.FeatureSize, dataset.Shape.HasWeights);
+            var schema = DatasetSchema.Create(dataset.Shape);
             var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
             using var call = await new FlightClient(coordinator.Invoker)
                 .StartPut(FlightDescriptor.CreatePathDescriptor(dataset.Id.Text), schema, headers, null, cancellation).ConfigureAwait(false);

@@ -1,3 +1,6 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+
 namespace MLDistributed.Protocol.Onnx;
 
 internal sealed class UnaryStep(int input, int output, Func<float, float> function) : OnnxStep
@@ -7,6 +10,37 @@ internal sealed class UnaryStep(int input, int output, Func<float, float> functi
         var (from, to) = (values[input], values[output]);
         for (var i = 0; i < to.Length; i++)
             to[i] = function(from[i]);
+    }
+}
+
+/// <summary>max(x, 0); a NaN stays one.</summary>
+internal sealed class RectifyStep(int input, int output) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        var x = MemoryMarshal.Cast<float, Vector<float>>(from);
+        var y = MemoryMarshal.Cast<float, Vector<float>>(to.AsSpan());
+        for (var i = 0; i < y.Length; i++)
+            y[i] = Vector.Max(x[i], Vector<float>.Zero);
+        for (var i = y.Length * Vector<float>.Count; i < to.Length; i++)
+            to[i] = MathF.Max(from[i], 0);
+    }
+}
+
+/// <summary>The sum of two values of one shape.</summary>
+internal sealed class SumStep(int left, int right, int output) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (a, b, to) = (values[left], values[right], values[output]);
+        var x = MemoryMarshal.Cast<float, Vector<float>>(a);
+        var y = MemoryMarshal.Cast<float, Vector<float>>(b);
+        var z = MemoryMarshal.Cast<float, Vector<float>>(to.AsSpan());
+        for (var i = 0; i < z.Length; i++)
+            z[i] = x[i] + y[i];
+        for (var i = z.Length * Vector<float>.Count; i < to.Length; i++)
+            to[i] = a[i] + b[i];
     }
 }
 

@@ -15,7 +15,7 @@ internal sealed class OnnxOperators(NodeProto node, OnnxAttributes attributes, F
         "IsNaN" => Unary(x => float.IsNaN(x) ? 1 : 0),
         "Where" => Where(),
         "Identity" or "Flatten" or "Reshape" => Reshape(),
-        "Relu" => Unary(x => MathF.Max(x, 0)),
+        "Relu" => Rectify(),
         "Sigmoid" => Unary(x => 1 / (1 + MathF.Exp(-x))),
         "Tanh" => Unary(MathF.Tanh),
         "Softplus" => Unary(x => MathF.Max(x, 0) + MathF.Log(1 + MathF.Exp(-MathF.Abs(x)))),
@@ -70,6 +70,13 @@ internal sealed class OnnxOperators(NodeProto node, OnnxAttributes attributes, F
         return new UnaryStep(input.Slot, output(input.Dims).Slot, function);
     }
 
+    private OnnxStep Rectify()
+    {
+        Inputs(1, 1);
+        var input = Row(0);
+        return new RectifyStep(input.Slot, output(input.Dims).Slot);
+    }
+
     // Values of a row have the same number of dimensions side by side; a constant may have fewer, or one more for all rows.
     private int[] Joined(params OnnxOperand[] operands)
     {
@@ -91,6 +98,8 @@ internal sealed class OnnxOperators(NodeProto node, OnnxAttributes attributes, F
         Inputs(2, 2);
         var (left, right) = (operand(node.Input[0]), operand(node.Input[1]));
         var dims = Joined(left, right);
+        if (node.OpType == "Add" && left.Dims.AsSpan().SequenceEqual(right.Dims) && !left.IsConstant && !right.IsConstant)
+            return new SumStep(left.Slot, right.Slot, output(dims).Slot);
         return new BinaryStep(left, OnnxShape.Map(Trimmed(left, dims.Length), dims), right, OnnxShape.Map(Trimmed(right, dims.Length), dims), output(dims).Slot, function);
     }
 
@@ -198,7 +207,8 @@ internal sealed class OnnxOperators(NodeProto node, OnnxAttributes attributes, F
         if (!window.Kernel.AsSpan().SequenceEqual(weights.Dims.AsSpan(2)))
             throw new FormatException($"has a kernel [{string.Join(", ", window.Kernel)}] and weights [{string.Join(", ", weights.Dims)}]");
         var result = output([weights.Dims[0], .. window.Sizes(input.Dims[1..])]);
-        return new ConvStep(input, result, window, weights, node.Input.Count > 2 ? Constant(2, weights.Dims[0]).Data : null, groups);
+        var bias = node.Input.Count > 2 ? Constant(2, weights.Dims[0]).Data : null;
+        return (OnnxStep?)MatrixConvStep.Of(input, result, window, weights, bias, groups) ?? new ConvStep(input, result, window, weights, bias, groups);
     }
 
     private OnnxStep Pool(bool isMax)

@@ -5,9 +5,8 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>
-/// A batch normalisation layer of a module with the statistics of the global batch (Ioffe and Szegedy 2015): a hook puts this
-/// in the place of what the layer computes, which is kept in its other mode meanwhile. Its running statistics are the same
-/// on all ranks.
+/// A batch normalisation layer of a module with the statistics of the global batch (Ioffe and Szegedy 2015): this comes in the
+/// place of what the layer computes, which is kept in its other mode meanwhile. Its running statistics are the same on all ranks.
 /// </summary>
 internal sealed unsafe class JoinedBatchNorm
 {
@@ -30,11 +29,13 @@ internal sealed unsafe class JoinedBatchNorm
         _epsilon = layer.eps;
         _mine = new double[1 + (2 * _features)];
         _all = new double[_mine.Length * pass.Collective.WorldSize];
-        layer.register_forward_hook((_, input, output) => pass.IsTraining ? Forward(input) : output);
     }
 
-    private Tensor Forward(Tensor input)
+    /// <summary>What a training step has in the place of the layer's own; null where none is.</summary>
+    public Tensor? Forward(Tensor input)
     {
+        if (!_pass.IsTraining)
+            return null;
         // All but the channels'.
         var axes = Enumerable.Range(0, (int)input.dim()).Where(d => d != 1).Select(d => (long)d).ToArray();
         var shape = Enumerable.Range(0, (int)input.dim()).Select(d => d == 1 ? (long)_features : 1).ToArray();

@@ -9,8 +9,10 @@ internal sealed unsafe class ModuleTensors
 {
     private readonly Dictionary<Tensor, string> _names = new(ReferenceEqualityComparer.Instance);
 
+    /// <param name="module">The module.</param>
+    /// <param name="keepsFrozen">Whether frozen parameters are the job's too, beside the running statistics, and their normalisations compute with those; else they stay the module's own.</param>
     /// <exception cref="UserModuleException">It has tensors that no job can train.</exception>
-    public ModuleTensors(nn.Module module)
+    public ModuleTensors(nn.Module module, bool keepsFrozen = false)
     {
         var known = new Dictionary<nint, string>();
         foreach (var (name, parameter) in module.named_parameters())
@@ -18,7 +20,12 @@ internal sealed unsafe class ModuleTensors
             if (parameter.dtype != ScalarType.Float32)
                 throw new UserModuleException($"Parameter \"{name}\" of module \"{module.GetType().Name}\" is {parameter.dtype}, expected Float32, in which jobs train. Leave the module's type as it is.");
             if (!parameter.requires_grad)
+            {
+                if (keepsFrozen)
+                    AddBuffer(name, parameter);
                 continue;
+            }
+
             var memory = (nint)TorchMemory.Data(parameter);
             if (known.TryAdd(memory, name))
                 Trained.Add((name, parameter));
@@ -29,14 +36,13 @@ internal sealed unsafe class ModuleTensors
         {
             if (buffer.dtype != ScalarType.Float32 || _names.ContainsKey(buffer))
                 continue; // counters and indices stay the module's own
-            Buffers.Add((name, buffer));
-            _names[buffer] = name;
+            AddBuffer(name, buffer);
         }
 
         foreach (var layer in Layers(module))
         {
             if (layer is TorchSharp.Modules.BatchNorm norm)
-                BatchNorms.Add(norm);
+                (keepsFrozen && norm.weight is { requires_grad: false } ? FrozenNorms : BatchNorms).Add(norm);
             else if (layer is TorchSharp.Modules.Dropout dropout)
                 Dropouts.Add(dropout);
         }
@@ -50,10 +56,22 @@ internal sealed unsafe class ModuleTensors
 
     public List<TorchSharp.Modules.BatchNorm> BatchNorms { get; } = [];
 
+    /// <summary>Those whose running statistics stay as they are, and are what they compute with in training too.</summary>
+    public List<TorchSharp.Modules.BatchNorm> FrozenNorms { get; } = [];
+
     public List<TorchSharp.Modules.Dropout> Dropouts { get; } = [];
 
     /// <summary>The name under which a job keeps a tensor; null: it stays the module's own.</summary>
     public string? NameOf(Tensor tensor) => _names.GetValueOrDefault(tensor);
+
+    /// <summary>Whether a buffer never changes.</summary>
+    public static bool IsFrozen(Tensor buffer) => buffer is TorchSharp.Modules.Parameter;
+
+    private void AddBuffer(string name, Tensor buffer)
+    {
+        Buffers.Add((name, buffer));
+        _names[buffer] = name;
+    }
 
     /// <summary>The module and all in it, each once.</summary>
     public static IEnumerable<nn.Module> Layers(nn.Module module)

@@ -14,6 +14,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly FlatLayout _layout;
     private readonly ForwardPass _pass;
     private readonly List<Tensor> _kept;
+    private bool _hasBuffers;
 
     public TorchModule(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
     {
@@ -22,7 +23,11 @@ internal sealed unsafe class TorchModule : ITrainedModule
         {
             if (norm.running_mean is null || norm.running_var is null)
                 throw new UserModuleException($"Layer \"{ModuleTensors.NameOf(module, norm)}\" ({norm.GetType().Name}) keeps no running statistics, expected them: without, a row's output depends on the rows beside it. Leave track_running_stats at true.");
-            _ = new JoinedBatchNorm(norm, pass, Memory(norm.running_mean), Memory(norm.running_var));
+            var joined = new JoinedBatchNorm(norm, pass, Memory(norm.running_mean), Memory(norm.running_var));
+            if (module is ImageModule images)
+                images.Join(norm, joined.Forward);
+            else
+                norm.register_forward_hook((_, input, output) => joined.Forward(input) ?? output);
         }
 
         foreach (var dropout in tensors.Dropouts)
@@ -39,8 +44,10 @@ internal sealed unsafe class TorchModule : ITrainedModule
         _pass.Begin(step, batch.Rows);
         _module.train();
         // What we compute in their place is told by the step, not by them.
-        foreach (var layer in _tensors.BatchNorms)
+        foreach (var layer in _tensors.BatchNorms.Concat(_tensors.FrozenNorms))
             layer.eval();
+        if (_tensors.FrozenNorms.Count > 0 && !_hasBuffers)
+            LoadBuffers();
         foreach (var layer in _tensors.Dropouts)
             layer.eval();
         random.manual_seed((long)CounterRandom.Hash(CounterRandom.Hash(_pass.Seed, (ulong)step), (ulong)batch.Rows.Start));
@@ -69,13 +76,21 @@ internal sealed unsafe class TorchModule : ITrainedModule
     {
         _pass.End();
         _module.eval();
-        using (no_grad())
-            foreach (var ((_, buffer), place) in _tensors.Buffers.Zip(_layout.Buffers))
-                fixed (float* from = &Buffers[place.Start])
-                    buffer.copy_(TorchMemory.Wrap(from, place.Length).view(place.Shape));
+        LoadBuffers();
         if (features.shape[0] == 0)
             return Call(zeros([1, features.shape[1]], device: features.device), 0).narrow(0, 0, 0);
         return Call(features, 0);
+    }
+
+    private void LoadBuffers()
+    {
+        // Frozen ones are large, and there once.
+        using var frozen = no_grad();
+        foreach (var ((_, buffer), place) in _tensors.Buffers.Zip(_layout.Buffers))
+            if (!_hasBuffers || !ModuleTensors.IsFrozen(buffer))
+                fixed (float* from = &Buffers[place.Start])
+                    buffer.copy_(TorchMemory.Wrap(from, place.Length).view(place.Shape));
+        _hasBuffers = true;
     }
 
     public void Dispose()

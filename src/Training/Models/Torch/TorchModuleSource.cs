@@ -22,20 +22,22 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
     private readonly List<FlatTensor> _parameters = [];
     private readonly List<FlatTensor> _buffers = [];
     private readonly float[] _firstBuffers;
+    private readonly bool _keepsFrozen;
 
     /// <param name="make">Makes the module; called once, with the generator seeded.</param>
     /// <param name="seed">Decides its first parameters.</param>
+    /// <param name="keepsFrozen">Whether frozen parameters are among the job's tensors, and their normalisations frozen too.</param>
     /// <exception cref="UserModuleException">It throws, or has parameters that no job can train.</exception>
-    public TorchModuleSource(Func<nn.Module<Tensor, Tensor>> make, ulong seed)
+    public TorchModuleSource(Func<nn.Module<Tensor, Tensor>> make, ulong seed, bool keepsFrozen = false)
     {
-        _seed = seed;
+        (_seed, _keepsFrozen) = (seed, keepsFrozen);
         lock (s_generator)
         {
             random.manual_seed((long)seed);
             _module = make();
         }
 
-        Tensors = new ModuleTensors(_module);
+        Tensors = new ModuleTensors(_module, keepsFrozen);
         foreach (var (name, parameter) in Tensors.Trained)
             _parameters.Add(Place(_parameters, name, parameter));
         foreach (var (name, buffer) in Tensors.Buffers)
@@ -83,7 +85,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
         if (parameters.device.type != DeviceType.CPU)
         {
             _module.to(parameters.device);
-            Tensors = new ModuleTensors(_module); // others than before
+            Tensors = new ModuleTensors(_module, _keepsFrozen); // others than before
         }
 
         foreach (var ((_, parameter), place) in Tensors.Trained.Zip(_parameters))

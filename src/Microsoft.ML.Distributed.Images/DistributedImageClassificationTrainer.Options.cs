@@ -1,0 +1,83 @@
+using Microsoft.ML.Transforms.Image;
+
+namespace Microsoft.ML.Distributed;
+
+public sealed partial class DistributedImageClassificationTrainer
+{
+    /// <summary>Options of <see cref="DistributedImageClassificationTrainer"/>: those of all trainers, less what describes the built-in network, and what images need.</summary>
+    public sealed class Options : DistributedMulticlassTrainer.Options
+    {
+        internal const double DefaultWeightDecay = 0.05;
+        private const int SmallSide = 64;
+        private const int LargeSide = 224;
+
+        /// <summary>Options with their defaults: a learning rate of 0.001 among them, and for AdamW a weight decay of 0.05.</summary>
+        public Options() => LearningRate = 1e-3;
+
+        /// <summary>The column of each class's probability. ML.NET's transformer for classes knows no other name than "Score", so that another is refused: copy the column behind, with <c>ml.Transforms.CopyColumns</c>.</summary>
+        /// <value>"Score"</value>
+        public string ScoreColumnName { get; set; } = "Score";
+
+        /// <summary>The column of the likeliest class.</summary>
+        /// <value>"PredictedLabel"</value>
+        public new string PredictedLabelColumnName { get => base.PredictedLabelColumnName; set => base.PredictedLabelColumnName = value; }
+
+        /// <summary>The network.</summary>
+        /// <value><see cref="ImageArchitecture.SmallCnn"/></value>
+        public ImageArchitecture Arch { get; set; } = ImageArchitecture.SmallCnn;
+
+        /// <summary>The same as <see cref="NeuralNetworkOptions.Epochs"/>, by the name that ML.NET's image trainer has for it.</summary>
+        /// <value>30</value>
+        public int Epoch { get => Epochs; set => Epochs = value; }
+
+        /// <summary>The same as <see cref="NeuralNetworkOptions.EarlyStopping"/>, by the name that ML.NET's image trainer has for it.</summary>
+        /// <value>null</value>
+        public EarlyStopping? EarlyStoppingCriteria { get => EarlyStopping; set => EarlyStopping = value; }
+
+        /// <summary>Told how far the training is, beside <see cref="NeuralNetworkOptions.Progress"/>.</summary>
+        /// <value>null</value>
+        public Action<TrainingProgress>? MetricsCallback { get; set; }
+
+        /// <summary>Rows of pixels that the network takes, from 1 to 1,024.</summary>
+        /// <value>null: 64 for <see cref="ImageArchitecture.SmallCnn"/>, 224 for the others.</value>
+        public int? ImageHeight { get; set; }
+
+        /// <summary>Columns of pixels that the network takes, from 1 to 1,024.</summary>
+        /// <value>null: as many as rows.</value>
+        public int? ImageWidth { get; set; }
+
+        /// <summary>1 for grey, 3 for red, green and blue. Images of the other kind are converted; what is transparent is black.</summary>
+        /// <value>3</value>
+        public int Channels { get; set; } = 3;
+
+        /// <summary>What becomes of images of another shape.</summary>
+        /// <value>IsoCrop: the middle, as large as fits. IsoPad: all of it, between black bars. Fill: stretched.</value>
+        public ImageResizingEstimator.ResizingKind Resizing { get; set; } = ImageResizingEstimator.ResizingKind.IsoCrop;
+
+        /// <summary>Where paths begin that are not whole. It is stored with the model.</summary>
+        /// <value>null: the working folder.</value>
+        public string? ImageFolder { get; set; }
+
+        /// <summary>What is done to training images.</summary>
+        /// <value>null: nothing.</value>
+        public ImageAugmentation? Augmentation { get; set; }
+
+        /// <summary>Whether the last layer alone is trained. Batch normalisation keeps its statistics, and <see cref="NeuralNetworkOptions.MaxMicroBatchSize"/> can be used.</summary>
+        /// <value>false</value>
+        public bool FreezeBackbone { get; set; }
+
+        /// <summary>The mean of each channel, of pixels from 0 to 1, that is taken from them: what pretrained weights were trained with.</summary>
+        /// <value>null: ImageNet's.</value>
+        public IReadOnlyList<double>? ChannelMeans { get; set; }
+
+        /// <summary>The deviation of each channel, of pixels from 0 to 1, that they are divided by then.</summary>
+        /// <value>null: ImageNet's.</value>
+        public IReadOnlyList<double>? ChannelDeviations { get; set; }
+
+        internal (int Height, int Width) Size => (ImageHeight ?? Side, ImageWidth ?? ImageHeight ?? Side);
+
+        private int Side => Arch == ImageArchitecture.SmallCnn ? SmallSide : LargeSide;
+
+        internal new Options Copy() => (Options)base.Copy();
+    }
+}

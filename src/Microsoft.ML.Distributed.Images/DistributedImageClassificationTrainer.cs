@@ -1,0 +1,100 @@
+using System.Runtime.ExceptionServices;
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using Microsoft.ML.Transforms.Image;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Trains a convolutional network that tells images apart, on a cluster.</summary>
+/// <remarks>
+/// Made by <c>ml.MulticlassClassification.Trainers.DistributedImageClassification</c>. Images are an <see cref="MLImage"/>, the bytes of an
+/// image file as a vector of Byte, or its path as text; the model takes the same. They are decoded and brought to the network's size
+/// here, on all cores, and travel as a byte a channel. What cannot be read is named, with its row, in training and in scoring. Output
+/// columns: Score, the probability of each class, and PredictedLabel, a key with the label's own values.
+/// </remarks>
+public sealed partial class DistributedImageClassificationTrainer : IEstimator<TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>>
+{
+    private const string Suffix = ".Pixels";
+    private readonly IHostEnvironment _environment;
+    private readonly Options _options;
+    private readonly string _images;
+
+    internal DistributedImageClassificationTrainer(IHostEnvironment environment, Options options)
+    {
+        _images = options.FeatureColumnName;
+        (_environment, _options) = (environment, options.Copy());
+        _options.FeatureColumnName = string.IsNullOrEmpty(_images) ? "" : _images + Suffix;
+        _options.NormalizeFeatures = false; // channels are, in the network
+        if (_options is { WeightDecay: null, Optimizer: AdamWOptimizer })
+            _options.WeightDecay = Options.DefaultWeightDecay;
+        if (_options.MetricsCallback is { } callback)
+            _options.Progress = new Told(callback, _options.Progress);
+        // At once, as other trainers refuse names.
+        _ = Trainer(_options);
+    }
+
+    private ImagePixelsTransformer Pixels => new(_environment, _options.FeatureColumnName, _images, new PixelSize(Math.Max(1, _options.Size.Height), Math.Max(1, _options.Size.Width), _options.Channels == 1 ? 1 : 3, _options.Resizing), _options.ImageFolder);
+
+    /// <summary>Trains a network on a cluster and returns what scores images with it.</summary>
+    /// <param name="input">The training data.</param>
+    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is. No data was read.</exception>
+    /// <exception cref="InvalidDataException">An image cannot be read, or a row not be trained on; the message names it.</exception>
+    /// <exception cref="OperationCanceledException">The options' token was cancelled.</exception>
+    public TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> Fit(IDataView input)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        CheckImages(SchemaShape.Create(input.Schema), "");
+        var pixels = Pixels;
+        var options = _options.Copy();
+        if (options.ValidationSet is { } validation)
+        {
+            CheckImages(SchemaShape.Create(validation.Schema), "Validation set: ");
+            options.ValidationSet = pixels.Transform(validation);
+        }
+
+        MulticlassPredictionTransformer<NeuralNetworkMulticlassModel> predictor;
+        try
+        {
+            predictor = Trainer(options).Fit(pixels.Transform(input));
+        }
+        catch (InvalidOperationException e) when (e.InnerException is InvalidDataException)
+        {
+            // From one of ML.NET's threads that read ahead.
+            ExceptionDispatchInfo.Throw(e.InnerException);
+            throw;
+        }
+
+        return new TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>(pixels, predictor);
+    }
+
+    /// <summary>The schema after this trainer's transformer.</summary>
+    /// <param name="inputSchema">The schema of the training data.</param>
+    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        ArgumentNullException.ThrowIfNull(inputSchema);
+        CheckImages(inputSchema, "");
+        var pixels = new SchemaShape.Column(_options.FeatureColumnName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
+        return Trainer(_options).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != pixels.Name).Append(pixels)));
+    }
+
+    private DistributedMulticlassTrainer Trainer(Options options) => new(_environment, options, new ImageNetworkModule(options));
+
+    private void CheckImages(SchemaShape schema, string subject)
+    {
+        if (!schema.TryFindColumn(_images, out var column))
+            throw new ArgumentException($"{subject}Feature column \"{_images}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}; expected images. Name another column or add it.");
+        var isVector = column.Kind != SchemaShape.Column.VectorKind.Scalar;
+        if (column.IsKey || (isVector ? column.ItemType != NumberDataViewType.Byte : column.ItemType is not (ImageDataViewType or TextDataViewType)))
+            throw new ArgumentException(subject + ImagePixelsTransformer.Refusal(_images, isVector ? $"a vector of {column.ItemType}" : $"a {column.ItemType}"));
+    }
+
+    private sealed class Told(Action<TrainingProgress> callback, IProgress<TrainingProgress>? other) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value)
+        {
+            callback(value);
+            other?.Report(value);
+        }
+    }
+}

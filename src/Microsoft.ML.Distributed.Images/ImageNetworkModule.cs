@@ -1,0 +1,50 @@
+using MLDistributed.Protocol;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>The image network that the options describe.</summary>
+internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.Options options) : NetworkModule
+{
+    private const float White = 255;
+
+    // ImageNet's, which published weights were trained with; of grey images what these have in the mean.
+    private static readonly double[] s_means = [0.485, 0.456, 0.406];
+    private static readonly double[] s_deviations = [0.229, 0.224, 0.225];
+
+    public override ModuleSpec ToSpec(NeuralNetworkOptions _, int inputs, int outputs)
+    {
+        var (means, deviations) = (options.ChannelMeans ?? Default(s_means), options.ChannelDeviations ?? Default(s_deviations));
+        return new ModuleSpec
+        {
+            Image = new ImageSpec
+            {
+                Height = options.Size.Height,
+                Width = options.Size.Width,
+                Channels = options.Channels,
+                OutputSize = outputs,
+                Architecture = (MLDistributed.Protocol.ImageArchitecture)options.Arch,
+                Mean = { means.Select(m => (float)(m * White)) },
+                Scale = { deviations.Select(d => (float)(1 / (d * White))) },
+                Augmentation = options.Augmentation?.ToSpec(),
+                FreezeBackbone = options.FreezeBackbone,
+            },
+        };
+    }
+
+    // What the network is, its architecture says: an option without effect would mislead.
+    public override IEnumerable<string> Errors(NeuralNetworkOptions given)
+    {
+        if (options.ScoreColumnName != "Score")
+            yield return $"ScoreColumnName is \"{options.ScoreColumnName}\", expected \"Score\", the only name that ML.NET's transformer for classes knows. Copy the column behind the trainer: ml.Transforms.CopyColumns(\"{options.ScoreColumnName}\", \"Score\").";
+        if (given.HiddenLayers is not [256, 128])
+            yield return "HiddenLayers is set beside an image network, expected it left alone. Choose another Arch.";
+        if (given.Activation != NetworkActivation.Relu)
+            yield return $"Activation is {given.Activation} beside an image network, expected it left alone: it is for the built-in network.";
+        if (given.Dropout != 0)
+            yield return $"Dropout is {given.Dropout} beside an image network, expected 0. Use Augmentation or WeightDecay.";
+        if (given.Normalization != NetworkNormalization.None)
+            yield return $"Normalization is {given.Normalization} beside an image network, expected it left alone: it has batch normalisation.";
+    }
+
+    private IReadOnlyList<double> Default(double[] colors) => options.Channels == 1 ? [colors.Average()] : colors;
+}

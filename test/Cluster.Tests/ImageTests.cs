@@ -1,0 +1,183 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Distributed;
+using Microsoft.ML.Transforms.Image;
+using MLDistributed.Bench;
+using SkiaSharp;
+
+namespace Cluster.Tests;
+
+/// <summary>Images in, a model that scores images out. The images are scanned digits, 8 pixels high.</summary>
+[TestClass]
+public sealed class ImageTests
+{
+    private const int Side = 8;
+    private static readonly Lazy<List<Digit>> s_digits = new(Read);
+
+    [TestMethod]
+    public void Fit_DigitsAsImages_LearnsTheSameOnOneAndTwoRanksAndSurvivesSaveAndLoad()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(Images(ml));
+        var split = ml.Data.TrainTestSplit(data, 0.2);
+
+        var runs = new[] { 1, 2 }.Select(ranks =>
+        {
+            var losses = new List<StepLoss>();
+            var options = Options(o => (o.FeatureColumnName, o.MinRanks, o.MaxRanks, o.MetricsCallback) = (nameof(Digit.Image), ranks, ranks, p => losses.AddRange(p.RecentLosses)));
+            options.PredictedLabelColumnName = "Answer";
+            return (Model: ml.MulticlassClassification.Trainers.DistributedImageClassification(options).Append(ml.Transforms.Conversion.MapKeyToValue("Name", "Answer")).Fit(split.TrainSet), Losses: losses);
+        }).ToArray();
+
+        for (var i = 0; i < 50; i++)
+            Assert.AreEqual(runs[0].Losses[i].Loss, runs[1].Losses[i].Loss, 5e-3 * runs[0].Losses[i].Loss, $"step {i + 1}");
+        var scored = runs[1].Model.Transform(split.TestSet);
+        Assert.IsGreaterThanOrEqualTo(0.95, ml.MulticlassClassification.Evaluate(scored, predictedLabelColumnName: "Answer").MicroAccuracy);
+        using var file = new MemoryStream();
+        ml.Model.Save(runs[1].Model, split.TrainSet.Schema, file);
+        file.Position = 0;
+        var again = new MLContext().Model.Load(file, out _).Transform(split.TestSet);
+        CollectionAssert.AreEqual(scored.GetColumn<string>("Name").ToArray(), again.GetColumn<string>("Name").ToArray());
+        CollectionAssert.AreEqual(scored.GetColumn<float[]>("Score").SelectMany(p => p).ToArray(), again.GetColumn<float[]>("Score").SelectMany(p => p).ToArray());
+        Assert.DoesNotContain("libtorch", File.ReadAllText("/proc/self/maps"), "The app that trains has loaded libtorch.");
+    }
+
+    [TestMethod]
+    public void Fit_PathsAndBytes_AreTheSameImages()
+    {
+        var ml = SharedCluster.NewContext();
+        var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
+        try
+        {
+            var rows = s_digits.Value.Take(200).ToList();
+            foreach (var row in rows)
+                File.WriteAllBytes(Path.Combine(folder, row.Path), row.File);
+            var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(ml.Data.LoadFromEnumerable(rows));
+
+            var scores = new[] { nameof(Digit.Image), nameof(Digit.File), nameof(Digit.Path) }.Select(column =>
+            {
+                var options = Options(o => (o.FeatureColumnName, o.ImageFolder, o.Epoch, o.MaxRanks) = (column, folder, 2, 1));
+                options.Augmentation = new ImageAugmentation { Shift = 1, Mixup = 0.2 };
+                options.ValidationSet = data;
+                var model = ml.MulticlassClassification.Trainers.DistributedImageClassification(options).Fit(data);
+                return (model.LastTransformer.Model.DatasetId, Scores: model.Transform(data).GetColumn<float[]>("Score").SelectMany(s => s).ToArray());
+            }).ToArray();
+
+            foreach (var (id, values) in scores[1..])
+            {
+                Assert.AreEqual(scores[0].DatasetId, id);
+                CollectionAssert.AreEqual(scores[0].Scores, values);
+            }
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    public static IEnumerable<object[]> Unreadable =>
+    [
+        ["missing.png", null!, "Image \"missing.png\" in column \"Path\" at row 3 is not there, expected a JPEG, PNG"],
+        ["", null!, "Image \"\" in column \"Path\" at row 3 has no path"],
+        [null!, "no image at all"u8.ToArray(), "Image of 15 bytes in column \"File\" at row 3 is in no format that is known, beginning 6E6F2069"],
+        [null!, Array.Empty<byte>(), "Image of 0 bytes in column \"File\" at row 3 is empty"],
+        [null!, Png(64, 64, (x, y) => (byte)(x * y))[..200], "in column \"File\" at row 3 is cut off"],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Unreadable))]
+    public void FitAndTransform_UnreadableImage_NameIt(string? path, byte[]? file, string words)
+    {
+        var ml = SharedCluster.NewContext();
+        var column = path is null ? nameof(Digit.File) : nameof(Digit.Path);
+        var rows = s_digits.Value.Take(40).Select((d, i) => i == 3 ? new Digit { Name = d.Name, File = file ?? [], Path = path ?? "" } : d).ToList();
+        var good = s_digits.Value.Take(40).Select(d => new Digit { Name = d.Name, File = d.File, Path = Path.Combine(AppContext.BaseDirectory, d.Path) }).ToList();
+        var mapping = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml));
+        var trainer = ml.MulticlassClassification.Trainers.DistributedImageClassification(Options(o => (o.FeatureColumnName, o.Epoch) = (column, 1)));
+
+        var e = Assert.ThrowsExactly<InvalidDataException>(() => trainer.Fit(mapping.Transform(ml.Data.LoadFromEnumerable(path is null ? rows : [.. rows.Skip(3), .. rows.Take(3)]))));
+
+        StringAssert.Contains(e.Message, path is null ? words : words.Replace("row 3", "row 0", StringComparison.Ordinal));
+        if (path is not null)
+            return;
+        var model = trainer.Fit(mapping.Transform(ml.Data.LoadFromEnumerable(good)));
+        var scored = model.Transform(mapping.Transform(ml.Data.LoadFromEnumerable(rows)));
+        StringAssert.Contains(Unwrapped(Assert.Throws<Exception>(() => scored.GetColumn<uint>("PredictedLabel").Count())).Message, words);
+    }
+
+    [TestMethod]
+    public void Fit_ColumnOfNoImagesOrOptionsOutOfRange_AreRefusedBeforeDataIsRead()
+    {
+        var ml = new MLContext(1);
+        var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Append(ml.Transforms.Conversion.ConvertType("Number", nameof(Digit.Name), DataKind.Single)).Fit(Images(ml)).Transform(Images(ml));
+        ArgumentException Refused(Action<DistributedImageClassificationTrainer.Options> change) =>
+            Assert.ThrowsExactly<ArgumentException>(() => ml.MulticlassClassification.Trainers.DistributedImageClassification(Options(o =>
+            {
+                o.FeatureColumnName = nameof(Digit.Image);
+                change(o);
+            })).Fit(data));
+
+        StringAssert.Contains(Refused(o => o.FeatureColumnName = "Number").Message, "Feature column \"Number\" is a Single, expected images: an MLImage, the bytes of an image file");
+        StringAssert.Contains(Refused(o => o.FeatureColumnName = "Pictures").Message, "Feature column \"Pictures\" is not in the data");
+        var all = Refused(o => (o.ScoreColumnName, o.ImageHeight, o.Channels, o.HiddenLayers, o.Augmentation, o.BatchSize) = ("P", 0, 2, [5], new ImageAugmentation { Flip = 2, Mixup = 7, LeastArea = 0 }, 0)).Message;
+        foreach (var words in new[] { "Channels is 2, expected 1 (grey) or 3", "Images are 0 x 0, expected 1 to 1,024", "Augmentation.Flip is 2", "Augmentation.Mixup is 7", "Augmentation.LeastArea is NaN", "HiddenLayers is set beside an image network", "BatchSize is 0", "ScoreColumnName is \"P\", expected \"Score\"" })
+            StringAssert.Contains(all, words);
+    }
+
+    [TestMethod]
+    public void Fit_BatchThatCannotFitMemory_IsRefusedBeforeTheStartWithNumbers()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(Images(ml));
+
+        var e = Assert.Throws<Exception>(() => ml.MulticlassClassification.Trainers.DistributedImageClassification(Options(o => (o.FeatureColumnName, o.ImageHeight, o.Arch, o.BatchSize) = (nameof(Digit.Image), 200, ImageArchitecture.ResNet50, 100_000))).Fit(data));
+
+        StringAssert.Contains(e.Message, "BatchSize is 100,000: a step's 1,797 rows take at least");
+        StringAssert.Contains(e.Message, "GiB of the machine. Make BatchSize smaller.");
+    }
+
+    private static DistributedImageClassificationTrainer.Options Options(Action<DistributedImageClassificationTrainer.Options> change)
+    {
+        var options = new DistributedImageClassificationTrainer.Options { ImageHeight = Side, Channels = 1, Epoch = 8, LearningRate = 5e-3, Seed = 3 };
+        change(options);
+        return options;
+    }
+
+    // ML.NET's own threads wrap what they throw.
+    private static InvalidDataException Unwrapped(Exception? e) => e as InvalidDataException ?? Unwrapped(e!.InnerException);
+
+    private static IDataView Images(MLContext ml) => ml.Data.LoadFromEnumerable(s_digits.Value);
+
+    private static List<Digit> Read()
+    {
+        var ml = new MLContext();
+        var table = DataSets.Digits(ml);
+        return [.. table.GetColumn<float[]>("Features").Zip(table.GetColumn<uint>("Label")).Select((row, i) =>
+        {
+            var png = Png(Side, Side, (x, y) => (byte)Math.Min(255, row.First[(y * Side) + x] * 16));
+            return new Digit { Image = MLImage.CreateFromStream(new MemoryStream(png)), File = png, Path = $"{i}.png", Name = $"{row.Second - 1}" };
+        })];
+    }
+
+    private static byte[] Png(int width, int height, Func<int, int, byte> grey)
+    {
+        using var bitmap = new SKBitmap(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque);
+        for (var y = 0; y < height; y++)
+            for (var x = 0; x < width; x++)
+                bitmap.SetPixel(x, y, new SKColor(grey(x, y), grey(x, y), grey(x, y)));
+        using var data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
+        return data.ToArray();
+    }
+
+    public sealed class Digit
+    {
+        [ImageType(Side, Side)]
+        public MLImage Image { get; set; } = null!;
+
+        public byte[] File { get; set; } = [];
+
+        public string Path { get; set; } = "";
+
+        public string Name { get; set; } = "";
+    }
+}
