@@ -1,6 +1,7 @@
 using System.Globalization;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Optimization;
+using MLDistributed.Training.Weights;
 
 namespace MLDistributed.Training.Checkpoints;
 

@@ -3,6 +3,7 @@ using System.IO.Hashing;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Weights;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Weights;
 using Microsoft.Win32.SafeHandles;
 
 namespace MLDistributed.Training.Checkpoints;

@@ -1,4 +1,6 @@
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
+using MLDistributed.Training.Weights;
 
 namespace MLDistributed.Training.Checkpoints;
 
@@ -22,5 +24,19 @@ internal static unsafe class StartingWeights
                 tensors[tensor.Name].CopyTo(new Span<float>(state.Parameters + tensor.Start, checked((int)tensor.Length)));
         foreach (var tensor in state.Layout.Buffers)
             tensors[tensor.Name].CopyTo(state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
+    }
+
+    /// <summary>The same of weights of others, by the names of the module's tensors. What the file lacks stays as it is.</summary>
+    /// <param name="path">A safetensors file.</param>
+    /// <param name="state">Of this rank.</param>
+    /// <exception cref="FormatException">It is none, does not fit the module, or holds numbers that are not finite; names the tensors.</exception>
+    public static void ReadPretrained(string path, ITrainedState state)
+    {
+        using var file = PretrainedTensors.Open(path, state.Spec.Module.Kind as IPretrainedKind ?? throw new FormatException("The job's module takes no starting weights, expected a kind whose parameters have names of their own."));
+        if (state.IsFirstOfMemory)
+            foreach (var tensor in state.Layout.Parameters.Where(t => file.Has(t.Name)))
+                PretrainedTensors.Read(file, tensor.Name, new Span<float>(state.Parameters + tensor.Start, checked((int)tensor.Length)));
+        foreach (var tensor in state.Layout.Buffers.Where(t => file.Has(t.Name)))
+            PretrainedTensors.Read(file, tensor.Name, state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
     }
 }

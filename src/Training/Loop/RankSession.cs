@@ -10,6 +10,7 @@ using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
 using MLDistributed.Training.Native.Cuda;
 using MLDistributed.Training.Parallel;
+using MLDistributed.Training.Weights;
 using TorchSharp;
 
 namespace MLDistributed.Training.Loop;
@@ -119,7 +120,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         if (start.StartingModelPath.Length > 0)
             StartingWeights.Read(start.StartingModelPath, state);
         if (start.StartingWeightsPath.Length > 0)
-            PretrainedTensors.Read(start.StartingWeightsPath, state);
+            StartingWeights.ReadPretrained(start.StartingWeightsPath, state);
         return new TrainingPosition();
     }
 

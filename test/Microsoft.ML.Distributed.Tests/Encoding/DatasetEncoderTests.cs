@@ -52,7 +52,7 @@ public sealed class DatasetEncoderTests : IDisposable
         Assert.AreEqual(FeatureElement.UInt8, result.Dataset.Shape.Element);
         foreach (var (index, row) in FakeBackend.Read(_path).Index())
             CollectionAssert.AreEqual(rows[index].Features, row.Features);
-        Assert.AreEqual(Hash(_path, out _), result.Dataset.Id);
+        Assert.AreEqual(Hash(_path, out _), result.Dataset.Id.Text);
         Assert.IsLessThan(1000 * (4 + sizeof(float)) + 2000, new FileInfo(_path).Length);
     }
 

@@ -3,6 +3,7 @@ using System.Text;
 using MLDistributed.Protocol;
 using MLDistributed.Training;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Weights;
 using Training.Tests.Loop;
 
 namespace Training.Tests.Checkpoints;

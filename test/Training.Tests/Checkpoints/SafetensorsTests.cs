@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Weights;
 
 namespace Training.Tests.Checkpoints;
 

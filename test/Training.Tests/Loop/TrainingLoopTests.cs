@@ -1,6 +1,7 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training;
 using MLDistributed.Training.Checkpoints;
+using MLDistributed.Training.Weights;
 
 namespace Training.Tests.Loop;
 

@@ -2,8 +2,8 @@ using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Protocol.Weights;
-using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Weights;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;

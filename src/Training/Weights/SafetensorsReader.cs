@@ -3,7 +3,7 @@ using System.IO.Hashing;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
-namespace MLDistributed.Training.Checkpoints;
+namespace MLDistributed.Training.Weights;
 
 /// <summary>Reads float32 tensors, or parts of them, of a safetensors file.</summary>
 internal sealed class SafetensorsReader : IDisposable

@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using MLDistributed.Protocol.Weights;
 
-namespace MLDistributed.Training.Checkpoints;
+namespace MLDistributed.Training.Weights;
 
 /// <summary>Writes float32 tensors in the safetensors format. The file appears whole or not at all.</summary>
 internal sealed class SafetensorsWriter : IDisposable
