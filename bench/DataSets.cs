@@ -30,6 +30,33 @@ internal static class DataSets
         return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 100_000).Select(_ => RareRow.Draw(random)).ToArray());
     }
 
+    /// <summary>4,000 texts of 30 words out of 20,000, most of them rare (Zipf), through FeaturizeText: the two kinds differ in how often they use a tenth of the words.</summary>
+    public static IDataView Texts(MLContext ml)
+    {
+        var random = new Random(20261127);
+        var texts = Enumerable.Range(0, 4_000).Select(i => new TextRow { Label = i % 2 == 0, Text = string.Join(' ', Enumerable.Range(0, 30).Select(_ => Word(random, i % 2 == 0))) }).ToArray();
+        var data = ml.Data.LoadFromEnumerable(texts);
+        return ml.Data.Cache(ml.Transforms.Text.FeaturizeText("Features", nameof(TextRow.Text)).FitTransform(data));
+
+        static string Word(Random random, bool kind)
+        {
+            while (true)
+            {
+                var word = (int)Math.Pow(20_000, random.NextDouble());
+                // Of the words that tell, the other kind has a third as many.
+                if (word % 10 != 3 || word / 10 % 2 == 0 == kind || random.Next(3) == 0)
+                    return $"w{word}";
+            }
+        }
+    }
+
+    private sealed class TextRow
+    {
+        public bool Label { get; init; }
+
+        public required string Text { get; init; }
+    }
+
     private sealed class RareRow
     {
         [VectorType(20)]

@@ -129,6 +129,7 @@ internal static class SegmentFile
             Check(header.Length == options.Length, $"has {header.Length} parameters, expected {options.Length}");
             Check(header.GradientBuffers == options.GradientBuffers, $"has {header.GradientBuffers} gradient buffers a rank, expected {options.GradientBuffers}");
             Check(header.StateBuffers == options.StateBuffers, $"has {header.StateBuffers} state buffers, expected {options.StateBuffers}");
+            Check(header.MarkCount == options.MarkCount, $"has {header.MarkCount} marks, expected {options.MarkCount}");
             Check(header.StagingBytes == options.StagingBytes, $"has {header.StagingBytes} staging bytes a rank, expected {options.StagingBytes}");
             Check(stream.Length >= SharedSegment.TotalBytes(options), $"has {stream.Length} bytes, expected {SharedSegment.TotalBytes(options)}");
             return true;

@@ -8,7 +8,7 @@ internal struct SegmentHeader
 {
     public const int Bytes = 4096;
     public const long ExpectedMagic = 0x3147455344_4c4d; // "MLDSEG1"
-    public const int CurrentVersion = 3;
+    public const int CurrentVersion = 4;
 
     /// <summary>Written last: whoever sees it sees the rest.</summary>
     [FieldOffset(0)] public long Magic;
@@ -19,6 +19,7 @@ internal struct SegmentHeader
     [FieldOffset(32)] public long Generation;
     [FieldOffset(40)] public int GradientBuffers;
     [FieldOffset(44)] public int StateBuffers;
+    [FieldOffset(48)] public long MarkCount;
 
     [FieldOffset(128)] public int Arrived;
     [FieldOffset(256)] public int Phase;

@@ -28,6 +28,10 @@ public sealed record SegmentOptions
     /// <value>0</value>
     public int StateBuffers { get; init; }
 
+    /// <summary>Bits that each rank has beside its gradients, to mark what of them it wrote (<see cref="SharedSegment.Marks"/>).</summary>
+    /// <value>0</value>
+    public long MarkCount { get; init; }
+
     /// <summary>What tells this run from others, such as the attempt's id: a file of another run is refused.</summary>
     public string RunId { get; init; } = "";
 

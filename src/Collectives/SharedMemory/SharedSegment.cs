@@ -73,6 +73,12 @@ public sealed unsafe class SharedSegment : IDisposable
     /// <param name="buffer">Which of the <see cref="SegmentOptions.StateBuffers"/>, from 0.</param>
     public float* State(int buffer) => Gradients(WorldSize) + _floatStride * buffer;
 
+    /// <summary>Bits that one rank writes and all read, 0 at first, 64 a word and the lowest first.</summary>
+    public ulong* Marks(int rank) => (ulong*)State(_options.StateBuffers) + MarkStride(_options) / sizeof(ulong) * rank;
+
+    /// <summary>Words of a rank's <see cref="Marks"/>.</summary>
+    public long MarkWords => (_options.MarkCount + 63) / 64;
+
     /// <summary>The few doubles that one rank writes and all read.</summary>
     public Span<double> Scratch(int rank) => new(_scratch + (long)ScratchLength * rank, ScratchLength);
 
@@ -154,7 +160,7 @@ public sealed unsafe class SharedSegment : IDisposable
 
     /// <summary>The size of the file.</summary>
     internal static long TotalBytes(SegmentOptions options) =>
-        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + checked(FloatBytes(options.Length) * (1 + (long)options.WorldSize * options.GradientBuffers + options.StateBuffers));
+        FixedBytes(options.WorldSize) + StagingStride(options) * (options.WorldSize + 1) + checked(FloatBytes(options.Length) * (1 + (long)options.WorldSize * options.GradientBuffers + options.StateBuffers)) + MarkStride(options) * options.WorldSize;
 
     internal static long Generation(string runId) => BinaryPrimitives.ReadInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(runId)));
 
@@ -166,6 +172,7 @@ public sealed unsafe class SharedSegment : IDisposable
         _header->StagingBytes = _options.StagingBytes;
         _header->GradientBuffers = _options.GradientBuffers;
         _header->StateBuffers = _options.StateBuffers;
+        _header->MarkCount = _options.MarkCount;
         _header->Generation = Generation(_options.RunId);
         Volatile.Write(ref _header->Magic, SegmentHeader.ExpectedMagic);
     }
@@ -191,6 +198,8 @@ public sealed unsafe class SharedSegment : IDisposable
 
     private static long FixedBytes(int worldSize) =>
         Align(SegmentHeader.Bytes + (long)worldSize * (RankSlot.Bytes + ScratchLength * sizeof(double)));
+
+    private static long MarkStride(SegmentOptions options) => Align((options.MarkCount + 7) / 8);
 
     private static long StagingStride(SegmentOptions options) => Align(options.StagingBytes);
 

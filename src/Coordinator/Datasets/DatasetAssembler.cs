@@ -40,7 +40,7 @@ internal sealed class DatasetAssembler(ContentHash datasetId, string path) : IAs
             await BeginAsync(batch.Schema, cancellation).ConfigureAwait(false);
         if (DatasetSchema.Read(batch.Schema) != _shape)
             throw new FormatException($"Dataset \"{datasetId}\" came in sessions with different schemas. Upload it again.");
-        if (_lastLength != _rowsPerBatch || batch.Length > _rowsPerBatch || batch.Length == 0)
+        if ((_lastLength != _rowsPerBatch && !_shape.IsSparse) || batch.Length > _rowsPerBatch || batch.Length == 0)
             throw new FormatException($"Dataset \"{datasetId}\" has a batch of {(_lastLength != _rowsPerBatch ? _lastLength : batch.Length)} rows, expected {_rowsPerBatch} in every batch but the last. Encode it with this release.");
         _lastLength = batch.Length;
         _hasher!.Append(batch);
@@ -74,7 +74,7 @@ internal sealed class DatasetAssembler(ContentHash datasetId, string path) : IAs
     private async Task BeginAsync(Schema schema, CancellationToken cancellation)
     {
         _shape = DatasetSchema.Read(schema);
-        _rowsPerBatch = _lastLength = DatasetSchema.RowsPerBatch(_shape);
+        _rowsPerBatch = _lastLength = DatasetSchema.MostRows(_shape);
         _hasher = new DatasetHasher(_shape);
         _writer = new ArrowFileWriter(_file, schema, leaveOpen: true);
         await _writer.WriteStartAsync(cancellation).ConfigureAwait(false);

@@ -128,7 +128,7 @@ internal sealed class DatasetFlightServer(DatasetStore store, Ownership ownershi
     private static RecordBatch Decode(FlightData message, Schema schema, DatasetShape shape)
     {
         var layout = DatasetMetadata.ReadBatch(message.DataHeader.Span, shape, message.DataBody.Length);
-        var most = DatasetSchema.RowsPerBatch(shape);
+        var most = DatasetSchema.MostRows(shape);
         if (layout.Rows < 1 || layout.Rows > most || message.DataBody.Length > DatasetMetadata.MaxBodyBytes(shape))
             throw new FormatException($"A record batch has {layout.Rows} rows in {message.DataBody.Length} bytes, expected 1 to {most} of {shape.FeatureSize} features each. Encode the data again with this version.");
         return DatasetReader.Wrap(schema, shape, layout, message.DataBody.Memory);

@@ -179,6 +179,8 @@ internal sealed class PartialUpload(string datasetsFolder, UploadKey key)
         }
 
         private static long ByteCount(RecordBatch batch) =>
-            batch.Arrays.Sum(a => a.Data.Buffers.Sum(b => (long)b.Length) + (a.Data.Children?.Sum(c => c.Buffers.Sum(b => (long)b.Length)) ?? 0));
+            batch.Arrays.Sum(a => ByteCount(a.Data));
+
+        private static long ByteCount(ArrayData array) => array.Buffers.Sum(b => (long)b.Length) + (array.Children?.Sum(ByteCount) ?? 0);
     }
 }

@@ -1,7 +1,4 @@
 using System.Numerics.Tensors;
-using System.Runtime.InteropServices;
-using Apache.Arrow;
-using Apache.Arrow.Ipc;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
@@ -9,7 +6,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>What one pass over the data gives. Of a validation set, and of features that are bytes, there are no statistics.</summary>
-internal sealed record EncodingResult(EncodedDataset Dataset, FeatureStatistics Features, LabelStatistics Labels, RowWeights Weights);
+internal sealed record EncodingResult(EncodedDataset Dataset, IFeatureStatistics Features, LabelStatistics Labels, RowWeights Weights);
 
 /// <summary>
 /// Writes the training columns of a data view to an Arrow IPC file, in one pass and with buffers for one batch: the heap
@@ -27,13 +24,14 @@ internal sealed class DatasetEncoder(
     /// <param name="path">The file to write; it is gone again when this fails.</param>
     /// <param name="isTraining">Whether the data must have two classes and positive weight, as training data.</param>
     /// <param name="cancellation">Stops the encoding between two rows.</param>
+    /// <param name="form">Whether rows name their non-zero features alone.</param>
     /// <exception cref="InvalidDataException">A row cannot be trained on; the message names it.</exception>
     /// <exception cref="IOException">The file cannot be written.</exception>
-    public EncodingResult Encode(IDataView data, string path, bool isTraining, CancellationToken cancellation)
+    public EncodingResult Encode(IDataView data, string path, bool isTraining, CancellationToken cancellation, FeatureEncoding form = FeatureEncoding.Dense)
     {
         try
         {
-            return EncodeTo(data, path, isTraining, cancellation);
+            return EncodeTo(data, path, isTraining, form, cancellation);
         }
         catch
         {
@@ -42,7 +40,7 @@ internal sealed class DatasetEncoder(
         }
     }
 
-    private EncodingResult EncodeTo(IDataView data, string path, bool isTraining, CancellationToken cancellation)
+    private EncodingResult EncodeTo(IDataView data, string path, bool isTraining, FeatureEncoding form, CancellationToken cancellation)
     {
         var schema = data.Schema;
         var (features, label) = (schema[columns.Features], schema[columns.Label]);
@@ -50,7 +48,10 @@ internal sealed class DatasetEncoder(
         // A cursor that is not told what is needed gives empty values.
         using var cursor = data.GetRowCursor(weight is null ? [features, label] : [features, label, weight.Value]);
         using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
-        using var batch = new BatchWriter(file, new DatasetShape(featureCount, weight is not null, element), isTraining && element == FeatureElement.Float32 ? new FeatureStatistics(featureCount) : null);
+        using var batch = new FormWriter(
+            element == FeatureElement.UInt8 ? FeatureEncoding.Dense : form,
+            sparse => BatchWriter.Create(file, new DatasetShape(featureCount, weight is not null, element, sparse), isTraining),
+            featureCount);
 
         var getFeatures = cursor.GetGetter<VBuffer<float>>(features);
         var getLabel = RowCursorUtils.GetLabelGetter(cursor, label.Index);
@@ -89,8 +90,8 @@ internal sealed class DatasetEncoder(
         cancellation.ThrowIfCancellationRequested();
         var (id, rowCount) = batch.Complete();
         CheckWhole(rowCount, labels, weights, leftOut, isTraining);
-        channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features as dataset {id}.");
-        return new EncodingResult(new EncodedDataset(id, path, rowCount, new DatasetShape(featureCount, weight is not null, element)), batch.Statistics!, labels, weights);
+        channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features{(batch.Shape.IsSparse ? $", {batch.NonZeroCount:N0} of them not zero," : "")} as dataset {id}.");
+        return new EncodingResult(new EncodedDataset(id, path, rowCount, batch.Shape, batch.NonZeroCount), batch.Statistics!, labels, weights);
     }
 
     private void Report(long rows, long? total) => progress?.Report(new TrainingProgress
@@ -106,6 +107,8 @@ internal sealed class DatasetEncoder(
         if (row.Length != featureCount)
             throw new InvalidDataException($"Feature column \"{column.Name}\" has {row.Length:N0} slots at row {index:N0}, expected {featureCount:N0}, the size that its type names. Fix the source or drop the row.");
         var values = row.GetValues();
+        if (!row.IsDense && !SparseFeatures.AreSlots(row.GetIndices(), featureCount))
+            throw new InvalidDataException($"Feature column \"{column.Name}\" has slots at row {index:N0} that do not rise from 0 to below {featureCount:N0}, expected a VBuffer whose indices do. Fix what makes the column.");
         var isByte = element == FeatureElement.UInt8;
         if (isByte ? Bytes.AreAll(values) : !TensorPrimitives.IsInfinityAny(values))
             return;
@@ -173,102 +176,5 @@ internal sealed class DatasetEncoder(
             (Count: _weights, What: $"have no weight in column \"{columns.Weight}\""),
             (Count: Weightless, What: columns.Weight is null ? "are of a class of weight 0" : $"weigh 0 by column \"{columns.Weight}\" or their class"),
         }.Where(c => c.Count > 0).Select(c => $"{c.Count:N0} {c.What}"));
-    }
-
-    /// <summary>The current batch: its memory is Arrow's arrays, filled again and again.</summary>
-    private sealed class BatchWriter : IDisposable
-    {
-        private readonly byte[] _features;
-        private readonly float[] _row;
-        private readonly byte[] _labels;
-        private readonly byte[] _weights;
-        private readonly int _capacity;
-        private readonly DatasetShape _shape;
-        private readonly Schema _schema;
-        private readonly DatasetHasher _hasher;
-        private readonly ArrowFileWriter _writer;
-        private int _rows;
-
-        public BatchWriter(Stream file, DatasetShape shape, FeatureStatistics? statistics)
-        {
-            (_shape, Statistics) = (shape, statistics);
-            _capacity = DatasetSchema.RowsPerBatch(shape);
-            _features = GC.AllocateUninitializedArray<byte>(_capacity * shape.FeatureSize * shape.ElementBytes);
-            _row = shape.Element == FeatureElement.UInt8 ? new float[shape.FeatureSize] : [];
-            _labels = new byte[_capacity * sizeof(float)];
-            _weights = shape.HasWeights ? new byte[_labels.Length] : [];
-            _schema = DatasetSchema.Create(shape);
-            _hasher = new DatasetHasher(shape);
-            _writer = new ArrowFileWriter(file, _schema, leaveOpen: true);
-            Write(_writer.WriteStart);
-        }
-
-        public FeatureStatistics? Statistics { get; }
-
-        /// <summary>Adds a row; true when that wrote a batch.</summary>
-        public bool Add(in VBuffer<float> features, float label, float weight)
-        {
-            if (_shape.Element == FeatureElement.UInt8)
-                AddBytes(in features);
-            else
-                features.CopyTo(MemoryMarshal.Cast<byte, float>(_features.AsSpan()).Slice(_rows * _shape.FeatureSize, _shape.FeatureSize));
-            MemoryMarshal.Cast<byte, float>(_labels.AsSpan())[_rows] = label;
-            if (_shape.HasWeights)
-                MemoryMarshal.Cast<byte, float>(_weights.AsSpan())[_rows] = weight;
-            if (++_rows < _capacity)
-                return false;
-            Flush();
-            return true;
-        }
-
-        private void AddBytes(in VBuffer<float> features)
-        {
-            features.CopyTo(_row);
-            TensorPrimitives.ConvertTruncating<float, byte>(_row, _features.AsSpan(_rows * _shape.FeatureSize, _shape.FeatureSize));
-        }
-
-        public (ContentHash Id, long RowCount) Complete()
-        {
-            if (_rows > 0)
-                Flush();
-            Write(_writer.WriteEnd);
-            var count = _hasher.RowCount;
-            return (_hasher.Complete(), count);
-        }
-
-        public void Dispose()
-        {
-            _writer.Dispose();
-            _hasher.Dispose();
-        }
-
-        private void Flush()
-        {
-            var values = _rows * _shape.FeatureSize;
-            Statistics?.Add(MemoryMarshal.Cast<byte, float>(_features.AsSpan())[..values]);
-            IArrowArray items = _shape.Element == FeatureElement.UInt8 ? new UInt8Array(new ArrowBuffer(_features.AsMemory(0, values)), ArrowBuffer.Empty, values, 0, 0) : Floats(_features, values);
-            var features = new FixedSizeListArray(_schema.GetFieldByIndex(0).DataType, _rows, items, ArrowBuffer.Empty, 0, 0);
-            IArrowArray[] arrays = _shape.HasWeights ? [features, Floats(_labels, _rows), Floats(_weights, _rows)] : [features, Floats(_labels, _rows)];
-            using var batch = new RecordBatch(_schema, arrays, _rows);
-            _hasher.Append(batch);
-            Write(() => _writer.WriteRecordBatch(batch));
-            _rows = 0;
-        }
-
-        // The source may fail with the same exceptions; these say which file it was, and what to do.
-        private void Write(Action write)
-        {
-            try
-            {
-                write();
-            }
-            catch (IOException e) when (e is not (FileNotFoundException or FileLoadException)) // of an assembly, for want of handles
-            {
-                throw new IOException($"Dataset file cannot be written up to row {_hasher.RowCount:N0} ({e.Message.TrimEnd('.')}), expected room for all rows as {_shape.ElementBytes}-byte numbers. Free space there, or set TMPDIR to a folder with more.", e);
-            }
-        }
-
-        private static FloatArray Floats(byte[] bytes, int count) =>
-            new(new ArrowBuffer(bytes.AsMemory(0, count * sizeof(float))), ArrowBuffer.Empty, count, 0, 0);
     }
 }

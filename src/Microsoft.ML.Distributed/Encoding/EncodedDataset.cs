@@ -7,4 +7,5 @@ namespace Microsoft.ML.Distributed;
 /// <param name="Path">The file; gone once a local cluster has adopted it.</param>
 /// <param name="RowCount">Rows in the file.</param>
 /// <param name="Shape">The width of a row.</param>
-internal sealed record EncodedDataset(ContentHash Id, string Path, long RowCount, DatasetShape Shape);
+/// <param name="NonZeroCount">Of sparse rows: how many features they name together.</param>
+internal sealed record EncodedDataset(ContentHash Id, string Path, long RowCount, DatasetShape Shape, long NonZeroCount = 0);

@@ -8,7 +8,7 @@ namespace Microsoft.ML.Distributed;
 /// Mean and standard deviation of every slot, in double and without missing values (NaN), a block of rows at a time: two
 /// passes over the block while it is in the cache, then merged into the whole (Chan, Golub and LeVeque, 1979).
 /// </summary>
-internal sealed class FeatureStatistics(int size)
+internal sealed class FeatureStatistics(int size) : IFeatureStatistics
 {
     private readonly double[] _count = new double[size];
     private readonly double[] _mean = new double[size];
@@ -17,6 +17,9 @@ internal sealed class FeatureStatistics(int size)
     private readonly double[] _blockMean = new double[size];
     private readonly double[] _blockSquares = new double[size];
     private readonly double[] _row = new double[size];
+
+    /// <summary>The features with few values.</summary>
+    public FeatureLevels? Levels { get; init; }
 
     /// <summary>Adds rows, one after another in memory.</summary>
     public void Add(ReadOnlySpan<float> rows)
@@ -31,12 +34,10 @@ internal sealed class FeatureStatistics(int size)
         for (var start = 0; start < rows.Length; start += size)
             AddSquares(Widen(rows.Slice(start, size)));
         Merge();
+        Levels?.Add(rows);
     }
 
-    /// <summary>
-    /// x' = (x - mean) * scale gives each slot mean 0 and deviation 1. Constant and empty slots have scale 0, and those whose
-    /// deviation is out of range (<see cref="OutOfRange"/>).
-    /// </summary>
+    /// <summary>x' = (x - mean) * scale gives each slot mean 0 and deviation 1.</summary>
     public FeatureScaling ToScaling()
     {
         var scaling = new FeatureScaling();
@@ -52,14 +53,13 @@ internal sealed class FeatureStatistics(int size)
         return scaling;
     }
 
-    /// <summary>The slots that are no constants, and vary by less or more than single precision can compute with.</summary>
     public IEnumerable<int> OutOfRange() => Enumerable.Range(0, size).Where(i => Deviation(i) is var deviation && deviation > Math.Abs(_mean[i]) * 1e-7 && !ScaleRange.Holds(deviation));
 
-    internal bool HasValues(int slot) => _count[slot] > 0;
+    public bool HasValues(int slot) => _count[slot] > 0;
 
-    internal double Mean(int slot) => _mean[slot];
+    public double Mean(int slot) => _mean[slot];
 
-    internal double Deviation(int slot) => _count[slot] == 0 ? 0 : Math.Sqrt(_squares[slot] / _count[slot]);
+    public double Deviation(int slot) => _count[slot] == 0 ? 0 : Math.Sqrt(_squares[slot] / _count[slot]);
 
     private ReadOnlySpan<Vector<double>> Widen(ReadOnlySpan<float> row)
     {

@@ -34,10 +34,10 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     /// <summary>The size of the feature vector.</summary>
     public int FeatureCount => Scorer.InputSize;
 
-    /// <summary>The mean of each feature over the training set, which also stands for a missing (NaN) value; empty when features were not normalised.</summary>
+    /// <summary>The mean of each feature over the training set, which also stands for a missing (NaN) value; empty when features were not normalised, or are sparse: then that is 0.</summary>
     public IReadOnlyList<float> FeatureMeans => _network.Spec.Data?.Features?.Mean.ToArray() ?? [];
 
-    /// <summary>What each feature less its mean is multiplied by: one over its standard deviation, 0 for a constant; empty when features were not normalised.</summary>
+    /// <summary>What each feature less its mean is multiplied by: one over its standard deviation, 0 for a constant; of sparse features one over the root mean square of those that are not 0, 0 for one that always is; empty when features were not normalised.</summary>
     public IReadOnlyList<float> FeatureScales => _network.Spec.Data?.Features?.Scale.ToArray() ?? [];
 
     /// <summary>Losses, epochs and timings of the training.</summary>
@@ -102,7 +102,7 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     /// <summary>A runner that takes ML.NET's dense or sparse vectors, for one thread at a time.</summary>
     private protected VectorScorer CreateRunner()
     {
-        var run = Scorer.CreateRunner();
+        var (run, runSparse) = (Scorer.CreateRunner(), Scorer.CreateSparseRunner());
         float[]? dense = null;
         return (in VBuffer<float> features, Span<float> score) =>
         {
@@ -111,6 +111,12 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
             if (features.IsDense)
             {
                 run(features.GetValues(), score);
+                return;
+            }
+
+            if (runSparse is not null)
+            {
+                runSparse(features.GetIndices(), features.GetValues(), score);
                 return;
             }
 

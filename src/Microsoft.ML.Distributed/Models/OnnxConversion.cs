@@ -17,7 +17,7 @@ internal static class OnnxConversion
 
     private static readonly HashSet<string> s_copied =
     [
-        "Abs", "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Div", "Elu", "Exp", "Flatten", "Gemm", "GlobalAveragePool", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "LogSoftmax",
+        "Abs", "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Div", "Elu", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "LogSoftmax",
         "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Relu", "Reshape", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
     ];
 

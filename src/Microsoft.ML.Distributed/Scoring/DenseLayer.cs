@@ -11,9 +11,8 @@ internal enum LayerActivation
 }
 
 /// <summary>One Gemm with what follows it; batch normalisation is folded into weights and bias.</summary>
-internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
+internal class DenseLayer(float[] weights, float[] bias, int inputs)
 {
-    private float[] _weights = weights;
     private float[] _bias = bias;
     private (float[] Gain, float[] Bias, float Epsilon)? _layerNorm;
 
@@ -21,17 +20,19 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
 
     public int Outputs => _bias.Length;
 
+    protected float[] Weights { get; private set; } = weights;
+
     public LayerActivation Activation { get; set; }
 
     /// <summary>Folds gamma * (y - mean) / sqrt(variance + epsilon) + beta into the layer.</summary>
     public void FoldBatchNorm(float[] gamma, float[] beta, float[] mean, float[] variance, float epsilon)
     {
-        (_weights, _bias) = ([.. _weights], [.. _bias]);
+        (Weights, _bias) = ([.. Weights], [.. _bias]);
         for (var o = 0; o < Outputs; o++)
         {
             var gain = gamma[o] / Math.Sqrt((double)variance[o] + epsilon);
-            foreach (ref var weight in _weights.AsSpan(o * Inputs, Inputs))
-                weight = (float)(weight * gain);
+            for (var i = 0; i < Inputs; i++)
+                Weights[PlaceOf(i, o)] = (float)(Weights[PlaceOf(i, o)] * gain);
             _bias[o] = (float)((((double)_bias[o] - mean[o]) * gain) + beta[o]);
         }
     }
@@ -40,7 +41,19 @@ internal sealed class DenseLayer(float[] weights, float[] bias, int inputs)
 
     public void Apply(ReadOnlySpan<float> input, Span<float> output)
     {
-        MatrixVector.Multiply(_weights, input, output);
+        Multiply(input, output);
+        Follow(output);
+    }
+
+    /// <summary>Where the weight of an input for an output is.</summary>
+    protected virtual int PlaceOf(int input, int output) => (output * Inputs) + input;
+
+    /// <summary>Weights times input.</summary>
+    protected virtual void Multiply(ReadOnlySpan<float> input, Span<float> output) => MatrixVector.Multiply(Weights, input, output);
+
+    /// <summary>What follows the product.</summary>
+    protected void Follow(Span<float> output)
+    {
         TensorPrimitives.Add(output, _bias, output);
         if (_layerNorm is (var gain, var bias, var epsilon))
             Normalize(output, gain, bias, epsilon);

@@ -15,10 +15,12 @@ internal sealed class DenseStack : IScorer
     private readonly DenseLayer[] _layers;
     private readonly ScoreHead _head;
 
-    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, ScoreHead head) =>
-        (_mean, _scale, _layers, _head) = (mean, scale, layers, head);
+    private readonly Steps? _steps;
 
-    public int InputSize => _layers[0].Inputs;
+    internal DenseStack(float[]? mean, float[]? scale, Steps? steps, DenseLayer[] layers, ScoreHead head) =>
+        (_mean, _scale, _steps, _layers, _head) = (mean, scale, steps, layers, head);
+
+    public int InputSize => _layers[0].Inputs - (_steps?.Slots.Length ?? 0);
 
     public int OutputSize => _layers[^1].Outputs;
 
@@ -30,28 +32,34 @@ internal sealed class DenseStack : IScorer
     {
         var tensors = OnnxMlpReader.Read(onnx, spec);
         var mlp = spec.Module.Mlp;
-        var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, tensors)).ToArray();
-        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, ScoreHead.Of(spec.Task, tensors));
+        var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, mlp, tensors)).ToArray();
+        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), mlp.Steps is null ? null : new Steps([.. mlp.Steps.Slot], tensors[OnnxMlpWriter.StepStart], tensors[OnnxMlpWriter.StepScale]), layers, ScoreHead.Of(spec.Task, tensors));
     }
 
     public RowScorer CreateRunner()
     {
-        var input = new float[InputSize];
-        var widest = _layers.Max(l => l.Outputs);
-        var (front, back) = (new float[widest], new float[widest]);
+        var runner = new Runner(this);
+        if (_layers[0] is SparseLayer)
+            return (features, score) => runner.Run(features, score);
+        var input = new float[_layers[0].Inputs];
         return (features, score) =>
         {
-            Prepare(features, input);
-            ReadOnlySpan<float> current = input;
-            for (var i = 0; i < _layers.Length; i++)
-            {
-                var result = i == _layers.Length - 1 ? score : front.AsSpan(0, _layers[i].Outputs);
-                _layers[i].Apply(current, result);
-                current = result;
-                (front, back) = (back, front);
-            }
+            Prepare(features, input.AsSpan(0, features.Length));
+            _steps?.Apply(features, _mean!, input.AsSpan(features.Length));
+            runner.Run(input, score);
+        };
+    }
 
-            _head.Finish(score);
+    public SparseRowScorer? CreateSparseRunner()
+    {
+        if (_layers[0] is not SparseLayer first)
+            return null;
+        var runner = new Runner(this);
+        return (slots, features, score) =>
+        {
+            var sums = runner.ResultOf(0, score);
+            first.Apply(slots, features, sums);
+            runner.Run(sums, score, from: 1);
         };
     }
 
@@ -60,15 +68,15 @@ internal sealed class DenseStack : IScorer
         // Managed memory only.
     }
 
-    private static DenseLayer Linear(int index, IReadOnlyDictionary<string, float[]> tensors)
+    private static DenseLayer Linear(int index, MlpSpec mlp, IReadOnlyDictionary<string, float[]> tensors)
     {
         var (weights, bias) = (tensors[$"layers.{index}.weight"], tensors[$"layers.{index}.bias"]);
-        return new DenseLayer(weights, bias, weights.Length / bias.Length);
+        return index == 0 && mlp.Sparse is not null ? new SparseLayer(weights, bias, tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale)) : new DenseLayer(weights, bias, weights.Length / bias.Length);
     }
 
     private static DenseLayer Hidden(int index, MlpSpec mlp, IReadOnlyDictionary<string, float[]> tensors)
     {
-        var layer = Linear(index, tensors);
+        var layer = Linear(index, mlp, tensors);
         if (mlp.Normalization == LayerNormalization.Layer)
             layer.AddLayerNorm(Norm("weight"), Norm("bias"), OnnxMlpWriter.Epsilon);
         else if (mlp.Normalization == LayerNormalization.Batch)
@@ -95,5 +103,41 @@ internal sealed class DenseStack : IScorer
         for (var i = 0; i < input.Length; i++)
             if (float.IsNaN(features[i]))
                 input[i] = 0;
+    }
+
+    /// <summary>What features with few values put in beside themselves: clip((x - start) * scale, 0, 1), a missing one at the mean.</summary>
+    internal sealed record Steps(int[] Slots, float[] Start, float[] Scale)
+    {
+        public void Apply(ReadOnlySpan<float> features, float[] mean, Span<float> inputs)
+        {
+            for (var i = 0; i < Slots.Length; i++)
+            {
+                var x = features[Slots[i]];
+                inputs[i] = Math.Clamp(((float.IsNaN(x) ? mean[Slots[i]] : x) - Start[i]) * Scale[i], 0f, 1f);
+            }
+        }
+    }
+
+    /// <summary>The layers with room for what goes from one to the next, for one thread at a time.</summary>
+    private sealed class Runner(DenseStack stack)
+    {
+        // What a layer reads is never where it writes.
+        private readonly float[][] _results = [new float[stack._layers.Max(l => l.Outputs)], new float[stack._layers.Max(l => l.Outputs)]];
+
+        /// <summary>Where a layer's outputs go.</summary>
+        public Span<float> ResultOf(int layer, Span<float> score) => layer == stack._layers.Length - 1 ? score : _results[layer % 2].AsSpan(0, stack._layers[layer].Outputs);
+
+        /// <summary>Applies the layers from one on to its input.</summary>
+        public void Run(ReadOnlySpan<float> input, Span<float> score, int from = 0)
+        {
+            for (var i = from; i < stack._layers.Length; i++)
+            {
+                var result = ResultOf(i, score);
+                stack._layers[i].Apply(input, result);
+                input = result;
+            }
+
+            stack._head.Finish(score);
+        }
     }
 }

@@ -11,7 +11,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="labelColumnName">The label column: a key.</param>
     /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
-    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128], empty for a linear model.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128] (of wide sparse features the first is narrower), empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
     /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
@@ -57,7 +57,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="labelColumnName">The label column: a Boolean.</param>
     /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
-    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128], empty for a linear model.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128] (of wide sparse features the first is narrower), empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
     /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
@@ -99,7 +99,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <param name="labelColumnName">The label column: a Single.</param>
     /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
     /// <param name="exampleWeightColumnName">The column of example weights, a Single; null for equal weights.</param>
-    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128], empty for a linear model.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128] (of wide sparse features the first is narrower), empty for a linear model.</param>
     /// <param name="epochs">Passes over the training rows.</param>
     /// <param name="batchSize">Rows a step, over all ranks together; null for about a fortieth of the rows, from 32 to 256.</param>
     /// <param name="learningRate">The learning rate at its highest.</param>
@@ -169,7 +169,8 @@ public static class DistributedNeuralNetworkCatalog
             BatchSize = batchSize,
             LearningRate = learningRate,
         };
-        options.HiddenLayers = hiddenLayers ?? options.HiddenLayers;
+        if (hiddenLayers is not null)
+            options.HiddenLayers = hiddenLayers;
         return options;
     }
 }

@@ -150,11 +150,15 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             errors.AddRange(ValidateValidationSet(validation.Schema, schema, areColumnsValid));
 
         var spec = JobSpecFactory.Create(_options, _module, _task, features, Math.Max(outputs, _task == MlTask.Multiclass ? 2 : 1), _seed, _name);
+        var start = StartingNetwork.Find(_options.StartFrom, out var unusable);
+        // Where only the data tells, the form that asks for less is judged; the encoder's choice is judged again.
+        var form = _module.FormOf(_options, start);
+        if (form == FeatureEncoding.Sparse || (form == FeatureEncoding.Auto && features >= FormWriter.LeastSparseWidth))
+            _module.MakeSparse(spec, _options, meanNonZeros: 1);
         // The class weights' number can be judged only by a label column that has classes.
         if (!areColumnsValid)
             spec.ClassWeights.Clear();
         errors.AddRange(JobSpecFactory.Validate(_options, _module, spec));
-        var start = StartingNetwork.Find(_options.StartFrom, out var unusable);
         if (unusable is not null)
             errors.Add(unusable);
         if (start is not null)

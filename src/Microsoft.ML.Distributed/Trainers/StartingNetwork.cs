@@ -66,6 +66,8 @@ internal sealed class StartingNetwork
 
         if (!known.HiddenSizes.Equals(wanted.HiddenSizes))
             yield return Differs("HiddenLayers", Sizes(known), Sizes(wanted));
+        if (known.Sparse is null != wanted.Sparse is null)
+            yield return Differs("FeatureEncoding", Form(known), Form(wanted));
         if (known.Activation != wanted.Activation)
             yield return Differs("Activation", known.Activation, wanted.Activation);
         if (known.Normalization != wanted.Normalization)
@@ -91,6 +93,7 @@ internal sealed class StartingNetwork
     {
         spec.Data.Features = Spec.Data?.Features?.Clone();
         spec.Data.Label = Spec.Data?.Label?.Clone();
+        spec.Module.Mlp.Steps = Spec.Module.Mlp.Steps?.Clone();
         spec.Module.Mlp.OutputBias.Clear();
         var file = new JobFile(InOrder(MatchClasses(label).Order));
         spec.StartFrom = new StartingModel { ModelId = file.Id.Text, SizeBytes = file.Content.Length };
@@ -98,20 +101,23 @@ internal sealed class StartingNetwork
     }
 
     /// <summary>The slots that the network ignores, since they were constant where it was trained, and that are no constants now.</summary>
-    public IEnumerable<int> Ignored(FeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
+    public IEnumerable<int> Ignored(IFeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
         : Enumerable.Range(0, scaling.Scale.Count).Where(i => scaling.Scale[i] == 0 && statistics.Deviation(i) > 0);
 
     /// <summary>The slots whose numbers are far from those that the network was trained on, behind a scaling that stays.</summary>
-    public IEnumerable<int> Moved(FeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
-        : Enumerable.Range(0, scaling.Scale.Count).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - scaling.Mean[i], statistics.Deviation(i), scaling.Scale[i]));
+    public IEnumerable<int> Moved(IFeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
+        : Enumerable.Range(0, scaling.Scale.Count).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
 
     /// <summary>A slot's mean and standard deviation where the network was trained.</summary>
-    public (double Mean, double Deviation) Trained(int slot) => (Spec.Data.Features.Mean[slot], 1 / Spec.Data.Features.Scale[slot]);
+    public (double Mean, double Deviation) Trained(int slot) => (MeanOf(slot), 1 / Spec.Data.Features.Scale[slot]);
 
     /// <summary>Whether the features are known to be made by other transforms than in the chain that was given, or by the same fitted anew.</summary>
     /// <param name="data">The training data.</param>
     /// <param name="column">Its feature column.</param>
     public bool IsBehindOthers(IDataView data, string column) => _transformer?.FeatureColumnName == column && FeatureOrigin.IsAnother(data, column, _before);
+
+    // Sparse features are not centred.
+    private double MeanOf(int slot) => Spec.Data.Features.Mean.Count == 0 ? 0 : Spec.Data.Features.Mean[slot];
 
     // A feature that is rare today, and a constant then, are within.
     private static bool IsFar(double distance, double deviation, double scale) =>
@@ -126,6 +132,8 @@ internal sealed class StartingNetwork
     };
 
     private static string Differs(string option, object known, object wanted) => $"{Name} has {option} {known}, expected {wanted} as in these options. Set {option} to that of the network, or train anew.";
+
+    private static FeatureEncoding Form(MlpSpec mlp) => mlp.Sparse is null ? FeatureEncoding.Dense : FeatureEncoding.Sparse;
 
     private static string Sizes(MlpSpec mlp) => $"[{string.Join(", ", mlp.HiddenSizes)}]";
 

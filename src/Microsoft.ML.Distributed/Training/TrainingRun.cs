@@ -111,11 +111,15 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights, spec.Module.Kind.Element);
-            var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation);
+            var training = encoder.Encode(data, trainingPath, isTraining: true, cancellation, module.FormOf(options, start));
+            var form = training.Dataset.Shape.IsSparse ? FeatureEncoding.Sparse : FeatureEncoding.Dense;
             var validation = options.ValidationSet is { } set
-                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation)
+                ? encoder.Encode(set, validationPath = backend.NewDatasetFile(folder, cancellation), isTraining: false, cancellation, form)
                 : null;
             Describe(training, validation, data.Schema[columns.Features]);
+            // What was judged before was the form that asks for less.
+            if (spec.Module.Kind.Errors(spec.Task).ToList() is { Count: > 0 } errors)
+                throw new InvalidDataException($"{errors[0]} Feature column \"{columns.Features}\" is dense: set FeatureEncoding to Sparse if few of its values are not zero.");
             var files = new List<JobFile>();
             if (start is not null)
                 files.Add(start.Attach(spec, data.Schema[columns.Label]));
@@ -143,6 +147,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
     private void Describe(EncodingResult training, EncodingResult? validation, DataViewSchema.Column features)
     {
+        if (training.Dataset.Shape.IsSparse)
+            module.MakeSparse(spec, options, (double)training.Dataset.NonZeroCount / training.Dataset.RowCount);
         spec.Data.DatasetId = training.Dataset.Id.Text;
         spec.Data.RowCount = training.Dataset.RowCount;
         spec.Data.WeightScale = training.Weights.ToScale();
@@ -168,6 +174,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         {
             WarnOfRanges(training.Features, features);
             spec.Data.Features = training.Features.ToScaling();
+            module.Describe(spec, options, training.Features);
         }
 
         if (columns.Task == MlTask.Regression)
@@ -182,7 +189,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" was constant in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and {slots.Count - 1:N0} others" : "")} where the network of StartFrom was trained, which ignores it, and varies now: so will the new one. Train anew to have it count.");
     }
 
-    private void WarnOfMoved(StartingNetwork network, FeatureStatistics statistics, DataViewSchema.Column features)
+    private void WarnOfMoved(StartingNetwork network, IFeatureStatistics statistics, DataViewSchema.Column features)
     {
         var slots = network.Moved(statistics).ToList();
         if (slots.Count == 0)
@@ -191,7 +198,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" has mean {statistics.Mean(slots[0]):G3} and deviation {statistics.Deviation(slots[0]):G3} in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and is as far away in {slots.Count - 1:N0} others" : "")}; where the network of StartFrom was trained they were {mean:G3} and {deviation:G3}, which its scaling keeps. Where what makes the features was fitted anew or their unit is another, keep the fitted transformers; where the world has changed so much, train anew.");
     }
 
-    private void WarnOfRanges(FeatureStatistics statistics, DataViewSchema.Column features)
+    private void WarnOfRanges(IFeatureStatistics statistics, DataViewSchema.Column features)
     {
         var slots = statistics.OutOfRange().ToList();
         if (slots.Count > 0)

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using Apache.Arrow;
@@ -16,7 +17,8 @@ public sealed class DatasetHasher : IDisposable
     /// <summary>Starts the hash of a dataset of this shape.</summary>
     public DatasetHasher(DatasetShape shape)
     {
-        _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}{(shape.Element == FeatureElement.UInt8 ? " u8" : "")}\n"));
+        ArgumentNullException.ThrowIfNull(shape);
+        _hash.AppendData(Encoding.ASCII.GetBytes($"mldist-dataset/1 {(shape.IsSparse ? "sparse " : "")}{shape.FeatureSize} {(shape.HasWeights ? 1 : 0)}{(shape.Element == FeatureElement.UInt8 ? " u8" : "")}\n"));
     }
 
     /// <summary>Reads a dataset's file through: its id by its content, and its rows. Takes as long as its hash, about 1 s a GB.</summary>
@@ -48,7 +50,18 @@ public sealed class DatasetHasher : IDisposable
         Span<byte> length = stackalloc byte[sizeof(long)];
         BinaryPrimitives.WriteInt64LittleEndian(length, batch.Length);
         _hash.AppendData(length);
-        _hash.AppendData(Bytes(((FixedSizeListArray)batch.Column(0)).Values));
+        if (batch.Column(0) is ListArray sparse)
+        {
+            var pairs = (StructArray)sparse.Values;
+            _hash.AppendData(MemoryMarshal.AsBytes(sparse.ValueOffsets));
+            _hash.AppendData(MemoryMarshal.AsBytes(((Int32Array)pairs.Fields[0]).Values));
+            _hash.AppendData(Bytes(pairs.Fields[1]));
+        }
+        else
+        {
+            _hash.AppendData(Bytes(((FixedSizeListArray)batch.Column(0)).Values));
+        }
+
         for (var column = 1; column < batch.ColumnCount; column++)
             _hash.AppendData(Bytes(batch.Column(column)));
         RowCount += batch.Length;
@@ -61,5 +74,5 @@ public sealed class DatasetHasher : IDisposable
     public void Dispose() => _hash.Dispose();
 
     private static ReadOnlySpan<byte> Bytes(IArrowArray array) =>
-        array is UInt8Array bytes ? bytes.Values : System.Runtime.InteropServices.MemoryMarshal.AsBytes(((FloatArray)array).Values);
+        array is UInt8Array bytes ? bytes.Values : MemoryMarshal.AsBytes(((FloatArray)array).Values);
 }

@@ -12,7 +12,7 @@ public static class DatasetMetadata
     /// <summary>The most bytes of a message's metadata; ours has less than one KiB.</summary>
     public const int MaxBytes = 16 << 10;
 
-    private const byte Integer = 2, FloatingPoint = 3, FixedSizeList = 16, SinglePrecision = 1, LittleEndian = 0;
+    private const byte Integer = 2, FloatingPoint = 3, List = 12, Struct = 13, FixedSizeList = 16, SinglePrecision = 1, LittleEndian = 0;
     private const byte SchemaMessage = 1, RecordBatchMessage = 3;
     private const int Alignment = 64;
     private const string Expected = DatasetSchema.Expected + ", uncompressed and without nulls. Encode the data again with this version.";
@@ -86,9 +86,11 @@ public static class DatasetMetadata
     public static long MaxBodyBytes(DatasetShape shape)
     {
         ArgumentNullException.ThrowIfNull(shape);
-        long rows = DatasetSchema.RowsPerBatch(shape);
-        var values = rows * (((long)shape.FeatureSize * shape.ElementBytes) + ((shape.HasWeights ? 2L : 1L) * sizeof(float)));
-        var validity = (rows * (shape.FeatureSize + 3L) + 7) / 8;
+        long rows = DatasetSchema.MostRows(shape);
+        // Of sparse rows a feature is two numbers, and an offset is one more.
+        var features = shape.IsSparse ? Math.Max(DatasetSchema.MostNonZeros(2, shape.FeatureSize), DatasetSchema.MostNonZeros(1, shape.FeatureSize)) * 2L : rows * shape.FeatureSize;
+        var values = (features * shape.ElementBytes) + (((shape.IsSparse ? rows + 1 : 0) + (rows * (shape.HasWeights ? 2L : 1L))) * sizeof(float));
+        var validity = (features * 3 / 2 + rows * 3L + 7) / 8;
         return values + validity + 16 * Alignment;
     }
 
@@ -119,49 +121,63 @@ public static class DatasetMetadata
         var count = schema.TableCount(1);
         if (count is not (2 or 3) || schema.Value<short>(0) != LittleEndian)
             throw Invalid($"has {count} columns");
-        var (size, element) = (0, FeatureElement.Float32);
-        for (var i = 0; i < count; i++)
-        {
-            var field = schema.TableAt(1, i);
-            var isAsDue = field.Text(0) == names[i] && !field.Has(4) && field.Value<byte>(2) == (i == 0 ? FixedSizeList : FloatingPoint);
-            if (isAsDue && i == 0)
-            {
-                size = field.Table(3).Value<int>(0);
-                isAsDue = field.TableCount(5) == 1;
-                field = isAsDue ? field.TableAt(5, 0) : field;
-                element = isAsDue && field.Value<byte>(2) == Integer ? FeatureElement.UInt8 : FeatureElement.Float32;
-            }
-
-            if (!isAsDue || field.Has(4) || field.TableCount(5) != 0 || !(i == 0 && element == FeatureElement.UInt8 ? IsByte(field) : IsFloat(field)))
+        var first = schema.TableAt(1, 0);
+        if ((first.Value<byte>(2) == List ? ReadSparse(first) : ReadDense(first)) is not { } shape)
+            throw Invalid($"has another column where \"{DatasetSchema.Features}\" is due");
+        for (var i = 1; i < count; i++)
+            if (!IsLeaf(schema.TableAt(1, i), names[i], FloatingPoint))
                 throw Invalid($"has another column where \"{names[i]}\" is due");
-        }
-
-        return size is >= 1 and <= DatasetSchema.MaxFeatures
-            ? new DatasetShape(size, count == 3, element)
-            : throw Invalid($"has {size} features a row (1 to {DatasetSchema.MaxFeatures})");
+        return shape.FeatureSize is >= 1 and <= DatasetSchema.MaxFeatures
+            ? shape with { HasWeights = count == 3 }
+            : throw Invalid($"has {shape.FeatureSize} features a row (1 to {DatasetSchema.MaxFeatures})");
     }
 
-    private static bool IsFloat(FlatTable field) => field.Value<byte>(2) == FloatingPoint && field.Table(3).Value<short>(0) == SinglePrecision;
+    private static DatasetShape? ReadDense(FlatTable field)
+    {
+        if (!IsNamed(field, DatasetSchema.Features, FixedSizeList) || field.TableCount(5) != 1)
+            return null;
+        var item = field.TableAt(5, 0);
+        FeatureElement? element = IsLeaf(item, null, FloatingPoint) ? FeatureElement.Float32 : IsLeaf(item, null, Integer, bits: 8, isSigned: false) ? FeatureElement.UInt8 : null;
+        return element is { } known ? new DatasetShape(field.Table(3).Value<int>(0), HasWeights: false, known) : null;
+    }
 
-    // Of 8 bits, without a sign.
-    private static bool IsByte(FlatTable field) => field.Value<byte>(2) == Integer && field.Table(3).Value<int>(0) == 8 && field.Table(3).Value<byte>(1) == 0;
+    private static DatasetShape? ReadSparse(FlatTable field)
+    {
+        if (!IsNamed(field, DatasetSchema.Features, List) || field.TableCount(5) != 1 || field.TableCount(6) != 1 || field.TableAt(6, 0).Text(0) != DatasetSchema.Size)
+            return null;
+        var pair = field.TableAt(5, 0);
+        return IsNamed(pair, null, Struct) && pair.TableCount(5) == 2 && IsLeaf(pair.TableAt(5, 0), DatasetSchema.Index, Integer) && IsLeaf(pair.TableAt(5, 1), DatasetSchema.Value, FloatingPoint)
+            && DatasetSchema.ParseSize(field.TableAt(6, 0).Text(1)) is { } size ? new DatasetShape(size, HasWeights: false, IsSparse: true) : null;
+    }
 
-    // Buffers: the list's validity, then validity and values of the features, the label and the weight.
+    private static bool IsNamed(FlatTable field, string? name, byte type) => (name is null || field.Text(0) == name) && !field.Has(4) && field.Value<byte>(2) == type;
+
+    // A float of four bytes, or an integer.
+    private static bool IsLeaf(FlatTable field, string? name, byte type, int bits = 32, bool isSigned = true) => IsNamed(field, name, type) && field.TableCount(5) == 0
+        && (type == FloatingPoint ? field.Table(3).Value<short>(0) == SinglePrecision : field.Table(3).Value<int>(0) == bits && field.Table(3).Value<byte>(1) == (isSigned ? 1 : 0));
+
+    // Nodes and buffers come depth first, each array's validity before its values: of dense features the list and its numbers, of
+    // sparse ones the list with its offsets, the pairs, which have no values, and their two parts.
     private static BatchLayout ReadBatch(FlatTable batch, DatasetShape shape, long bodyBytes)
     {
         var rows = batch.Value<long>(0);
         var nodes = batch.Structs<Node>(1);
         var buffers = batch.Structs<Range>(2);
-        var columns = shape.HasWeights ? 3 : 2;
-        if (rows is < 0 or > int.MaxValue || batch.Has(3) || nodes.Length != columns + 1 || buffers.Length != 2 * columns + 1)
+        var (featureNodes, featureBuffers) = shape.IsSparse ? (4, 7) : (2, 3);
+        var columns = shape.HasWeights ? 2 : 1;
+        if (rows is < 0 or > int.MaxValue || batch.Has(3) || nodes.Length != featureNodes + columns || buffers.Length != featureBuffers + 2 * columns)
             throw Invalid($"has a record batch of {rows} rows, {nodes.Length} arrays and {buffers.Length} buffers{(batch.Has(3) ? ", compressed" : "")}");
+        var values = shape.IsSparse ? nodes[1].Length : rows * shape.FeatureSize;
+        if (shape.IsSparse && (values < 0 || values > DatasetSchema.MostNonZeros((int)rows, shape.FeatureSize)))
+            throw Invalid($"has a record batch of {rows} rows with {values} non-zero features (at most {DatasetSchema.MostNonZeros((int)rows, shape.FeatureSize)})");
         for (var i = 0; i < nodes.Length; i++)
-            if (nodes[i].NullCount != 0 || nodes[i].Length != (i == 1 ? rows * shape.FeatureSize : rows))
+            if (nodes[i].NullCount != 0 || nodes[i].Length != (i > 0 && i < featureNodes ? values : rows))
                 throw Invalid($"has an array of {nodes[i].Length} values, {nodes[i].NullCount} of them null, in a record batch of {rows} rows");
         foreach (var buffer in buffers)
             if (buffer.Offset < 0 || buffer.Length < 0 || buffer.Offset > bodyBytes - buffer.Length)
                 throw Invalid($"has a buffer of {buffer.Length} bytes at {buffer.Offset} of the {bodyBytes} of its record batch");
-        return new BatchLayout((int)rows, Values(buffers[2], rows * shape.FeatureSize, shape.ElementBytes), Values(buffers[4], rows), shape.HasWeights ? Values(buffers[6], rows) : 0);
+        var layout = new BatchLayout((int)rows, Values(buffers[featureBuffers - 1], values, shape.ElementBytes), Values(buffers[featureBuffers + 1], rows), shape.HasWeights ? Values(buffers[featureBuffers + 3], rows) : 0);
+        return shape.IsSparse ? layout with { OffsetsAt = Values(buffers[1], rows + 1), IndicesAt = Values(buffers[4], values), NonZeros = (int)values } : layout;
 
         static long Values(Range buffer, long count, int bytes = sizeof(float)) => buffer.Length >= count * bytes && buffer.Offset % bytes == 0
             ? buffer.Offset
@@ -181,7 +197,17 @@ public static class DatasetMetadata
 /// <param name="FeaturesAt">Byte of the first feature of the first row; row after row follows.</param>
 /// <param name="LabelsAt">Byte of the first label.</param>
 /// <param name="WeightsAt">Byte of the first weight, where there are some.</param>
-public readonly record struct BatchLayout(int Rows, long FeaturesAt, long LabelsAt, long WeightsAt);
+public readonly record struct BatchLayout(int Rows, long FeaturesAt, long LabelsAt, long WeightsAt)
+{
+    /// <summary>Of sparse rows: byte of the first of the <see cref="Rows"/> + 1 offsets, which are where a row's features begin and the last one's end.</summary>
+    public long OffsetsAt { get; init; }
+
+    /// <summary>Of sparse rows: byte of the first feature's index.</summary>
+    public long IndicesAt { get; init; }
+
+    /// <summary>Of sparse rows: how many features they name together.</summary>
+    public int NonZeros { get; init; }
+}
 
 /// <summary>What the end of a dataset's file says of it.</summary>
 /// <param name="Shape">The width of its rows.</param>

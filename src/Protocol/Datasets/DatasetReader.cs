@@ -74,20 +74,20 @@ public sealed class DatasetReader : IDisposable
             ?? throw DatasetMetadata.Invalid($"ends before the record batch at {block.Offset}");
     }
 
-    /// <summary>A batch over the bytes of its body, which are not copied.</summary>
+    /// <summary>A batch over the bytes of its body, which are not copied. Sparse features are looked through: nobody needs to ask again whether an index is one.</summary>
     /// <param name="schema">Of <see cref="DatasetSchema"/>.</param>
     /// <param name="shape">The schema's.</param>
     /// <param name="layout">Where in the body its values are.</param>
     /// <param name="body">The body.</param>
+    /// <exception cref="FormatException">Sparse features are none.</exception>
     public static RecordBatch Wrap(Schema schema, DatasetShape shape, BatchLayout layout, ReadOnlyMemory<byte> body)
     {
         ArgumentNullException.ThrowIfNull(schema);
         ArgumentNullException.ThrowIfNull(shape);
-        var featureCount = checked(layout.Rows * shape.FeatureSize);
-        IArrowArray features = shape.Element == FeatureElement.UInt8 ? new UInt8Array(Buffer(layout.FeaturesAt, featureCount), ArrowBuffer.Empty, featureCount, 0, 0) : Values(layout.FeaturesAt, featureCount);
+        var type = schema.FieldsList[0].DataType;
         var columns = new List<IArrowArray>(3)
         {
-            new FixedSizeListArray((FixedSizeListType)schema.FieldsList[0].DataType, layout.Rows, features, ArrowBuffer.Empty, 0),
+            shape.IsSparse ? Sparse((ListType)type) : Dense((FixedSizeListType)type),
             Values(layout.LabelsAt, layout.Rows),
         };
         if (shape.HasWeights)
@@ -95,7 +95,25 @@ public sealed class DatasetReader : IDisposable
         return new RecordBatch(schema, columns, layout.Rows);
 
         FloatArray Values(long at, int count) => new(Buffer(at, checked(count * sizeof(float))), ArrowBuffer.Empty, count, 0, 0);
+
         ArrowBuffer Buffer(long at, int bytes) => new(body.Slice(checked((int)at), bytes));
+
+        FixedSizeListArray Dense(FixedSizeListType list)
+        {
+            var count = checked(layout.Rows * shape.FeatureSize);
+            IArrowArray items = shape.Element == FeatureElement.UInt8 ? new UInt8Array(Buffer(layout.FeaturesAt, count), ArrowBuffer.Empty, count, 0, 0) : Values(layout.FeaturesAt, count);
+            return new FixedSizeListArray(list, layout.Rows, items, ArrowBuffer.Empty, 0);
+        }
+
+        ListArray Sparse(ListType list)
+        {
+            var indices = new Int32Array(Buffer(layout.IndicesAt, checked(layout.NonZeros * sizeof(int))), ArrowBuffer.Empty, layout.NonZeros, 0, 0);
+            var values = Values(layout.FeaturesAt, layout.NonZeros);
+            var pairs = new StructArray(list.ValueDataType, layout.NonZeros, [indices, values], ArrowBuffer.Empty, 0);
+            var rows = new ListArray(list, layout.Rows, Buffer(layout.OffsetsAt, (layout.Rows + 1) * sizeof(int)), pairs, ArrowBuffer.Empty, 0);
+            SparseFeatures.Check(rows.ValueOffsets, indices.Values, values.Values, shape.FeatureSize);
+            return rows;
+        }
     }
 
     /// <inheritdoc/>

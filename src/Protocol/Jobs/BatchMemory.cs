@@ -27,7 +27,7 @@ public static class BatchMemory
     {
         if (spec.Module?.Kind is not { } module)
             return 0;
-        var floats = module.InputSize + (isOnGpu ? 0 : module.ActivationsOfRow);
+        var floats = module.FeaturesOfRow + (isOnGpu ? 0 : module.ActivationsOfRow);
         return AtOnce(spec, Math.Min(spec.GlobalBatchSize, rows), worldSize) * floats * sizeof(float);
     }
 

@@ -98,6 +98,15 @@ public static class JobSpecRules
             Check(spec.Resources?.Device != DeviceKind.Cuda, "Device is Cuda beside Reproducibility.BitExact, expected Cpu: the order of a GPU's sums is not ours.");
         }
 
+        if (spec.Module?.Mlp?.Sparse is not null)
+        {
+            const string Sparse = "beside sparse features";
+            Check(spec.BitExact is null, $"Reproducibility is BitExact {Sparse}, expected UpToRounding, or FeatureEncoding Dense.");
+            Check(spec.Resources is not { Placement: not Placement.OneWorker }, $"Placement is {spec.Resources?.Placement} {Sparse}, expected OneWorker, or FeatureEncoding Dense: which weights a step changes, ranks tell one another in memory.");
+            Check(spec.Resources?.Device != DeviceKind.Cuda, $"Device is Cuda {Sparse}, expected Cpu, or FeatureEncoding Dense.");
+            Check(spec.Optimizer is not { AveragingDecay: > 0 }, $"WeightAveraging is on {Sparse}, expected null, or FeatureEncoding Dense: an average moves all weights in each step.");
+        }
+
         if (spec.EarlyStopping is { } stopping)
         {
             AtLeast("EarlyStopping.Patience", stopping.PatienceEpochs, 1);
@@ -192,8 +201,10 @@ public static class JobSpecRules
             AtLeast("Row count", data.RowCount, 1);
             Check(data.Features is null || spec.Module?.Image is null, "Feature scaling is set beside an image network, expected none: it has the mean and scale of its channels.");
             Check(data.Features is null || module?.InputSize <= MaxScaledFeatures, $"Features have {module?.InputSize:N0} slots, expected at most {MaxScaledFeatures:N0} with NormalizeFeatures: their means and scales are sent with the job. Set NormalizeFeatures to false, or take fewer features (fewer bits of a hash, a feature selection).");
-            Check(data.Features is null || module?.InputSize > MaxScaledFeatures || data.Features.Mean.Count == module?.InputSize && data.Features.Scale.Count == module?.InputSize,
-                $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {module?.InputSize}, one a feature.");
+            var isSparse = spec.Module?.Mlp?.Sparse is not null;
+            Check(data.Features is null || module?.InputSize > MaxScaledFeatures || data.Features.Mean.Count == (isSparse ? 0 : module?.InputSize) && data.Features.Scale.Count == module?.InputSize,
+                $"Feature scaling has {data.Features?.Mean.Count} means and {data.Features?.Scale.Count} scales, expected {(isSparse ? $"no means, as features are sparse, and {module?.InputSize} scales" : $"{module?.InputSize}")}, one a feature.");
+            Check(data.Features is not null || spec.Module?.Mlp?.Steps is null, "Features have steps and no scaling, expected both: a missing feature is at the mean.");
             NotNegative("Weight scale", data.WeightScale);
             NotNegative("Validation weight scale", data.ValidationWeightScale);
             Check(data.ValidationFraction == 0 || data.ValidationDatasetId.Length == 0, "ValidationFraction is set beside a validation set, expected one of the two.");

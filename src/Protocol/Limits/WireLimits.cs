@@ -45,6 +45,8 @@ public static class WireLimits
     private static readonly FieldLimit s_name = new() { MaxLength = 200 };
     private static readonly FieldLimit s_scaling = new() { MaxCount = JobSpecRules.MaxScaledFeatures };
 
+    private static readonly FieldLimit s_steppedFeatures = new() { MaxCount = MlpKind.MaxSteps, Largest = DatasetSchema.MaxFeatures };
+
     private static readonly Dictionary<string, FieldLimit> s_fields = new(StringComparer.Ordinal)
     {
         ["mldist.v1.SubmitJobRequest.request_id"] = s_idOrEmpty,
@@ -154,6 +156,9 @@ public static class WireLimits
 
         ["mldist.v1.FeatureScaling.mean"] = s_scaling,
         ["mldist.v1.FeatureScaling.scale"] = s_scaling,
+        ["mldist.v1.FeatureStepsSpec.slot"] = s_steppedFeatures,
+        ["mldist.v1.FeatureStepsSpec.start"] = s_steppedFeatures,
+        ["mldist.v1.FeatureStepsSpec.scale"] = s_steppedFeatures,
         ["mldist.v1.JobSpec.model_schema"] = new() { MaxLength = JobSpecRules.MaxModelSchemaBytes },
         ["mldist.v1.JobSpec.class_weights"] = s_scaling,
         ["mldist.v1.TorchModuleSpec.options"] = new() { MaxLength = ModuleOptions.MaxLength },

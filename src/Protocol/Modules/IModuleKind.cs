@@ -15,6 +15,9 @@ public interface IModuleKind
     /// <summary>Outputs of a row: classes; 1 for binary classification and regression.</summary>
     int OutputSize { get; }
 
+    /// <summary>Numbers that hold a row's features in a batch.</summary>
+    Int128 FeaturesOfRow => InputSize;
+
     /// <summary>Whether it is known to compute statistics over all rows of a step (batch normalisation), so that these cannot be computed in parts.</summary>
     bool JoinsRows { get; }
 

@@ -2,6 +2,12 @@ using MLDistributed.Protocol.Onnx;
 
 namespace MLDistributed.Protocol;
 
+public sealed partial class MlpSpec
+{
+    /// <summary>How many numbers of a row go into the first layer: its features, and the steps of those with few values.</summary>
+    public int EncodedSize => InputSize + (Steps?.Slot.Count ?? 0);
+}
+
 /// <summary>The multi-layer perceptron.</summary>
 internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
 {
@@ -11,7 +17,13 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
     // As floats, larger fractions are 1: nothing would be kept.
     private const double LargestDropout = 0.999;
 
+    /// <summary>The most steps of all features together.</summary>
+    public const int MaxSteps = 65_536;
+
     public int InputSize => mlp.InputSize;
+
+    // A sparse one is an index and a value.
+    public Int128 FeaturesOfRow => mlp.Sparse is { } sparse ? 2 * (Int128)Math.Ceiling(Math.Clamp(sparse.MeanNonZeros, 0, InputSize)) : mlp.EncodedSize;
 
     public int OutputSize => mlp.OutputSize;
 
@@ -36,6 +48,10 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
             yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.";
         if (Parameters() is var parameters && parameters > JobSpecRules.MaxParameters)
             yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
+        if (mlp.Sparse is { MeanNonZeros: var mean } && !(mean >= 0 && mean <= mlp.InputSize))
+            yield return $"Rows have {mean} features that are not zero on average, expected 0 to {mlp.InputSize:N0}.";
+        if (mlp.Steps is { } steps && !IsValid(steps))
+            yield return $"Features have {steps.Slot.Count:N0} steps with {steps.Start.Count:N0} starts and {steps.Scale.Count:N0} scales, expected at most {MaxSteps:N0} of dense features, each with a slot, a finite start and a finite scale above 0.";
         if (mlp.OutputBias.Count != 0 && mlp.OutputBias.Count != mlp.OutputSize)
             yield return $"Output biases are {mlp.OutputBias.Count:N0}, expected none, or one for each of the {mlp.OutputSize:N0} outputs.";
         if (!mlp.OutputBias.All(b => Math.Abs(b) <= LargestOutputBias))
@@ -44,10 +60,13 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
             yield return $"Dropout is {mlp.Dropout}, expected a fraction from 0 to {LargestDropout}.";
     }
 
+    private bool IsValid(FeatureStepsSpec steps) => mlp.Sparse is null && steps.Slot.Count <= MaxSteps && steps.Start.Count == steps.Slot.Count && steps.Scale.Count == steps.Slot.Count
+        && steps.Slot.All(s => s >= 0 && s < mlp.InputSize) && steps.Start.All(float.IsFinite) && steps.Scale.All(s => s > 0 && float.IsFinite(s));
+
     // Weights and biases; the sum of products of int's stays within 128 bits.
     private Int128 Parameters()
     {
-        var (sum, inputs) = (Int128.Zero, (Int128)mlp.InputSize);
+        var (sum, inputs) = (Int128.Zero, (Int128)mlp.InputSize + (mlp.Steps?.Slot.Count ?? 0));
         foreach (var size in mlp.HiddenSizes.Append(mlp.OutputSize))
             (sum, inputs) = (sum + (inputs + 1) * size, size);
         return sum;

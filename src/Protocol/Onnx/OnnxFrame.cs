@@ -22,7 +22,7 @@ public static class OnnxFrame
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(layers);
         var module = spec?.Module?.Kind ?? throw new ArgumentException("The job has no module, expected one.", nameof(spec));
-        var raw = layers(Inputs(graph, module.InputSize, spec.Data?.Features), spec.Task == MlTask.Binary ? Score : null);
+        var raw = layers(Inputs(graph, module.InputSize, spec.Data?.Features, spec.Module.Mlp), spec.Task == MlTask.Binary ? Score : null);
         var outputs = Outputs(graph, spec, hasLeastProbabilities, raw);
         return new ModelProto
         {
@@ -40,15 +40,26 @@ public static class OnnxFrame
         };
     }
 
-    private static string Inputs(OnnxGraph graph, int size, FeatureScaling? scaling)
+    private static string Inputs(OnnxGraph graph, int size, FeatureScaling? scaling, MlpSpec? mlp)
     {
         var missing = graph.Node("IsNaN", [Features]);
         if (scaling is null)
             return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
+        if (mlp?.Sparse is not null)
+            return graph.Node("Mul", [graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]), graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
         var mean = graph.Constant(FeatureMean, [size], [.. scaling.Mean]);
         var filled = graph.Node("Where", [missing, mean, Features]);
         var centered = graph.Node("Sub", [filled, mean]);
-        return graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
+        var standard = graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
+        return mlp?.Steps is { } steps ? graph.Node("Concat", [standard, Steps(graph, filled, steps)], null, OnnxGraph.Integer("axis", 1)) : standard;
+    }
+
+    private static string Steps(OnnxGraph graph, string features, FeatureStepsSpec steps)
+    {
+        var stepped = graph.Node("Gather", [features, graph.Integers("steps.slot", [.. steps.Slot.Select(s => (long)s)])], null, OnnxGraph.Integer("axis", 1));
+        var above = graph.Node("Sub", [stepped, graph.Constant(StepStart, [steps.Slot.Count], [.. steps.Start])]);
+        var risen = graph.Node("Mul", [above, graph.Constant(StepScale, [steps.Slot.Count], [.. steps.Scale])]);
+        return graph.Node("Clip", [risen, graph.Constant("steps.least", [], [0]), graph.Constant("steps.most", [], [1])]);
     }
 
     private static string[] Outputs(OnnxGraph graph, JobSpec spec, bool hasLeastProbabilities, string raw)

@@ -6,6 +6,7 @@ public static class OnnxMlpSize
     // Operators, names and shapes. A normalised layer, which has most of them, takes 700 bytes.
     private const int MaxBytesPerLayer = 2048;
     private const int MaxBytesBesides = 8192;
+    private const int MaxBytesPerStep = 10; // of a slot's number
 
     /// <summary>The bytes of a model file: of its numbers alone, and with the most that names and operators take. Weights alone, in a file of their own, are below the second too.</summary>
     /// <param name="spec">The job, of which nothing is believed.</param>
@@ -22,14 +23,16 @@ public static class OnnxMlpSize
             throw new FormatException($"The job's network is {spec.Task}, {mlp.InputSize} to {mlp.OutputSize}, with {mlp.Activation} and {mlp.Normalization} between, expected sizes from 1 ({(isMulticlass ? "classes" : "and one output")}) and what this release knows. Update the package, or train the model again.");
 
         var norms = mlp.Normalization switch { LayerNormalization.None => 0, LayerNormalization.Layer => 2, _ => 4 };
-        var floats = spec.Data?.Features is null ? 0 : 2 * (Int128)mlp.InputSize;
-        var inputs = (Int128)mlp.InputSize;
+        var floats = spec.Data?.Features is null ? 0 : (mlp.Sparse is null ? 2 : 1) * (Int128)mlp.InputSize;
+        var steps = mlp.Steps?.Slot.Count ?? 0;
+        floats += 2 * steps;
+        var inputs = (Int128)mlp.InputSize + steps;
         foreach (var size in mlp.HiddenSizes)
             (floats, inputs) = (floats + ((inputs + 1 + norms) * size), size);
         floats += (inputs + 1) * mlp.OutputSize;
         var least = floats * sizeof(float);
         return least <= int.MaxValue
-            ? ((long)least, (long)least + MaxBytesBesides + ((long)MaxBytesPerLayer * mlp.HiddenSizes.Count))
+            ? ((long)least, (long)least + MaxBytesBesides + ((long)MaxBytesPerLayer * mlp.HiddenSizes.Count) + ((long)MaxBytesPerStep * steps))
             : throw new FormatException($"The job's network has {floats:N0} numbers, expected less than 2 GiB, which an ONNX file holds. Train the model again.");
     }
 }

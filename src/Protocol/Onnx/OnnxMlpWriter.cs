@@ -4,7 +4,7 @@ namespace MLDistributed.Protocol.Onnx;
 /// <remarks>
 /// Input "features" [N, input size]. Outputs, all [N, k]: "score" (softmax probabilities, the logit, or the value) and, for
 /// binary classification, "probability". Probabilities are never 0 or, of binary classification, 1: a single wrong row would
-/// make the log-loss infinite. Missing features (NaN) count as the mean.
+/// make the log-loss infinite. Missing features (NaN) count as the mean, of a network for sparse features as 0.
 /// </remarks>
 public static class OnnxMlpWriter
 {
@@ -22,6 +22,12 @@ public static class OnnxMlpWriter
 
     /// <summary>The constant that each feature is multiplied by then.</summary>
     public const string FeatureScale = "features.scale";
+
+    /// <summary>Of features with few values: the constants that are taken from them for each of their steps.</summary>
+    public const string StepStart = "steps.start";
+
+    /// <summary>The constants that these differences are multiplied by, before they are clipped to 0 and 1.</summary>
+    public const string StepScale = "steps.scale";
 
     /// <summary>The constant below which no class's probability goes; none in models of release 0.1.</summary>
     public const string ScoreLeast = "score.least";
@@ -47,7 +53,7 @@ public static class OnnxMlpWriter
     /// <param name="spec">The job that trained it: module, task, feature and label scaling.</param>
     /// <param name="tensors">
     /// The parameters by their names in the module: "layers.{i}.weight" (outputs x inputs, row-major), "layers.{i}.bias" for each
-    /// linear layer, the output layer last, and for each normalised hidden layer "norms.{i}.weight", "norms.{i}.bias" and,
+    /// linear layer (of sparse features the first inputs x outputs), the output layer last, and for each normalised hidden layer "norms.{i}.weight", "norms.{i}.bias" and,
     /// for batch normalisation, "norms.{i}.running_mean" and "norms.{i}.running_var".
     /// </param>
     /// <exception cref="ArgumentException">A tensor is missing or has another size than the module asks for.</exception>
@@ -70,11 +76,11 @@ public static class OnnxMlpWriter
 
     private static string Layers(OnnxGraph graph, MlpSpec mlp, string current, string? output)
     {
-        var width = mlp.InputSize;
+        var width = mlp.EncodedSize;
         for (var i = 0; i < mlp.HiddenSizes.Count; i++)
         {
             var hidden = mlp.HiddenSizes[i];
-            current = Linear(graph, current, i, width, hidden);
+            current = Linear(graph, current, i, width, hidden, isTransposed: i == 0 && mlp.Sparse is not null);
             current = Normalize(graph, mlp.Normalization, current, i, hidden);
             current = mlp.Activation == Activation.Gelu
                 ? graph.Node("Gelu", [current], attributes: OnnxGraph.Text("approximate", "none"))
@@ -82,11 +88,12 @@ public static class OnnxMlpWriter
             width = hidden;
         }
 
-        return Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, output);
+        return Linear(graph, current, mlp.HiddenSizes.Count, width, mlp.OutputSize, mlp.HiddenSizes.Count == 0 && mlp.Sparse is not null, output);
     }
 
-    private static string Linear(OnnxGraph graph, string input, int layer, int inputs, int outputs, string? name = null) => graph.Node("Gemm",
-        [input, graph.Parameter($"layers.{layer}.weight", outputs, inputs), graph.Parameter($"layers.{layer}.bias", outputs)], name, OnnxGraph.Integer("transB", 1));
+    private static string Linear(OnnxGraph graph, string input, int layer, int inputs, int outputs, bool isTransposed, string? name = null) => graph.Node("Gemm",
+        [input, isTransposed ? graph.Parameter($"layers.{layer}.weight", inputs, outputs) : graph.Parameter($"layers.{layer}.weight", outputs, inputs), graph.Parameter($"layers.{layer}.bias", outputs)],
+        name, OnnxGraph.Integer("transB", isTransposed ? 0 : 1));
 
     private static string Normalize(OnnxGraph graph, LayerNormalization kind, string input, int layer, int size)
     {

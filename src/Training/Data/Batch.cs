@@ -12,4 +12,8 @@ namespace MLDistributed.Training.Data;
 /// <param name="Rows">Which of them these are.</param>
 /// <param name="OtherLabels">Of rows that are mixtures of two: the labels of the others; null: there are none.</param>
 /// <param name="OtherWeights">The loss weights of these labels; those of the first are <see cref="Weights"/>.</param>
-internal sealed record Batch(Tensor Features, Tensor Labels, Tensor? Weights, double WeightSum, int GlobalRows, Shard Rows, Tensor? OtherLabels = null, Tensor? OtherWeights = null);
+internal sealed record Batch(Tensor Features, Tensor Labels, Tensor? Weights, double WeightSum, int GlobalRows, Shard Rows, Tensor? OtherLabels = null, Tensor? OtherWeights = null)
+{
+    /// <summary>The rows' features where these are sparse; then <see cref="Features"/> is rows x 0.</summary>
+    public SparseRows? Sparse { get; init; }
+}

@@ -32,6 +32,10 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly MixedLabels? _mixed;
     private readonly BatchTransfer? _transfer;
     private readonly float* _featureMemory;
+    private readonly SparseRows? _sparse;
+    private readonly int[] _stepSlots;
+    private readonly float[] _stepStart;
+    private readonly float[] _stepScale;
     private readonly long* _classMemory;
     private readonly float* _valueMemory;
     private readonly float* _weightMemory;
@@ -50,7 +54,11 @@ internal sealed unsafe class BatchFeed : IDisposable
         _scale = [.. spec.Data.Features?.Scale ?? []];
         _classWeights = [.. spec.ClassWeights];
         _classCount = spec.Module?.Kind?.OutputSize ?? 0;
-        _features = empty([maxRows, file.FeatureSize], ScalarType.Float32).DetachFromDisposeScope();
+        _stepSlots = [.. spec.Module?.Mlp?.Steps?.Slot ?? []];
+        _stepStart = [.. spec.Module?.Mlp?.Steps?.Start ?? []];
+        _stepScale = [.. spec.Module?.Mlp?.Steps?.Scale ?? []];
+        _sparse = file.IsSparse ? new SparseRows(maxRows) : null;
+        _features = empty([maxRows, file.IsSparse ? 0 : file.FeatureSize + _stepSlots.Length], ScalarType.Float32).DetachFromDisposeScope();
         _labels = empty([maxRows], spec.Task == MlTask.Multiclass ? ScalarType.Int64 : ScalarType.Float32).DetachFromDisposeScope();
         _featureMemory = (float*)TorchMemory.Data(_features);
         _classMemory = (long*)TorchMemory.Data(_labels);
@@ -81,10 +89,11 @@ internal sealed unsafe class BatchFeed : IDisposable
     {
         var weightSum = 0.0;
         _transfer?.AwaitHost();
+        _sparse?.Clear();
         for (var i = 0; i < request.Rows.Count; i++)
         {
             var row = request.RowAt(request.Start + request.Rows.Start + i);
-            FillFeatures(row, request, _featureMemory + i * (long)_file.FeatureSize);
+            TakeFeatures(row, i, request);
             FillLabel(row, i, _classMemory, _valueMemory);
             if (_weightMemory != null)
                 _weightMemory[i] = (float)Weight(row, row);
@@ -102,7 +111,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     {
         _transfer?.Await();
         return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows,
-            _mixed is null || request.Epoch is null ? null : Part(_mixed.Labels), _mixed is null || request.Epoch is null ? null : Part(_mixed.Weights));
+            _mixed is null || request.Epoch is null ? null : Part(_mixed.Labels), _mixed is null || request.Epoch is null ? null : Part(_mixed.Weights)) { Sparse = _sparse };
 
         Tensor Part(Tensor all)
         {
@@ -122,6 +131,30 @@ internal sealed unsafe class BatchFeed : IDisposable
         _labels.Dispose();
         _weights?.Dispose();
         _mixed?.Dispose();
+    }
+
+    private void TakeFeatures(long row, int place, BatchRequest request)
+    {
+        if (_sparse is not null)
+        {
+            _file.Sparse(row, out var slots, out var values);
+            _sparse.Add(slots, values, _file.FeatureSize, _scale);
+            return;
+        }
+
+        var inputs = _featureMemory + place * (long)(_file.FeatureSize + _stepSlots.Length);
+        FillFeatures(row, request, inputs);
+        if (_stepSlots.Length > 0)
+            AddSteps(_file.Features(row), inputs + _file.FeatureSize);
+    }
+
+    private void AddSteps(float* features, float* inputs)
+    {
+        for (var i = 0; i < _stepSlots.Length; i++)
+        {
+            var x = features[_stepSlots[i]];
+            inputs[i] = Math.Clamp(((float.IsNaN(x) ? _mean[_stepSlots[i]] : x) - _stepStart[i]) * _stepScale[i], 0f, 1f);
+        }
     }
 
     private static long CheckClass(float label, long row, int classCount)

@@ -57,6 +57,12 @@ internal sealed unsafe class DatasetFile : IDisposable
     /// <summary>What a feature is: <see cref="Features"/> are for float32, <see cref="Bytes(long)"/> for uint8.</summary>
     public FeatureElement Element => _shape.Element;
 
+    /// <summary>Whether rows are read by <see cref="Sparse"/>, and not by <see cref="Features"/>.</summary>
+    public bool IsSparse => _shape.IsSparse;
+
+    /// <summary>Bytes of a row's features, on average.</summary>
+    public double BytesOfRow => IsSparse ? _batches.Sum(b => (long)b.NonZeros) * 2.0 * sizeof(float) / Math.Max(1, RowCount) : FeatureSize * (double)_shape.ElementBytes;
+
     public long RowCount { get; }
 
     /// <summary>The <see cref="FeatureSize"/> features of a row.</summary>
@@ -71,6 +77,18 @@ internal sealed unsafe class DatasetFile : IDisposable
     {
         ref readonly var batch = ref BatchOf(row);
         return batch.Features + (row - batch.FirstRow) * FeatureSize;
+    }
+
+    /// <summary>The non-zero features of a row. What is read is within the file; whether slots are some is not looked at.</summary>
+    /// <exception cref="FormatException">The row is not within its batch.</exception>
+    public void Sparse(long row, out ReadOnlySpan<int> slots, out ReadOnlySpan<float> values)
+    {
+        ref readonly var batch = ref BatchOf(row);
+        var (start, end) = (batch.Offsets[row - batch.FirstRow], batch.Offsets[row - batch.FirstRow + 1]);
+        if (start < 0 || end < start || end > batch.NonZeros)
+            throw new FormatException($"Dataset row {row} has the features {start} to {end} of {batch.NonZeros}. Encode the data again with this version.");
+        slots = new ReadOnlySpan<int>(batch.Slots + start, end - start);
+        values = new ReadOnlySpan<float>((float*)batch.Features + start, end - start);
     }
 
     public float Label(long row)
@@ -143,7 +161,12 @@ internal sealed unsafe class DatasetFile : IDisposable
         const int Prefix = 8; // 0xFFFFFFFF, and the metadata's length
         var layout = DatasetMetadata.ReadBatch(Bytes(block.Offset + Prefix, block.MetadataBytes - Prefix), shape, block.BodyBytes);
         var body = _start + block.Offset + block.MetadataBytes;
-        return new RowBatch(firstRow, layout.Rows, body + layout.FeaturesAt, (float*)(body + layout.LabelsAt), HasWeights ? (float*)(body + layout.WeightsAt) : null);
+        return new RowBatch(firstRow, layout.Rows, body + layout.FeaturesAt, (float*)(body + layout.LabelsAt), HasWeights ? (float*)(body + layout.WeightsAt) : null)
+        {
+            Offsets = (int*)(body + layout.OffsetsAt),
+            Slots = (int*)(body + layout.IndicesAt),
+            NonZeros = layout.NonZeros,
+        };
     }
 
     private ReadOnlySpan<byte> Bytes(long offset, int length) => offset >= 0 && length >= 0 && offset <= _length - length
@@ -159,5 +182,12 @@ internal sealed unsafe class DatasetFile : IDisposable
         public readonly byte* Features = features;
         public readonly float* Labels = labels;
         public readonly float* Weights = weights;
+
+        // Of sparse rows.
+        public int* Offsets { get; init; }
+
+        public int* Slots { get; init; }
+
+        public int NonZeros { get; init; }
     }
 }

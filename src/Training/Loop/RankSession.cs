@@ -228,6 +228,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             throw new FormatException($"Dataset \"{path}\" has {file.FeatureSize} features a row, expected {inputs}, the input size of the job's module. Submit the job with the data it was made for.");
         if (Spec.Module.Kind!.Element == FeatureElement.UInt8 && file.Element != FeatureElement.UInt8)
             throw new FormatException($"Dataset \"{path}\" has features of {file.Element}, expected bytes, which the job's module takes. Submit the job with the data it was made for.");
+        if (Spec.Module.Mlp?.Steps is not null && file.Element != FeatureElement.Float32)
+            throw new FormatException($"Dataset \"{path}\" has features of {file.Element}, expected numbers, of which the job's module makes steps. Submit the job with the data it was made for.");
+        if (file.IsSparse != (Spec.Module.Mlp?.Sparse is not null))
+            throw new FormatException($"Dataset \"{path}\" has {(file.IsSparse ? "sparse" : "dense")} features, expected those that the job's module takes. Submit the job with the data it was made for.");
         if (file.RowCount == 0 || (expectedRows > 0 && file.RowCount != expectedRows))
             throw new FormatException($"Dataset \"{path}\" has {file.RowCount} rows, expected {Math.Max(expectedRows, 1)}. Encode and send it again.");
     }
@@ -235,7 +239,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     // While a GPU computes, the rank's own core has nothing to do. A small batch is gathered sooner than a thread is woken.
     private bool Prefetches(DatasetFile training) =>
         (start.Device == DeviceKind.Cuda || Environment.ProcessorCount > LocalSize * torch.get_num_threads()) &&
-        Math.Min(Spec.GlobalBatchSize, training.RowCount) / start.WorldSize * training.FeatureSize * sizeof(float) >= SmallBatchBytes;
+        Math.Min(Spec.GlobalBatchSize, training.RowCount) / start.WorldSize * training.BytesOfRow >= SmallBatchBytes;
 
     // The agent says how many threads a rank may have; more than the cores there are makes a step ten times slower.
     private static int ThreadCount(int worldSize) =>

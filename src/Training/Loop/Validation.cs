@@ -32,7 +32,7 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
                 using var scope = NewDisposeScope();
                 using var frozen = no_grad();
                 var batch = state.LoadValidation(start, part);
-                var outputs = state.Model.Predict(batch.Features);
+                var outputs = state.Model.Predict(batch);
                 var sum = Losses.Sum(state.Spec, outputs, batch);
                 sums[2 * part + 1] += batch.WeightSum;
                 if (state.Tensors.StaysOnDevice)

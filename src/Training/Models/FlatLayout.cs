@@ -7,6 +7,9 @@ namespace MLDistributed.Training.Models;
 /// <param name="Decays">Whether weight decay applies: to matrices, not to biases and norms.</param>
 internal sealed record FlatTensor(string Name, long[] Shape, long Start, bool Decays)
 {
+    /// <summary>Whether a step changes few of its rows, which are marked: those of the features that the step's rows have. At most the first tensor.</summary>
+    public bool HasSparseRows { get; init; }
+
     public long Length { get; } = Shape.Aggregate(1L, (a, b) => a * b);
 }
 

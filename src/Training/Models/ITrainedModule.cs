@@ -20,6 +20,9 @@ internal interface ITrainedModule : IDisposable
 
     /// <summary>The outputs of a model that is not being trained, rows x outputs.</summary>
     Tensor Predict(Tensor features);
+
+    /// <summary>The same, of a batch's rows.</summary>
+    Tensor Predict(Batch batch) => Predict(batch.Features);
 }
 
 /// <summary>A kind of module before it has memory.</summary>

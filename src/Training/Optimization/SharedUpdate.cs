@@ -27,6 +27,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     private readonly double _clipNorm;
     private readonly FlatOptimizer _optimizer;
     private readonly Slice[] _slices;
+    private readonly TouchedParameters _touched;
     private readonly StepProfile? _profile;
     private StepPart _sums;
     private int _meeting;
@@ -38,6 +39,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _clipNorm = spec.GradientClipNorm;
         _profile = profile;
         _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
+        _touched = new TouchedParameters(_segment, layout, BlockLength);
         // Own first.
         _slices = [.. Enumerable.Range(0, WorldSize).Select(i => new Slice((Rank + i) % WorldSize, SliceOf((Rank + i) % WorldSize), layout))];
     }
@@ -90,11 +92,14 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         _collective.Await(_meeting);
         foreach (var slice in _slices)
         {
-            // Those that this rank updated were cleared then, while they were in the cache.
+            // Those that this rank updated were cleared then, while they were in the cache. Of a table, its own rows below.
             if (!slice.IsClear)
-                Clear(_segment.Gradients(Rank) + slice.Place.Start, slice.Place.Count);
+                Clear(_segment.Gradients(Rank) + slice.DenseStart, slice.Place.End - slice.DenseStart);
             slice.IsClear = false;
         }
+
+        if (_touched.IsTable)
+            _touched.Clear();
 
         _profile?.Lap(StepPhase.AwaitParameters);
     }
@@ -126,12 +131,14 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
     {
         var squares = 0.0;
         Span<float> total = stackalloc float[BlockLength];
-        for (var start = slice.Place.Start; start < slice.Place.End; start += BlockLength)
+        var start = slice.Place.Start;
+        for (int count; (count = _touched.Next(ref start, slice.Place.End)) > 0; start += count)
         {
-            var sum = new Span<float>(_segment.Gradients(slice.Rank) + start, (int)Math.Min(BlockLength, slice.Place.End - start));
+            var sum = new Span<float>(_segment.Gradients(slice.Rank) + start, count);
             Sum(start, 0, WorldSize, scale, total[..sum.Length]);
             total[..sum.Length].CopyTo(sum);
             squares += TensorPrimitives.SumOfSquares<float>(sum);
+            _touched.Mark(slice.Rank, start, count); // it clears what is in its gradients now, whoever marked it first
         }
 
         return squares;
@@ -146,11 +153,12 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         {
             foreach (var (part, decays) in slice.Parts)
             {
-                for (var start = part.Start; start < part.End; start += BlockLength)
+                var start = part.Start;
+                for (int count; (count = _touched.Next(ref start, part.End)) > 0; start += count)
                 {
-                    var count = (int)Math.Min(BlockLength, part.End - start);
                     Sum(start, firstRank, rankCount, scale, total[..count]);
-                    Clear(_segment.Gradients(Rank) + start, count);
+                    if (start >= slice.DenseStart)
+                        Clear(_segment.Gradients(Rank) + start, count);
                     _optimizer.Update(start, gradients, count, decays);
                 }
             }
@@ -208,6 +216,9 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         public int Rank => rank;
 
         public Shard Place => place;
+
+        /// <summary>Where it is no part of a table with sparse rows, whose gradients each rank clears by its own marks.</summary>
+        public long DenseStart { get; } = layout.Parameters is [{ HasSparseRows: true } table, ..] ? Math.Clamp(table.Length, place.Start, place.End) : place.Start;
 
         /// <summary>By parameter, as some do not decay.</summary>
         public (Shard Place, bool Decays)[] Parts { get; } = [.. layout.Parameters.Select(p => (Place: Overlap(place, p.Start, p.Length), p.Decays)).Where(p => p.Place.Count > 0)];

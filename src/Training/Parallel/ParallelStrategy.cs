@@ -25,6 +25,8 @@ internal static class ParallelStrategy
     {
         if (spec.BitExact is { } exact)
             throw new FormatException($"Job \"{spec.Name}\" has Reproducibility.BitExact ({exact.MicroBatches} micro-batches) with ranks that share no memory, expected ranks of hosts. Use Reproducibility.UpToRounding.");
+        if (spec.Module?.Mlp?.Sparse is not null)
+            throw new FormatException($"Job \"{spec.Name}\" has sparse features and ranks that share no memory, expected ranks of one host: there they tell one another which weights a step changes. Use FeatureEncoding.Dense, or ranks of one host.");
     }
 
     /// <summary>The memory of ranks that share a host.</summary>
@@ -40,6 +42,7 @@ internal static class ParallelStrategy
         WorldSize = worldSize,
         Length = length,
         GradientBuffers = GradientBuffers(start.Spec, topology),
+        MarkCount = start.Spec.Module?.Mlp?.Sparse is null ? 0 : start.Spec.Module.Mlp.InputSize,
         StateBuffers = FlatOptimizer.StateNames(start.Spec.Optimizer).Count,
         RunId = start.AttemptId,
     };

@@ -1,4 +1,5 @@
 using Apache.Arrow.Ipc;
+using MLDistributed.Tests.Shared;
 
 namespace MLDistributed.Coordinator.Tests.Datasets;
 
@@ -19,6 +20,41 @@ public sealed class FlightUploadTests
         Assert.IsTrue((await FindAsync(coordinator, data)).Complete);
         await AssertStoredAsync(coordinator, data);
         Assert.IsEmpty(Directory.EnumerateDirectories(Path.Combine(coordinator.DataFolder, "datasets")));
+    }
+
+    // Their batches end where they are full, and have rows of any number.
+    [TestMethod]
+    public async Task Upload_SparseRowsThatWereCut_GoesOnAndIsStored()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        var batches = new[] { 3, 1, 2 }.Select((rows, b) => SparseBatches.Make(1_000_000, [.. Enumerable.Range(0, rows).Select(r => r == 1 ? Array.Empty<(int, float)>() : [(r, 1f), (999_999 - b, 2)])], Enumerable.Range(0, rows).Select(r => (float)r))).ToList();
+        using var hasher = new DatasetHasher(DatasetSchema.Read(batches[0].Schema));
+        batches.ForEach(hasher.Append);
+        var hash = hasher.Complete();
+        var id = hash.Text;
+        using (var cut = new FlightUpload(coordinator.Connect().Invoker, id, 0, 6))
+        {
+            await cut.WriteAsync(batches[0]);
+            await Eventually.UntilAsync(coordinator, () => coordinator.Datasets.FindDatasetAsync(new FindDatasetRequest { DatasetId = id }).Within(), f => f.ReceivedBatches == 1);
+        }
+
+        using var rest = new FlightUpload(coordinator.Connect().Invoker, id, 1, 6);
+        await rest.WriteAsync(batches[1]);
+        await rest.WriteAsync(batches[2]);
+        await rest.CompleteAsync();
+
+        Assert.AreEqual((hash, 6L), await DatasetHasher.ReadAsync(Path.Combine(coordinator.DataFolder, "datasets", id + ".arrow"), CancellationToken.None));
+    }
+
+    [TestMethod]
+    public async Task Upload_SparseRowsWithASlotThatIsNone_IsRefused()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        using var upload = new FlightUpload(coordinator.Connect().Invoker, TestDatasets.Small.Id, 0, 1);
+
+        await upload.WriteAsync(SparseBatches.Make(10, [[(3, 1), (10, 1)]], [0]));
+
+        StringAssert.Contains((await upload.RefusedAsync(StatusCode.InvalidArgument)).Status.Detail, "not slots from 0 to 9 in rising order");
     }
 
     [TestMethod]

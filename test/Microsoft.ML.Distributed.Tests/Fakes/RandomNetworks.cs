@@ -23,7 +23,7 @@ internal static class RandomNetworks
     public static Dictionary<string, float[]> Weights(Random random, MlpSpec mlp)
     {
         var tensors = new Dictionary<string, float[]>();
-        var sizes = new[] { mlp.InputSize }.Concat(mlp.HiddenSizes).Append(mlp.OutputSize).ToArray();
+        var sizes = new[] { mlp.EncodedSize }.Concat(mlp.HiddenSizes).Append(mlp.OutputSize).ToArray();
         for (var i = 0; i + 1 < sizes.Length; i++)
         {
             tensors[$"layers.{i}.weight"] = Values(random, sizes[i] * sizes[i + 1], 1 / MathF.Sqrt(sizes[i]));

@@ -50,6 +50,15 @@ public sealed class ConvertToOnnxTests : IDisposable
     }
 
     [TestMethod]
+    public void ConvertToOnnx_OfSparseFeatures_SaysWhatTransformSays()
+    {
+        var data = Data(hasMissing: true);
+        var model = _ml.Regression.Trainers.DistributedNeuralNetwork(Random(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", FeatureEncoding = FeatureEncoding.Sparse, HiddenLayers = [5, 4] })).Fit(data);
+
+        AssertClose(model.Transform(data).GetColumn<float>("Score"), Convert(model, data, "Score")["Score"]);
+    }
+
+    [TestMethod]
     public void ConvertToOnnx_MulticlassInAPipeline_SaysWhatTransformSays()
     {
         var data = Data(hasMissing: false);

@@ -30,6 +30,11 @@ public sealed class WorldSizeTests
             s.Module.Mlp.HiddenSizes.Add([512, 512]);
             s.Module.Mlp.Normalization = LayerNormalization.Batch;
         },
+        ["steps"] = s =>
+        {
+            s.Data.Features = new FeatureScaling { Mean = { 0, 0, 0, 0, 0 }, Scale = { 1, 1, 1, 1, 1 } };
+            s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 0, 0, 2 }, Start = { -1, 0, 0.5f }, Scale = { 1, 2, 1 } };
+        },
         ["linear model"] = s => s.Module.Mlp.HiddenSizes.Clear(),
     };
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
@@ -5,7 +6,12 @@ namespace Microsoft.ML.Distributed;
 /// <summary>The multi-layer perceptron that the options describe.</summary>
 internal sealed class BuiltInNetwork : NetworkModule
 {
+    // 64 MiB: as many again for gradients and each moment.
+    private const int MostSparseWeights = 1 << 24;
+
     public static BuiltInNetwork Instance { get; } = new();
+
+    protected override bool TakesSparse => true;
 
     public override ModuleSpec ToSpec(NeuralNetworkOptions options, int inputs, int outputs) => new()
     {
@@ -24,6 +30,41 @@ internal sealed class BuiltInNetwork : NetworkModule
     {
         if (options.HiddenLayers is null)
             yield return "HiddenLayers is null, expected sizes, or an empty list for a linear model.";
+    }
+
+    public override void MakeSparse(JobSpec spec, NeuralNetworkOptions options, double meanNonZeros)
+    {
+        var mlp = spec.Module.Mlp;
+        mlp.Sparse = new SparseInputSpec { MeanNonZeros = meanNonZeros };
+        if (spec.Resources.Device == DeviceKind.Any)
+            spec.Resources.Device = DeviceKind.Cpu;
+        if (!options.HasOwnLayers)
+            mlp.HiddenSizes[0] = Math.Min(options.HiddenLayers[0], (int)BitOperations.RoundUpToPowerOf2((uint)(MostSparseWeights / mlp.InputSize) + 1) / 2);
+    }
+
+    // A smooth function bends to the steps of such features slowly; a linear model is to stay one.
+    public override void Describe(JobSpec spec, NeuralNetworkOptions options, IFeatureStatistics features)
+    {
+        var mlp = spec.Module.Mlp;
+        mlp.Steps = null; // of data that was lost and is sent again
+        if (!options.EncodeLevels || features.Levels is null || mlp.HiddenSizes.Count == 0 || spec.Data.RowCount < AutomaticOptions.RowsToEncodeLevels)
+            return;
+        var found = features.Levels.Found.ToList();
+        if (found.Count == 0 || found.Sum(f => f.Levels.Count - 1) > AutomaticOptions.MostSteps)
+            return;
+        mlp.Steps = new FeatureStepsSpec();
+        foreach (var (slot, levels) in found)
+        {
+            for (var i = 0; i + 1 < levels.Count; i++)
+            {
+                var scale = 1 / (levels[i + 1] - levels[i]);
+                if (!float.IsFinite(scale) || scale <= 0 || !float.IsNormal(scale))
+                    continue;
+                mlp.Steps.Slot.Add(slot);
+                mlp.Steps.Start.Add(levels[i]);
+                mlp.Steps.Scale.Add(scale);
+            }
+        }
     }
 
     public override void Describe(ModuleSpec spec, LabelStatistics labels)

@@ -23,6 +23,8 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
     {
         if (options.HiddenLayers is not [256, 128])
             yield return "HiddenLayers is set beside a module of your own, expected it left alone: it is for the built-in network.";
+        if (options.FeatureEncoding == FeatureEncoding.Sparse)
+            yield return "FeatureEncoding is Sparse beside a module of your own, expected Auto or Dense: it takes all features of a row.";
         if (options.Activation != NetworkActivation.Relu)
             yield return $"Activation is {options.Activation} beside a module of your own, expected it left alone: it is for the built-in network.";
         if (options.Dropout != 0)

@@ -12,6 +12,9 @@ internal static class AutomaticOptions
     private const int TinyBatch = 4;
     private const int LeastSteps = 10;
     private const long RowsToValidate = 2_000;
+    public const int MostLevels = 32;
+    public const int MostSteps = 512;
+    public const long RowsToEncodeLevels = RowsToValidate;
     private const int Patience = 10;
     private const double MostValidationRows = 20_000;
     public const double LargestValidationFraction = 0.1;

@@ -95,6 +95,7 @@ internal static class JobSpecFactory
         Check(options.CheckpointsKept >= 1, $"CheckpointsKept is {options.CheckpointsKept}, expected at least 1. For none at all set CheckpointIntervalEpochs to 0.");
         Check(options.QueueTimeout > TimeSpan.Zero || options.QueueTimeout == Timeout.InfiniteTimeSpan, $"QueueTimeout is {options.QueueTimeout}, expected more than zero, or Timeout.InfiniteTimeSpan to wait for ever.");
         Defined("Activation", options.Activation);
+        Defined("FeatureEncoding", options.FeatureEncoding);
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);
         Defined("Precision", options.Precision);

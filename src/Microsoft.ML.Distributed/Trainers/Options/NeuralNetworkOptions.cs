@@ -9,6 +9,9 @@ public abstract class NeuralNetworkOptions
     internal const int DefaultEpochs = 30;
     internal const double DefaultLearningRate = 3e-3;
 
+    private static readonly IReadOnlyList<int> s_layers = [256, 128];
+    private IReadOnlyList<int> _hiddenLayers = s_layers;
+
     private protected NeuralNetworkOptions()
     {
     }
@@ -26,8 +29,24 @@ public abstract class NeuralNetworkOptions
     public string? ExampleWeightColumnName { get; set; }
 
     /// <summary>The sizes of the hidden layers, in order. An empty list makes a linear model.</summary>
-    /// <value>[256, 128]</value>
-    public IReadOnlyList<int> HiddenLayers { get; set; } = [256, 128];
+    /// <value>[256, 128]. Of <see cref="FeatureEncoding.Sparse"/> features of more than 65,536 slots the first is narrower, the largest power of two with at most 16,777,216 weights: 128 of 100,000 slots, 16 of a million.</value>
+    public IReadOnlyList<int> HiddenLayers
+    {
+        get => _hiddenLayers;
+        set => _hiddenLayers = value;
+    }
+
+    /// <summary>
+    /// Whether features with 3 to 32 values, such as hours, weekdays and grades, go in value by value too: beside the standardised
+    /// feature one more input for each step between two neighbouring values, from 0 below to 1 above (piecewise linear encoding,
+    /// Gorishniy et al., arXiv:2203.05556). Of 2,000 rows or more with <see cref="NormalizeFeatures"/>, not of a linear model, nor where these were more than 512 together.
+    /// </summary>
+    /// <value>true</value>
+    public bool EncodeLevels { get; set; } = true;
+
+    /// <summary>How features are encoded, sent, stored and trained on: whole rows, or their non-zero values alone.</summary>
+    /// <value><see cref="FeatureEncoding.Auto"/>; dense beside <see cref="Reproducibility.BitExact"/>, <see cref="WeightAveraging"/>, another <see cref="Placement"/> than one worker and <see cref="TrainingDevice.Cuda"/>, and as the network of <see cref="StartFrom"/>.</value>
+    public FeatureEncoding FeatureEncoding { get; set; } = FeatureEncoding.Auto;
 
     /// <summary>What follows each hidden layer.</summary>
     /// <value><see cref="NetworkActivation.Relu"/></value>
@@ -208,6 +227,8 @@ public abstract class NeuralNetworkOptions
     public CancellationToken CancellationToken { get; set; }
 
     internal NeuralNetworkOptions Copy() => (NeuralNetworkOptions)MemberwiseClone();
+
+    internal bool HasOwnLayers => !ReferenceEquals(_hiddenLayers, s_layers);
 
     internal abstract void Complete(MLDistributed.Protocol.JobSpec spec);
 }

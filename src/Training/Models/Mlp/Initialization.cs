@@ -28,7 +28,9 @@ internal static unsafe class Initialization
             }
 
             var isOutput = tensor.Name == $"layers.{mlp.HiddenSizes.Count}.weight";
-            var bound = Math.Sqrt((isOutput ? 1.0 : 6.0) / tensor.Shape[1]);
+            // Of sparse features a row has so many inputs as it has features.
+            var inputs = tensor.HasSparseRows ? Math.Max(1, mlp.Sparse.MeanNonZeros) : tensor.Shape[1];
+            var bound = Math.Sqrt((isOutput ? 1.0 : 6.0) / inputs);
             var key = CounterRandom.Hash(CounterRandom.Hash(seed, Stream), (ulong)i);
             for (var j = 0; j < values.Length; j++)
                 values[j] = (float)((2 * CounterRandom.Uniform(key, (ulong)j) - 1) * bound);

@@ -1,4 +1,5 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Native;
@@ -20,6 +21,7 @@ internal sealed unsafe class Mlp : ITrainedModule
     private readonly Tensor[] _biases;
     private readonly LargeLinear?[] _large;
     private readonly bool _isNarrow;
+    private readonly SparseLinear? _sparse;
     private readonly Tensor[] _normWeights;
     private readonly Tensor[] _normBiases;
     private readonly SyncBatchNorm[] _batchNorms;
@@ -51,6 +53,12 @@ internal sealed unsafe class Mlp : ITrainedModule
             _weights = Values("layers", "weight");
             _biases = Values("layers", "bias");
             _large = [.. _weights.Zip(_biases, (weight, bias) => weight.numel() < LargeWeight ? null : new LargeLinear(weight, bias, _isNarrow))];
+            if (spec.Sparse is not null)
+            {
+                var memory = ((SharedMemoryCollective)collective).Segment; // as ParallelStrategy has seen to
+                (_large[0], _sparse) = (null, new SparseLinear(_weights[0], _biases[0], memory.Marks(memory.Rank)));
+            }
+
             _normWeights = Values("norms", "weight");
             _normBiases = Values("norms", "bias");
             _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
@@ -75,10 +83,9 @@ internal sealed unsafe class Mlp : ITrainedModule
 
     public Tensor Forward(Batch batch, long step)
     {
-        var x = batch.Features;
+        var x = batch.Sparse is { } rows ? _sparse!.Forward(rows) : Linear(batch.Features, 0);
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
-            x = Linear(Signal(x, i), i);
             if (_batchNorms.Length > 0)
                 x = _batchNorms[i].Forward(Widen(x), _normWeights[i], _normBiases[i], batch.GlobalRows);
             else if (_normWeights.Length > 0)
@@ -86,9 +93,10 @@ internal sealed unsafe class Mlp : ITrainedModule
             x = Activate(x);
             if (_masks.Length > 0)
                 x = Drop(x, batch.Rows, step, i);
+            x = Linear(_signals.Length > 0 ? GradientSignal.On(x, _signals[i + 1]) : x, i + 1);
         }
 
-        return Widen(Linear(Signal(x, _spec.HiddenSizes.Count), _spec.HiddenSizes.Count));
+        return Widen(x);
     }
 
     public void Backward(Tensor loss, int globalRows)
@@ -100,29 +108,33 @@ internal sealed unsafe class Mlp : ITrainedModule
                 _batchNorms[i].Backward(_normWeights[i], globalRows);
             _large[i]?.Backward();
         }
+
+        _sparse?.Backward();
     }
 
-    // No dropout, running statistics, and float32, in which the model is scored.
-    public Tensor Predict(Tensor x)
+    public Tensor Predict(Tensor features) => PredictFrom(_sparse is null ? functional.linear(features, _weights[0], _biases[0]) : throw new NotSupportedException("Features are sparse, expected a batch of them."));
+
+    public Tensor Predict(Batch batch) => batch.Sparse is { } rows ? PredictFrom(_sparse!.Predict(rows)) : Predict(batch.Features);
+
+    // From the first layer's sums on. No dropout, running statistics, and float32, in which the model is scored.
+    private Tensor PredictFrom(Tensor x)
     {
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
-            x = functional.linear(x, _weights[i], _biases[i]);
             if (_batchNorms.Length > 0)
                 x = functional.batch_norm(x, Running(i, "mean"), Running(i, "var"), _normWeights[i], _normBiases[i], training: false, eps: SyncBatchNorm.Epsilon);
             else if (_normWeights.Length > 0)
                 x = functional.layer_norm(x, [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
             x = Activate(x);
+            x = functional.linear(x, _weights[i + 1], _biases[i + 1]);
         }
 
-        return functional.linear(x, _weights[^1], _biases[^1]);
+        return x;
 
         Tensor Running(int layer, string name) => tensor(Buffer($"norms.{layer}.running_{name}").ToArray(), device: x.device);
     }
 
     public void Dispose() => _kept.ForEach(t => t.Dispose());
-
-    private Tensor Signal(Tensor x, int layer) => layer > 0 && _signals.Length > 0 ? GradientSignal.On(x, _signals[layer]) : x;
 
     private Tensor Linear(Tensor x, int layer) => _large[layer]?.Forward(x) ?? functional.linear(Narrow(x), Narrow(_weights[layer]), Narrow(_biases[layer]));
 

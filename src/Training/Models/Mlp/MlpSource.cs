@@ -25,11 +25,11 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision preci
     {
         var parameters = new List<FlatTensor>();
         var buffers = new List<FlatTensor>();
-        var inputs = (long)mlp.InputSize;
+        var inputs = (long)mlp.EncodedSize;
         for (var i = 0; i <= mlp.HiddenSizes.Count; i++)
         {
             var outputs = i < mlp.HiddenSizes.Count ? mlp.HiddenSizes[i] : mlp.OutputSize;
-            Add(parameters, $"layers.{i}.weight", [outputs, inputs], decays: true);
+            Add(parameters, $"layers.{i}.weight", i == 0 && mlp.Sparse is not null ? [inputs, outputs] : [outputs, inputs], decays: true, isSparse: i == 0 && mlp.Sparse is not null);
             Add(parameters, $"layers.{i}.bias", [outputs]);
             if (i < mlp.HiddenSizes.Count && mlp.Normalization != LayerNormalization.None)
             {
@@ -48,7 +48,7 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision preci
 
         return new FlatLayout(parameters, buffers);
 
-        static void Add(List<FlatTensor> tensors, string name, long[] shape, bool decays = false) =>
-            tensors.Add(new FlatTensor(name, shape, new FlatLayout(tensors, []).ParameterLength, decays));
+        static void Add(List<FlatTensor> tensors, string name, long[] shape, bool decays = false, bool isSparse = false) =>
+            tensors.Add(new FlatTensor(name, shape, new FlatLayout(tensors, []).ParameterLength, decays) { HasSparseRows = isSparse });
     }
 }
