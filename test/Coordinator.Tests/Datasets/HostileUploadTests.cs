@@ -66,7 +66,8 @@ public sealed class HostileUploadTests
         StringAssert.Contains(status.Detail, DatasetSchema.Expected);
     }
 
-    [TestMethod, DataRow(FeatureElement.Float32), DataRow(FeatureElement.UInt8)]
+    // It counts what the whole process allocates.
+    [TestMethod, DoNotParallelize, DataRow(FeatureElement.Float32), DataRow(FeatureElement.UInt8)]
     public async Task Batch_WhoseMetadataLies_IsRefusedOrIsOtherData(FeatureElement element)
     {
         await using var coordinator = await TestCoordinator.StartAsync();
