@@ -15,8 +15,8 @@ public sealed class HierarchicalCollective : ICollective
 {
     private static readonly TimeSpan s_watchInterval = TimeSpan.FromMilliseconds(20);
 
-    // For a wait while the leader is with the others: its own limit ends that, and then this host's memory is aborted.
-    private static readonly TimeSpan s_leaderLimit = TimeSpan.FromHours(1);
+    /// <summary>For a wait in a host's memory while its leader is with the others: the leader's own limit ends that, and then the memory is aborted.</summary>
+    public static readonly TimeSpan LeaderLimit = TimeSpan.FromHours(1);
 
     private readonly Topology _topology;
     private readonly int _host;
@@ -140,7 +140,7 @@ public sealed class HierarchicalCollective : ICollective
         _isInOperation = true;
         _local.Barrier();
         _hosts?.Barrier();
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(LeaderLimit);
         _isInOperation = false;
     }
 
@@ -150,7 +150,7 @@ public sealed class HierarchicalCollective : ICollective
         _isInOperation = true;
         _local.Barrier(timeout);
         _hosts?.Barrier(timeout);
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(LeaderLimit);
         _isInOperation = false;
     }
 
@@ -182,14 +182,14 @@ public sealed class HierarchicalCollective : ICollective
     // What the leader has, to this host's others.
     private void Publish(Span<float> values)
     {
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(LeaderLimit);
         _local.Broadcast(values, 0);
         _isInOperation = false;
     }
 
     private void Publish(Span<double> values)
     {
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(LeaderLimit);
         _local.Broadcast(values, 0);
         _isInOperation = false;
     }

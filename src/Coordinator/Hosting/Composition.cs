@@ -68,7 +68,8 @@ internal static class Composition
         services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>().AddSingleton<DatasetFlightServer>();
         services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());
         services.AddGrpc(Listening.ConfigureMessages);
-        MetricsEndpoint.AddServices(services);
+        if (options.Urls.Count > 0)
+            MetricsEndpoint.AddServices(services); // a local cluster's start does not load what it never asks
         services.AddGrpcHealthChecks().AddCheck<EventLoopCheck>("event loop");
     }
 

@@ -17,10 +17,11 @@ internal static class OnnxEncoder
     public static TextWeights Read(Stream stream, TextVocabulary vocabulary, TextPooling pooling)
     {
         var graph = Parse(stream);
+        var makers = Makers(graph);
         var tensors = new Dictionary<string, NamedTensor>(StringComparer.Ordinal);
         foreach (var tensor in graph.Initializer.Where(t => t.DataType == (int)TensorProto.Types.DataType.Float))
             tensors[tensor.Name] = Values(tensor);
-        var found = EncoderTensors.Renamed(Named(graph, tensors));
+        var found = EncoderTensors.Renamed(Named(graph, makers, tensors));
         var (tokens, width) = EncoderTensors.Table(found, TextTensors.Words, "The ONNX file");
         if (tokens < vocabulary.Tokens.Count)
             throw new FormatException($"The vocabulary has {vocabulary.Tokens.Count:N0} tokens, expected at most the {tokens:N0} that the ONNX file has.");
@@ -29,7 +30,7 @@ internal static class OnnxEncoder
             VocabularySize = tokens,
             Width = width,
             Layers = EncoderTensors.Layers(found.Keys),
-            Heads = Heads(graph, width),
+            Heads = Heads(graph, makers, width),
             FeedForwardSize = EncoderTensors.Table(found, $"{TextTensors.InLayer(0, TextTensors.Targets["up"])}.weight", "The ONNX file").Rows,
             Positions = EncoderTensors.Table(found, TextTensors.Positions, "The ONNX file").Rows,
             NormEpsilon = NormEpsilon,
@@ -39,12 +40,8 @@ internal static class OnnxEncoder
     }
 
     // Those with names, and matrices by the names of their biases.
-    private static IEnumerable<NamedTensor> Named(GraphProto graph, Dictionary<string, NamedTensor> tensors)
+    private static IEnumerable<NamedTensor> Named(GraphProto graph, Dictionary<string, NodeProto> makers, Dictionary<string, NamedTensor> tensors)
     {
-        var makers = new Dictionary<string, NodeProto>(StringComparer.Ordinal);
-        foreach (var node in graph.Node)
-            foreach (var output in node.Output)
-                makers[output] = node;
         foreach (var node in graph.Node.Where(n => n.OpType == "Add" && n.Input.Count == 2))
         {
             var bias = node.Input.FirstOrDefault(i => i.EndsWith(".bias", StringComparison.Ordinal) && tensors.ContainsKey(i));
@@ -57,14 +54,23 @@ internal static class OnnxEncoder
             yield return tensor;
     }
 
+    // Which node makes a value.
+    private static Dictionary<string, NodeProto> Makers(GraphProto graph)
+    {
+        var makers = new Dictionary<string, NodeProto>(StringComparer.Ordinal);
+        foreach (var node in graph.Node)
+            foreach (var output in node.Output)
+                makers.TryAdd(output, node);
+        return makers;
+    }
+
     // How many heads there are, the attention's shapes tell: [rows, tokens, heads, width of one].
-    private static int Heads(GraphProto graph, int width)
+    private static int Heads(GraphProto graph, Dictionary<string, NodeProto> makers, int width)
     {
         var constants = graph.Node.Where(n => n is { OpType: "Constant", Output.Count: 1 }).SelectMany(n => n.Attribute.Select(a => (Name: n.Output[0], Value: a.T))).Where(c => c.Value is not null)
             .Concat(graph.Initializer.Select(t => (t.Name, Value: t)))
             .Where(c => c.Value.DataType == (int)TensorProto.Types.DataType.Int64)
             .GroupBy(c => c.Name, StringComparer.Ordinal).ToDictionary(g => g.Key, g => Integers(g.First().Value), StringComparer.Ordinal);
-        var makers = graph.Node.SelectMany(n => n.Output.Select(o => (o, n))).GroupBy(p => p.o, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.First().n, StringComparer.Ordinal);
         foreach (var shape in graph.Node.Where(n => n.OpType == "Reshape" && n.Input.Count == 2).Select(n => n.Input[1]))
         {
             var sizes = Sizes(shape);

@@ -11,14 +11,23 @@ namespace Microsoft.ML.Distributed;
 internal sealed class TextScorer : IScorer
 {
     private readonly TextSpec _text;
-    private readonly IReadOnlyDictionary<string, float[]> _tensors;
+    private readonly float[] _words, _segments, _positions;
+    private readonly TextScoringNorm _embeddingNorm;
     private readonly TextScoringLayer[] _layers;
+    private readonly TextScoringNorm? _lastNorm;
+    private readonly TextScoringLinear? _pooler;
+    private readonly TextScoringLinear _classifier;
     private readonly ScoreHead _head;
 
     private TextScorer(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors)
     {
-        (_text, _tensors, _head) = (spec.Module.Text, tensors, ScoreHead.Of(spec.Task, tensors));
+        (_text, _head) = (spec.Module.Text, ScoreHead.Of(spec.Task, tensors));
+        (_words, _segments, _positions) = (tensors[TextTensors.Words], tensors[TextTensors.Segments], tensors[TextTensors.Positions]);
+        _embeddingNorm = new TextScoringNorm(tensors, TextTensors.EmbeddingNorm, _text.NormEpsilon);
         _layers = [.. Enumerable.Range(0, _text.Layers).Select(i => new TextScoringLayer(_text, tensors, i))];
+        _lastNorm = _text.NormFirst ? new TextScoringNorm(tensors, TextTensors.LastNorm, _text.NormEpsilon) : null;
+        _pooler = _text.Pooling == TextPooling.First ? new TextScoringLinear(tensors, TextTensors.Pooler) : null;
+        _classifier = new TextScoringLinear(tensors, TextTensors.Classifier);
     }
 
     public int InputSize => _text.InputSize;
@@ -40,10 +49,9 @@ internal sealed class TextScorer : IScorer
             Embed(memory);
             foreach (var layer in _layers)
                 layer.Apply(memory);
-            if (_text.NormFirst)
-                Norm(memory.X, memory.X, _tensors, TextTensors.LastNorm, _text);
+            _lastNorm?.Apply(memory.X, memory.X);
             Pool(memory);
-            Linear(TextTensors.Classifier, memory.Pooled, score);
+            _classifier.Apply(memory.Pooled, score);
             _head.Finish(score);
         };
     }
@@ -53,41 +61,25 @@ internal sealed class TextScorer : IScorer
         // Managed memory only.
     }
 
-    /// <summary>Layer normalisation of each token; in place where both are the same.</summary>
-    internal static void Norm(ReadOnlySpan<float> from, Span<float> to, IReadOnlyDictionary<string, float[]> tensors, string name, TextSpec text)
-    {
-        var (gain, bias) = (tensors[$"{name}.weight"], tensors[$"{name}.bias"]);
-        for (var at = 0; at < from.Length; at += gain.Length)
-        {
-            var token = from.Slice(at, gain.Length);
-            var result = to.Slice(at, gain.Length);
-            TensorPrimitives.Subtract(token, TensorPrimitives.Sum(token) / gain.Length, result);
-            var variance = TensorPrimitives.SumOfSquares<float>(result) / gain.Length;
-            TensorPrimitives.Multiply(result, (float)(1 / Math.Sqrt(variance + text.NormEpsilon)), result);
-            TensorPrimitives.MultiplyAdd(result, gain, bias, result);
-        }
-    }
-
     private void Embed(TextScoringMemory memory)
     {
-        var (words, segments, positions) = (_tensors[TextTensors.Words], _tensors[TextTensors.Segments], _tensors[TextTensors.Positions]);
         var segment = 0;
         for (var i = 0; i < memory.Length; i++)
         {
             var token = memory.X.Slice(i * _text.Width, _text.Width);
-            TensorPrimitives.Add(words.AsSpan(memory.Ids[i] * _text.Width, _text.Width), segments.AsSpan(segment * _text.Width, _text.Width), token);
-            TensorPrimitives.Add(token, positions.AsSpan(i * _text.Width, _text.Width), token);
+            TensorPrimitives.Add(_words.AsSpan(memory.Ids[i] * _text.Width, _text.Width), _segments.AsSpan(segment * _text.Width, _text.Width), token);
+            TensorPrimitives.Add(token, _positions.AsSpan(i * _text.Width, _text.Width), token);
             segment = memory.Ids[i] == _text.SeparatorId ? 1 : segment;
         }
 
-        Norm(memory.X, memory.X, _tensors, TextTensors.EmbeddingNorm, _text);
+        _embeddingNorm.Apply(memory.X, memory.X);
     }
 
     private void Pool(TextScoringMemory memory)
     {
-        if (_text.Pooling == TextPooling.First)
+        if (_pooler is not null)
         {
-            Linear(TextTensors.Pooler, memory.X[.._text.Width], memory.Pooled);
+            _pooler.Apply(memory.X[.._text.Width], memory.Pooled);
             TensorPrimitives.Tanh(memory.Pooled, memory.Pooled);
             return;
         }
@@ -104,7 +96,4 @@ internal sealed class TextScorer : IScorer
 
         TensorPrimitives.Divide(memory.Pooled, count, memory.Pooled);
     }
-
-    private void Linear(string name, ReadOnlySpan<float> from, Span<float> to) =>
-        MatrixMatrix.Multiply(_tensors[$"{name}.weight"], _tensors[$"{name}.bias"], from, to, from.Length);
 }

@@ -5,46 +5,59 @@ using MLDistributed.Protocol.Onnx;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>A layer of <see cref="TextScorer"/>.</summary>
-internal sealed class TextScoringLayer(TextSpec text, IReadOnlyDictionary<string, float[]> tensors, int layer)
+internal sealed class TextScoringLayer
 {
-    private readonly int _headWidth = text.Width / text.Heads;
+    private readonly TextSpec _text;
+    private readonly int _headWidth;
+    private readonly TextScoringLinear _query, _key, _value, _output, _up, _down;
+    private readonly TextScoringNorm _first, _second;
+
+    public TextScoringLayer(TextSpec text, IReadOnlyDictionary<string, float[]> tensors, int layer)
+    {
+        (_text, _headWidth) = (text, text.Width / text.Heads);
+        (_query, _key, _value, _output) = (Linear("query"), Linear("key"), Linear("value"), Linear("output"));
+        (_up, _down) = (Linear("up"), Linear("down"));
+        (_first, _second) = (Norm("attention.output.LayerNorm"), Norm("output.LayerNorm"));
+
+        TextScoringLinear Linear(string target) => new(tensors, TextTensors.InLayer(layer, TextTensors.Targets[target]));
+        TextScoringNorm Norm(string part) => new(tensors, TextTensors.InLayer(layer, part), text.NormEpsilon);
+    }
 
     public void Apply(TextScoringMemory memory)
     {
-        var (first, second) = (TextTensors.InLayer(layer, "attention.output.LayerNorm"), TextTensors.InLayer(layer, "output.LayerNorm"));
         ReadOnlySpan<float> input = memory.X;
-        if (text.NormFirst)
+        if (_text.NormFirst)
         {
-            TextScorer.Norm(memory.X, memory.Added, tensors, first, text);
+            _first.Apply(memory.X, memory.Added);
             input = memory.Added;
         }
 
         Attend(input, memory);
-        Linear("output", memory.Mixed, memory.Added);
+        _output.Apply(memory.Mixed, memory.Added);
         TensorPrimitives.Add(memory.X, memory.Added, memory.X);
-        var between = text.NormFirst ? memory.Mixed : memory.X;
-        TextScorer.Norm(memory.X, between, tensors, text.NormFirst ? second : first, text);
-        Linear("up", between, memory.Wide);
-        if (text.Activation == Activation.Gelu)
+        var between = _text.NormFirst ? memory.Mixed : memory.X;
+        (_text.NormFirst ? _second : _first).Apply(memory.X, between);
+        _up.Apply(between, memory.Wide);
+        if (_text.Activation == Activation.Gelu)
             Gelu.Apply(memory.Wide);
         else
             TensorPrimitives.Max(memory.Wide, 0, memory.Wide);
-        Linear("down", memory.Wide, memory.Added);
+        _down.Apply(memory.Wide, memory.Added);
         TensorPrimitives.Add(memory.X, memory.Added, memory.X);
-        if (!text.NormFirst)
-            TextScorer.Norm(memory.X, memory.X, tensors, second, text);
+        if (!_text.NormFirst)
+            _second.Apply(memory.X, memory.X);
     }
 
     private void Attend(ReadOnlySpan<float> input, TextScoringMemory memory)
     {
-        Linear("query", input, memory.Query);
-        Linear("key", input, memory.Key);
-        Linear("value", input, memory.Value);
+        _query.Apply(input, memory.Query);
+        _key.Apply(input, memory.Key);
+        _value.Apply(input, memory.Value);
         memory.Mixed.Clear();
         var scale = 1 / MathF.Sqrt(_headWidth);
-        for (var head = 0; head < text.Heads; head++)
+        for (var head = 0; head < _text.Heads; head++)
             for (var token = 0; token < memory.Length; token++)
-                Attend(memory, head * _headWidth, token * text.Width, scale);
+                Attend(memory, head * _headWidth, token * _text.Width, scale);
     }
 
     // One head of one token: how much it takes of each, and what comes of it.
@@ -54,17 +67,11 @@ internal sealed class TextScoringLayer(TextSpec text, IReadOnlyDictionary<string
         var shares = memory.Shares;
         var mixed = memory.Mixed.Slice(token + head, _headWidth);
         for (var i = 0; i < memory.Length; i++)
-            shares[i] = memory.IsHidden(i) ? float.NegativeInfinity : Vectors.Dot(query, memory.Key.Slice((i * text.Width) + head, _headWidth)) * scale;
+            shares[i] = memory.IsHidden(i) ? float.NegativeInfinity : Vectors.Dot(query, memory.Key.Slice((i * _text.Width) + head, _headWidth)) * scale;
         TensorPrimitives.Subtract(shares, TensorPrimitives.Max<float>(shares), shares);
         TensorPrimitives.Exp(shares, shares);
         TensorPrimitives.Divide(shares, TensorPrimitives.Sum<float>(shares), shares);
         for (var i = 0; i < memory.Length; i++)
-            Vectors.AddScaled(memory.Value.Slice((i * text.Width) + head, _headWidth), shares[i], mixed);
-    }
-
-    private void Linear(string target, ReadOnlySpan<float> from, Span<float> to)
-    {
-        var name = TextTensors.InLayer(layer, TextTensors.Targets[target]);
-        MatrixMatrix.Multiply(tensors[$"{name}.weight"], tensors[$"{name}.bias"], from, to, (int)TextTensors.SizeOf(text, target).Inputs);
+            Vectors.AddScaled(memory.Value.Slice((i * _text.Width) + head, _headWidth), shares[i], mixed);
     }
 }

@@ -6,6 +6,8 @@ namespace MLDistributed.Protocol.Weights;
 /// <summary>What a safetensors file begins with (huggingface.co/docs/safetensors): a length (8 bytes, little-endian) and a JSON text.</summary>
 public static class SafetensorsHeader
 {
+    private const string Metadata = "__metadata__";
+
     // The data behind it is aligned.
     private const int Alignment = 8;
 
@@ -30,6 +32,41 @@ public static class SafetensorsHeader
         return header;
     }
 
+    /// <summary>Reads the JSON text.</summary>
+    /// <param name="json">Without the length before it.</param>
+    /// <param name="metadata">Gets free text by name; null: it is not looked at.</param>
+    /// <param name="invalid">Makes the error of a text that is none, of what is wrong with it.</param>
+    /// <returns>What it says of the tensors, unchecked: <see cref="SafetensorsEntry.Fits"/>.</returns>
+    public static IReadOnlyList<SafetensorsEntry> Parse(byte[] json, IDictionary<string, string>? metadata, Func<string, Exception?, FormatException> invalid)
+    {
+        ArgumentNullException.ThrowIfNull(invalid);
+        try
+        {
+            using var document = JsonDocument.Parse(json);
+            var entries = new List<SafetensorsEntry>();
+            foreach (var property in document.RootElement.EnumerateObject())
+            {
+                if (property.NameEquals(Metadata))
+                {
+                    if (metadata is not null)
+                        foreach (var text in property.Value.EnumerateObject())
+                            metadata[text.Name] = text.Value.GetString()!;
+                    continue;
+                }
+
+                var offsets = property.Value.GetProperty("data_offsets");
+                var shape = property.Value.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64()).ToArray();
+                entries.Add(new SafetensorsEntry(property.Name, property.Value.GetProperty("dtype").GetString() ?? "", shape, offsets[0].GetInt64(), offsets[1].GetInt64()));
+            }
+
+            return entries;
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or OverflowException or IndexOutOfRangeException)
+        {
+            throw invalid("has a header that cannot be read", e);
+        }
+    }
+
     /// <summary>The bytes of the data.</summary>
     public static long DataBytes(IEnumerable<(string Name, long[] Shape)> tensors) => tensors.Sum(t => BytesOf(t.Shape));
 
@@ -39,7 +76,7 @@ public static class SafetensorsHeader
         json.WriteStartObject();
         if (metadata is { Count: > 0 })
         {
-            json.WriteStartObject("__metadata__");
+            json.WriteStartObject(Metadata);
             foreach (var (name, value) in metadata)
                 json.WriteString(name, value);
             json.WriteEndObject();
@@ -65,4 +102,20 @@ public static class SafetensorsHeader
     }
 
     private static long BytesOf(long[] shape) => shape.Aggregate((long)sizeof(float), (a, b) => checked(a * b));
+}
+
+/// <summary>A tensor as a file's header has it.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Type">Its numbers', as "F32".</param>
+/// <param name="Shape">Its dimensions.</param>
+/// <param name="Begin">Its first byte, of the data.</param>
+/// <param name="End">The byte after its last.</param>
+public sealed record SafetensorsEntry(string Name, string Type, long[] Shape, long Begin, long End)
+{
+    /// <summary>Whether it lies within the data, with as many bytes as its shape asks for.</summary>
+    /// <param name="elementBytes">Of one number; 0: not known, and its size is not looked at.</param>
+    /// <param name="dataBytes">Of the data.</param>
+    public bool Fits(int elementBytes, long dataBytes) =>
+        Begin >= 0 && End >= Begin && End <= dataBytes && !Shape.Any(d => d < 0)
+        && (elementBytes == 0 || Shape.Aggregate((Int128)elementBytes, (bytes, d) => Int128.Min(bytes * d, long.MaxValue)) == End - Begin);
 }

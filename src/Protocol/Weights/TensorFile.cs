@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Runtime.InteropServices;
-using System.Text.Json;
 
 namespace MLDistributed.Protocol.Weights;
 
@@ -74,36 +73,18 @@ public static class TensorFile
         return tensors;
     }
 
-    private static List<Entry> Entries(byte[] header, long dataBytes)
+    private static IReadOnlyList<SafetensorsEntry> Entries(byte[] header, long dataBytes)
     {
-        try
-        {
-            using var json = JsonDocument.Parse(header);
-            var entries = new List<Entry>();
-            foreach (var property in json.RootElement.EnumerateObject().Where(p => !p.NameEquals("__metadata__")))
-            {
-                if (entries.Count == MaxTensors)
-                    throw Invalid($"has more than {MaxTensors:N0} tensors");
-                var (type, offsets) = (property.Value.GetProperty("dtype").GetString() ?? "", property.Value.GetProperty("data_offsets"));
-                var shape = property.Value.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64()).ToArray();
-                var entry = new Entry(property.Name, type, shape, offsets[0].GetInt64(), offsets[1].GetInt64());
-                if (shape.Any(d => d < 0) || entry.Begin < 0 || entry.End < entry.Begin || entry.End > dataBytes
-                    || (SizeOf(type) is var size and > 0 && entry.End - entry.Begin != shape.Aggregate((long)size, (a, b) => checked(a * b))))
-                    throw Invalid($"has a tensor \"{VisibleText.Shortened(entry.Name)}\" [{string.Join(", ", shape.Take(8))}] of {VisibleText.Shortened(type)} at {entry.Begin:N0} to {entry.End:N0}, which are not its bytes, or lie outside");
-                entries.Add(entry);
-            }
-
-            return entries;
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or OverflowException or IndexOutOfRangeException)
-        {
-            throw Invalid("has a header that cannot be read", e);
-        }
+        var entries = SafetensorsHeader.Parse(header, metadata: null, Invalid);
+        if (entries.Count > MaxTensors)
+            throw Invalid($"has more than {MaxTensors:N0} tensors");
+        return entries.FirstOrDefault(e => !e.Fits(SizeOf(e.Type), dataBytes)) is not { } wrong ? entries
+            : throw Invalid($"has a tensor \"{VisibleText.Shortened(wrong.Name)}\" [{string.Join(", ", wrong.Shape.Take(8))}] of {VisibleText.Shortened(wrong.Type)} at {wrong.Begin:N0} to {wrong.End:N0}, which are not its bytes, or lie outside");
     }
 
     private static int SizeOf(string type) => type switch { "F32" => sizeof(float), "F16" or "BF16" => sizeof(ushort), _ => 0 };
 
-    private static float[]? Values(Entry entry, byte[] bytes)
+    private static float[]? Values(SafetensorsEntry entry, byte[] bytes)
     {
         var size = SizeOf(entry.Type);
         if (size == 0)
@@ -131,6 +112,4 @@ public static class TensorFile
     }
 
     private static FormatException Invalid(string what, Exception? inner = null) => new($"The file of weights {what}. Expected a complete safetensors file.", inner);
-
-    private sealed record Entry(string Name, string Type, long[] Shape, long Begin, long End);
 }

@@ -18,7 +18,7 @@ namespace MLDistributed.Training.BitExact;
 internal sealed unsafe class BitExactUpdate : IGradientStrategy
 {
     // Slices are whole blocks, so that a block's squares are always summed in one piece. Three blocks fit the first-level cache.
-    private const int BlockLength = 2048;
+    public const int BlockLength = 2048;
     private const int Work = 0;
 
     private readonly SharedMemoryCollective _local;

@@ -1,4 +1,5 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Hierarchy;
 using MLDistributed.Collectives.SharedMemory;
 
 namespace MLDistributed.Training.BitExact;
@@ -11,11 +12,8 @@ namespace MLDistributed.Training.BitExact;
 /// <remarks>A host receives the gradients of every other one, as often as that has nodes: once where all have equally many parts, a power of two.</remarks>
 internal sealed unsafe class HostSums
 {
-    private const int BlockLength = 2048;
+    private const int BlockLength = BitExactUpdate.BlockLength;
     private const long LongestPiece = 1 << 18; // floats: 1 MiB of each node on its way
-
-    // While the leader is with the others, whose own limits end that.
-    private static readonly TimeSpan s_leaderLimit = TimeSpan.FromHours(1);
 
     private readonly SharedMemoryCollective _local;
     private readonly SharedSegment _segment;
@@ -81,7 +79,7 @@ internal sealed unsafe class HostSums
                 Exchange(start, (int)Math.Min(_pieceLength, _segment.Length - start));
         }
 
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(HierarchicalCollective.LeaderLimit);
     }
 
     private float* Slot(int rank, int slot) => _segment.Gradients(rank, BitExactUpdate.Buffer(slot));

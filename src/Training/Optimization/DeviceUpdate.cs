@@ -14,8 +14,6 @@ namespace MLDistributed.Training.Optimization;
 /// </summary>
 internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layout, JobSpec spec) : IGradientStrategy
 {
-    private const double LeastNorm = 1e-6; // as GradientClip
-
     private readonly DeviceOptimizer _optimizer = new(spec.Optimizer, tensors, layout);
     private readonly List<QueuedStep> _steps = [];
     private List<Tensor> _losses = [];
@@ -87,7 +85,7 @@ internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layo
             return null;
         }
 
-        using Scalar least = LeastNorm, most = spec.GradientClipNorm, whole = 1;
+        using Scalar least = GradientClip.Epsilon, most = spec.GradientClipNorm, whole = 1;
         var norm = tensors.Gradients.norm().mul_(factor);
         // As long as the norm is not finite nothing good comes of it, and the loss of this step is told as NaN.
         tensors.Gradients.mul_(norm.add(least).reciprocal_().mul_(most).clamp_max_(whole).mul_(factor));

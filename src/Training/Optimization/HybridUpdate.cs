@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Hierarchy;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Models;
@@ -22,9 +23,6 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
 
     // Parts of the norm, the same on all hosts; those of one local rank fit its scratch.
     private const int NormParts = 32;
-
-    // While the leader is with the others, whose own limits end that.
-    private static readonly TimeSpan s_leaderLimit = TimeSpan.FromHours(1);
 
     private readonly SharedMemoryCollective _local;
     private readonly SharedSegment _segment;
@@ -75,7 +73,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
         _local.Barrier();
         if (_hosts is not null)
             Join();
-        _local.Barrier(s_leaderLimit);
+        _local.Barrier(HierarchicalCollective.LeaderLimit);
         var totals = new StepTotals(ToldBy(0, Quantity.Loss), ToldBy(0, Quantity.Weight), (int)ToldBy(0, Quantity.FirstNonFiniteRank));
         if (totals.FirstNonFiniteRank >= 0)
             return totals;

@@ -36,7 +36,10 @@ internal struct StepSum()
 /// <summary>Clipping by the gradient's global norm, as torch.nn.utils.clip_grad_norm_.</summary>
 internal static class GradientClip
 {
-    public static double Scale(double maxNorm, double norm) => Math.Min(1, maxNorm / (norm + 1e-6));
+    /// <summary>Added to the norm, which may be 0.</summary>
+    public const double Epsilon = 1e-6;
+
+    public static double Scale(double maxNorm, double norm) => Math.Min(1, maxNorm / (norm + Epsilon));
 }
 
 /// <summary>

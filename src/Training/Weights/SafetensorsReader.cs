@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.Hashing;
 using System.Runtime.InteropServices;
-using System.Text.Json;
+using MLDistributed.Protocol.Weights;
 
 namespace MLDistributed.Training.Weights;
 
@@ -31,11 +31,6 @@ internal sealed class SafetensorsReader : IDisposable
             ReadAll(header, sizeof(ulong));
             DataStart = sizeof(ulong) + header.Length;
             ReadHeader(header, size - DataStart);
-        }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException or OverflowException)
-        {
-            _file.Dispose();
-            throw Invalid("has a header that cannot be read", e);
         }
         catch
         {
@@ -90,24 +85,10 @@ internal sealed class SafetensorsReader : IDisposable
 
     private void ReadHeader(byte[] header, long dataLength)
     {
-        using var json = JsonDocument.Parse(header);
-        foreach (var entry in json.RootElement.EnumerateObject())
-        {
-            if (entry.NameEquals("__metadata__"))
-            {
-                foreach (var text in entry.Value.EnumerateObject())
-                    _metadata[text.Name] = text.Value.GetString()!;
-                continue;
-            }
-
-            var shape = entry.Value.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64()).ToArray();
-            var offsets = entry.Value.GetProperty("data_offsets");
-            var (begin, end) = (offsets[0].GetInt64(), offsets[1].GetInt64());
-            var length = shape.Aggregate(1L, (a, b) => checked(a * b));
-            if (entry.Value.GetProperty("dtype").GetString() != "F32" || begin < 0 || end > dataLength || end - begin != checked(length * sizeof(float)))
-                throw Invalid($"has a tensor \"{entry.Name}\" that is not float32 or lies outside");
-            _tensors[entry.Name] = (shape, DataStart + begin, length);
-        }
+        foreach (var entry in SafetensorsHeader.Parse(header, _metadata, Invalid))
+            _tensors[entry.Name] = entry.Type == "F32" && entry.Fits(sizeof(float), dataLength)
+                ? (entry.Shape, DataStart + entry.Begin, (entry.End - entry.Begin) / sizeof(float))
+                : throw Invalid($"has a tensor \"{entry.Name}\" that is not float32 or lies outside");
     }
 
     private void ReadAll(Span<byte> into, long at)

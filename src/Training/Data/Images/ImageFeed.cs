@@ -23,11 +23,7 @@ internal sealed unsafe class ImageFeed
     public bool Mixes => _image.Augmentation is { Mixup: > 0 };
 
     /// <summary>The row that another is mixed with, and what it has of itself.</summary>
-    public (long Row, double Share) PartnerOf(long row, int epoch, BatchRequest request)
-    {
-        var change = ImageChange.Of(_image, _seed, epoch, row);
-        return (request.RowAt(Math.Min((long)(change.Partner * request.RowCount), request.RowCount - 1)), change.Share);
-    }
+    public (long Row, double Share) PartnerOf(long row, int epoch, BatchRequest request) => PartnerOf(ImageChange.Of(_image, _seed, epoch, row), request);
 
     /// <summary>Writes a row's pixels.</summary>
     public void Fill(long row, BatchRequest request, float* to)
@@ -39,10 +35,11 @@ internal sealed unsafe class ImageFeed
             return;
         }
 
-        Fill(row, ImageChange.Of(_image, _seed, epoch, row), to);
+        var change = ImageChange.Of(_image, _seed, epoch, row);
+        Fill(row, change, to);
         if (!Mixes)
             return;
-        var (other, share) = PartnerOf(row, epoch, request);
+        var (other, share) = PartnerOf(change, request);
         fixed (float* second = _other)
         {
             Fill(other, ImageChange.Of(_image, _seed, epoch, other), second);
@@ -50,6 +47,9 @@ internal sealed unsafe class ImageFeed
                 to[i] = (float)((share * to[i]) + ((1 - share) * second[i]));
         }
     }
+
+    private static (long Row, double Share) PartnerOf(ImageChange change, BatchRequest request) =>
+        (request.RowAt(Math.Min((long)(change.Partner * request.RowCount), request.RowCount - 1)), change.Share);
 
     private void Fill(long row, ImageChange change, float* to)
     {
