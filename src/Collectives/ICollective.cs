@@ -24,6 +24,9 @@ public interface ICollective : IDisposable
     /// <inheritdoc cref="AllReduce(Span{float})"/>
     void AllReduce(Span<double> values);
 
+    /// <summary><see cref="AllReduce(Span{float})"/>, with fewer bytes where a network is between ranks. In memory that they share nothing is sent, and nothing rounded.</summary>
+    void AllReduce(Span<float> values, WireType wire) => AllReduce(values);
+
     /// <summary>Gives each rank the sums of its own shard.</summary>
     /// <param name="values">As long on every rank; unchanged.</param>
     /// <param name="shard">This rank's part of <paramref name="values"/>, as <see cref="Shard.Of(long, int, int)"/> has it.</param>

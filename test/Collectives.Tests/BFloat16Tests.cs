@@ -1,5 +1,5 @@
+using System.Runtime.InteropServices;
 using MLDistributed.Collectives;
-using MLDistributed.Collectives.SharedMemory;
 
 namespace Collectives.Tests;
 
@@ -37,42 +37,18 @@ public sealed class BFloat16Tests
         }
     }
 
-    [TestMethod, DataRow(1, 7), DataRow(2, 0), DataRow(2, 4099), DataRow(3, 10_001), DataRow(5, 50_001)]
-    public void AllReduce_InBFloat16_IsCloseAndTheSameOnAllRanks(int world, int length)
+    [TestMethod, DataRow(0), DataRow(1), DataRow(15), DataRow(16), DataRow(17), DataRow(4099)]
+    public void NarrowAndWiden_InTheValuesOwnMemory_AreAsElsewhere(int length)
     {
-        var results = new float[world][];
-        Ranks.RunCollective(world, c =>
-        {
-            var values = Values(c.Rank, length);
-            c.AllReduce(values);
-            results[c.Rank] = values;
-        }, InBFloat16).ShouldSucceed();
-        var terms = Enumerable.Range(0, world).Select(r => Values(r, length)).ToArray();
-        for (var i = 0; i < length; i++)
-        {
-            // Half a unit of 8 bits for each term and for the sum.
-            var bound = (terms.Sum(t => Math.Abs(t[i])) + Math.Abs(terms.Sum(t => t[i]))) / 256 + 1e-6;
-            Assert.AreEqual(terms.Sum(t => (double)t[i]), results[0][i], bound);
-        }
-
-        foreach (var result in results)
-            CollectionAssert.AreEqual(results[0], result);
-    }
-
-    [TestMethod]
-    public void AllReduce_OtherWireTypes_FailsOnAllRanks()
-    {
-        var failures = Ranks.RunCollective(2, c => c.AllReduce(new float[4]), o => o.Rank == 0 ? InBFloat16(o) : o);
-        foreach (var failure in failures)
-            Assert.IsInstanceOfType<CollectiveMismatchException>(failure);
-        StringAssert.Contains(failures[0]!.Message, "Rank 0 is in AllReduce of 4 BFloat16 values and rank 1 in AllReduce of 4 Single values");
-    }
-
-    private static SegmentOptions InBFloat16(SegmentOptions options) => options with { WireType = WireType.BFloat16 };
-
-    private static float[] Values(int rank, int length)
-    {
-        var random = new Random(rank);
-        return [.. Enumerable.Range(0, length).Select(_ => (float)(random.NextDouble() * 2 - 1))];
+        var random = new Random(1);
+        var values = Enumerable.Range(0, length).Select(_ => random.NextSingle() * 2 - 1).ToArray();
+        var (narrow, wide) = (new ushort[length], new float[length]);
+        BFloat16.Narrow(values, narrow);
+        BFloat16.Widen(narrow, wide);
+        var halves = MemoryMarshal.Cast<float, ushort>(values.AsSpan())[..length];
+        BFloat16.Narrow(values, halves);
+        CollectionAssert.AreEqual(narrow, halves.ToArray());
+        BFloat16.Widen(halves, values);
+        CollectionAssert.AreEqual(wide, values);
     }
 }

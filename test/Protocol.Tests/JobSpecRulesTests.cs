@@ -51,6 +51,8 @@ public sealed class JobSpecRulesTests
         (s => s.Precision = (Precision)3, "Precision is 3, expected one of Float32, TensorFloat32, BFloat16"),
         (s => (s.Precision, s.Module) = (Precision.BFloat16, Own(_ => { })), "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32"),
         (s => (s.Precision, s.BitExact) = (Precision.BFloat16, new BitExactSpec { MicroBatches = 8 }), "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32"),
+        (s => s.GradientCompression = (Compression)2, "GradientCompression is 2, expected one of None, BFloat16"),
+        (s => (s.GradientCompression, s.BitExact) = (Compression.BFloat16, new BitExactSpec { MicroBatches = 8 }), "GradientCompression is BFloat16 beside Reproducibility.BitExact, expected None"),
         (s => s.Optimizer.LearningRate = 0, "LearningRate is 0"),
         (s => s.Optimizer.WeightDecay = -1, "WeightDecay is -1"),
         (s => s.Optimizer.Adamw.Beta2 = 1, "Beta2 is 1"),

@@ -53,11 +53,14 @@ public sealed class HierarchicalCollective : ICollective
     private TopologyHost Host => _topology.Hosts[_host];
 
     /// <inheritdoc/>
-    public void AllReduce(Span<float> values)
+    public void AllReduce(Span<float> values) => AllReduce(values, WireType.Float32);
+
+    /// <inheritdoc/>
+    public void AllReduce(Span<float> values, WireType wire)
     {
         _isInOperation = true;
         _local.AllReduce(values);
-        _hosts?.AllReduce(values);
+        _hosts?.AllReduce(values, wire);
         Publish(values);
     }
 

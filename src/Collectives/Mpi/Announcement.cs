@@ -18,7 +18,7 @@ internal struct Announcement
         Number == other.Number && Operation == other.Operation && ElementType == other.ElementType && Length == other.Length && Root == other.Root;
 
     public override readonly string ToString() => (MpiOperation)Operation == MpiOperation.Barrier ? "Barrier"
-        : $"{(MpiOperation)Operation} of {Length} {(TypeCode)ElementType} values{(Root < 0 ? "" : $" from rank {Root}")}";
+        : $"{(MpiOperation)Operation} of {Length} {((TypeCode)ElementType == TypeCode.UInt16 ? nameof(WireType.BFloat16) : ((TypeCode)ElementType).ToString())} values{(Root < 0 ? "" : $" from rank {Root}")}";
 }
 
 internal enum MpiOperation { Barrier, AllReduce, ReduceScatter, AllGather, Broadcast }

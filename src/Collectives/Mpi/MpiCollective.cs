@@ -71,6 +71,16 @@ public sealed unsafe class MpiCollective : ICollective
     public void AllReduce(Span<double> values) => AllReduceOf(values);
 
     /// <inheritdoc/>
+    public void AllReduce(Span<float> values, WireType wire)
+    {
+        // Short ones cost a message, whatever their bytes.
+        if (wire == WireType.Float32 || IsShort<float>(values.Length))
+            AllReduceOf(values);
+        else
+            AllReduceHalves(values);
+    }
+
+    /// <inheritdoc/>
     public void ReduceScatter(ReadOnlySpan<float> values, Span<float> shard) => ReduceScatterOf(values, shard);
 
     /// <inheritdoc/>
@@ -123,6 +133,21 @@ public sealed unsafe class MpiCollective : ICollective
                     Reduce(start, values.Length, start + Mine(values.Length).Start, gathers: true);
             }
 
+            Finish();
+        }
+    }
+
+    // Halves lie in the first half of the values' own memory.
+    private void AllReduceHalves(Span<float> values)
+    {
+        lock (_lock)
+        {
+            Announce<ushort>(MpiOperation.AllReduce, values.Length, []);
+            var halves = MemoryMarshal.Cast<float, ushort>(values)[..values.Length];
+            BFloat16.Narrow(values, halves);
+            fixed (ushort* start = halves)
+                Reduce(start, halves.Length, start + Mine(halves.Length).Start, gathers: true);
+            BFloat16.Widen(halves, values);
             Finish();
         }
     }
@@ -274,6 +299,12 @@ public sealed unsafe class MpiCollective : ICollective
     // In rank order: the same bits whoever sums. A block's own values are read before its sum takes their place.
     private void Sum<T>(int length, T* into) where T : unmanaged, INumber<T>
     {
+        if (typeof(T) == typeof(ushort))
+        {
+            SumHalves(length, (ushort*)into);
+            return;
+        }
+
         Span<T> sum = stackalloc T[BlockLength];
         for (var at = 0; at < length; at += BlockLength)
         {
@@ -293,6 +324,24 @@ public sealed unsafe class MpiCollective : ICollective
             for (var rank = 2; rank < WorldSize; rank++)
                 TensorPrimitives.Add(block, Term<T>(rank, at, count), block);
             block.CopyTo(target);
+        }
+    }
+
+    // As above: numbers of 16 bits are the upper halves of floats.
+    private void SumHalves(int length, ushort* into)
+    {
+        Span<float> sum = stackalloc float[BlockLength], term = stackalloc float[BlockLength];
+        for (var at = 0; at < length; at += BlockLength)
+        {
+            var count = Math.Min(BlockLength, length - at);
+            BFloat16.Widen(Term<ushort>(0, at, count), sum);
+            for (var rank = 1; rank < WorldSize; rank++)
+            {
+                BFloat16.Widen(Term<ushort>(rank, at, count), term);
+                TensorPrimitives.Add(sum[..count], term[..count], sum);
+            }
+
+            BFloat16.Narrow(sum[..count], new Span<ushort>(into + at, count));
         }
     }
 

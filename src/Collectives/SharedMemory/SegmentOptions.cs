@@ -47,20 +47,6 @@ public sealed record SegmentOptions
     /// <value>1 MiB</value>
     public int StagingBytes { get; init; } = 1 << 20;
 
-    /// <summary>What the values of a float32 <see cref="ICollective.AllReduce(Span{float})"/> are copied as. Sums are made in float32; sums of gradients in place are not copied.</summary>
-    /// <value><see cref="WireType.Float32"/></value>
-    public WireType WireType { get; init; } = WireType.Float32;
-
     // Tests turn it off to wait as systems without futexes do.
     internal bool UseFutex { get; init; } = true;
-}
-
-/// <summary>What values are copied as on their way to other ranks.</summary>
-public enum WireType
-{
-    /// <summary>As they are.</summary>
-    Float32,
-
-    /// <summary>Half the bytes: 8 bits of precision, the range of float32. Each value is rounded once, and the sum once more.</summary>
-    BFloat16,
 }

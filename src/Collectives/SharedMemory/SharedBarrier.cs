@@ -140,7 +140,8 @@ public sealed unsafe class SharedBarrier
         }
     }
 
-    private void ThrowIfAborted()
+    /// <exception cref="CollectiveAbortedException">A rank has aborted; the message says which.</exception>
+    public void ThrowIfAborted()
     {
         var aborted = Volatile.Read(ref _header->Aborted);
         if (aborted != 0)

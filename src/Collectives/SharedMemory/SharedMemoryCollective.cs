@@ -39,8 +39,6 @@ public sealed unsafe class SharedMemoryCollective : ICollective
         var place = PlaceInGradients(values);
         if (place >= 0)
             AllReduceInPlace(place, values.Length);
-        else if (_segment.Options.WireType == WireType.BFloat16)
-            AllReduceRounded(values);
         else
             AllReduceOf(values);
     }
@@ -85,6 +83,9 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     /// <summary>The second half of <see cref="Barrier()"/>.</summary>
     public void Await(int meeting) => _segment.Barrier.Await(meeting, _segment.Options.Timeout);
 
+    /// <inheritdoc cref="SharedBarrier.ThrowIfAborted"/>
+    public void ThrowIfAborted() => _segment.Barrier.ThrowIfAborted();
+
     /// <inheritdoc/>
     public void Abort() => _segment.Abort();
 
@@ -124,41 +125,6 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     {
         source[..from].CopyTo(target);
         source[to..].CopyTo(target[to..]);
-    }
-
-    // As above, but values are halved for the copies.
-    private void AllReduceRounded(Span<float> values)
-    {
-        Announce<ushort>(Operation.AllReduce, values.Length);
-        var pieceLength = _segment.Options.StagingBytes / sizeof(ushort);
-        var result = Staging<ushort>(WorldSize);
-        Span<float> sum = stackalloc float[BlockLength];
-        Span<float> term = stackalloc float[BlockLength];
-        var start = 0;
-        do
-        {
-            var piece = values.Slice(start, Math.Min(pieceLength, values.Length - start));
-            BFloat16.Narrow(piece, Staging<ushort>(Rank));
-            Meet();
-            var mine = Shard.Of(piece.Length, Rank, WorldSize);
-            for (var at = (int)mine.Start; at < mine.End; at += BlockLength)
-            {
-                var count = (int)Math.Min(BlockLength, mine.End - at);
-                BFloat16.Widen(Staging<ushort>(0).Slice(at, count), sum);
-                for (var rank = 1; rank < WorldSize; rank++)
-                {
-                    BFloat16.Widen(Staging<ushort>(rank).Slice(at, count), term);
-                    TensorPrimitives.Add(sum[..count], term[..count], sum);
-                }
-
-                BFloat16.Narrow(sum[..count], result[at..]);
-            }
-
-            Barrier();
-            BFloat16.Widen(result[..piece.Length], piece);
-            start += piece.Length;
-        }
-        while (start < values.Length);
     }
 
     // Each rank sums its shard of everybody's gradients and writes it back to all of them: half the traffic of the copies.
@@ -332,6 +298,6 @@ public sealed unsafe class SharedMemoryCollective : ICollective
     {
         var slot = _segment.Slot(rank);
         var place = slot->Place < 0 ? "" : (Operation)slot->Operation == Operation.Broadcast ? $" from rank {slot->Place}" : $" in the gradients from {slot->Place} on";
-        return $"{(Operation)slot->Operation} of {slot->Length} {(slot->ElementType == (int)TypeCode.UInt16 ? nameof(WireType.BFloat16) : ((TypeCode)slot->ElementType).ToString())} values{place}";
+        return $"{(Operation)slot->Operation} of {slot->Length} {(TypeCode)slot->ElementType} values{place}";
     }
 }

@@ -89,8 +89,10 @@ public static class JobSpecRules
         Check(Enum.IsDefined(spec.Precision), $"Precision is {spec.Precision}, expected one of {string.Join(", ", Enum.GetNames<Precision>())}.");
         Check(spec.Precision != Precision.BFloat16 || spec.Module?.Torch is null, "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32: it computes in the types that it says. Cast in its forward, to ScalarType.BFloat16 and back.");
         Check(spec.Precision != Precision.BFloat16 || spec.Module is null or { Mlp: not null } or { Torch: not null }, $"Precision is BFloat16 with a network of kind {spec.Module?.ModuleCase}, expected Float32 or TensorFloat32: of ours only that of dense layers computes in it.");
+        Check(Enum.IsDefined(spec.GradientCompression), $"GradientCompression is {spec.GradientCompression}, expected one of {string.Join(", ", Enum.GetNames<Compression>())}.");
         if (spec.BitExact is { } exact)
         {
+            Check(spec.GradientCompression == Compression.None, $"GradientCompression is {spec.GradientCompression} beside Reproducibility.BitExact, expected None: what is rounded on its way depends on which workers there are.");
             Check(spec.Precision != Precision.BFloat16, "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32: which CPUs round how is not ours.");
             Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside Reproducibility.BitExact, expected 0: it has micro-batches of its own.");
             Check(exact.MicroBatches is >= 1 and <= MaxMicroBatches, $"MicroBatches is {exact.MicroBatches}, expected 1 to {MaxMicroBatches}.");

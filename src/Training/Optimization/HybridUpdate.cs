@@ -30,6 +30,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
     private readonly Topology _topology;
     private readonly IReadOnlyList<FlatTensor> _tensors;
     private readonly double _clipNorm;
+    private readonly WireType _wire;
     private readonly FlatOptimizer _optimizer;
     private readonly Shard _slice;
     private readonly double[] _told;
@@ -45,7 +46,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
     public HybridUpdate(Topology topology, SharedMemoryCollective local, ICollective? hosts, int host, FlatLayout layout, JobSpec spec)
     {
         (_topology, _local, _hosts, _segment) = (topology, local, hosts, local.Segment);
-        (_tensors, _clipNorm) = (layout.Parameters, spec.GradientClipNorm);
+        (_tensors, _clipNorm, _wire) = (layout.Parameters, spec.GradientClipNorm, GradientWire.Of(spec));
         _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
         _slice = SliceOf(_segment.Rank);
         FirstRank = topology.Hosts[host].FirstRank;
@@ -118,7 +119,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
     private void Join()
     {
         for (var start = 0L; start < _segment.Length; start += int.MaxValue)
-            _hosts!.AllReduce(new Span<float>(HostSum + start, (int)Math.Min(int.MaxValue, _segment.Length - start)));
+            _hosts!.AllReduce(new Span<float>(HostSum + start, (int)Math.Min(int.MaxValue, _segment.Length - start)), _wire);
         Array.Clear(_told);
         for (var rank = 0; rank < _segment.WorldSize; rank++)
             (_told[2 * (FirstRank + rank)], _told[2 * (FirstRank + rank) + 1]) = (ToldBy(rank, Quantity.LossSum), ToldBy(rank, Quantity.WeightSum));

@@ -27,6 +27,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
     private readonly BatchSplit _split;
     private readonly IReadOnlyList<FlatTensor> _tensors;
     private readonly double _clipNorm;
+    private readonly WireType _wire;
     private readonly FlatOptimizer _optimizer;
     private readonly long _length;
     private readonly int _bucketCount;
@@ -45,7 +46,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
         (_transport, _memory, _split) = (transport, memory, split);
         _length = layout.ParameterLength;
         _optimizer = FlatOptimizer.Create(spec.Optimizer, memory);
-        (_tensors, _clipNorm) = (layout.Parameters, spec.GradientClipNorm);
+        (_tensors, _clipNorm, _wire) = (layout.Parameters, spec.GradientClipNorm, GradientWire.Of(spec));
         _bucketCount = (int)((_length + BucketLength - 1) / BucketLength);
         _totals = new double[2 * transport.WorldSize];
         GradientsReady = Ready;
@@ -128,7 +129,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
                         return;
                     var start = Math.Max(0, _length - bucket * BucketLength);
                     var end = _length - (bucket - 1) * BucketLength;
-                    _transport.AllReduce(new Span<float>(Gradients + start, (int)(end - start)));
+                    _transport.AllReduce(new Span<float>(Gradients + start, (int)(end - start)), _wire);
                 }
 
                 _ready.Wait();

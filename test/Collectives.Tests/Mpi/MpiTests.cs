@@ -1,3 +1,4 @@
+using System.Net.NetworkInformation;
 using System.Reflection;
 using System.Text;
 using MLDistributed.Collectives;
@@ -44,13 +45,66 @@ public sealed class MpiTests : CollectiveContract
         s_inside = (collective, board);
         try
         {
-            typeof(CollectiveContract).GetMethod(name)!.Invoke(new MpiTests(), [.. arguments]);
+            typeof(MpiTests).GetMethod(name)!.Invoke(new MpiTests(), [.. arguments]);
             return $"failed {nameof(InvalidOperationException)} {Encode($"{name} ran nothing on {collective.WorldSize} ranks.")}";
         }
         catch (TargetInvocationException e) when (e.InnerException is RankEndedException ended)
         {
             return ended.InnerException is { } thrown ? $"failed {thrown.GetType().Name} {Encode(thrown is CollectiveException ? thrown.Message : thrown.ToString())}" : "passed";
         }
+    }
+
+    // Of one piece, of several, of a length that ranks do not share evenly; the first is short, and so not rounded.
+    [TestMethod, DataRow(7), DataRow(1023), DataRow(4096), DataRow(50_001)]
+    public void AllReduce_InBFloat16_IsCloseAndTheSameOnAllRanks(int length)
+    {
+        foreach (var world in Worlds)
+        {
+            Run(world, c =>
+            {
+                var terms = Enumerable.Range(0, world).Select(rank => Random(rank, length)).ToArray();
+                var values = terms[c.Rank].ToArray();
+                c.AllReduce(values, WireType.BFloat16);
+                for (var i = 0; i < length; i++)
+                {
+                    // Half a unit of 8 bits for each term and for the sum.
+                    var sum = terms.Sum(t => (double)t[i]);
+                    Assert.AreEqual(sum, values[i], (terms.Sum(t => Math.Abs(t[i])) + Math.Abs(sum)) / 256 + 1e-6);
+                }
+
+                var first = values.ToArray();
+                c.Broadcast(first, 0);
+                CollectionAssert.AreEqual(first, values);
+            }).ShouldSucceed();
+        }
+    }
+
+    [TestMethod]
+    public void AllReduce_InBFloat16_SendsHalfTheBytes()
+    {
+        Run(2, c =>
+        {
+            var values = Random(c.Rank, 1 << 20);
+            c.Barrier();
+            var start = SentBytes;
+            c.AllReduce(values);
+            c.Barrier();
+            var whole = SentBytes - start;
+            c.AllReduce(values, WireType.BFloat16);
+            c.Barrier();
+            var half = SentBytes - start - whole;
+            // Of 4 MiB each sends the half that the other sums, and the sums of its own.
+            Assert.IsGreaterThan(4L << 20, whole);
+            Assert.AreEqual(0.5, (double)half / whole, 0.05);
+        }).ShouldSucceed();
+    }
+
+    [TestMethod]
+    public void AllReduce_OfOtherWireTypes_FailsOnAllRanks()
+    {
+        var failures = Run(2, c => c.AllReduce(new float[4000], c.Rank == 0 ? WireType.BFloat16 : WireType.Float32));
+        ShouldMismatch(failures);
+        StringAssert.Contains(failures[0]!.Message, "AllReduce of 4000 BFloat16 values and rank 1 in AllReduce of 4000 Single values");
     }
 
     protected override Exception?[] Run(int worldSize, Action<ICollective> body)
@@ -70,6 +124,14 @@ public sealed class MpiTests : CollectiveContract
         }
 
         throw new RankEndedException(null);
+    }
+
+    private static long SentBytes => NetworkInterface.GetAllNetworkInterfaces().Single(i => i.Name == NetworkHosts.Interface).GetIPStatistics().BytesSent;
+
+    private static float[] Random(int rank, int length)
+    {
+        var random = new Random(rank);
+        return [.. Enumerable.Range(0, length).Select(_ => random.NextSingle() * 2 - 1)];
     }
 
     private async Task<Exception?[]> RunProcesses(int worldSize)

@@ -214,7 +214,7 @@ public sealed class TrainerTests : IDisposable
     }
 
     [TestMethod]
-    public void Fit_Placement_ReachesTheJob()
+    public void Fit_PlacementAndCompression_ReachTheJob()
     {
         _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
         {
@@ -224,9 +224,11 @@ public sealed class TrainerTests : IDisposable
             Placement = RankPlacement.Spread,
             MinRanksPerWorker = 2,
             MaxRanksPerWorker = 3,
+            GradientCompression = GradientCompression.BFloat16,
         })).Fit(_data);
 
         Assert.AreEqual(new ResourceSpec { MinRanks = 2, MaxRanks = 4, Placement = Placement.Spread, MinRanksPerWorker = 2, MaxRanksPerWorker = 3 }, _backend.Jobs.Single().Resources);
+        Assert.AreEqual(Compression.BFloat16, _backend.Jobs.Single().GradientCompression);
     }
 
     [TestMethod]

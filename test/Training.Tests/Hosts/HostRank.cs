@@ -1,19 +1,25 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
 using MLDistributed.Training.Loop;
+using MLDistributed.Training.Models;
 using MLDistributed.Training.Parallel;
 using Training.Tests.Loop;
 
 namespace Training.Tests.Hosts;
 
-/// <summary>A rank that is a process on a host of its own network: "started" when training begins, "step N" then and again, its losses on rank 0, and "done" or "failed" with the reason.</summary>
+/// <summary>A rank that is a process on a host of its own network: "started" when training begins, "epoch N" then and again, its losses and its last step's weights, and "done" or "failed" with the reason.</summary>
 internal static class HostRank
 {
-    public static JobSpec Spec(int epochs, bool isBitExact = false) => Cluster.Spec(s =>
+    public const string BitExact = "bit-exact";
+    public const string Compressed = "compressed";
+
+    public static JobSpec Spec(int epochs, string kind = "") => Cluster.Spec(s =>
     {
         // Gradients of several pieces a host. A small rate: a larger one makes 1e-7 of rounding 1e-3 in 200 steps.
         s.Module.Mlp.HiddenSizes.Clear();
@@ -21,10 +27,11 @@ internal static class HostRank
         s.Optimizer.LearningRate = 0.005;
         s.GradientClipNorm = 1;
         s.Epochs = epochs;
-        s.BitExact = isBitExact ? new BitExactSpec { MicroBatches = 8 } : null;
+        s.BitExact = kind == BitExact ? new BitExactSpec { MicroBatches = 8 } : null;
+        s.GradientCompression = kind == Compressed ? Compression.BFloat16 : Compression.None;
     });
 
-    /// <param name="args">Folder, ranks of hosts ("2+2"), rank, rendezvous, epochs, seconds of patience, whether it is bit-exact.</param>
+    /// <param name="args">Folder, ranks of hosts ("2+2"), rank, rendezvous, epochs, seconds of patience, the kind of job.</param>
     public static int Run(string[] args)
     {
         var (folder, rank) = (args[0], Number(args[2]));
@@ -34,7 +41,7 @@ internal static class HostRank
         var start = new RankStart
         {
             AttemptId = "attempt",
-            Spec = Spec(Number(args[4]), bool.Parse(args[6])),
+            Spec = Spec(Number(args[4]), args[6]),
             Rank = rank,
             WorldSize = topology.WorldSize,
             Device = DeviceKind.Cpu,
@@ -43,12 +50,20 @@ internal static class HostRank
             OutputFolder = Path.Combine(folder, $"out-{host}"),
         };
         var mpi = new MpiOptions { Rank = host, WorldSize = topology.Hosts.Count, NetworkInterface = NetworkHosts.Interface, Timeout = patience, Topology = topology };
-        var environment = new TrainingEnvironment { ThreadCount = 1, PeerTimeout = patience, Hosts = s => new HostPlace(topology, rank, () => MpiWorld.Join(mpi, new UnixRendezvous(args[3], host))) };
+        float[] weights = [];
+        var environment = new TrainingEnvironment
+        {
+            ThreadCount = 1,
+            PeerTimeout = patience,
+            Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights = now),
+            Hosts = s => new HostPlace(topology, rank, () => MpiWorld.Join(mpi, new UnixRendezvous(args[3], host))),
+        };
         var reporter = new Lines(rank);
         try
         {
             new RankSession(start, reporter, environment).Run(CancellationToken.None);
             reporter.Say(string.Join(' ', ["losses", .. reporter.Losses.Select(l => l.ToString("R", CultureInfo.InvariantCulture))]));
+            reporter.Say($"weights {Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes(weights.AsSpan())))}");
             reporter.Say("done");
         }
         catch (Exception e)

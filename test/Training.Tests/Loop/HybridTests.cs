@@ -1,14 +1,9 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
-using MLDistributed.Protocol.Onnx;
-using MLDistributed.Tests.Shared;
 using MLDistributed.Training;
-using MLDistributed.Training.Data;
 using MLDistributed.Training.Models;
-using MLDistributed.Training.Native;
 using MLDistributed.Training.Parallel;
-using static TorchSharp.torch;
 
 namespace Training.Tests.Loop;
 
@@ -40,7 +35,7 @@ public sealed class HybridTests
         Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with
         {
             Hosts = Places(folder, topology),
-            Module = s => new Watched(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now),
+            Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now),
         }).ShouldSucceed();
         for (var rank = 1; rank < weights.Length; rank++)
             CollectionAssert.AreEqual(weights[0], weights[rank], $"Rank {rank} has other weights than rank 0.");
@@ -166,28 +161,6 @@ public sealed class HybridTests
         CollectionAssert.AreEqual(expected.Keys.Order().ToArray(), actual.Keys.Order().ToArray());
         foreach (var (name, values) in expected)
             CollectionAssert.AreEqual(values.Select(BitConverter.SingleToInt32Bits).ToArray(), actual[name].Select(BitConverter.SingleToInt32Bits).ToArray(), name);
-    }
-
-    /// <summary>Notes the weights of each forward.</summary>
-    private sealed unsafe class Watched(IModuleSource source, Action<float[]> took) : IModuleSource
-    {
-        public FlatLayout Layout => source.Layout;
-
-        public ModelProto WriteOnnx(JobSpec spec, IReadOnlyDictionary<string, float[]> tensors) => source.WriteOnnx(spec, tensors);
-
-        public void Initialize(float* parameters) => source.Initialize(parameters);
-
-        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-            new Module(source.Create(parameters, gradients, maxRows, collective, gradientsReady), () => took(new Span<float>((float*)TorchMemory.Data(parameters), (int)Layout.ParameterLength).ToArray()));
-
-        private sealed class Module(ITrainedModule inner, Action look) : ModuleAround(inner)
-        {
-            public override Tensor Forward(Batch batch, long step)
-            {
-                look();
-                return base.Forward(batch, step);
-            }
-        }
     }
 
     private static TempFolder Data()

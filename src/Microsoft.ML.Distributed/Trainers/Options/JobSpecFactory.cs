@@ -31,6 +31,7 @@ internal static class JobSpecFactory
             Seed = seed,
             GradientClipNorm = options.GradientClipNorm,
             Precision = (Precision)options.Precision,
+            GradientCompression = (Compression)options.GradientCompression,
             EarlyStopping = options.EarlyStopping?.ToSpec(),
             Resources = new ResourceSpec
             {
@@ -99,6 +100,7 @@ internal static class JobSpecFactory
         Defined("Normalization", options.Normalization);
         Defined("Device", options.Device);
         Defined("Precision", options.Precision);
+        Defined("GradientCompression", options.GradientCompression);
         Defined("Placement", options.Placement);
         Defined("Reproducibility", options.Reproducibility);
         Defined("OnDisconnect", options.OnDisconnect);

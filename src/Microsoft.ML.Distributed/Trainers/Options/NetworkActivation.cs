@@ -65,6 +65,19 @@ public enum RankPlacement
     Spread,
 }
 
+/// <summary>What gradients are rounded to on their way from worker to worker.</summary>
+public enum GradientCompression
+{
+    /// <summary>Nothing: they are sent as float32.</summary>
+    None,
+
+    /// <summary>
+    /// To bfloat16, as PyTorch's <c>bf16_compress_hook</c>: half the bytes. A worker's gradients keep 8 bits, their sum over workers is made
+    /// in float32 and rounded once more, the same bits on all. Not beside <see cref="Reproducibility.BitExact"/>.
+    /// </summary>
+    BFloat16,
+}
+
 /// <summary>How far the model is the same on another number of ranks. On the same number it always is, bit for bit.</summary>
 public enum Reproducibility
 {

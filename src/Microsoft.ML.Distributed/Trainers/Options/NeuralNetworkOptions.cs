@@ -155,6 +155,13 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="TrainingPrecision.Float32"/></value>
     public TrainingPrecision Precision { get; set; } = TrainingPrecision.Float32;
 
+    /// <summary>
+    /// What gradients are rounded to between workers, where their network is slower than their cores. No effect on the ranks of
+    /// one worker, whose gradients meet in its memory or between its GPUs.
+    /// </summary>
+    /// <value><see cref="GradientCompression.None"/></value>
+    public GradientCompression GradientCompression { get; set; } = GradientCompression.None;
+
     /// <summary>The fewest ranks (devices or cores) that the job starts on.</summary>
     /// <value>1</value>
     public int MinRanks { get; set; } = 1;
