@@ -2,6 +2,7 @@ using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Native.Cuda;
 using MLDistributed.Training.Parallel;
 using TorchSharp;
 
@@ -12,6 +13,9 @@ public static class RankTraining
 {
     /// <summary>Set to 1 in the environment of ranks that share cores; <see cref="Preload"/> looks.</summary>
     public const string SharesCoresVariable = "MLDIST_SHARES_CORES";
+
+    /// <summary>Names a libcudart: ranks on CPUs then train as those on GPUs do, with the CPU for the device. For tests, as it is slower.</summary>
+    public const string TestDeviceVariable = "MLDIST_TEST_LIBCUDART";
 
     /// <summary>Loads libtorch, so that the first job does not wait for it.</summary>
     public static void Preload()
@@ -30,5 +34,11 @@ public static class RankTraining
     /// <exception cref="TrainingException">The training cannot go on; the failure says why.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public static RankResult Run(RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop) =>
-        new RankSession(start, reporter, new TrainingEnvironment { Hosts = start.Participants.Count == 0 ? null : s => HostPlace.Of(s, workers, stop) }).Run(stop);
+        new RankSession(start, reporter, EnvironmentOf(start, workers, stop)).Run(stop);
+
+    private static TrainingEnvironment EnvironmentOf(RankStart start, IRendezvous workers, CancellationToken stop)
+    {
+        var environment = new TrainingEnvironment { Hosts = start.Participants.Count == 0 ? null : s => HostPlace.Of(s, workers, stop) };
+        return Environment.GetEnvironmentVariable(TestDeviceVariable) is { Length: > 0 } library ? environment with { OnDevice = true, Cuda = () => CudaRuntime.Of(library) } : environment;
+    }
 }

@@ -56,7 +56,15 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
 
     public void PullParameters() { }
 
-    public void ToHost() => _copies.ForEach(c => Copy(c.OnDevice, c.OnHost));
+    /// <summary>What a rank brings to the host for all: each has the same.</summary>
+    public Shard SliceOf(int rank) => Shard.Of(_host.Length, rank, _host.WorldSize);
+
+    public void ToHost()
+    {
+        using var scope = NewDisposeScope();
+        var mine = SliceOf(_host.Rank);
+        _copies.ForEach(c => Copy(c.OnDevice.narrow(0, mine.Start, mine.Count), c.OnHost.narrow(0, mine.Start, mine.Count)));
+    }
 
     public void WeightsToHost()
     {

@@ -25,7 +25,7 @@ internal interface IFlatTensors : IDisposable
     /// <summary>After the update: parameters from where the ranks have them.</summary>
     void PullParameters();
 
-    /// <summary>Before parameters and optimizer state are read in the host's memory.</summary>
+    /// <summary>Before this rank's slice of parameters and optimizer state is read in the host's memory.</summary>
     void ToHost();
 
     /// <summary>Before the weights that the job is about, parameters or their average, are read in the host's memory.</summary>

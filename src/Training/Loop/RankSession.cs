@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Google.Protobuf;
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
@@ -26,7 +27,12 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private Topology Topology => _place?.Topology ?? Topology.OfCpus(start.WorldSize);
 
-    private bool IsOnDevice => environment.OnDevice ?? ParallelStrategy.IsOnDevice(start);
+    private DeviceLink? _link;
+    private string _missingLink = "";
+
+    private bool IsForDevices => environment.OnDevice ?? ParallelStrategy.IsForDevices(start);
+
+    private bool IsOnDevice => IsForDevices && (start.WorldSize == 1 || _link is not null);
 
     // Those that share this machine's cores and memory.
     private int LocalSize => _place?.LocalSize ?? start.WorldSize;
@@ -38,6 +44,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         {
             stop.ThrowIfCancellationRequested();
             NativeLoading.EnsureLoaded();
+            // All ranks of a host find the same.
+            if (IsForDevices && start.WorldSize > 1)
+                _link = DeviceLink.TryLoad(environment.Cuda, environment.Nccl, out _missingLink);
             Denormals.Flush();
             MatrixPrecision.Apply(Spec.Precision);
             torch.set_num_threads(Spec.BitExact is not null ? 1 : environment.ThreadCount ?? ThreadCount(LocalSize));
@@ -80,7 +89,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var cuda = start.Device == DeviceKind.Cuda || IsOnDevice ? TryLoadCuda() : null;
             if (cuda is not null)
                 DeviceMemory.Check(start, source.Layout, IsOnDevice, cuda);
-            if (ParallelStrategy.Remark(start) is { } remark)
+            if (ParallelStrategy.Remark(start, _link, _missingLink) is { } remark)
                 reporter.Log(new LogLine { Level = LogLevel.Info, Message = remark });
             using var tensors = parallel.CreateTensors(device);
             // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
@@ -96,10 +105,11 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             parallel.Complete();
             return state.IsFirst ? Finish(source, state, position) : new RankResult(null, new Dictionary<string, string>());
         }
-        catch
+        catch (Exception e)
         {
             // While the memory is still mapped: the others must not wait for this rank.
             parallel.Collective.Abort();
+            ExceptionDispatchInfo.Throw(parallel.CauseOf(e));
             throw;
         }
     }
@@ -200,7 +210,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         if (_place is { } place)
             return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, Topology, length)), place, stop);
         if (environment.Transport is null)
-            return IsOnDevice ? new OnDevice(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length) with { GradientBuffers = 0 }), stop)
+            return IsOnDevice ? new OnDevice(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length) with { GradientBuffers = 0 }), _link, start.DeviceIndex, environment.DeviceBucketLength, stop)
                 : new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length)), environment.Profile, stop);
         var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, Topology, length);
         return new Transported(Spec, Timed(alone with { Path = $"{alone.Path}-{start.Rank}" }), () => environment.Transport(start), stop);

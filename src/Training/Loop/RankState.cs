@@ -36,8 +36,8 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(BatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(BatchSize);
         Strategy = parallel.CreateUpdate(Layout, Split);
-        // Gradients of a device are where the ranks meet after the last backward only.
-        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored ? null : Strategy.GradientsReady);
+        // Gradients that do not stay on their device are where the ranks meet after the last backward only.
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored && !Tensors.StaysOnDevice ? null : Strategy.GradientsReady);
         var device = Tensors.Parameters.device;
         _trainingFeed = Feed(training, spec.Data.WeightScale);
         _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, spec.Data.WeightScale)) : null;

@@ -1,8 +1,11 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Nccl;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native.Cuda;
+using MLDistributed.Training.Optimization;
 using MLDistributed.Training.Parallel;
 using MLDistributed.Training.Profiling;
 
@@ -43,11 +46,17 @@ internal sealed record TrainingEnvironment
     /// <summary>Where a rank is among the hosts of its job; null: all ranks are on this host.</summary>
     public Func<RankStart, HostPlace>? Hosts { get; init; }
 
-    /// <summary>Whether everything of a rank that has no others is on its device; null: where that is a GPU.</summary>
+    /// <summary>Whether everything of a rank is on its device; null: where that is a GPU.</summary>
     public bool? OnDevice { get; init; }
+
+    /// <summary>Gradients that the ranks of devices sum at a time.</summary>
+    public long DeviceBucketLength { get; init; } = DeviceUpdate.BucketLength;
 
     /// <summary>CUDA's runtime; asked for by ranks whose batches go to a device alone.</summary>
     public Func<ICudaRuntime> Cuda { get; init; } = CudaRuntime.Load;
+
+    /// <summary>NCCL; asked for by ranks of several devices alone.</summary>
+    public Func<NcclLibrary> Nccl { get; init; } = DeviceLink.LoadNccl;
 
     /// <summary>What a job trains; null: what its specification says.</summary>
     public Func<JobSpec, IModuleSource>? Module { get; init; }

@@ -1,5 +1,7 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Data;
 using MLDistributed.Training.Devices;
 using MLDistributed.Training.Models;
 using MLDistributed.Training.Native;
@@ -9,21 +11,60 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>
-/// The update of one rank whose everything is on its device: queued behind backward, without a device sync. Losses and norms
+/// The update of ranks whose everything is on their devices: queued behind backward, without a device sync. Losses and norms
 /// stay there until <see cref="Settle"/> reads those of many steps at once.
 /// </summary>
-internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layout, JobSpec spec) : IGradientStrategy
+/// <remarks>
+/// Several ranks sum their gradients from device to device in buckets, last layers first, while backward computes the others,
+/// and each makes the same update to all of its own. Before it they meet on the host, with a step's weights: so none runs ahead of
+/// the checkpoints that rank 0 plans.
+/// </remarks>
+internal sealed unsafe class DeviceUpdate : IGradientStrategy
 {
-    private readonly DeviceOptimizer _optimizer = new(spec.Optimizer, tensors, layout);
+    /// <summary>16 MiB: long enough for a bus between devices, short enough to start early.</summary>
+    public const long BucketLength = 1 << 22;
+
+    private readonly DeviceTensors _tensors;
+    private readonly SharedMemoryCollective _host;
+    private readonly DeviceExchange? _exchange;
+    private readonly BatchSplit _split;
+    private readonly long _bucketLength;
+    private readonly double _clipNorm;
+    private readonly DeviceOptimizer _optimizer;
     private readonly List<QueuedStep> _steps = [];
+
+    // Of each rank, in a place of its own: the sum keeps who had a loss that is not finite.
+    private readonly Tensor? _told;
     private List<Tensor> _losses = [];
     private double _weightSum;
+    private long _unsent;
+
+    /// <param name="tensors">Parameters, gradients and state.</param>
+    /// <param name="host">The ranks in the host's memory.</param>
+    /// <param name="exchange">Sums over their devices, disposed with this; null: there is one rank.</param>
+    /// <param name="layout">Of the parameters.</param>
+    /// <param name="spec">The job.</param>
+    /// <param name="split">Of this rank.</param>
+    /// <param name="bucketLength">Gradients that are summed at a time.</param>
+    public DeviceUpdate(DeviceTensors tensors, SharedMemoryCollective host, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, long bucketLength = BucketLength)
+    {
+        (_tensors, _host, _exchange, _split, _bucketLength, _clipNorm) = (tensors, host, exchange, split, bucketLength, spec.GradientClipNorm);
+        _optimizer = new DeviceOptimizer(spec.Optimizer, tensors, layout);
+        _unsent = Length;
+        if (exchange is null)
+            return;
+        _told = zeros(host.WorldSize, device: tensors.Gradients.device).DetachFromDisposeScope();
+        GradientsReady = Ready;
+    }
 
     public long StepsTaken { get; set; }
 
-    public Action<long>? GradientsReady => null;
+    public Action<long>? GradientsReady { get; }
 
-    public Shard SliceOf(int rank) => new(0, layout.ParameterLength);
+    private long Length => _host.Segment.Length;
+
+    /// <summary>Every rank has the whole; each brings its part to the host.</summary>
+    public Shard SliceOf(int rank) => _tensors.SliceOf(rank);
 
     public void Add(int part, Tensor loss, double weightSum)
     {
@@ -35,11 +76,14 @@ internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layo
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
-        var step = new QueuedStep(_losses, _weightSum, Scale(_weightSum > 0 ? 1 / _weightSum : 0));
-        _steps.Add(step);
-        (_losses, _weightSum) = ([], 0);
+        var (losses, weights) = _exchange is null ? (_losses, new[] { _weightSum }) : Join(_exchange);
+        if (_exchange is null)
+            _losses = [];
+        var weightSum = weights.Sum();
+        _steps.Add(new QueuedStep(losses, weights, Scale(weightSum > 0 ? 1 / weightSum : 0)));
+        _weightSum = 0;
         _optimizer.Update(learningRate, ++StepsTaken);
-        tensors.Gradients.zero_();
+        _tensors.Gradients.zero_();
         return null;
     }
 
@@ -50,18 +94,15 @@ internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layo
         if (_steps.Count == 0)
             return [];
         using var scope = NewDisposeScope();
-        var numbers = stack([.. _steps.SelectMany(s => s.Numbers)]).cpu(); // device sync here
+        var numbers = cat([.. _steps.SelectMany(s => s.Numbers).Select(n => n.reshape(-1))]).cpu(); // device sync here
+        _exchange?.ThrowIfFailed();
         var next = (float*)TorchMemory.Data(numbers);
         var totals = new List<StepTotals>(_steps.Count);
         foreach (var step in _steps)
         {
-            var loss = 0.0;
-            for (var i = 0; i < step.Losses.Count; i++)
-                loss += *next++;
-            var sum = new StepSum();
-            sum.Add(0, loss, step.WeightSum);
+            var told = Totals(step, ref next);
             var isFinite = step.Norm is null || float.IsFinite(*next++);
-            totals.Add(isFinite || sum.Totals.FirstNonFiniteRank >= 0 ? sum.Totals : sum.Totals with { Loss = double.NaN, FirstNonFiniteRank = 0 });
+            totals.Add(isFinite || told.FirstNonFiniteRank >= 0 ? told : told with { Loss = double.NaN, FirstNonFiniteRank = 0 });
         }
 
         Forget();
@@ -70,25 +111,83 @@ internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layo
 
     public void Dispose()
     {
+        _exchange?.Dispose();
         Forget();
-        _losses.ForEach(l => l.Dispose());
+        ForgetLosses();
+        _told?.Dispose();
         _optimizer.Dispose();
+    }
+
+    // Called by backward. Gradients of earlier parts wait for those of the last.
+    private void Ready(long from)
+    {
+        if (_losses.Count < _split.Count - 1)
+            return;
+        while (_unsent - _bucketLength >= from)
+            Send(_bucketLength);
+    }
+
+    private void Send(long count)
+    {
+        _unsent -= count;
+        _exchange!.AllReduce((nint)((float*)TorchMemory.Data(_tensors.Gradients) + _unsent), count);
+    }
+
+    // Gradients, losses and weights of all ranks: the first two on the devices, in their order, the last here.
+    private (List<Tensor> Losses, double[] Weights) Join(DeviceExchange exchange)
+    {
+        while (_unsent > 0)
+            Send(Math.Min(_bucketLength, _unsent));
+        _unsent = Length;
+        _told!.zero_();
+        _told.narrow(0, _host.Rank, 1).copy_(stack(_losses).sum());
+        ForgetLosses();
+        exchange.AllReduce((nint)TorchMemory.Data(_told), _host.WorldSize);
+        exchange.Join();
+        return ([_told.clone().DetachFromDisposeScope()], Meet());
+    }
+
+    // By turns in two places: one is not written again before all have met at the other, and so have read it.
+    private double[] Meet()
+    {
+        var place = (int)(StepsTaken % 2);
+        _host.Segment.Scratch(_host.Rank)[place] = _weightSum;
+        _host.Barrier();
+        return [.. Enumerable.Range(0, _host.WorldSize).Select(rank => _host.Segment.Scratch(rank)[place])];
+    }
+
+    private static StepTotals Totals(QueuedStep step, ref float* next)
+    {
+        var sum = new StepSum();
+        // One rank has a loss of each of its parts, several one each.
+        if (step.Weights.Length == 1)
+        {
+            var loss = 0.0;
+            for (var i = 0; i < step.Losses.Count; i++)
+                loss += *next++;
+            sum.Add(0, loss, step.Weights[0]);
+            return sum.Totals;
+        }
+
+        for (var rank = 0; rank < step.Weights.Length; rank++)
+            sum.Add(rank, *next++, step.Weights[rank]);
+        return sum.Totals;
     }
 
     // Makes the sum of gradients their mean, clipped; returns the norm where it was wanted.
     private Tensor? Scale(double scale)
     {
         using Scalar factor = scale;
-        if (spec.GradientClipNorm == 0)
+        if (_clipNorm == 0)
         {
-            tensors.Gradients.mul_(factor);
+            _tensors.Gradients.mul_(factor);
             return null;
         }
 
-        using Scalar least = GradientClip.Epsilon, most = spec.GradientClipNorm, whole = 1;
-        var norm = tensors.Gradients.norm().mul_(factor);
+        using Scalar least = GradientClip.Epsilon, most = _clipNorm, whole = 1;
+        var norm = _tensors.Gradients.norm().mul_(factor);
         // As long as the norm is not finite nothing good comes of it, and the loss of this step is told as NaN.
-        tensors.Gradients.mul_(norm.add(least).reciprocal_().mul_(most).clamp_max_(whole).mul_(factor));
+        _tensors.Gradients.mul_(norm.add(least).reciprocal_().mul_(most).clamp_max_(whole).mul_(factor));
         return Keep(norm);
     }
 
@@ -102,10 +201,16 @@ internal sealed unsafe class DeviceUpdate(DeviceTensors tensors, FlatLayout layo
         _steps.Clear();
     }
 
-    /// <param name="Losses">Of the parts, each one number on the device.</param>
-    /// <param name="WeightSum">Of the global batch.</param>
+    private void ForgetLosses()
+    {
+        _losses.ForEach(l => l.Dispose());
+        _losses.Clear();
+    }
+
+    /// <param name="Losses">On the device: of this rank's parts, or one tensor with those of all ranks.</param>
+    /// <param name="Weights">Of each rank's part of the global batch.</param>
     /// <param name="Norm">Of the gradient, where it is clipped.</param>
-    private sealed record QueuedStep(List<Tensor> Losses, double WeightSum, Tensor? Norm)
+    private sealed record QueuedStep(List<Tensor> Losses, double[] Weights, Tensor? Norm)
     {
         public IEnumerable<Tensor> Numbers => Norm is null ? Losses : [.. Losses, Norm];
     }

@@ -26,6 +26,9 @@ internal interface IParallelStrategy : IDisposable
     /// <summary>Makes what turns a step's gradients into the next parameters. Once, after <see cref="CreateTensors"/>.</summary>
     IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split);
 
+    /// <summary>What is behind a failure of this rank, where the strategy knows more than who was told of it.</summary>
+    Exception CauseOf(Exception failure) => failure;
+
     /// <summary>After the last step: returns when no other rank needs anything of this one's any more.</summary>
     void Complete();
 }

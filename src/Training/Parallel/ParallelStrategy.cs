@@ -2,6 +2,7 @@ using MLDistributed.Collectives;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.BitExact;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Parallel;
@@ -12,13 +13,16 @@ internal static class ParallelStrategy
     /// <summary>What a rank's memory has room for.</summary>
     public static int GradientBuffers(JobSpec spec, Topology topology) => spec.BitExact is { } exact ? BitExactUpdate.BuffersOf(exact.MicroBatches, topology) : 1;
 
-    /// <summary>Whether everything of a rank is on its device: it has one, and no other rank.</summary>
-    public static bool IsOnDevice(RankStart start) => start is { Device: DeviceKind.Cuda, WorldSize: 1, Spec.BitExact: null };
+    /// <summary>Whether everything of a rank is to be on its device: it has one, and the job's other ranks, if there are any, are on this host.</summary>
+    public static bool IsForDevices(RankStart start) => start is { Device: DeviceKind.Cuda, Spec.BitExact: null, Participants.Count: 0 };
 
-    /// <summary>What to tell of ranks whose gradients do not stay on their devices; null: nothing.</summary>
-    public static string? Remark(RankStart start) => start is { Device: DeviceKind.Cuda, Rank: 0, WorldSize: > 1 }
-        ? $"The gradients of {start.WorldSize} GPUs are summed, and the parameters updated, in the host's memory, which the bus between bounds. One GPU keeps all to itself: MaxRanks 1 may be as fast for a small model."
-        : null;
+    /// <summary>What to tell of the ranks of several GPUs; null: nothing.</summary>
+    /// <param name="start">The rank.</param>
+    /// <param name="link">What joins the devices; null: gradients do not stay on them.</param>
+    /// <param name="missing">Why there is none.</param>
+    public static string? Remark(RankStart start, DeviceLink? link, string missing) => start is not { Device: DeviceKind.Cuda, Rank: 0, WorldSize: > 1 } ? null
+        : link is not null ? $"The gradients of {start.WorldSize} GPUs are summed by NCCL {link.Nccl.Version}, and stay on them."
+        : $"The gradients of {start.WorldSize} GPUs are summed, and the parameters updated, in the host's memory, which the bus between bounds: NCCL is not used ({missing}). One GPU keeps all to itself: MaxRanks 1 may be as fast for a small model.";
 
     /// <exception cref="FormatException">The job asks for what its ranks cannot do together.</exception>
     public static void CheckTransport(JobSpec spec)

@@ -35,6 +35,8 @@ internal sealed class RankEnvironment
             ["MALLOC_TOP_PAD_"] = "67108864",
             // So that cuda:i is the device that NVML lists as i.
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
+            // Where NCCL's ranks find one another: they are on this host.
+            ["NCCL_SOCKET_IFNAME"] = "lo",
         };
         if (_sharesCores)
         {

@@ -64,6 +64,8 @@ internal sealed unsafe class LazyCuda : ICudaRuntime
             Assert.AreEqual(0, _events[place].Stream, "Copies wait for what is computed.");
     });
 
+    public int QueryEvent(nint place) => Refuses("QueryEvent") ? 2 : _events[place] is var (stream, until) && (stream == 0 || _streams[stream].Done >= until) ? 0 : CudaRuntime.NotReady;
+
     public int SynchronizeEvent(nint place) => Do("SynchronizeEvent", () => Finish(place));
 
     public int CopyToDevice(nint to, nint from, nuint bytes, nint stream) => Do("CopyToDevice", () =>
@@ -101,6 +103,8 @@ internal sealed unsafe class LazyCuda : ICudaRuntime
 
         public long Queued { get; private set; }
 
+        public long Done => Queued - _waiting.Count;
+
         public void Queue(Action work)
         {
             _waiting.Enqueue(work);
@@ -109,7 +113,7 @@ internal sealed unsafe class LazyCuda : ICudaRuntime
 
         public void Finish(long until)
         {
-            while (Queued - _waiting.Count < until)
+            while (Done < until)
                 _waiting.Dequeue()();
         }
     }

@@ -125,6 +125,8 @@ public sealed unsafe class PinnedBuffersTests
 
         public int WaitForEvent(nint stream, nint place) => throw Unused();
 
+        public int QueryEvent(nint place) => throw Unused();
+
         public int SynchronizeEvent(nint place) => throw Unused();
 
         public int CopyToDevice(nint to, nint from, nuint bytes, nint stream) => throw Unused();

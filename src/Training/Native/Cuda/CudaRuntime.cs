@@ -8,6 +8,9 @@ namespace MLDistributed.Training.Native.Cuda;
 /// <remarks>https://docs.nvidia.com/cuda/cuda-runtime-api/. Its name has a version, and in libtorch's packages a hash, so that it is looked for and not named.</remarks>
 internal sealed unsafe partial class CudaRuntime : ICudaRuntime
 {
+    /// <summary>What a query gives of an event that is not over.</summary>
+    public const int NotReady = 600; // cudaErrorNotReady
+
     private const uint NonBlocking = 1; // cudaStreamNonBlocking
     private const uint DisableTiming = 2; // cudaEventDisableTiming
     private const int HostToDevice = 1; // cudaMemcpyHostToDevice
@@ -22,6 +25,7 @@ internal sealed unsafe partial class CudaRuntime : ICudaRuntime
     private readonly delegate* unmanaged<nint, int> _eventDestroy;
     private readonly delegate* unmanaged<nint, nint, int> _eventRecord;
     private readonly delegate* unmanaged<nint, nint, uint, int> _streamWaitEvent;
+    private readonly delegate* unmanaged<nint, int> _eventQuery;
     private readonly delegate* unmanaged<nint, int> _eventSynchronize;
     private readonly delegate* unmanaged<nint, nint, nuint, int, nint, int> _memcpyAsync;
     private readonly delegate* unmanaged<int> _getLastError;
@@ -39,6 +43,7 @@ internal sealed unsafe partial class CudaRuntime : ICudaRuntime
         _eventDestroy = (delegate* unmanaged<nint, int>)Function("cudaEventDestroy");
         _eventRecord = (delegate* unmanaged<nint, nint, int>)Function("cudaEventRecord");
         _streamWaitEvent = (delegate* unmanaged<nint, nint, uint, int>)Function("cudaStreamWaitEvent");
+        _eventQuery = (delegate* unmanaged<nint, int>)Function("cudaEventQuery");
         _eventSynchronize = (delegate* unmanaged<nint, int>)Function("cudaEventSynchronize");
         _memcpyAsync = (delegate* unmanaged<nint, nint, nuint, int, nint, int>)Function("cudaMemcpyAsync");
         _getLastError = (delegate* unmanaged<int>)Function("cudaGetLastError");
@@ -98,6 +103,8 @@ internal sealed unsafe partial class CudaRuntime : ICudaRuntime
     public int RecordEvent(nint place, nint stream) => _eventRecord(place, stream);
 
     public int WaitForEvent(nint stream, nint place) => _streamWaitEvent(stream, place, 0);
+
+    public int QueryEvent(nint place) => _eventQuery(place);
 
     public int SynchronizeEvent(nint place) => _eventSynchronize(place);
 

@@ -31,6 +31,9 @@ internal interface ICudaRuntime
     /// <summary>What is queued on a stream from now on waits for an event.</summary>
     int WaitForEvent(nint stream, nint place);
 
+    /// <summary>Whether an event is over: 0, or <see cref="CudaRuntime.NotReady"/>.</summary>
+    int QueryEvent(nint place);
+
     /// <summary>Blocks until an event is over.</summary>
     int SynchronizeEvent(nint place);
 

@@ -1,0 +1,169 @@
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.Nccl;
+using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Training.Native.Cuda;
+
+namespace MLDistributed.Training.Devices;
+
+/// <summary>
+/// Sums over the devices of several ranks, on a stream of their own beside what is computed. A thread watches them: a device
+/// waits for a rank that is gone for ever, and whoever waits for the device with it, until the ranks' communicator is aborted.
+/// </summary>
+internal sealed class DeviceExchange : IDisposable
+{
+    private const nint Computing = 0; // libtorch's stream
+
+    private static readonly TimeSpan s_lookInterval = TimeSpan.FromMilliseconds(5);
+
+    private readonly ICudaRuntime _cuda;
+    private readonly NcclCommunicator _ranks;
+    private readonly SharedMemoryCollective _host;
+    private readonly int _index;
+    private readonly TimeSpan _timeout;
+    private readonly ManualResetEventSlim _leaves = new(initialState: false, spinCount: 0);
+    private readonly Lock _lock = new();
+    private readonly Queue<nint> _queued = new();
+    private readonly Stack<nint> _free = new();
+    private readonly Thread _watch;
+    private readonly nint _stream;
+    private readonly nint _ready;
+    private long _since;
+    private Exception? _failure;
+    private bool _disposed;
+
+    /// <param name="cuda">CUDA's runtime.</param>
+    /// <param name="ranks">Who sums; disposed with this.</param>
+    /// <param name="host">The same ranks in the host's memory: aborted with this, and the other way round.</param>
+    /// <param name="index">This rank's device.</param>
+    /// <param name="timeout">How long a step's sums may take, from when those before are done.</param>
+    /// <exception cref="CudaException">CUDA refuses.</exception>
+    public DeviceExchange(ICudaRuntime cuda, NcclCommunicator ranks, SharedMemoryCollective host, int index, TimeSpan timeout)
+    {
+        (_cuda, _ranks, _host, _index, _timeout) = (cuda, ranks, host, index, timeout);
+        Check(cuda.SetDevice(index), "cudaSetDevice");
+        Check(cuda.CreateStream(out _stream), "cudaStreamCreateWithFlags");
+        Check(cuda.CreateEvent(out _ready), "cudaEventCreateWithFlags");
+        _watch = new Thread(Watch) { IsBackground = true, Name = "nccl" };
+        _watch.Start();
+    }
+
+    /// <summary>What has ended the sums; null: nothing.</summary>
+    public Exception? Failure => Volatile.Read(ref _failure);
+
+    /// <summary>Queues the sum of values behind what is computed by now. Throws nothing: what fails is told by <see cref="ThrowIfFailed"/>.</summary>
+    /// <param name="values">Float32, in the device's memory; nothing reads or writes them before <see cref="Join"/>.</param>
+    /// <param name="count">As many on every rank.</param>
+    public void AllReduce(nint values, long count)
+    {
+        if (Failure is not null)
+            return;
+        try
+        {
+            Check(_cuda.RecordEvent(_ready, Computing), "cudaEventRecord");
+            Check(_cuda.WaitForEvent(_stream, _ready), "cudaStreamWaitEvent");
+            _ranks.AllReduce(values, count, _stream);
+        }
+        catch (Exception e) when (e is CudaException or CollectiveException)
+        {
+            Fail(e);
+        }
+    }
+
+    /// <summary>What is computed from now on waits for the sums that are queued.</summary>
+    public void Join()
+    {
+        ThrowIfFailed();
+        nint done;
+        lock (_lock)
+        {
+            if (!_free.TryPop(out done))
+                Check(_cuda.CreateEvent(out done), "cudaEventCreateWithFlags");
+            Check(_cuda.RecordEvent(done, _stream), "cudaEventRecord");
+            if (_queued.Count == 0)
+                _since = Stopwatch.GetTimestamp();
+            _queued.Enqueue(done);
+        }
+
+        Check(_cuda.WaitForEvent(Computing, done), "cudaStreamWaitEvent");
+    }
+
+    /// <summary>After a wait for the device, whose numbers are sums only if nothing has failed.</summary>
+    /// <exception cref="CollectiveException">A rank is gone or aborted, or NCCL has an error.</exception>
+    /// <exception cref="CudaException">CUDA has one.</exception>
+    public void ThrowIfFailed()
+    {
+        if (Failure is null && _ranks.Error() is { } error)
+            Fail(Described(error));
+        if (Failure is { } failure)
+            ExceptionDispatchInfo.Throw(failure);
+    }
+
+    public void Dispose()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        _leaves.Set();
+        _watch.Join();
+        // What is queued may be for a rank that does not come.
+        if (Failure is not null || _host.IsAborted || !IsIdle())
+            _ranks.Abort();
+        _ranks.Dispose();
+        foreach (var place in (nint[])[.. _queued, .. _free, _ready])
+            _ = _cuda.DestroyEvent(place);
+        _ = _cuda.DestroyStream(_stream);
+        _leaves.Dispose();
+    }
+
+    private static CollectiveNetworkException Described(string error) => new($"NCCL has {error}, expected all ranks to go on. See why one of them stopped, and NCCL's own words (NCCL_DEBUG=WARN) in its log.");
+
+    private void Watch()
+    {
+        _ = _cuda.SetDevice(_index);
+        while (Failure is null && !_leaves.Wait(s_lookInterval))
+        {
+            try
+            {
+                _host.ThrowIfAborted();
+                if (_ranks.Error() is { } error)
+                    throw Described(error);
+                if (!IsIdle() && Stopwatch.GetElapsedTime(_since) >= _timeout)
+                    throw new CollectiveTimeoutException($"A step's sums over devices are not done after {_timeout.TotalSeconds:0.###} s on rank {_host.Rank}, expected all {_host.WorldSize} ranks to bring theirs. See why they stopped or hang.");
+            }
+            catch (CollectiveException e)
+            {
+                Fail(e);
+            }
+        }
+    }
+
+    // Nobody may wait for what will not come: neither a device, nor a rank in the host's memory.
+    private void Fail(Exception failure)
+    {
+        if (Interlocked.CompareExchange(ref _failure, failure, null) is not null)
+            return;
+        _ranks.Abort();
+        _host.Abort();
+    }
+
+    // Forgets what is done.
+    private bool IsIdle()
+    {
+        lock (_lock)
+        {
+            while (_queued.TryPeek(out var oldest) && _cuda.QueryEvent(oldest) == 0)
+            {
+                _free.Push(_queued.Dequeue());
+                _since = Stopwatch.GetTimestamp();
+            }
+
+            // "Not ready" is an error, to who asks for the last one.
+            _ = _cuda.GetLastError();
+            return _queued.Count == 0;
+        }
+    }
+
+    private void Check(int result, string call) => CudaException.Check(_cuda, result, call);
+}

@@ -1,0 +1,227 @@
+using MLDistributed.Collectives.Nccl;
+using MLDistributed.Protocol;
+using MLDistributed.Tests.Shared;
+using MLDistributed.Training;
+using MLDistributed.Training.Commits;
+using MLDistributed.Training.Devices;
+using MLDistributed.Training.Loop;
+using MLDistributed.Training.Models;
+using MLDistributed.Training.Native.Cuda;
+using MLDistributed.Training.Parallel;
+using Training.Tests.Loop;
+using static TorchSharp.torch;
+
+namespace Training.Tests.Devices;
+
+/// <summary>Ranks with a device each, with libtorch's CPU as the devices and stand-ins of CUDA's runtime and NCCL.</summary>
+[TestClass]
+public sealed class SeveralDevicesTests
+{
+    // Of several hidden layers, so that there is something to send before backward ends.
+    private const long BucketLength = 100_000;
+
+    private static readonly Dictionary<string, Action<JobSpec>> s_jobs = new(OverlapTests.Jobs)
+    {
+        ["validated, averaged, weighted classes"] = s =>
+        {
+            (s.Optimizer.AveragingDecay, s.Data.ValidationFraction) = (0.9, 0.2);
+            s.ClassWeights.Add([1f, 2f, 0.5f]);
+        },
+        ["a last batch that is shorter than the ranks"] = s => s.GlobalBatchSize = 33,
+    };
+
+    public static IEnumerable<object[]> Jobs => from name in s_jobs.Keys from world in new[] { 2, 3 } select new object[] { name, world };
+
+    [ClassInitialize]
+    public static void Initialize(TestContext context) => NcclStandIn.Require();
+
+    [TestMethod, DynamicData(nameof(Jobs))]
+    public void Train_OnSeveralDevices_IsAsInSharedMemory(string name, int world)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s_jobs[name]);
+        var shared = Cluster.Train(spec, world, folder["data"]).ShouldSucceed();
+        var weights = new float[world][];
+        var devices = Cluster.Train(spec, world, folder["data"], configure: r => OnDevices(r.Value) with { Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now) }).ShouldSucceed();
+
+        Near(shared.Losses, devices.Losses);
+        Near(shared.AllWeights().Select(w => (double)w), devices.AllWeights().Select(w => (double)w));
+        foreach (var (expected, actual) in shared.Result.History.Zip(devices.Result.History))
+            Near([expected.TrainingLoss, expected.ValidationLoss, .. expected.TrainingMetrics], [actual.TrainingLoss, actual.ValidationLoss, .. actual.TrainingMetrics]);
+        for (var rank = 1; rank < world; rank++)
+            CollectionAssert.AreEqual(weights[0], weights[rank], $"Rank {rank} has other weights than rank 0.");
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    [TestMethod]
+    public void Train_OnSeveralDevices_FirstGradientsLeaveBeforeBackwardEnds()
+    {
+        using var folder = Data();
+        NcclStandIn.Require();
+        var before = NcclStandIn.Sums;
+        Cluster.Train(Cluster.Spec(s =>
+        {
+            OverlapTests.Jobs["several buckets"](s);
+            (s.Epochs, s.GlobalBatchSize) = (1, 100);
+        }), 2, folder["data"], configure: r => OnDevices(r.Value) with
+        {
+            Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new Watched(m, () => Assert.IsGreaterThan(before, NcclStandIn.Sums, "None left before backward ended."))),
+        }).ShouldSucceed();
+    }
+
+    // Each rank writes its slice of what all have; in the middle of an epoch, and on another number of ranks.
+    [TestMethod, DataRow(true), DataRow(false)]
+    public void Resume_FromTheOtherStrategysCheckpoint_GoesOn(bool beginsOnDevices)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s =>
+        {
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-6 }, LearningRate = 3e-3, WeightDecay = 0.1, AveragingDecay = 0.8 };
+            s.Data.ValidationFraction = 0.2;
+            s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, IntervalSeconds = 1e-9 };
+        });
+        var whole = Run(beginsOnDevices, 2, null).ShouldSucceed();
+        foreach (var step in (long[])[2, 6])
+        {
+            File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints.First(c => c.Step == step).Content);
+            var rest = Run(!beginsOnDevices, 3, folder["checkpoint"]).ShouldSucceed();
+            Assert.AreEqual(step + 1, rest.Recorders[0].Losses[0].Step);
+            Near(whole.Losses[^rest.Losses.Length..], rest.Losses);
+            Near(whole.AllWeights().Select(w => (double)w), rest.AllWeights().Select(w => (double)w));
+        }
+
+        Run Run(bool onDevices, int world, string? from) => Cluster.Train(spec, world, folder["data"], from, configure: r => onDevices ? OnDevices(r.Value) : r.Value);
+    }
+
+    [TestMethod]
+    public void Resume_FromACommit_GoesOn()
+    {
+        using var folder = Data();
+        using var file = CommitFile.Create("/dev/shm");
+        if (file is null)
+            Assert.Inconclusive("Only Linux has files without names that other processes can open.");
+        var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, MinIntervalSeconds = 1e9 });
+        var whole = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
+        var clock = new HandClock();
+        var first = Run(failingStep: 8);
+        Assert.IsTrue(first.Failures.All(f => f is not null));
+        Assert.IsGreaterThan(4L, file.NewestStep());
+        var rest = Run(failingStep: 0).ShouldSucceed();
+        Near(whole.Losses[^rest.Losses.Length..], rest.Losses);
+        Assert.AreEqual(0, NcclStandIn.Alive);
+
+        Run Run(long failingStep) => Cluster.Train(spec, 2, folder["data"], commits: file, configure: r => OnDevices(r.Value) with
+        {
+            Time = clock,
+            RowTaken = (step, _) =>
+            {
+                if (r.Rank == 0)
+                    clock.Advance(TimeSpan.FromSeconds(1));
+                if (step == failingStep && r.Rank == 1)
+                    throw new InvalidOperationException("This rank is lost.");
+            },
+        });
+    }
+
+    [TestMethod]
+    public void Train_ARankFails_TheOthersAreStoppedByIt()
+    {
+        using var folder = Data();
+        var run = Cluster.Train(Cluster.Spec(s => s.Epochs = 1000), 3, folder["data"], configure: r => OnDevices(r.Value) with
+        {
+            RowTaken = (step, _) =>
+            {
+                if (step == 10 && r.Rank == 2)
+                    throw new InvalidOperationException("This rank is lost.");
+            },
+        });
+        StringAssert.Contains(run.Failures[2]!.Message, "This rank is lost.");
+        foreach (var failure in run.Failures[..2].Cast<TrainingException>())
+        {
+            Assert.IsTrue(failure.IsBystander);
+            StringAssert.Contains(failure.Message, "was stopped because rank 2 aborted");
+        }
+
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    [TestMethod]
+    public void Train_NcclFindsAnError_FailsWithIts()
+    {
+        using var folder = Data();
+        NcclStandIn.Require();
+        NcclStandIn.Fail(rank: 0, after: 20);
+        try
+        {
+            var run = Cluster.Train(Cluster.Spec(s => s.Epochs = 1000), 2, folder["data"], configure: r => OnDevices(r.Value));
+            var failure = ((TrainingException)run.Failures[0]!).Failure;
+            Assert.AreEqual(FailureKind.Crashed, failure.Kind);
+            StringAssert.StartsWith(failure.Message, "NCCL has error 6, \"remote process exited");
+            StringAssert.Contains(run.Failures[1]!.Message, "rank 0 aborted");
+        }
+        finally
+        {
+            NcclStandIn.Fail(-1);
+        }
+
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    [TestMethod]
+    public void Train_LossBecomesNaN_AllRanksNameStepAndRank()
+    {
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 2, 96, i => i == 40 ? [3e38f, 3e38f] : [i % 2, 1], i => i % 2);
+        var spec = Cluster.Spec(s => (s.Module.Mlp.InputSize, s.Module.Mlp.OutputSize, s.GlobalBatchSize) = (2, 2, 4));
+        var shared = Cluster.Train(spec, 2, folder["data"]);
+        var devices = Cluster.Train(spec, 2, folder["data"], configure: r => OnDevices(r.Value));
+        var expected = shared.Failures.Cast<TrainingException>().Single(f => !f.IsBystander);
+        var actual = devices.Failures.Cast<TrainingException>().Single(f => !f.IsBystander);
+        Assert.AreEqual(expected.Failure, actual.Failure);
+    }
+
+    [TestMethod]
+    public void Train_WithoutNccl_SumsInTheHostsMemoryAndSaysSo()
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec();
+        var run = Cluster.Train(spec, 2, folder["data"], configure: r => r.Value with { OnDevice = true, Cuda = () => new LazyCuda(), Nccl = () => NcclLibrary.Open("/nowhere/libnccl.so.2") }).ShouldSucceed();
+        CollectionAssert.AreEqual(Cluster.Train(spec, 2, folder["data"]).ShouldSucceed().Losses, run.Losses);
+
+        Assert.IsNull(DeviceLink.TryLoad(() => new LazyCuda(), () => NcclLibrary.Open("/nowhere/libnccl.so.2"), out var missing));
+        var start = new RankStart { Device = DeviceKind.Cuda, WorldSize = 2, Spec = spec };
+        StringAssert.Contains(ParallelStrategy.Remark(start, null, missing), "in the host's memory, which the bus between bounds: NCCL is not used (NCCL \"/nowhere/libnccl.so.2\" cannot be loaded, expected the path of libnccl.so.2).");
+        var link = new DeviceLink(new LazyCuda(), NcclLibrary.Open(NcclStandIn.Require()));
+        Assert.AreEqual("The gradients of 2 GPUs are summed by NCCL 2.21.5, and stay on them.", ParallelStrategy.Remark(start, link, ""));
+    }
+
+    internal static TrainingEnvironment OnDevices(TrainingEnvironment environment)
+    {
+        var library = NcclStandIn.Require();
+        return environment with { OnDevice = true, Cuda = () => CudaRuntime.Of(library), Nccl = () => NcclLibrary.Open(library), DeviceBucketLength = BucketLength };
+    }
+
+    private static TempFolder Data()
+    {
+        var folder = new TempFolder();
+        Datasets.Write(folder["data"], 5, 100, i => [i % 3, i % 7 / 7f, i % 5 / 5f, 1, -(i % 3)], i => i % 3);
+        return folder;
+    }
+
+    private static void Near(IEnumerable<double> expected, IEnumerable<double> actual)
+    {
+        var (e, a) = (expected.ToArray(), actual.ToArray());
+        Assert.HasCount(e.Length, a);
+        for (var i = 0; i < e.Length; i++)
+            Assert.AreEqual(e[i], a[i], 1e-4 * Math.Max(1, Math.Abs(e[i])), $"Number {i}");
+    }
+
+    private sealed class Watched(ITrainedModule module, Action afterBackward) : ModuleAround(module)
+    {
+        public override void Backward(Tensor loss, int globalRows)
+        {
+            base.Backward(loss, globalRows);
+            afterBackward();
+        }
+    }
+}
