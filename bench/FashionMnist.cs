@@ -13,23 +13,20 @@ namespace MLDistributed.Bench;
 internal static class FashionMnist
 {
     private const int Side = 28;
-
-    // Of Debian's package.
-    private static readonly string[] s_folders = ["/usr/share/datasets/fashion-mnist", "/usr/share/dataset-fashion-mnist", "/usr/share/fashion-mnist"];
+    private const string Folder = "/usr/share/datasets/fashion-mnist"; // of Debian's package
 
     public static void Run(string[] names)
     {
-        var folder = s_folders.FirstOrDefault(Directory.Exists);
-        if (folder is null)
+        if (!Directory.Exists(Folder))
         {
-            Console.WriteLine($"\nFashion-MNIST is left out: none of {string.Join(", ", s_folders)} is there. Install Debian's package dataset-fashion-mnist.");
+            Console.WriteLine($"\nFashion-MNIST is left out: {Folder} is not there. Install Debian's package dataset-fashion-mnist.");
             return;
         }
 
         Console.WriteLine("\n| Fashion-MNIST, accuracy on the test set | accuracy | epochs | minutes |\n| --- | --- | --- | --- |");
         foreach (var (name, what, make) in Networks)
             if (names.Length == 0 || names.Contains(name))
-                Score(folder, what, make);
+                Score(what, make);
     }
 
     private static (string Name, string What, Func<MLContext, IEstimator<ITransformer>> Make)[] Networks =>
@@ -52,15 +49,15 @@ internal static class FashionMnist
         Augmentation = new ImageAugmentation { Shift = 2, Flip = 0.5 },
     });
 
-    private static void Score(string folder, string what, Func<MLContext, IEstimator<ITransformer>> make)
+    private static void Score(string what, Func<MLContext, IEstimator<ITransformer>> make)
     {
         var ml = new MLContext(seed: 1);
-        var training = ml.Data.LoadFromEnumerable(Read(folder, "train"));
+        var training = ml.Data.LoadFromEnumerable(Read("train"));
         var mapping = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Article.Class), keyOrdinality: Microsoft.ML.Transforms.ValueToKeyMappingEstimator.KeyOrdinality.ByValue).Fit(training);
         var started = Stopwatch.GetTimestamp();
         var model = make(ml).Fit(mapping.Transform(training));
         var minutes = Stopwatch.GetElapsedTime(started).TotalMinutes;
-        var accuracy = ml.MulticlassClassification.Evaluate(model.Transform(mapping.Transform(ml.Data.LoadFromEnumerable(Read(folder, "t10k"))))).MicroAccuracy;
+        var accuracy = ml.MulticlassClassification.Evaluate(model.Transform(mapping.Transform(ml.Data.LoadFromEnumerable(Read("t10k"))))).MicroAccuracy;
         var epochs = Summary(model).Epochs;
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {what} | {accuracy:F4} | {epochs} | {minutes:F1} |"));
     }
@@ -72,16 +69,16 @@ internal static class FashionMnist
         _ => throw new InvalidOperationException($"The model is a {model.GetType().Name}."),
     };
 
-    private static List<Article> Read(string folder, string set)
+    private static List<Article> Read(string set)
     {
-        var (images, labels) = (Unpack(folder, $"{set}-images-idx3-ubyte.gz"), Unpack(folder, $"{set}-labels-idx1-ubyte.gz"));
+        var (images, labels) = (Unpack($"{set}-images-idx3-ubyte.gz"), Unpack($"{set}-labels-idx1-ubyte.gz"));
         var count = BinaryPrimitives.ReadInt32BigEndian(images.AsSpan(4));
         return [.. Enumerable.Range(0, count).Select(i => new Article(images.AsSpan(16 + (i * Side * Side), Side * Side), labels[8 + i]))];
     }
 
-    private static byte[] Unpack(string folder, string name)
+    private static byte[] Unpack(string name)
     {
-        using var file = new GZipStream(File.OpenRead(Path.Combine(folder, name)), CompressionMode.Decompress);
+        using var file = new GZipStream(File.OpenRead(Path.Combine(Folder, name)), CompressionMode.Decompress);
         using var memory = new MemoryStream();
         file.CopyTo(memory);
         return memory.ToArray();

@@ -30,6 +30,8 @@ internal static class Quality
             compare();
         if (names is ["fashion", .. var networks])
             FashionMnist.Run(networks);
+        if (names is ["drawings"])
+            DrawingQuality.Compare();
         return 0;
     }
 

@@ -11,8 +11,13 @@ public sealed partial class DistributedImageClassificationTrainer
         private const int SmallSide = 64;
         private const int LargeSide = 224;
 
-        /// <summary>Options with their defaults: a learning rate of 0.001 among them, and for AdamW a weight decay of 0.05.</summary>
-        public Options() => LearningRate = 1e-3;
+        // Fine-tuning moves weights that are good already; a head, and a network from scratch, have a way to go.
+        private const double FineTuningRate = 1e-4;
+        private const double OwnRate = 1e-3;
+        private ImageArchitecture? _arch;
+
+        /// <summary>Options with their defaults: a learning rate of 0, which is 0.0001 to fine-tune <see cref="Weights"/>, and else 0.001; and for AdamW a weight decay of 0.05.</summary>
+        public Options() => LearningRate = 0;
 
         /// <summary>The column of each class's probability. ML.NET's transformer for classes knows no other name than "Score", so that another is refused: copy the column behind, with <c>ml.Transforms.CopyColumns</c>.</summary>
         /// <value>"Score"</value>
@@ -23,8 +28,12 @@ public sealed partial class DistributedImageClassificationTrainer
         public new string PredictedLabelColumnName { get => base.PredictedLabelColumnName; set => base.PredictedLabelColumnName = value; }
 
         /// <summary>The network.</summary>
-        /// <value><see cref="ImageArchitecture.SmallCnn"/></value>
-        public ImageArchitecture Arch { get; set; } = ImageArchitecture.SmallCnn;
+        /// <value>That of <see cref="Weights"/>; without them <see cref="ImageArchitecture.SmallCnn"/>.</value>
+        public ImageArchitecture Arch { get => _arch ?? Weights?.Architecture ?? ImageArchitecture.SmallCnn; set => _arch = value; }
+
+        /// <summary>The pretrained weights that training starts from. The last layer starts anew, unless theirs has as many classes.</summary>
+        /// <value>null: the network is trained from scratch.</value>
+        public ImageWeights? Weights { get; set; }
 
         /// <summary>The same as <see cref="NeuralNetworkOptions.Epochs"/>, by the name that ML.NET's image trainer has for it.</summary>
         /// <value>30</value>
@@ -66,17 +75,23 @@ public sealed partial class DistributedImageClassificationTrainer
         /// <value>false</value>
         public bool FreezeBackbone { get; set; }
 
+        /// <summary>The last part of the network, counted from the image, that keeps its first weights and the statistics of its normalisations, as do all before it: "conv1" or "layer1" to "layer4" of a ResNet, "conv1" to "conv5" of <see cref="ImageArchitecture.SmallCnn"/>.</summary>
+        /// <value>null: all parts are trained, unless <see cref="FreezeBackbone"/> is set.</value>
+        public string? FreezeUpTo { get; set; }
+
         /// <summary>The mean of each channel, of pixels from 0 to 1, that is taken from them: what pretrained weights were trained with.</summary>
-        /// <value>null: ImageNet's.</value>
+        /// <value>null: that of <see cref="Weights"/>; without them ImageNet's.</value>
         public IReadOnlyList<double>? ChannelMeans { get; set; }
 
         /// <summary>The deviation of each channel, of pixels from 0 to 1, that they are divided by then.</summary>
-        /// <value>null: ImageNet's.</value>
+        /// <value>null: that of <see cref="Weights"/>; without them ImageNet's.</value>
         public IReadOnlyList<double>? ChannelDeviations { get; set; }
 
         internal (int Height, int Width) Size => (ImageHeight ?? Side, ImageWidth ?? ImageHeight ?? Side);
 
         private int Side => Arch == ImageArchitecture.SmallCnn ? SmallSide : LargeSide;
+
+        internal double AutomaticRate => Weights is not null && !FreezeBackbone ? FineTuningRate : OwnRate;
 
         internal new Options Copy() => (Options)base.Copy();
     }

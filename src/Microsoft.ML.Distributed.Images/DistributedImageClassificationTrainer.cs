@@ -25,6 +25,8 @@ public sealed partial class DistributedImageClassificationTrainer : IEstimator<T
         (_environment, _options) = (environment, options.Copy());
         _options.FeatureColumnName = string.IsNullOrEmpty(_images) ? "" : _images + Suffix;
         _options.NormalizeFeatures = false; // channels are, in the network
+        if (_options.LearningRate == 0)
+            _options.LearningRate = _options.AutomaticRate;
         if (_options is { WeightDecay: null, Optimizer: AdamWOptimizer })
             _options.WeightDecay = Options.DefaultWeightDecay;
         if (_options.MetricsCallback is { } callback)

@@ -14,4 +14,7 @@ public enum ImageArchitecture
 
     /// <summary>ResNet-50 as torchvision defines it: 23 million weights.</summary>
     ResNet50,
+
+    /// <summary>The ResNet-18 of ML.NET's image featurizer, which CNTK trained: torchvision's with a third block in its last stage, 16 million weights. <see cref="ImageWeights.FromDnnImageFeaturizer"/> has them.</summary>
+    ResNet18Cntk,
 }

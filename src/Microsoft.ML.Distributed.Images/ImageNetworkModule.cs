@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Protocol.Weights;
 
 namespace Microsoft.ML.Distributed;
 
@@ -11,24 +12,27 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
     private static readonly double[] s_means = [0.485, 0.456, 0.406];
     private static readonly double[] s_deviations = [0.229, 0.224, 0.225];
 
+    private readonly Lazy<JobFile>? _weights = options.Weights is { } weights ? new(() => new JobFile(TensorFile.Write(weights.Tensors))) : null;
+
+    public override JobFile? Weights => _weights?.Value;
+
     public override ModuleSpec ToSpec(NeuralNetworkOptions _, int inputs, int outputs)
     {
-        var (means, deviations) = (options.ChannelMeans ?? Default(s_means), options.ChannelDeviations ?? Default(s_deviations));
-        return new ModuleSpec
+        var (means, deviations) = (options.ChannelMeans ?? options.Weights?.ChannelMeans ?? Default(s_means), options.ChannelDeviations ?? options.Weights?.ChannelDeviations ?? Default(s_deviations));
+        var image = new ImageSpec
         {
-            Image = new ImageSpec
-            {
-                Height = options.Size.Height,
-                Width = options.Size.Width,
-                Channels = options.Channels,
-                OutputSize = outputs,
-                Architecture = (MLDistributed.Protocol.ImageArchitecture)options.Arch,
-                Mean = { means.Select(m => (float)(m * White)) },
-                Scale = { deviations.Select(d => (float)(1 / (d * White))) },
-                Augmentation = options.Augmentation?.ToSpec(),
-                FreezeBackbone = options.FreezeBackbone,
-            },
+            Height = options.Size.Height,
+            Width = options.Size.Width,
+            Channels = options.Channels,
+            OutputSize = outputs,
+            Architecture = (MLDistributed.Protocol.ImageArchitecture)options.Arch,
+            Mean = { means.Select(m => (float)(m * White)) },
+            Scale = { deviations.Select(d => (float)(1 / (d * White))) },
+            Augmentation = options.Augmentation?.ToSpec(),
         };
+        if (Enum.IsDefined(options.Arch))
+            image.FrozenStages = options.FreezeBackbone ? Stages(image).Count : Stages(image).IndexOf(options.FreezeUpTo ?? "") + 1;
+        return new ModuleSpec { Image = image };
     }
 
     // What the network is, its architecture says: an option without effect would mislead.
@@ -44,7 +48,20 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
             yield return $"Dropout is {given.Dropout} beside an image network, expected 0. Use Augmentation or WeightDecay.";
         if (given.Normalization != NetworkNormalization.None)
             yield return $"Normalization is {given.Normalization} beside an image network, expected it left alone: it has batch normalisation.";
+        if (!Enum.IsDefined(options.Arch))
+            yield break;
+        var image = ToSpec(given, 0, 1).Image;
+        if (options.FreezeUpTo is { } stage && !Stages(image).Contains(stage))
+            yield return $"FreezeUpTo is \"{VisibleText.Shortened(stage)}\", expected a part of {options.Arch}: {string.Join(", ", Stages(image).Select(s => $"\"{s}\""))}, or null for none.";
+        if (options is { FreezeUpTo: not null, FreezeBackbone: true })
+            yield return "FreezeUpTo is set beside FreezeBackbone, expected null: that freezes all parts but the head.";
+        if (options.Weights is not { } weights)
+            yield break;
+        foreach (var misfit in weights.Misfits(ImageNetwork.Of(image)))
+            yield return misfit;
     }
+
+    private static List<string> Stages(ImageSpec image) => [.. ImageNetwork.Of(image).Stages];
 
     private IReadOnlyList<double> Default(double[] colors) => options.Channels == 1 ? [colors.Average()] : colors;
 }

@@ -1,9 +1,16 @@
+using System.Runtime.InteropServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
 using Microsoft.ML.Transforms.Image;
 using MLDistributed.Bench;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
 using SkiaSharp;
+using ImageArchitecture = Microsoft.ML.Distributed.ImageArchitecture;
+using ImageAugmentation = Microsoft.ML.Distributed.ImageAugmentation;
+using StepLoss = Microsoft.ML.Distributed.StepLoss;
 
 namespace Cluster.Tests;
 
@@ -125,6 +132,55 @@ public sealed class ImageTests
     }
 
     [TestMethod]
+    public void Fit_FromWeights_StartsFromThem()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(ml.Data.TakeRows(Images(ml), 200));
+        var spec = new JobSpec { Task = MlTask.Multiclass, Module = new ModuleSpec { Image = new ImageSpec { Height = Side, Width = Side, Channels = 1, OutputSize = 10, Mean = { 124 }, Scale = { 0.02f } } } };
+        var tensors = Made(ImageNetwork.Of(spec.Module.Image));
+        var path = Path.GetTempFileName();
+        try
+        {
+            File.WriteAllBytes(path, TensorFile.Write(tensors));
+            var options = Options(o => (o.FeatureColumnName, o.Epoch, o.LearningRate, o.FreezeBackbone, o.Weights) = (nameof(Digit.Image), 1, 1e-9, true, ImageWeights.FromSafetensors(path)));
+
+            var model = ml.MulticlassClassification.Trainers.DistributedImageClassification(options).Fit(data);
+
+            using var onnx = new MemoryStream();
+            model.LastTransformer.Model.SaveOnnx(onnx);
+            var got = ModelProto.Parser.ParseFrom(onnx.ToArray()).Graph.Initializer.ToDictionary(t => t.Name);
+            foreach (var expected in OnnxImageWriter.Write(spec, tensors.ToDictionary(t => t.Name, t => t.Values)).Graph.Initializer.Where(t => t.Name.StartsWith("conv", StringComparison.Ordinal) || t.Name.StartsWith("fc", StringComparison.Ordinal)))
+                foreach (var (a, b) in MemoryMarshal.Cast<byte, float>(expected.RawData.Span).ToArray().Zip(MemoryMarshal.Cast<byte, float>(got[expected.Name].RawData.Span).ToArray()))
+                    Assert.AreEqual(a, b, 1e-5, expected.Name);
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [TestMethod]
+    public void Fit_WeightsThatDoNotFit_AreAllNamedBeforeDataIsRead()
+    {
+        var ml = new MLContext(1);
+        var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(Images(ml));
+        var tensors = Made(ImageNetwork.Of(new ImageSpec { Height = Side, Width = Side, Channels = 3, OutputSize = 1000, Architecture = MLDistributed.Protocol.ImageArchitecture.Resnet18 }));
+        tensors = [.. tensors.Where(t => t.Name != "bn1.bias"), new NamedTensor("layer4.2.conv2.weight", [1], [0])];
+        var options = Options(o => (o.FeatureColumnName, o.Weights, o.FreezeUpTo) = (nameof(Digit.Image), new ImageWeights(tensors), "layer5"));
+        Assert.AreEqual(ImageArchitecture.ResNet18, options.Arch);
+
+        var message = Assert.ThrowsExactly<ArgumentException>(() => ml.MulticlassClassification.Trainers.DistributedImageClassification(options).Fit(data)).Message;
+
+        foreach (var words in new[]
+        {
+            "Weights \"conv1.weight\" are [64, 3, 7, 7], expected [64, 1, 7, 7].", "Weights \"bn1.bias\" are missing, expected [64].", "Weights \"layer4.2.conv2.weight\" are [1], expected none",
+            "FreezeUpTo is \"layer5\", expected a part of ResNet18: \"conv1\", \"layer1\", \"layer2\", \"layer3\", \"layer4\"",
+        })
+            StringAssert.Contains(message, words);
+        Assert.DoesNotContain("fc.weight", message);
+    }
+
+    [TestMethod]
     public void Fit_BatchThatCannotFitMemory_IsRefusedBeforeTheStartWithNumbers()
     {
         var ml = SharedCluster.NewContext();
@@ -134,6 +190,13 @@ public sealed class ImageTests
 
         StringAssert.Contains(e.Message, "BatchSize is 100,000: a step's 1,797 rows take at least");
         StringAssert.Contains(e.Message, "GiB of the machine. Make BatchSize smaller.");
+    }
+
+    // As a network might have been trained.
+    private static List<NamedTensor> Made(ImageNetwork network)
+    {
+        var random = new Random(4);
+        return [.. network.Tensors.Select(t => new NamedTensor(t.Name, t.Shape, [.. Enumerable.Range(0, (int)t.Length).Select(_ => t.Name.EndsWith("var", StringComparison.Ordinal) ? 1 : (random.NextSingle() - 0.5f) * 0.2f)]))];
     }
 
     private static DistributedImageClassificationTrainer.Options Options(Action<DistributedImageClassificationTrainer.Options> change)

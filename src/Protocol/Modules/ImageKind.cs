@@ -1,9 +1,10 @@
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
 
 namespace MLDistributed.Protocol;
 
 /// <summary>A convolutional network over images.</summary>
-internal sealed class ImageKind(ImageSpec image) : IModuleKind
+internal sealed class ImageKind(ImageSpec image) : IPretrainedKind
 {
     // Beyond it no network of these is meant, and a row is a message of its own.
     private const int MaxSide = 1024;
@@ -18,12 +19,22 @@ internal sealed class ImageKind(ImageSpec image) : IModuleKind
     public int OutputSize => image.OutputSize;
 
     // Frozen ones keep their statistics.
-    public bool JoinsRows => !image.FreezeBackbone;
+    public bool JoinsRows => !Enum.IsDefined(image.Architecture) || image.FrozenStages < ImageNetwork.Of(image).Stages.Count;
 
     // Of a convolution its normalised sums and what becomes of them; frozen layers keep nothing.
-    public Int128 ActivationsOfRow => !IsImage || !Enum.IsDefined(image.Architecture) ? 0
-        : image.FreezeBackbone ? ImageNetwork.Of(image).Sizes().Max()
-        : ImageNetwork.Of(image) is var network ? network.Layers.Zip(network.Sizes().Skip(1), (layer, size) => size * (layer.Operation == ImageOperation.Convolution ? 2 : 1)).Sum() : 0;
+    public Int128 ActivationsOfRow
+    {
+        get
+        {
+            if (!IsImage || !Enum.IsDefined(image.Architecture))
+                return 0;
+            var network = ImageNetwork.Of(image);
+            var kept = network.Layers.Zip(network.Sizes().Skip(1), (layer, size) => size * (layer.Operation == ImageOperation.Convolution ? 2 : 1)).Skip(network.FrozenLayers).Sum();
+            return Math.Max(kept, network.Sizes().Max());
+        }
+    }
+
+    public IReadOnlyList<ModuleTensor> Tensors => ImageNetwork.Of(image).Tensors;
 
     private bool IsImage => image is { Channels: 1 or 3, Height: >= 1 and <= MaxSide, Width: >= 1 and <= MaxSide };
 
@@ -41,6 +52,8 @@ internal sealed class ImageKind(ImageSpec image) : IModuleKind
             yield return $"Means and scales of channels are [{string.Join(", ", image.Mean.Take(8))}] and [{string.Join(", ", image.Scale.Take(8))}], expected one of each for each of the {image.Channels} channels, and scales above 0.";
         if (Enum.IsDefined(image.Architecture) && IsImage && image.OutputSize >= 1 && ImageNetwork.Of(image).NumberCount() is var numbers && numbers > JobSpecRules.MaxParameters)
             yield return $"The network has {numbers:N0} parameters with {image.OutputSize:N0} classes, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
+        if (Enum.IsDefined(image.Architecture) && ImageNetwork.Of(image).Stages.Count is var stages && (image.FrozenStages < 0 || image.FrozenStages > stages))
+            yield return $"Frozen stages are {image.FrozenStages}, expected 0 to {stages}.";
         if (image.Augmentation is not { } augmentation)
             yield break;
         if (augmentation.Shift < 0 || augmentation.Shift > Math.Min(image.Height, image.Width) / 2)

@@ -1,3 +1,5 @@
+using MLDistributed.Protocol.Weights;
+
 namespace MLDistributed.Protocol;
 
 /// <summary>What a layer of an image network computes.</summary>
@@ -31,12 +33,16 @@ public sealed record ImageLayer(ImageOperation Operation, int Input, string Name
 {
     /// <summary>Zeros on each side of the image.</summary>
     public int Padding => Kernel / 2;
+
+    /// <summary>The part of the network that it belongs to: "conv1", "layer1"; the head's name.</summary>
+    public string Stage => Name.Split('.')[0];
 }
 
 /// <summary>An image network as a list of layers, from which its parameters, its training, its ONNX and its size all follow.</summary>
 public sealed class ImageNetwork
 {
     private static readonly int[] s_smallWidths = [16, 32, 32, 64, 64];
+    private static readonly string[] s_norm = ["weight", "bias", "running_mean", "running_var"];
     private readonly List<ImageLayer> _layers = [];
 
     private ImageNetwork(ImageSpec spec) => Spec = spec;
@@ -46,6 +52,37 @@ public sealed class ImageNetwork
 
     /// <summary>The layers in order; the last is the head.</summary>
     public IReadOnlyList<ImageLayer> Layers => _layers;
+
+    /// <summary>The parts that can be frozen, in order: "conv1", "layer1" to "layer4" of a ResNet.</summary>
+    public IReadOnlyList<string> Stages => [.. _layers.Where(l => l.Operation == ImageOperation.Convolution).Select(l => l.Stage).Distinct()];
+
+    /// <summary>Layers, from the image on, that keep their first weights.</summary>
+    public int FrozenLayers
+    {
+        get
+        {
+            var frozen = Stages.Take(Spec.FrozenStages).ToHashSet(StringComparer.Ordinal);
+            return frozen.Count == 0 ? 0 : _layers.FindIndex(l => l.Operation is ImageOperation.Convolution or ImageOperation.Head && !frozen.Contains(l.Stage));
+        }
+    }
+
+    /// <summary>All tensors by torchvision's names; the head may be missing in weights of others, or be one of other classes.</summary>
+    public IReadOnlyList<ModuleTensor> Tensors
+    {
+        get
+        {
+            var tensors = new List<ModuleTensor>();
+            foreach (var layer in _layers)
+            {
+                if (layer.Operation == ImageOperation.Convolution)
+                    tensors.AddRange([new($"{layer.Name}.weight", [layer.Outputs, layer.Inputs, layer.Kernel, layer.Kernel]), .. s_norm.Select(part => new ModuleTensor($"{layer.Norm}.{part}", [layer.Outputs]))]);
+                else if (layer.Operation == ImageOperation.Head)
+                    tensors.AddRange([new($"{layer.Name}.weight", [layer.Outputs, layer.Inputs], MayDiffer: true), new($"{layer.Name}.bias", [layer.Outputs], MayDiffer: true)]);
+            }
+
+            return tensors;
+        }
+    }
 
     /// <summary>The network that a specification names.</summary>
     /// <exception cref="FormatException">No release knows such an architecture.</exception>
@@ -57,6 +94,7 @@ public sealed class ImageNetwork
         {
             ImageArchitecture.SmallCnn => network.AddSmall(),
             ImageArchitecture.Resnet18 => network.AddResNet([2, 2, 2, 2], isBottleneck: false),
+            ImageArchitecture.Resnet18Cntk => network.AddResNet([2, 2, 2, 3], isBottleneck: false),
             ImageArchitecture.Resnet34 => network.AddResNet([3, 4, 6, 3], isBottleneck: false),
             ImageArchitecture.Resnet50 => network.AddResNet([3, 4, 6, 3], isBottleneck: true),
             _ => throw new FormatException($"Architecture is {spec.Architecture:D}, expected one that this release knows. Use the same release on both sides."),

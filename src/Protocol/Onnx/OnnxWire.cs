@@ -6,6 +6,7 @@ internal static class OnnxWire
     private const int Graph = ModelProto.GraphFieldNumber;
     private const int Initializer = GraphProto.InitializerFieldNumber;
     private const int RawData = TensorProto.RawDataFieldNumber;
+    private const int FloatData = TensorProto.FloatDataFieldNumber;
 
     /// <summary>The bytes that are not numbers of tensors: what a parser makes objects of.</summary>
     /// <exception cref="FormatException">These are no fields.</exception>
@@ -17,7 +18,7 @@ internal static class OnnxWire
             while (field == Graph && Next(ref graph, out var part, out var tensor))
             {
                 while (part == Initializer && Next(ref tensor, out var piece, out var data))
-                    besides -= piece == RawData ? data.Length : 0;
+                    besides -= piece is RawData or FloatData ? data.Length : 0; // a list that is not packed has no length
             }
         }
 

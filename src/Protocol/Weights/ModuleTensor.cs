@@ -4,7 +4,8 @@ namespace MLDistributed.Protocol.Weights;
 /// <param name="Name">Its name, by which a file of weights has it.</param>
 /// <param name="Shape">Its dimensions.</param>
 /// <param name="MayBeMissing">Whether a file may be without it: then its first values are the seed's, as a new head's.</param>
-public sealed record ModuleTensor(string Name, long[] Shape, bool MayBeMissing = false)
+/// <param name="MayDiffer">The same where the file has one of another shape, as a head of other classes.</param>
+public sealed record ModuleTensor(string Name, long[] Shape, bool MayBeMissing = false, bool MayDiffer = false)
 {
     /// <summary>Its numbers.</summary>
     public long Length { get; } = Shape.Aggregate(1L, (a, b) => checked(a * b));
@@ -20,7 +21,8 @@ public interface IPretrainedKind : IModuleKind
 /// <summary>Whether weights fit a module.</summary>
 public static class PretrainedFit
 {
-    private const int MostNamed = 100;
+    /// <summary>How many are named before the others are counted.</summary>
+    public const int MostNamed = 100;
 
     /// <summary>All that does not fit, each a sentence with the name and both shapes; what the module has no place for is no misfit.</summary>
     /// <param name="module">What the module has.</param>
@@ -33,7 +35,7 @@ public static class PretrainedFit
         foreach (var tensor in module)
         {
             var shape = shapeOf(tensor.Name);
-            if (shape is null ? !tensor.MayBeMissing : !shape.SequenceEqual(tensor.Shape))
+            if (shape is null ? !tensor.MayBeMissing && !tensor.MayDiffer : !shape.SequenceEqual(tensor.Shape) && !tensor.MayDiffer)
                 misfits.Add($"Weights \"{tensor.Name}\" {(shape is null ? "are missing" : $"are [{string.Join(", ", shape)}]")}, expected [{string.Join(", ", tensor.Shape)}].");
         }
 

@@ -26,7 +26,7 @@ internal static unsafe class StartingWeights
             tensors[tensor.Name].CopyTo(state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
     }
 
-    /// <summary>The same of weights of others, by the names of the module's tensors. What the file lacks stays as it is.</summary>
+    /// <summary>The same of weights of others, by the names of the module's tensors. What the file lacks, or has for another task, stays as it is.</summary>
     /// <param name="path">A safetensors file.</param>
     /// <param name="state">Of this rank.</param>
     /// <exception cref="FormatException">It is none, does not fit the module, or holds numbers that are not finite; names the tensors.</exception>
@@ -34,9 +34,9 @@ internal static unsafe class StartingWeights
     {
         using var file = PretrainedTensors.Open(path, state.Spec.Module.Kind as IPretrainedKind ?? throw new FormatException("The job's module takes no starting weights, expected a kind whose parameters have names of their own."));
         if (state.IsFirstOfMemory)
-            foreach (var tensor in state.Layout.Parameters.Where(t => file.Has(t.Name)))
+            foreach (var tensor in state.Layout.Parameters.Where(t => PretrainedTensors.Has(file, t.Name, t.Shape)))
                 PretrainedTensors.Read(file, tensor.Name, new Span<float>(state.Parameters + tensor.Start, checked((int)tensor.Length)));
-        foreach (var tensor in state.Layout.Buffers.Where(t => file.Has(t.Name)))
+        foreach (var tensor in state.Layout.Buffers.Where(t => PretrainedTensors.Has(file, t.Name, t.Shape)))
             PretrainedTensors.Read(file, tensor.Name, state.Model.Buffers.AsSpan((int)tensor.Start, (int)tensor.Length));
     }
 }

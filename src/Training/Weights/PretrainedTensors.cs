@@ -17,6 +17,9 @@ internal static class PretrainedTensors
         throw new FormatException(string.Join(' ', misfits));
     }
 
+    /// <summary>Whether the file has a tensor, of that shape.</summary>
+    public static bool Has(SafetensorsReader file, string name, long[] shape) => file.Has(name) && file.Shape(name).AsSpan().SequenceEqual(shape);
+
     /// <summary>Reads a tensor.</summary>
     /// <exception cref="FormatException">It holds numbers that are not finite.</exception>
     public static void Read(SafetensorsReader file, string name, Span<float> into)

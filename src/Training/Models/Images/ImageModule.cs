@@ -41,10 +41,9 @@ internal sealed class ImageModule : nn.Module<Tensor, Tensor>
         tree.Add(head.Name, _head);
         foreach (var (name, part) in tree.named_children())
             register_module(name, part);
-        if (!network.Spec.FreezeBackbone)
-            return;
-        foreach (var (name, parameter) in named_parameters())
-            parameter.requires_grad_(name.StartsWith($"{head.Name}.", StringComparison.Ordinal));
+        for (var i = 0; i < network.FrozenLayers; i++)
+            foreach (var parameter in _convolutions[i] is { } frozen ? frozen.parameters().Concat(_norms[i]!.parameters()) : [])
+                parameter.requires_grad_(false);
     }
 
     /// <summary>Has something else compute a normalisation, while it returns not null.</summary>

@@ -111,7 +111,7 @@ public sealed class ImageNetworkTests
     {
         using var folder = new TempFolder();
         Write(folder["data"], 40);
-        var spec = Spec(i => i.FreezeBackbone = true);
+        var spec = Spec(i => i.FrozenStages = 5);
         spec.MaxMicroBatchSize = 7;
         var first = new ImageSource(spec.Module.Image, spec.Seed).Layout;
         CollectionAssert.AreEqual(new[] { "fc.weight", "fc.bias" }, first.Parameters.Select(p => p.Name).ToArray());
