@@ -76,6 +76,7 @@ public sealed class OnnxProgramTests
     [DataRow(7, 7, 6, 13, 3, 1, 1, 0, 1, DisplayName = "a point")]
     [DataRow(2, 2, 12, 12, 2, 5, 1, 4, 2, DisplayName = "dilated, more padding than image")]
     [DataRow(4, 1, 8, 8, 4, 3, 1, 1, 1, DisplayName = "each channel by itself")]
+    [DataRow(5, 5, 4, 6, 50, 3, 2, 1, 1, DisplayName = "many channels over six places")]
     public void Run_Convolution_IsTheSumOfWhatTheKernelSees(int channels, int perGroup, int height, int width, int outputs, int kernel, int stride, int pad, int dilation)
     {
         var random = new Random(3);

@@ -14,7 +14,9 @@ internal sealed class MatrixConvStep : OnnxStep
 {
     private const int Lanes = 3; // vectors of places at once, with four channels as many as there are registers for
     private const int MaxMap = 4 << 20;
-    private static readonly int s_panel = Lanes * Vector<float>.Count;
+
+    /// <summary>Numbers of a panel's row.</summary>
+    internal static readonly int Panel = Lanes * Vector<float>.Count;
 
     private readonly OnnxOperand _input;
     private readonly int _output;
@@ -27,23 +29,26 @@ internal sealed class MatrixConvStep : OnnxStep
     private readonly int[] _map;
     private readonly bool[] _isRun;
 
-    private MatrixConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias)
+    private MatrixConvStep(OnnxOperand input, OnnxOperand output, float[] weights, float[] bias, int kernel, int[] map)
     {
         var (channels, height, width) = ConvStep.Image(input);
-        var (outputs, outHeight, outWidth) = ConvStep.Image(output);
-        (_input, _output, _weights, _bias, _channels, _area) = (input, output.Slot, weights.Data!, bias ?? new float[outputs], channels, height * width);
-        (_kernel, _places) = (window.Kernel2.Height * window.Kernel2.Width, outHeight * outWidth);
-        _map = Map(window, height, width, outHeight, outWidth);
+        (_input, _output, _weights, _bias, _channels, _area, _kernel, _map) = (input, output.Slot, weights, bias, channels, height * width, kernel, map);
+        _places = map.Length / kernel;
         _isRun = [.. Enumerable.Range(0, _kernel * Panels).Select(IsRun)];
     }
 
-    private int Panels => (_places + s_panel - 1) / s_panel;
+    private int Panels => (_places + Panel - 1) / Panel;
 
     /// <summary>Null: it is of a kind that is better computed place by place.</summary>
-    public static MatrixConvStep? Of(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups)
+    public static OnnxStep? Of(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups)
     {
-        var (_, height, width) = ConvStep.Image(output);
-        return groups == 1 && (long)height * width * window.Kernel2.Height * window.Kernel2.Width <= MaxMap ? new MatrixConvStep(input, output, window, weights, bias) : null;
+        var ((_, height, width), (outputs, outHeight, outWidth)) = (ConvStep.Image(input), ConvStep.Image(output));
+        var (kernel, places) = (window.Kernel2.Height * window.Kernel2.Width, outHeight * outWidth);
+        if (groups != 1 || (long)places * kernel > MaxMap)
+            return null;
+        var map = Map(window, height, width, outHeight, outWidth);
+        return NarrowConvStep.IsBetter(places, outputs) ? new NarrowConvStep(input, output, weights.Data!, bias ?? new float[outputs], kernel, map)
+            : new MatrixConvStep(input, output, weights.Data!, bias ?? new float[outputs], kernel, map);
     }
 
     public override void Run(float[][] values)
@@ -51,7 +56,7 @@ internal sealed class MatrixConvStep : OnnxStep
         var depth = _channels * _kernel;
         // Each channel is followed by a 0, which places outside of the image see.
         var padded = ArrayPool<float>.Shared.Rent(_channels * (_area + 1));
-        var panel = ArrayPool<float>.Shared.Rent(depth * s_panel);
+        var panel = ArrayPool<float>.Shared.Rent(depth * Panel);
         var from = values[_input.Slot];
         for (var c = 0; c < _channels; c++)
         {
@@ -59,7 +64,7 @@ internal sealed class MatrixConvStep : OnnxStep
             padded[(c * (_area + 1)) + _area] = 0;
         }
 
-        for (var first = 0; first < _places; first += s_panel)
+        for (var first = 0; first < _places; first += Panel)
         {
             Gather(padded, panel, first);
             Multiply(panel, values[_output], first, depth);
@@ -89,8 +94,8 @@ internal sealed class MatrixConvStep : OnnxStep
     // Whether what a panel's places see at a place of the kernel lies side by side.
     private bool IsRun(int index)
     {
-        var first = index % Panels * s_panel;
-        var places = _map.AsSpan((index / Panels * _places) + first, Math.Min(s_panel, _places - first));
+        var first = index % Panels * Panel;
+        var places = _map.AsSpan((index / Panels * _places) + first, Math.Min(Panel, _places - first));
         for (var i = 0; i < places.Length; i++)
             if (places[i] != places[0] + i || places[i] == _area)
                 return false;
@@ -100,15 +105,15 @@ internal sealed class MatrixConvStep : OnnxStep
     // For each channel and place of the kernel what a panel's places see.
     private void Gather(float[] padded, float[] panel, int first)
     {
-        var count = Math.Min(s_panel, _places - first);
+        var count = Math.Min(Panel, _places - first);
         for (var (c, to) = (0, 0); c < _channels; c++)
         {
             var channel = padded.AsSpan(c * (_area + 1), _area + 1);
-            for (var k = 0; k < _kernel; k++, to += s_panel)
+            for (var k = 0; k < _kernel; k++, to += Panel)
             {
                 var places = _map.AsSpan((k * _places) + first, count);
-                var row = panel.AsSpan(to, s_panel);
-                if (_isRun[(k * Panels) + (first / s_panel)])
+                var row = panel.AsSpan(to, Panel);
+                if (_isRun[(k * Panels) + (first / Panel)])
                     channel.Slice(places[0], count).CopyTo(row);
                 else
                     for (var i = 0; i < places.Length; i++)
@@ -120,7 +125,7 @@ internal sealed class MatrixConvStep : OnnxStep
 
     private void Multiply(float[] panel, float[] to, int first, int depth)
     {
-        var count = Math.Min(s_panel, _places - first);
+        var count = Math.Min(Panel, _places - first);
         Span<float> sums = stackalloc float[4 * Lanes * Vector<float>.Count];
         for (var m = 0; m < _bias.Length; m += 4)
         {
@@ -131,20 +136,21 @@ internal sealed class MatrixConvStep : OnnxStep
             for (var r = 0; r < Math.Min(4, _bias.Length); r++)
             {
                 if (_bias.Length < 4)
-                    One(_weights.AsSpan(r * depth, depth), panel, sums.Slice(r * s_panel, s_panel));
+                    One(_weights.AsSpan(r * depth, depth), panel, sums.Slice(r * Panel, Panel));
                 var bias = _bias[start + r];
                 var row = to.AsSpan(((start + r) * _places) + first, count);
                 for (var i = 0; i < row.Length; i++)
-                    row[i] = sums[(r * s_panel) + i] + bias;
+                    row[i] = sums[(r * Panel) + i] + bias;
             }
         }
     }
 
-    private static void Four(ReadOnlySpan<float> weights, float[] panel, int depth, Span<float> sums)
+    /// <summary>Four rows of one matrix, times a panel of the other.</summary>
+    internal static void Four(ReadOnlySpan<float> weights, ReadOnlySpan<float> panel, int depth, Span<float> sums)
     {
         Vector<float> a0 = default, a1 = default, a2 = default, b0 = default, b1 = default, b2 = default, c0 = default, c1 = default, c2 = default, d0 = default, d1 = default, d2 = default;
         ref var w = ref MemoryMarshal.GetReference(weights);
-        ref var p = ref MemoryMarshal.GetArrayDataReference(panel);
+        ref var p = ref MemoryMarshal.GetReference(panel);
         nuint n = (nuint)depth, step = (nuint)Vector<float>.Count;
         for (nuint k = 0; k < n; k++)
         {
@@ -169,7 +175,7 @@ internal sealed class MatrixConvStep : OnnxStep
     {
         sums.Clear();
         for (var k = 0; k < weights.Length; k++)
-            Vectors.AddScaled(panel.AsSpan(k * s_panel, s_panel), weights[k], sums);
+            Vectors.AddScaled(panel.AsSpan(k * Panel, Panel), weights[k], sums);
     }
 
     private static Vector<float> Load(ref float source, nuint offset) => Unsafe.ReadUnaligned<Vector<float>>(ref Unsafe.As<float, byte>(ref Unsafe.Add(ref source, offset)));

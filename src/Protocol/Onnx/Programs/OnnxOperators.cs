@@ -208,7 +208,7 @@ internal sealed class OnnxOperators(NodeProto node, OnnxAttributes attributes, F
             throw new FormatException($"has a kernel [{string.Join(", ", window.Kernel)}] and weights [{string.Join(", ", weights.Dims)}]");
         var result = output([weights.Dims[0], .. window.Sizes(input.Dims[1..])]);
         var bias = node.Input.Count > 2 ? Constant(2, weights.Dims[0]).Data : null;
-        return (OnnxStep?)MatrixConvStep.Of(input, result, window, weights, bias, groups) ?? new ConvStep(input, result, window, weights, bias, groups);
+        return MatrixConvStep.Of(input, result, window, weights, bias, groups) ?? new ConvStep(input, result, window, weights, bias, groups);
     }
 
     private OnnxStep Pool(bool isMax)
