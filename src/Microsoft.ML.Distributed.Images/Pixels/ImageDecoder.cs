@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.ML.Data;
 using SkiaSharp;
 
@@ -41,14 +42,19 @@ internal sealed class ImageDecoder(PixelSize size)
         if ((long)full.Width * full.Height is <= 0 or > MaxPixels)
             throw new InvalidDataException($"has {full.Width:N0} x {full.Height:N0} pixels (at most {MaxPixels:N0})");
         // A large photograph is made smaller while it is decoded, not below what is wanted.
-        var wanted = Math.Max((float)size.Width / full.Width, (float)size.Height / full.Height);
+        var swaps = Orientation.SwapsSides(codec.EncodedOrigin);
+        var (width, height) = swaps ? (size.Height, size.Width) : (size.Width, size.Height);
+        var wanted = Math.Max((float)width / full.Width, (float)height / full.Height);
         var scaled = wanted < 1 ? codec.GetScaledDimensions(wanted) : full.Size;
-        if (scaled.Width < Math.Min(size.Width, full.Width) || scaled.Height < Math.Min(size.Height, full.Height))
+        if (scaled.Width < Math.Min(width, full.Width) || scaled.Height < Math.Min(height, full.Height))
             scaled = full.Size;
         using var bitmap = new SKBitmap(new SKImageInfo(scaled.Width, scaled.Height, SKColorType.Rgba8888, SKAlphaType.Premul));
         var result = codec.GetPixels(bitmap.Info, bitmap.GetPixels());
         if (result != SKCodecResult.Success)
             throw new InvalidDataException(result == SKCodecResult.IncompleteInput ? "is cut off" : $"is damaged ({result})");
-        _resizer.Resize(bitmap.GetPixelSpan(), scaled.Height, scaled.Width, isBlueFirst: false, planes);
+        ReadOnlySpan<byte> pixels = bitmap.GetPixelSpan();
+        if (codec.EncodedOrigin != SKEncodedOrigin.TopLeft)
+            pixels = MemoryMarshal.AsBytes(Orientation.Upright(MemoryMarshal.Cast<byte, uint>(pixels), scaled.Width, scaled.Height, codec.EncodedOrigin).AsSpan());
+        _resizer.Resize(pixels, swaps ? scaled.Width : scaled.Height, swaps ? scaled.Height : scaled.Width, isBlueFirst: false, planes);
     }
 }
