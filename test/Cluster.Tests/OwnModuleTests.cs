@@ -92,6 +92,52 @@ public sealed class OwnModuleTests
         Assert.IsGreaterThanOrEqualTo(0.98, ml.BinaryClassification.Evaluate(model.Transform(data)).AreaUnderRocCurve);
     }
 
+    [TestMethod]
+    public void Regression_ModuleWithItsOwnTraining_IsTheSameOnOneAndTwoRanksAndTellsItsMetrics()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.Diabetes(ml);
+        var runs = new[] { 1, 2 }.Select(ranks =>
+        {
+            var told = new List<TrainingProgress>();
+            var options = new DistributedRegressionTrainer.Options { Epochs = 4, ValidationFraction = 0.2, MinRanks = ranks, MaxRanks = ranks, Progress = new Listener(told.Add) };
+            return (Model: ml.Regression.Trainers.DistributedTorchModule<OwnSteps>(new NetOptions(10, 1), options).Fit(data), Told: told);
+        }).ToArray();
+
+        string[] own = ["Mean label", "Mean output", "Right"];
+        foreach (var (model, told) in runs)
+        {
+            CollectionAssert.IsSubsetOf(own, model.Model.Summary.ValidationMetrics.Keys.ToArray());
+            CollectionAssert.IsSubsetOf(own, model.Model.Summary.TrainingMetrics.Keys.ToArray());
+            CollectionAssert.IsSubsetOf(own, told[^1].ValidationMetrics.Keys.ToArray());
+            StringAssert.Contains(model.Model.Summary.ToString(), "Mean output ");
+        }
+
+        foreach (var (one, two) in runs[0].Model.Model.Summary.History.Zip(runs[1].Model.Model.Summary.History))
+        {
+            Assert.AreEqual(one.ValidationLoss!.Value, two.ValidationLoss!.Value, 1e-3);
+            Assert.AreEqual(one.TrainingMetrics["Mean output"], two.TrainingMetrics["Mean output"], 1e-3);
+        }
+
+        var scores = runs.Select(r => r.Model.Transform(data).GetColumn<float>("Score").ToArray()).ToArray();
+        for (var i = 0; i < scores[0].Length; i++)
+            Assert.AreEqual(scores[0][i], scores[1][i], 0.5f, $"row {i}");
+    }
+
+    [TestMethod]
+    public void Fit_LossThatThrows_FailsOnceWithItsOwnStack()
+    {
+        var ml = SharedCluster.NewContext();
+        var states = new List<TrainingState>();
+        var trainer = ml.Regression.Trainers.DistributedTorchModule<BadLoss>(new BadLossOptions("throws"), new() { Progress = new Listener(p => states.Add(p.State)) });
+
+        var e = Assert.ThrowsExactly<TrainingFailedException>(() => trainer.Fit(DataSets.Diabetes(ml)));
+
+        StringAssert.Contains(e.Message, "Module \"BadLoss\" failed in its Loss: InvalidOperationException: no such loss");
+        StringAssert.Contains(e.Message, "at TorchModules.BadLoss.Loss(");
+        Assert.DoesNotContain(TrainingState.Recovering, states);
+    }
+
     public static IEnumerable<object[]> Bad =>
     [
         [typeof(ThrowsAtOnce), "failed in its constructor: InvalidOperationException: no such width", "at TorchModules.ThrowsAtOnce.Fail()"],

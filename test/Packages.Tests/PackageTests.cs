@@ -56,7 +56,7 @@ public sealed class PackageTests
         var dependencies = Specification(package).Descendants().Where(e => e.Name.LocalName == "dependency").Select(e => e.Attribute("id")!.Value).Order(StringComparer.Ordinal);
 
         CollectionAssert.AreEqual(new[] { "MLDistributed", "TorchSharp" }, dependencies.ToArray());
-        CollectionAssert.AreEqual(new[] { "Microsoft.ML.Distributed.TorchSharp.dll" }, package.Entries.Where(e => e.Name.EndsWith(".dll", StringComparison.Ordinal)).Select(e => e.Name).ToArray());
+        CollectionAssert.AreEqual(new[] { "MLDistributed.Modules.dll", "Microsoft.ML.Distributed.TorchSharp.dll" }, package.Entries.Where(e => e.Name.EndsWith(".dll", StringComparison.Ordinal)).Select(e => e.Name).Order(StringComparer.Ordinal).ToArray());
     }
 
     [TestMethod, TestCategory("Slow")]

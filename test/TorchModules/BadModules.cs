@@ -1,3 +1,4 @@
+using Microsoft.ML.Distributed;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -61,3 +62,35 @@ public sealed class NotSeen : nn.Module<Tensor, Tensor>
 
     public override Tensor forward(Tensor x) => head.call(memory.call(first.call(x).unsqueeze(1)).Item1.squeeze(1));
 }
+
+/// <summary>A loss, or metrics, that no job can train by.</summary>
+public sealed class BadLoss(BadLossOptions o) : BadModule(new NetOptions(10, 1), nameof(BadLoss)), IModuleLoss, IModuleMetrics
+{
+    public Tensor Loss(Tensor outputs, Tensor labels, Tensor weights) => o.Loss switch
+    {
+        "throws" => throw new InvalidOperationException("no such loss"),
+        "null" => null!,
+        "columns" => cat([outputs - labels, labels], 1),
+        "double" => (outputs - labels).square().to(ScalarType.Float64),
+        "detached" => (outputs - labels).detach().square(),
+        "nan" => (outputs * 0).log() * 0,
+        "sum" => (outputs - labels).square().sum(),
+        "broadcast" => (outputs - labels.reshape(-1)).square().mean(),
+        _ => (outputs - labels).square(),
+    };
+
+    public IReadOnlyDictionary<string, Tensor> Metrics(Tensor outputs, Tensor labels, Tensor weights) => o.Metrics switch
+    {
+        "throws" => throw new InvalidOperationException("no such metric"),
+        "null" => null!,
+        "name" => new Dictionary<string, Tensor> { ["a\nb"] = outputs },
+        "taken" => new Dictionary<string, Tensor> { ["rsquared"] = outputs },
+        "many" => Enumerable.Range(0, 25).ToDictionary(i => $"m{i}", _ => outputs),
+        "columns" => new Dictionary<string, Tensor> { ["wide"] = cat([outputs, labels], 1) },
+        "infinite" => new Dictionary<string, Tensor> { ["ratio"] = labels / 0f },
+        "sum" => new Dictionary<string, Tensor> { ["total"] = labels.abs().sum() },
+        _ => new Dictionary<string, Tensor>(),
+    };
+}
+
+public sealed record BadLossOptions(string Loss = "", string Metrics = "");

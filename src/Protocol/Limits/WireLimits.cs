@@ -82,6 +82,7 @@ public static class WireLimits
         ["mldist.v1.EpochEnded.epoch"] = s_epochs,
         ["mldist.v1.EpochEnded.validation_metrics"] = s_metrics,
         ["mldist.v1.EpochEnded.training_metrics"] = s_metrics,
+        ["mldist.v1.EpochEnded.own_metrics"] = new() { MaxCount = MetricNames.MaxOwn, MaxLength = MetricNames.MaxOwnLength },
         ["mldist.v1.LogLine.source"] = new() { MaxLength = MaxHost + 20 },
         ["mldist.v1.LogLine.message"] = s_sentence,
         ["mldist.v1.JobResult.artifacts"] = new() { MaxCount = 16 },

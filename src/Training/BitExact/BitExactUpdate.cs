@@ -214,7 +214,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
                 var from = Math.Max(tensor.Start, start);
                 var count = Math.Min(tensor.Start + tensor.Length, start + gradient.Length) - from;
                 if (count > 0)
-                    _optimizer.Update(from, gradients + (from - start), (int)count, tensor.Decays);
+                    _optimizer.Update(from, gradients + (from - start), (int)count, tensor);
             }
         }
     }

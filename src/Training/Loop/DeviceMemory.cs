@@ -26,7 +26,7 @@ internal static class DeviceMemory
 
         var optimizer = start.Spec.Optimizer;
         var states = isOnDevice ? FlatOptimizer.StateNames(optimizer).Count : 0;
-        var bytes = checked(layout.ParameterLength * sizeof(float) * (2 + states + (isOnDevice && optimizer.WeightDecay > 0 ? 1 : 0)));
+        var bytes = checked(layout.ParameterLength * sizeof(float) * (2 + states + (isOnDevice ? DeviceOptimizer.VectorsOf(optimizer, layout) : 0)));
         if (bytes <= (long)total)
             return;
         throw new FormatException(

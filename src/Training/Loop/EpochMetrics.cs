@@ -14,14 +14,16 @@ internal sealed class EpochMetrics : IDisposable
     private readonly RankState _state;
     private readonly MetricSums _metrics;
     private readonly QueuedOutputs _queued;
+
+    // Behind them, how many rows told no outputs.
     private readonly double[] _sums;
     private bool _isWhole;
 
     public EpochMetrics(RankState state)
     {
-        (_state, _metrics) = (state, MetricSums.Of(state.Spec));
+        (_state, _metrics) = (state, state.Model.Metrics(state.Spec));
         _queued = new QueuedOutputs(_metrics);
-        _sums = new double[_metrics.Count];
+        _sums = new double[_metrics.Count + 1];
     }
 
     /// <summary>Whether it is time to <see cref="Settle"/>.</summary>
@@ -35,16 +37,20 @@ internal sealed class EpochMetrics : IDisposable
     }
 
     /// <summary>Adds a part of a step.</summary>
-    public void Add(Tensor outputs, Batch batch)
+    /// <param name="outputs">Null: the step told none, and the epoch has no metrics.</param>
+    /// <param name="batch">Its rows.</param>
+    public void Add(Tensor? outputs, Batch batch)
     {
-        if (_isWhole && _state.Tensors.StaysOnDevice)
+        if (outputs is null)
+            _sums[^1] += batch.Rows.Count;
+        else if (_isWhole && _state.Tensors.StaysOnDevice)
             _queued.Add(outputs, batch);
         else if (_isWhole)
-            _metrics.Add(outputs, batch.Labels, batch.Weights, _sums);
+            _metrics.Add(outputs, batch.Labels, batch.Weights, _sums.AsSpan(0, _metrics.Count));
     }
 
     /// <summary>Looks at what is on a device. Device sync here.</summary>
-    public void Settle() => _queued.AddTo(_sums);
+    public void Settle() => _queued.AddTo(_sums.AsSpan(0, _metrics.Count));
 
     /// <summary>Joins those of all ranks: all call it at the end of each epoch.</summary>
     public double[] End()
@@ -53,7 +59,7 @@ internal sealed class EpochMetrics : IDisposable
             return [];
         Settle();
         _state.Collective.AllReduce(_sums);
-        return _metrics.Values(_sums);
+        return _sums[^1] > 0 ? [] : _metrics.Values(_sums.AsSpan(0, _metrics.Count));
     }
 
     public void Dispose() => _queued.Dispose();

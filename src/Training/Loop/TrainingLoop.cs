@@ -73,8 +73,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             var batch = state.LoadTraining(position.Epoch, rowAt, step, part);
             environment.Profile?.Lap(StepPhase.Feed);
             AwaitParameters();
-            var outputs = state.Model.Forward(batch, position.Step);
-            var loss = Losses.Sum(_spec, outputs, batch);
+            var (loss, outputs) = state.Model.Train(_spec, batch, position.Epoch, position.Step);
             state.Model.Backward(loss, batch.GlobalRows);
             _metrics.Add(outputs, batch);
             state.Strategy.Add(part, loss, batch.WeightSum);
@@ -130,7 +129,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
                 state.Best = state.CopyWeights();
         }
 
-        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds, Task = _spec.Task, TrainingMetrics = { _metrics.End() } };
+        var ended = new EpochEnded { Epoch = position.Epoch, TrainingLoss = trainingLoss, IsBest = isBest, Seconds = position.EpochSeconds, Task = _spec.Task, TrainingMetrics = { _metrics.End() }, OwnMetrics = { state.Model.OwnMetrics } };
         if (validation is { } result)
         {
             ended.ValidationLoss = result.Loss;

@@ -9,7 +9,7 @@ namespace MLDistributed.Training.Loop;
 /// <summary>The loss and the metrics on the validation rows, the same on all ranks.</summary>
 /// <param name="Loss">The mean over the rows.</param>
 /// <param name="WeightSum">What all rows weigh together; of 0 there is no loss.</param>
-/// <param name="Metrics">As <see cref="Protocol.MetricNames"/> has them.</param>
+/// <param name="Metrics">As <see cref="Protocol.MetricNames"/> has them, then the module's own.</param>
 internal readonly record struct ValidationResult(double Loss, double WeightSum, double[] Metrics)
 {
     private static readonly TimeSpan s_signInterval = TimeSpan.FromMinutes(1);
@@ -18,7 +18,7 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
     public static ValidationResult Of(RankState state, CollectionPause pause, IRankReporter reporter, TimeProvider time, CancellationToken stop)
     {
         var told = time.GetTimestamp();
-        var metrics = MetricSums.Of(state.Spec);
+        var metrics = state.Model.Metrics(state.Spec);
         // Losses and weights by part, so that the order of summation does not depend on who has which part: they choose the best epoch.
         var parts = 2 * state.Split.Total;
         var sums = new double[parts + metrics.Count];
@@ -33,7 +33,7 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
                 using var frozen = no_grad();
                 var batch = state.LoadValidation(start, part);
                 var outputs = state.Model.Predict(batch);
-                var sum = Losses.Sum(state.Spec, outputs, batch);
+                var sum = state.Model.Loss(state.Spec, outputs, batch);
                 sums[2 * part + 1] += batch.WeightSum;
                 if (state.Tensors.StaysOnDevice)
                 {

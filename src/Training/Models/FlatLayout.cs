@@ -1,3 +1,5 @@
+using Microsoft.ML.Distributed;
+
 namespace MLDistributed.Training.Models;
 
 /// <summary>A tensor's place in a flat buffer.</summary>
@@ -10,7 +12,16 @@ internal sealed record FlatTensor(string Name, long[] Shape, long Start, bool De
     /// <summary>Whether a step changes few of its rows, which are marked: those of the features that the step's rows have. At most the first tensor.</summary>
     public bool HasSparseRows { get; init; }
 
+    /// <summary>The group that its module puts it into; null: none.</summary>
+    public ParameterGroup? Group { get; init; }
+
+    /// <summary>Times the learning rate.</summary>
+    public double RateFactor => Group?.LearningRateFactor ?? 1;
+
     public long Length { get; } = Shape.Aggregate(1L, (a, b) => a * b);
+
+    /// <summary>The weight decay of its group; else the optimizer's, where it applies.</summary>
+    public double DecayOf(double weightDecay) => Group?.WeightDecay ?? (Decays ? weightDecay : 0);
 }
 
 /// <summary>Where a module's parameters lie in the flat buffers, and its buffers (running statistics) in theirs.</summary>

@@ -2,6 +2,7 @@ using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Metrics;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
@@ -14,6 +15,27 @@ internal interface ITrainedModule : IDisposable
 
     /// <summary>The outputs of a training step, rows x outputs.</summary>
     Tensor Forward(Batch batch, long step);
+
+    /// <summary>A training step up to its loss.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="batch">This rank's rows, or a part of them.</param>
+    /// <param name="epoch">From 0.</param>
+    /// <param name="step">From 0, of the whole job.</param>
+    /// <returns>The weighted sum over the rows, as <see cref="Loss"/>, and their outputs, rows x outputs; null: it has none.</returns>
+    (Tensor LossSum, Tensor? Outputs) Train(JobSpec spec, Batch batch, int epoch, long step)
+    {
+        var outputs = Forward(batch, step);
+        return (Loss(spec, outputs, batch), outputs);
+    }
+
+    /// <summary>The weighted sum of the rows' losses.</summary>
+    Tensor Loss(JobSpec spec, Tensor outputs, Batch batch) => Losses.Sum(spec, outputs, batch);
+
+    /// <summary>Names of its own metrics, behind the task's among <see cref="Metrics"/>.</summary>
+    IReadOnlyList<string> OwnMetrics => [];
+
+    /// <summary>The metrics of its rows.</summary>
+    MetricSums Metrics(JobSpec spec) => MetricSums.Of(spec);
 
     /// <summary>Adds to the flat gradients those of a loss of the last <see cref="Forward"/>.</summary>
     void Backward(Tensor loss, int globalRows);

@@ -2,6 +2,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Models;
 
 namespace MLDistributed.Training.Optimization;
 
@@ -15,8 +16,8 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
     private readonly double _beta2;
     private readonly double _epsilon;
     private readonly bool _isDecoupled;
-    private float _shrink;
-    private float _rate;
+    private double _learningRate;
+    private double _correctedRate;
     private float _secondCorrection;
 
     public AdamOptimizer(AdamWSpec spec, SharedSegment segment, OptimizerSpec optimizer) : this(spec.Beta1, spec.Beta2, spec.Epsilon, isDecoupled: true, segment, optimizer) { }
@@ -28,17 +29,19 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
 
     protected override void Prepare(double learningRate, long step)
     {
-        _shrink = (float)(1 - learningRate * WeightDecay);
-        _rate = (float)(learningRate / (1 - Math.Pow(_beta1, step)));
+        _learningRate = learningRate;
+        _correctedRate = learningRate / (1 - Math.Pow(_beta1, step));
         _secondCorrection = (float)(1 / Math.Sqrt(1 - Math.Pow(_beta2, step)));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
-    protected override void Compute(long start, float* gradients, int count, bool decays)
+    protected override void Compute(long start, float* gradients, int count, FlatTensor tensor)
     {
         var parameters = Segment.Parameters + start;
-        var shrink = decays && _isDecoupled ? _shrink : 1;
-        var penalty = decays && !_isDecoupled ? (float)WeightDecay : 0;
+        var decay = tensor.DecayOf(WeightDecay);
+        var rate = (float)(_correctedRate * tensor.RateFactor);
+        var shrink = _isDecoupled ? (float)(1 - _learningRate * tensor.RateFactor * decay) : 1;
+        var penalty = _isDecoupled ? 0 : (float)decay;
         var (beta1, beta2, epsilon) = ((float)_beta1, (float)_beta2, (float)_epsilon);
         var (rest1, rest2) = ((float)(1 - _beta1), (float)(1 - _beta2));
         var m = Segment.State(0) + start;
@@ -53,7 +56,7 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
             m1.Store(m + i);
             v1.Store(v + i);
             var deviation = Vector.SquareRoot(v1) * All(_secondCorrection) + All(epsilon);
-            (p * All(shrink) - All(_rate) * (m1 / deviation)).Store(gradients + i);
+            (p * All(shrink) - All(rate) * (m1 / deviation)).Store(gradients + i);
         }
 
         for (; i < count; i++)
@@ -62,7 +65,7 @@ internal sealed unsafe class AdamOptimizer : FlatOptimizer
             m[i] = beta1 * m[i] + rest1 * g;
             v[i] = beta2 * v[i] + rest2 * (g * g);
             var deviation = MathF.Sqrt(v[i]) * _secondCorrection + epsilon;
-            gradients[i] = parameters[i] * shrink - _rate * (m[i] / deviation);
+            gradients[i] = parameters[i] * shrink - rate * (m[i] / deviation);
         }
     }
 }

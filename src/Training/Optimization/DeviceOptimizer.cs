@@ -20,16 +20,31 @@ internal sealed class DeviceOptimizer : IDisposable
     // The decay of each parameter, as the few that do not decay lie between those that do; null where none does.
     private readonly Tensor? _decay;
 
+    // The factor of each parameter's learning rate; null where all are 1.
+    private readonly Tensor? _rates;
+
     public DeviceOptimizer(OptimizerSpec spec, DeviceTensors tensors, FlatLayout layout)
     {
         (_spec, _tensors) = (spec, tensors);
-        if (spec.WeightDecay == 0 || !layout.Parameters.Any(p => p.Decays))
-            return;
-        using var scope = NewDisposeScope();
-        _decay = zeros_like(tensors.Parameters).DetachFromDisposeScope();
-        foreach (var parameter in layout.Parameters.Where(p => p.Decays))
-            _decay.narrow(0, parameter.Start, parameter.Length).fill_(spec.WeightDecay);
+        // What is decoupled decays at the parameter's own rate.
+        _decay = Each(p => p.DecayOf(spec.WeightDecay) * (spec.Adamw is null ? 1 : p.RateFactor), but: 0);
+        _rates = Each(p => p.RateFactor, but: 1);
+
+        Tensor? Each(Func<FlatTensor, double> value, double but)
+        {
+            if (layout.Parameters.All(p => value(p) == but))
+                return null;
+            using var scope = NewDisposeScope();
+            var all = full_like(tensors.Parameters, but).DetachFromDisposeScope();
+            foreach (var parameter in layout.Parameters.Where(p => value(p) != but))
+                all.narrow(0, parameter.Start, parameter.Length).fill_(value(parameter));
+            return all;
+        }
     }
+
+    /// <summary>Vectors as long as the parameters that it keeps beside the states.</summary>
+    public static int VectorsOf(OptimizerSpec spec, FlatLayout layout) =>
+        (layout.Parameters.Any(p => p.DecayOf(spec.WeightDecay) != 0) ? 1 : 0) + (layout.Parameters.Any(p => p.RateFactor != 1) ? 1 : 0);
 
     /// <summary>Updates all parameters by the gradients, which are written over.</summary>
     /// <param name="learningRate">Of this step.</param>
@@ -49,7 +64,11 @@ internal sealed class DeviceOptimizer : IDisposable
         _tensors.States[^1].mul_(keep).add_(_tensors.Parameters, take);
     }
 
-    public void Dispose() => _decay?.Dispose();
+    public void Dispose()
+    {
+        _decay?.Dispose();
+        _rates?.Dispose();
+    }
 
     private void Descend(SgdSpec sgd, double learningRate)
     {
@@ -59,12 +78,20 @@ internal sealed class DeviceOptimizer : IDisposable
             gradients.addcmul_(parameters, _decay, s_one);
         if (sgd.Momentum == 0)
         {
-            parameters.add_(gradients, down);
+            Descend(gradients);
             return;
         }
 
         var velocity = _tensors.States[0].mul_(momentum).add_(gradients, s_one);
-        parameters.add_(sgd.Nesterov ? gradients.add_(velocity, momentum) : velocity, down);
+        Descend(sgd.Nesterov ? gradients.add_(velocity, momentum) : velocity);
+
+        void Descend(Tensor by)
+        {
+            if (_rates is null)
+                parameters.add_(by, down);
+            else
+                parameters.addcmul_(by, _rates, down);
+        }
     }
 
     private void Adapt(double beta1, double beta2, double epsilon, bool isDecoupled, double learningRate, long step)
@@ -80,6 +107,7 @@ internal sealed class DeviceOptimizer : IDisposable
             gradients.addcmul_(parameters, _decay, s_one);
         var first = _tensors.States[0].mul_(keep1).add_(gradients, rest1);
         var second = _tensors.States[1].mul_(keep2).addcmul_(gradients, gradients, rest2);
-        parameters.addcdiv_(first, gradients.copy_(second).sqrt_().add_(least), down);
+        var deviation = gradients.copy_(second).sqrt_().add_(least);
+        parameters.addcdiv_(first, _rates is null ? deviation : deviation.div_(_rates), down);
     }
 }

@@ -2,6 +2,7 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Models;
 
 namespace MLDistributed.Training.Optimization;
 
@@ -20,6 +21,7 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, OptimizerSpe
 
     protected SharedSegment Segment { get; } = segment;
 
+    /// <summary>The options', which a parameter's group may replace.</summary>
     protected double WeightDecay { get; } = spec.WeightDecay;
 
     /// <summary>What each state is called in checkpoints: the segment's, in this order.</summary>
@@ -63,10 +65,10 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, OptimizerSpe
     /// <param name="start">The first of them.</param>
     /// <param name="gradients">Theirs; written over.</param>
     /// <param name="count">How many.</param>
-    /// <param name="decays">Whether weight decay applies to them.</param>
-    public void Update(long start, float* gradients, int count, bool decays)
+    /// <param name="tensor">Which they are of.</param>
+    public void Update(long start, float* gradients, int count, FlatTensor tensor)
     {
-        Compute(start, gradients, count, decays);
+        Compute(start, gradients, count, tensor);
         // Every rank has read these lines, and a core must own a line to write it. A copy asks for many at once; stores
         // that alternate with those of the state wait for one after the other, three times as long.
         new ReadOnlySpan<float>(gradients, count).CopyTo(new Span<float>(Segment.Parameters + start, count));
@@ -78,7 +80,7 @@ internal abstract unsafe class FlatOptimizer(SharedSegment segment, OptimizerSpe
     protected abstract void Prepare(double learningRate, long step);
 
     /// <summary>Writes the new parameters over the gradients. Arguments as <see cref="Update"/>.</summary>
-    protected abstract void Compute(long start, float* gradients, int count, bool decays);
+    protected abstract void Compute(long start, float* gradients, int count, FlatTensor tensor);
 
     protected static Vector<float> All(float value) => new(value);
 

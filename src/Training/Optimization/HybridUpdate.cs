@@ -160,7 +160,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
                 {
                     var count = (int)Math.Min(BlockLength, end - start);
                     TensorPrimitives.Multiply(new ReadOnlySpan<float>(HostSum + start, count), scale, block);
-                    _optimizer.Update(start, gradients, count, tensor.Decays);
+                    _optimizer.Update(start, gradients, count, tensor);
                 }
             }
         }

@@ -167,7 +167,7 @@ internal sealed unsafe class OverlappedUpdate : IGradientStrategy
             {
                 var block = new Span<float>(Gradients + start, (int)Math.Min(BlockLength, tensor.Start + tensor.Length - start));
                 TensorPrimitives.Multiply(block, (float)scale, block);
-                _optimizer.Update(start, Gradients + start, block.Length, tensor.Decays);
+                _optimizer.Update(start, Gradients + start, block.Length, tensor);
             }
         }
 

@@ -2,21 +2,23 @@ using System.Numerics;
 using System.Runtime.CompilerServices;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Models;
 
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>Stochastic gradient descent with momentum, Nesterov's too, and L2 weight decay; as torch.optim.SGD.</summary>
 internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, OptimizerSpec optimizer) : FlatOptimizer(segment, optimizer)
 {
-    private float _rate;
+    private double _learningRate;
 
-    protected override void Prepare(double learningRate, long step) => _rate = (float)learningRate;
+    protected override void Prepare(double learningRate, long step) => _learningRate = learningRate;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)] // from the first step on: it is not called often enough to be soon
-    protected override void Compute(long start, float* gradients, int count, bool decays)
+    protected override void Compute(long start, float* gradients, int count, FlatTensor tensor)
     {
         var parameters = Segment.Parameters + start;
-        var decay = decays ? (float)WeightDecay : 0;
+        var decay = (float)tensor.DecayOf(WeightDecay);
+        var rate = (float)(_learningRate * tensor.RateFactor);
         var momentum = (float)spec.Momentum;
         var velocity = spec.Momentum > 0 ? Segment.State(0) + start : null;
         var i = 0;
@@ -31,7 +33,7 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, O
                 g = spec.Nesterov ? g + All(momentum) * v : v;
             }
 
-            (p - All(_rate) * g).Store(gradients + i);
+            (p - All(rate) * g).Store(gradients + i);
         }
 
         for (; i < count; i++)
@@ -43,7 +45,7 @@ internal sealed unsafe class SgdOptimizer(SgdSpec spec, SharedSegment segment, O
                 g = spec.Nesterov ? g + momentum * v : v;
             }
 
-            gradients[i] = parameters[i] - _rate * g;
+            gradients[i] = parameters[i] - rate * g;
         }
     }
 }

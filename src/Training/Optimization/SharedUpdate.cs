@@ -151,7 +151,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         Span<float> total = stackalloc float[BlockLength];
         fixed (float* gradients = total)
         {
-            foreach (var (part, decays) in slice.Parts)
+            foreach (var (part, tensor) in slice.Parts)
             {
                 var start = part.Start;
                 for (int count; (count = _touched.Next(ref start, part.End)) > 0; start += count)
@@ -159,7 +159,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
                     Sum(start, firstRank, rankCount, scale, total[..count]);
                     if (start >= slice.DenseStart)
                         Clear(_segment.Gradients(Rank) + start, count);
-                    _optimizer.Update(start, gradients, count, decays);
+                    _optimizer.Update(start, gradients, count, tensor);
                 }
             }
         }
@@ -221,7 +221,7 @@ internal sealed unsafe class SharedUpdate : IGradientStrategy
         public long DenseStart { get; } = layout.Parameters is [{ HasSparseRows: true } table, ..] ? Math.Clamp(table.Length, place.Start, place.End) : place.Start;
 
         /// <summary>By parameter, as some do not decay.</summary>
-        public (Shard Place, bool Decays)[] Parts { get; } = [.. layout.Parameters.Select(p => (Place: Overlap(place, p.Start, p.Length), p.Decays)).Where(p => p.Place.Count > 0)];
+        public (Shard Place, FlatTensor Tensor)[] Parts { get; } = [.. layout.Parameters.Select(p => (Place: Overlap(place, p.Start, p.Length), p)).Where(p => p.Place.Count > 0)];
 
         /// <summary>Whether this rank's own gradients are zero here.</summary>
         public bool IsClear { get; set; }

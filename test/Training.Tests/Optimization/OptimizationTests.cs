@@ -141,7 +141,7 @@ public sealed unsafe class OptimizationTests
                 var start = 0;
                 foreach (var count in pieces)
                 {
-                    optimizer.Update(start, g + start, count, decays: true);
+                    optimizer.Update(start, g + start, count, new FlatTensor("all", [Length], 0, Decays: true));
                     start += count;
                 }
             }

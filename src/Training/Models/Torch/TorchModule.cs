@@ -1,5 +1,7 @@
 using MLDistributed.Collectives;
+using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Metrics;
 using MLDistributed.Training.Native;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -15,6 +17,8 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly ForwardPass _pass;
     private readonly List<Tensor> _kept;
     private bool _hasBuffers;
+    private readonly ModuleContract _contract;
+    private Tensor? _stepOutputs;
 
     public TorchModule(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
     {
@@ -32,6 +36,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
 
         foreach (var dropout in tensors.Dropouts)
             RowDropout.Attach(dropout, pass);
+        _contract = new ModuleContract(module);
+        if (_contract.OwnStep is not null)
+            module.register_forward_hook((_, _, output) => NoteOutputs(output));
     }
 
     public float[] Buffers { get; }
@@ -39,7 +46,38 @@ internal sealed unsafe class TorchModule : ITrainedModule
     /// <summary>Numbers that it must put out for a row; null: any.</summary>
     public int? OutputSize { get; init; }
 
+    /// <summary>What its own metrics are called.</summary>
+    public IReadOnlyList<string> OwnMetrics { get; init; } = [];
+
+    public MetricSums Metrics(JobSpec spec) => OwnMetrics.Count == 0 ? MetricSums.Of(spec) : new ModuleMetrics(MetricSums.Of(spec), _contract, OwnMetrics);
+
     public Tensor Forward(Batch batch, long step)
+    {
+        Begin(batch, step);
+        // Not all modules can do with no rows, and the others wait for this rank's part of their statistics.
+        var isEmpty = batch.Rows.Count == 0;
+        var outputs = Call(isEmpty ? StandIn(batch).Features : batch.Features, step + 1);
+        return isEmpty ? outputs.narrow(0, 0, 0) : outputs;
+    }
+
+    public (Tensor LossSum, Tensor? Outputs) Train(JobSpec spec, Batch batch, int epoch, long step)
+    {
+        if (_contract.OwnStep is null)
+        {
+            var outputs = Forward(batch, step);
+            return (_contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained: true, step + 1), outputs);
+        }
+
+        Begin(batch, step);
+        ForgetOutputs();
+        var sum = _contract.StepSum(batch.Rows.Count == 0 ? StandIn(batch) : batch, epoch, step + 1);
+        return (sum, _stepOutputs);
+    }
+
+    public Tensor Loss(JobSpec spec, Tensor outputs, Batch batch) =>
+        _contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained: false, step: 0);
+
+    private void Begin(Batch batch, long step)
     {
         _pass.Begin(step, batch.Rows);
         _module.train();
@@ -51,10 +89,6 @@ internal sealed unsafe class TorchModule : ITrainedModule
         foreach (var layer in _tensors.Dropouts)
             layer.eval();
         random.manual_seed((long)CounterRandom.Hash(CounterRandom.Hash(_pass.Seed, (ulong)step), (ulong)batch.Rows.Start));
-        // Not all modules can do with no rows, and the others wait for this rank's part of their statistics.
-        var isEmpty = batch.Rows.Count == 0;
-        var outputs = Call(isEmpty ? zeros([1, batch.Features.shape[1]], device: batch.Features.device) : batch.Features, step + 1);
-        return isEmpty ? outputs.narrow(0, 0, 0) : outputs;
     }
 
     public void Backward(Tensor loss, int globalRows)
@@ -95,8 +129,31 @@ internal sealed unsafe class TorchModule : ITrainedModule
 
     public void Dispose()
     {
+        ForgetOutputs();
         _kept.ForEach(t => t.Dispose());
         _module.Dispose();
+    }
+
+    // A row that counts nowhere.
+    private static Batch StandIn(Batch batch) => batch with
+    {
+        Features = zeros([1, batch.Features.shape[1]], device: batch.Features.device),
+        Labels = zeros([1], batch.Labels.dtype, batch.Labels.device),
+        Weights = null,
+    };
+
+    // The first of a step: for the metrics, which outlive the module's own dispose scopes.
+    private Tensor NoteOutputs(Tensor output)
+    {
+        if (_pass.IsTraining && _stepOutputs is null && output.shape.AsSpan().SequenceEqual([_pass.Rows.Count, OutputSize ?? -1]) && output.dtype == ScalarType.Float32)
+            _stepOutputs = output.detach().DetachFromDisposeScope();
+        return output;
+    }
+
+    private void ForgetOutputs()
+    {
+        _stepOutputs?.Dispose();
+        _stepOutputs = null;
     }
 
     private Tensor Call(Tensor features, long step)
@@ -108,7 +165,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         }
         catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException) && !NativeMessage.IsOutOfMemory(e.Message))
         {
-            throw new UserModuleException($"Module \"{_module.GetType().Name}\" failed in its forward: {e.GetType().Name}: {NativeMessage.FirstSentence(e.Message)}", step, e);
+            throw UserModuleException.Of(_module, "forward", e, step);
         }
 
         if (OutputSize is { } size && Refusal(_module, outputs, features.shape[0], size) is { } refusal)

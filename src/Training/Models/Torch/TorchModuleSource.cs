@@ -37,9 +37,10 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             _module = make();
         }
 
+        var groups = ParameterGroups.Of(_module);
         Tensors = new ModuleTensors(_module, keepsFrozen);
         foreach (var (name, parameter) in Tensors.Trained)
-            _parameters.Add(Place(_parameters, name, parameter));
+            _parameters.Add(Place(_parameters, name, parameter) with { Group = groups.GetValueOrDefault((nint)TorchMemory.Data(parameter)) });
         foreach (var (name, buffer) in Tensors.Buffers)
             _buffers.Add(Place(_buffers, name, buffer));
         Layout = new FlatLayout(_parameters, _buffers);
@@ -63,6 +64,9 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
 
     /// <summary>Numbers that it must put out for a row; null: any.</summary>
     public int? OutputSize { get; init; }
+
+    /// <summary>What its own metrics are called.</summary>
+    public IReadOnlyList<string> OwnMetrics { get; set; } = [];
 
     /// <summary>Whether it computes statistics over all rows of a step.</summary>
     public bool JoinsRows => Tensors.BatchNorms.Count > 0;
@@ -97,6 +101,6 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             parameter.grad = gradient;
         }
 
-        return new TorchModule(_module, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize };
+        return new TorchModule(_module, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
     }
 }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Text.Json;
+using Microsoft.ML.Distributed;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Native;
 using TorchSharp;
@@ -23,12 +24,16 @@ internal static class UserModule
         var type = Find(start, spec);
         var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { OutputSize = spec.OutputSize };
         CheckLayout(source, start.Spec, type);
-        if (start.Rank > 0)
+        // What its metrics are called, all ranks have to know.
+        if (start.Rank > 0 && source.Module is not IModuleMetrics)
             return source;
         var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed);
         using (trial.Module)
         {
             Try(trial, spec);
+            source.OwnMetrics = ModuleTrial.Run(trial, start);
+            if (start.Rank > 0)
+                return source;
             source.Trace = ModuleTracer.Trace(trial.Module, spec.InputSize);
             source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
         }
@@ -89,6 +94,8 @@ internal static class UserModule
             throw new UserModuleException($"Module \"{type.Name}\" has no parameters to train, expected some. Register its layers: call RegisterComponents() at the end of its constructor.");
         if (count + source.Layout.BufferLength > TorchKind.MaxParameters)
             throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
+        if (source.Module is IModuleLoss && (spec.Loss is not null || spec.LabelSmoothing > 0))
+            throw new UserModuleException($"{(spec.Loss is { } loss ? $"The trainer's loss is {loss.LossCase}" : $"LabelSmoothing is {spec.LabelSmoothing}")} beside the loss of module \"{type.Name}\", expected that of the module alone. Leave the option out.");
         if (source.JoinsRows && spec.MaxMicroBatchSize > 0)
             throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{type.Name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
         if (source.JoinsRows && spec.Optimizer.AveragingDecay > 0)

@@ -1,3 +1,6 @@
+using MLDistributed.Training.Native;
+using static TorchSharp.torch;
+
 namespace MLDistributed.Training.Models;
 
 /// <summary>A user's module threw, or is not what a job can train. No other attempt would do better.</summary>
@@ -9,6 +12,10 @@ internal sealed class UserModuleException(string message, long step = 0, Excepti
     private const int MaxLines = 40;
 
     public long Step => step;
+
+    /// <summary>What a member of a module threw.</summary>
+    public static UserModuleException Of(nn.Module module, string member, Exception thrown, long step = 0) =>
+        new($"Module \"{module.GetType().Name}\" failed in its {member}: {thrown.GetType().Name}: {NativeMessage.FirstSentence(thrown.Message)}", step, thrown);
 
     /// <summary>The stack of what the module threw, down to where it was called.</summary>
     public IEnumerable<string> Stack => InnerException is null ? [] : InnerException.ToString().Split('\n').Select(l => l.TrimEnd()).TakeWhile(l => !l.Contains(" at MLDistributed.Training.", StringComparison.Ordinal)).Take(MaxLines);
