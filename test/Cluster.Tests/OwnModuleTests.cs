@@ -125,6 +125,27 @@ public sealed class OwnModuleTests
     }
 
     [TestMethod]
+    public void Fit_StartFromAnOwnModule_BeginsWithItsWeightsFrozenOnesToo()
+    {
+        var ml = SharedCluster.NewContext();
+        var data = DataSets.Diabetes(ml);
+        var first = ml.Regression.Trainers.DistributedTorchModule<GroupedNet>(new NetOptions(10, 1), new() { Epochs = 5, MaxRanks = 1 }).Fit(data);
+
+        // Of another seed, which is another frozen stem.
+        var other = SharedCluster.NewContext(77);
+        var next = other.Regression.Trainers.DistributedTorchModule<GroupedNet>(new NetOptions(10, 1), new() { Epochs = 1, MaxRanks = 2, LearningRate = 1e-9, StartFrom = first }).Fit(data);
+
+        var (before, after) = (first.Transform(data).GetColumn<float>("Score").ToArray(), next.Transform(data).GetColumn<float>("Score").ToArray());
+        for (var i = 0; i < before.Length; i++)
+            Assert.AreEqual(before[i], after[i], 1e-2f, $"row {i}");
+        var e = Assert.ThrowsExactly<TrainingFailedException>(() => ml.Regression.Trainers.DistributedTorchModule<GroupedNet>(new NetOptions(10, 1, 16), new() { StartFrom = first }).Fit(data));
+        StringAssert.Contains(e.Message, "StartFrom does not fit module \"GroupedNet\". Weights \"body.weight\" are [32, 32], expected [16, 16].");
+        StringAssert.Contains(e.Message, "Weights \"stem.weight\" are [32, 10], expected [16, 10].");
+        var kind = Assert.ThrowsExactly<ArgumentException>(() => ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { StartFrom = first }).Fit(data));
+        StringAssert.Contains(kind.Message, "StartFrom is a network of kind Torch beside one of kind Mlp");
+    }
+
+    [TestMethod]
     public void Fit_LossThatThrows_FailsOnceWithItsOwnStack()
     {
         var ml = SharedCluster.NewContext();

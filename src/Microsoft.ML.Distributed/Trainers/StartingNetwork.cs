@@ -3,6 +3,7 @@ using Google.Protobuf;
 using Microsoft.ML.Data;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
+using MLDistributed.Protocol.Weights;
 
 namespace Microsoft.ML.Distributed;
 
@@ -52,9 +53,10 @@ internal sealed class StartingNetwork
     /// <param name="schema">Of the training data; null where its columns are wrong.</param>
     public IEnumerable<string> Mismatches(JobSpec spec, bool isScaled, TrainingColumns columns, DataViewSchema? schema)
     {
-        if ((Spec.Module?.Mlp, spec.Module?.Mlp) is not ({ } known, { } wanted))
+        var areBuiltIn = (Spec.Module?.Mlp, spec.Module?.Mlp) is ({ }, { });
+        if (!areBuiltIn && (Spec.Module?.Torch, spec.Module?.Torch) is not ({ }, { }))
         {
-            yield return $"{Name} is a network, or is set beside a module, that is not the built-in one, expected the built-in network for both. Have the module read what it starts from in its constructor.";
+            yield return $"{Name} is a network of kind {Spec.Module?.ModuleCase} beside one of kind {spec.Module?.ModuleCase}, expected the built-in network for both, or a module of your own for both.";
             yield break;
         }
 
@@ -64,26 +66,24 @@ internal sealed class StartingNetwork
             yield break;
         }
 
-        if (!known.HiddenSizes.Equals(wanted.HiddenSizes))
-            yield return Differs("HiddenLayers", Sizes(known), Sizes(wanted));
-        if (known.Sparse is null != wanted.Sparse is null)
-            yield return Differs("FeatureEncoding", Form(known), Form(wanted));
-        if (known.Activation != wanted.Activation)
-            yield return Differs("Activation", known.Activation, wanted.Activation);
-        if (known.Normalization != wanted.Normalization)
-            yield return Differs("Normalization", known.Normalization, wanted.Normalization);
+        // What a module of the user's own is made of, its ranks see.
+        foreach (var layers in areBuiltIn ? LayerMismatches(Spec.Module!.Mlp, spec.Module!.Mlp) : [])
+            yield return layers;
         if (Spec.Data?.Features is not null != isScaled)
             yield return Differs("NormalizeFeatures", !isScaled, isScaled);
         if (schema is null)
             yield break;
         var features = schema[columns.Features];
-        if (known.InputSize != wanted.InputSize)
-            yield return $"{Name} has {known.InputSize:N0} features, expected {wanted.InputSize:N0}, the slots of feature column \"{features.Name}\". Give the data the same columns, or train anew.";
+        if (InputSize(Spec) != InputSize(spec))
+            yield return $"{Name} has {InputSize(Spec):N0} features, expected {InputSize(spec):N0}, the slots of feature column \"{features.Name}\". Give the data the same columns, or train anew.";
         else if (_transformer is not null && TrainSchema(_transformer)?.GetColumnOrNull(_transformer.FeatureColumnName) is { } trained
             && SameMeaning.CompareSlots(trained, features, "Training data", $"the data of {Name}") is { } slot)
             yield return slot;
-        if (MatchClasses(schema[columns.Label]).Error is { } classes)
-            yield return classes;
+        var (error, order) = MatchClasses(schema[columns.Label]);
+        if (error is not null)
+            yield return error;
+        else if (!areBuiltIn && !IsInOrder(order))
+            yield return $"{Name} has the classes of label column \"{columns.Label}\" in another order, expected the same: the outputs of a module of your own cannot be put in another. Map the labels by the transformer that was fitted then.";
     }
 
     /// <summary>The file that the job starts from; its name and its scaling become part of the specification.</summary>
@@ -93,6 +93,13 @@ internal sealed class StartingNetwork
     {
         spec.Data.Features = Spec.Data?.Features?.Clone();
         spec.Data.Label = Spec.Data?.Label?.Clone();
+        if (spec.Module.Torch is not null)
+        {
+            var weights = new JobFile(TensorFile.Write(OnnxModuleReader.Read(_network.Onnx, Spec)));
+            spec.StartingWeights = new PretrainedWeights { FileId = weights.Id.Text, SizeBytes = weights.Content.Length };
+            return weights;
+        }
+
         spec.Module.Mlp.Steps = Spec.Module.Mlp.Steps?.Clone();
         spec.Module.Mlp.OutputBias.Clear();
         var file = new JobFile(InOrder(MatchClasses(label).Order));
@@ -131,6 +138,22 @@ internal sealed class StartingNetwork
         _ => [],
     };
 
+    private static IEnumerable<string> LayerMismatches(MlpSpec known, MlpSpec wanted)
+    {
+        if (!known.HiddenSizes.Equals(wanted.HiddenSizes))
+            yield return Differs("HiddenLayers", Sizes(known), Sizes(wanted));
+        if (known.Sparse is null != wanted.Sparse is null)
+            yield return Differs("FeatureEncoding", Form(known), Form(wanted));
+        if (known.Activation != wanted.Activation)
+            yield return Differs("Activation", known.Activation, wanted.Activation);
+        if (known.Normalization != wanted.Normalization)
+            yield return Differs("Normalization", known.Normalization, wanted.Normalization);
+    }
+
+    private static int InputSize(JobSpec spec) => spec.Module?.Kind?.InputSize ?? 0;
+
+    private static bool IsInOrder(IReadOnlyList<int> order) => order.Select((from, to) => from == to).All(same => same);
+
     private static string Differs(string option, object known, object wanted) => $"{Name} has {option} {known}, expected {wanted} as in these options. Set {option} to that of the network, or train anew.";
 
     private static FeatureEncoding Form(MlpSpec mlp) => mlp.Sparse is null ? FeatureEncoding.Dense : FeatureEncoding.Sparse;
@@ -143,8 +166,8 @@ internal sealed class StartingNetwork
         if (Spec.Task != MlTask.Multiclass)
             return (null, []);
         if (_transformer is null)
-            return ($"{Name} is a model without its transformer, which knows the values of its {Spec.Module.Mlp.OutputSize:N0} classes, expected the transformer itself.", []);
-        return (SameMeaning.MatchKeys(PredictedLabel(_transformer), Spec.Module.Mlp.OutputSize, label, Name, out var order), order);
+            return ($"{Name} is a model without its transformer, which knows the values of its {Spec.Module.Kind!.OutputSize:N0} classes, expected the transformer itself.", []);
+        return (SameMeaning.MatchKeys(PredictedLabel(_transformer), Spec.Module.Kind!.OutputSize, label, Name, out var order), order);
     }
 
     // ML.NET's transformers keep the schema that they were trained with to themselves; the label's values are in what they put out.
@@ -166,7 +189,7 @@ internal sealed class StartingNetwork
     // As it was trained, where its classes are in the same places: a file that the cluster may have.
     private byte[] InOrder(IReadOnlyList<int> order)
     {
-        if (order.Select((from, to) => from == to).All(same => same))
+        if (IsInOrder(order))
             return _network.Onnx;
         var tensors = new Dictionary<string, float[]>(OnnxMlpReader.Read(_network.Onnx, Spec), StringComparer.Ordinal);
         var last = Spec.Module.Mlp.HiddenSizes.Count;

@@ -146,7 +146,7 @@ public static class JobSpecRules
 
         void CheckWeights(PretrainedWeights weights)
         {
-            Check(module is null or IPretrainedKind, "Starting weights are set beside a module that takes none, expected a kind whose parameters have names of their own.");
+            Check(module is null or IPretrainedKind or TorchKind, "Starting weights are set beside a module that takes none, expected a kind whose parameters have names of their own.");
             Check(spec.StartFrom is null, "Starting weights are set beside StartFrom, expected one of the two.");
             Check(ContentHash.TryParse(weights.FileId, out _), $"Id of the starting weights is \"{VisibleText.Shortened(weights.FileId)}\", expected {ContentHash.Expectation}.");
             Between("Bytes of the starting weights", weights.SizeBytes, 1, TensorFile.MaxBytes);

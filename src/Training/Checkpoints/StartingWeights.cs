@@ -32,7 +32,9 @@ internal static unsafe class StartingWeights
     /// <exception cref="FormatException">It is none, does not fit the module, or holds numbers that are not finite; names the tensors.</exception>
     public static void ReadPretrained(string path, ITrainedState state)
     {
-        using var file = PretrainedTensors.Open(path, state.Spec.Module.Kind as IPretrainedKind ?? throw new FormatException("The job's module takes no starting weights, expected a kind whose parameters have names of their own."));
+        // A module of a user's own has looked already: what it has shows when it is made.
+        using var file = state.Spec.Module.Torch is not null ? new SafetensorsReader(path)
+            : PretrainedTensors.Open(path, state.Spec.Module.Kind as IPretrainedKind ?? throw new FormatException("The job's module takes no starting weights, expected a kind whose parameters have names of their own."));
         if (state.IsFirstOfMemory)
             foreach (var tensor in state.Layout.Parameters.Where(t => PretrainedTensors.Has(file, t.Name, t.Shape)))
                 PretrainedTensors.Read(file, tensor.Name, new Span<float>(state.Parameters + tensor.Start, checked((int)tensor.Length)));

@@ -78,7 +78,8 @@ public abstract class NeuralNetworkOptions
 
     /// <summary>
     /// The trained network whose weights training starts from (warm start): what <c>Fit</c> of such a trainer returned or
-    /// <c>ml.Model.Load</c> read, a chain with one of them, or its <c>Model</c>. Its layers must be those of these options, its
+    /// <c>ml.Model.Load</c> read, a chain with one of them, or its <c>Model</c>. Its layers must be those of these options, or of a module of
+    /// your own its parameters those of this one by name and shape, and the order of its classes this one's. Its
     /// features the same columns, and its classes the same values, in any order. The new model scales features, and a regression's
     /// labels, as this one does, whatever the new data's mean and deviation: a feature that was constant then stays ignored.
     /// The optimizer starts anew. What stands before the trainer in a pipeline has to be what was fitted then: a normaliser that is fitted

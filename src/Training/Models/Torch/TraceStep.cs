@@ -18,7 +18,7 @@ internal readonly record struct LayerCall(TraceWriter Writer, string Input, long
 /// <summary>A module's graph while it is written.</summary>
 internal sealed class TraceWriter(Protocol.Onnx.OnnxGraph graph, torch.nn.Module module, ModuleTensors tensors, IReadOnlyDictionary<string, float[]> values)
 {
-    private const string Prefix = "module.";
+    private const string Prefix = Protocol.Onnx.OnnxModuleReader.Prefix;
     private readonly Dictionary<torch.Tensor, string> _own = new(ReferenceEqualityComparer.Instance);
 
     public Protocol.Onnx.OnnxGraph Graph => graph;
@@ -37,7 +37,7 @@ internal sealed class TraceWriter(Protocol.Onnx.OnnxGraph graph, torch.nn.Module
         if (tensors.NameOf(tensor) is { } name)
             return graph.Parameter(Prefix + name, tensor.shape);
         if (!_own.TryGetValue(tensor, out var known))
-            _own[tensor] = known = graph.Constant(graph.NewName("frozen"), tensor.shape, Values(tensor));
+            _own[tensor] = known = graph.Constant(FrozenName(tensor) ?? graph.NewName("frozen"), tensor.shape, Values(tensor));
         return known;
     }
 
@@ -63,6 +63,10 @@ internal sealed class TraceWriter(Protocol.Onnx.OnnxGraph graph, torch.nn.Module
 
     /// <summary>The names of values as the graph has them.</summary>
     public static Dictionary<string, float[]> Named(IReadOnlyDictionary<string, float[]> values) => values.ToDictionary(v => Prefix + v.Key, v => v.Value, StringComparer.Ordinal);
+
+    // By its own name, so that another training can start from it.
+    private string? FrozenName(torch.Tensor tensor) =>
+        module.named_parameters().FirstOrDefault(p => ReferenceEquals(p.parameter, tensor)).name is { } name ? Prefix + name : null;
 
     private float[] Values(torch.Tensor tensor)
     {

@@ -24,6 +24,8 @@ internal static class UserModule
         var type = Find(start, spec);
         var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { OutputSize = spec.OutputSize };
         CheckLayout(source, start.Spec, type);
+        if (start.StartingWeightsPath.Length > 0)
+            ModuleStart.Read(source, start.StartingWeightsPath);
         // What its metrics are called, all ranks have to know.
         if (start.Rank > 0 && source.Module is not IModuleMetrics)
             return source;
