@@ -60,7 +60,7 @@ internal static partial class Storm
     private static async Task RageAsync(CoordinatorProcess coordinator, Process[] workers, List<StormJob> jobs, List<Task> fits, int kills, Dictionary<string, int> faults)
     {
         var random = new Random(Seed);
-        while (jobs.Any(j => j.Host is null))
+        while (jobs.Any(j => j.Host is null) && fits.All(f => !f.IsCompleted))
             await PauseAsync(TimeSpan.FromSeconds(0.5)).ConfigureAwait(false);
         for (var killed = 0; killed < kills && fits.All(f => !f.IsCompleted);)
         {

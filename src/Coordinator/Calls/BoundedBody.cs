@@ -13,7 +13,12 @@ namespace MLDistributed.Coordinator.Calls;
 /// with, how long it takes, and at its fields, before gRPC makes anything of it. What is wrong ends the call in a sentence.
 /// The room that a message took it keeps while it is worked on: until the next one is asked for, or the call ends.
 /// </summary>
-internal sealed class BoundedBody(PipeReader inner, string path, MethodDescriptor method, Func<long, CancellationToken, ValueTask<IDisposable>>? reserve, TimeProvider time)
+/// <remarks>
+/// Kestrel gives a stream's pipe to the connection's next call, and a handler may end while it waits for a message: a read that
+/// is left would read in that call. So <see cref="EndAsync"/> ends it, and whoever reads later is told that the call is over.
+/// </remarks>
+internal sealed class BoundedBody(
+    PipeReader inner, string path, MethodDescriptor method, Func<long, CancellationToken, ValueTask<IDisposable>>? reserve, Func<Exception, RpcException> word, TimeProvider time)
     : PipeReader, IRequestBodyPipeFeature
 {
     private const int PrefixBytes = 5; // whether it is compressed, and its length
@@ -24,12 +29,29 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
     private ReadOnlySequence<byte> _buffer;
     private long _unfinished;
     private IDisposable? _lease;
+    private readonly Lock _gate = new(); // before the pipe, and before who may still use it
+    private Task<ReadResult>? _reading;
+    private bool _isOver;
     private bool _hadMessage;
     private volatile bool _isLate;
 
     public PipeReader Reader => this;
 
     public override async ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            return await ReadBoundedAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is not (RpcException or OperationCanceledException))
+        {
+            throw word(e); // gRPC would call it Unknown, and keep what it was to itself
+        }
+    }
+
+    public override bool TryRead(out ReadResult result) => throw new NotSupportedException("gRPC reads asynchronously.");
+
+    private async ValueTask<ReadResult> ReadBoundedAsync(CancellationToken cancellationToken)
     {
         ReadResult result;
         if (_hadMessage && method.IsClientStreaming && _unfinished == 0)
@@ -53,6 +75,8 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
             {
                 _lease = await reserve(_unfinished, cancellationToken).ConfigureAwait(false);
                 _since = time.GetTimestamp(); // who waited for room is not late
+                if (IsOver)
+                    Release();
             }
             catch (Exception e)
             {
@@ -61,8 +85,6 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
 
         return result;
     }
-
-    public override bool TryRead(out ReadResult result) => throw new NotSupportedException("gRPC reads asynchronously.");
 
     public override void AdvanceTo(SequencePosition consumed) => AdvanceTo(consumed, consumed);
 
@@ -77,7 +99,7 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
         }
 
         _buffer = default;
-        inner.AdvanceTo(consumed, examined);
+        Advance(consumed, examined);
     }
 
     public override void CancelPendingRead() => inner.CancelPendingRead();
@@ -88,19 +110,68 @@ internal sealed class BoundedBody(PipeReader inner, string path, MethodDescripto
         inner.Complete(exception);
     }
 
-    /// <summary>The call is over.</summary>
-    public void Release() => Interlocked.Exchange(ref _lease, null)?.Dispose();
+    /// <summary>The call is over: a read that waits has ended, and none begins.</summary>
+    public async Task EndAsync()
+    {
+        Task<ReadResult>? reading;
+        lock (_gate)
+        {
+            _isOver = true;
+            reading = _reading;
+        }
+
+        Release();
+        if (reading is null)
+            return;
+        try
+        {
+            inner.CancelPendingRead();
+        }
+        catch (IOException)
+        {
+            // The caller left, which ends the read too.
+        }
+
+        await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private bool IsOver
+    {
+        get
+        {
+            lock (_gate)
+                return _isOver;
+        }
+    }
+
+    private void Release() => Interlocked.Exchange(ref _lease, null)?.Dispose();
+
+    private Task<ReadResult> Read(CancellationToken cancellation)
+    {
+        lock (_gate)
+            return _reading = _isOver ? throw Refuse(StatusCode.Cancelled, $"The call of {path} is over.") : inner.ReadAsync(cancellation).AsTask();
+    }
+
+    private void Advance(SequencePosition consumed, SequencePosition examined)
+    {
+        lock (_gate)
+        {
+            _reading = null;
+            if (!_isOver)
+                inner.AdvanceTo(consumed, examined);
+        }
+    }
 
     private Exception End(Exception reason)
     {
-        inner.AdvanceTo(_buffer.Start, _buffer.End);
+        Advance(_buffer.Start, _buffer.End);
         Release();
         return reason;
     }
 
     private async ValueTask<ReadResult> WaitAsync(CancellationToken cancellation)
     {
-        var reading = inner.ReadAsync(cancellation);
+        var reading = Read(cancellation);
         if (reading.IsCompleted || Left() is not { } left)
             return await reading.ConfigureAwait(false);
         var timer = time.CreateTimer(_ =>

@@ -29,8 +29,16 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
             var caller = AccessRules.IsOpen(path) ? CallerWithoutKey(context) : await AuthenticateAsync(context, path).ConfigureAwait(false);
             context.Features.Set(caller with { Revoked = revocations.Of(caller) });
             using var visit = Enter(context, caller);
-            using var body = Bound(context, path, caller);
-            await next(context).ConfigureAwait(false);
+            var body = Bound(context, path, caller);
+            try
+            {
+                await next(context).ConfigureAwait(false);
+            }
+            finally
+            {
+                await (body?.EndAsync() ?? Task.CompletedTask).ConfigureAwait(false);
+            }
+
             // gRPC's own word for a message that it could not read: what goes wrong in handlers, CallInterceptor words.
             if (!context.Response.HasStarted && context.Response.Headers["grpc-status"] == Unknown)
                 Answer(context.Response, new Status(StatusCode.InvalidArgument, $"The message of {path} cannot be read, expected that of this release. Use the same release on both sides."));
@@ -96,7 +104,7 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
     }
 
     // Over the Unix socket only this machine's own user speaks, whose memory it is.
-    private Body? Bound(HttpContext context, string path, Caller caller)
+    private BoundedBody? Bound(HttpContext context, string path, Caller caller)
     {
         if (!RpcMethods.All.TryGetValue(path, out var method))
             return null; // gRPC answers without reading
@@ -106,9 +114,12 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
         if (!isStream && context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } size)
             size.MaxRequestBodySize = RpcMethods.MaxMessageBytes(path) + (64L << 10);
         var body = new BoundedBody(
-            context.Request.BodyReader, path, method, caller.IsLocal ? null : (bytes, cancellation) => budget.TakeAsync(caller.Owner, bytes, cancellation), options.Time);
+            context.Request.BodyReader, path, method, caller.IsLocal ? null : (bytes, cancellation) => budget.TakeAsync(caller.Owner, bytes, cancellation),
+            e => new RpcException(e is IOException and not BadHttpRequestException
+                ? new Status(StatusCode.Cancelled, "The caller left.") // felt before the call is told
+                : failures.Describe(e, path, context.RequestAborted, CancellationToken.None)), options.Time);
         context.Features.Set<IRequestBodyPipeFeature>(body);
-        return new Body(body);
+        return body;
     }
 
     /// <summary>An answer without a message, in gRPC's words (trailers only).</summary>
@@ -155,11 +166,6 @@ internal sealed class CallGate(KeyRing keys, Revocations revocations, MessageBud
     private static string PeerOf(HttpContext context) => $"{context.Connection.RemoteIpAddress}:{context.Connection.RemotePort}";
 
     private static string Words(Scopes scopes) => scopes.ToString().ToLowerInvariant().Replace(", ", " or ", StringComparison.Ordinal);
-
-    private sealed class Body(BoundedBody body) : IDisposable
-    {
-        public void Dispose() => body.Release();
-    }
 }
 
 internal sealed partial class SecurityLog(ILogger logger)
