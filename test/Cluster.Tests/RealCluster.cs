@@ -110,7 +110,10 @@ internal sealed class RealCluster : IAsyncDisposable
     }
 
     /// <summary>Starts a worker, or another in the place of one that is gone.</summary>
-    public void StartWorker(int index) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist",
+    public void StartWorker(int index) => StartWorker(index, []);
+
+    /// <summary>The same, with more in its environment.</summary>
+    public void StartWorker(int index, Dictionary<string, string> environment) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", environment,
         "worker", "--coordinator", Socket.ToString(), "--work", Path.Combine(_folder, $"w{index}"), "--slots", "2", "--device", "cpu", "--name", $"w{index}"));
 
     private async Task UntilAsync(Func<Task<bool>> holds)

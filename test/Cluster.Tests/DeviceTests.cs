@@ -1,0 +1,69 @@
+using Microsoft.ML;
+using Microsoft.ML.Distributed;
+using MLDistributed.Bench;
+
+namespace Cluster.Tests;
+
+/// <summary>Jobs on several devices, with the CPU for the devices and stand-ins of NCCL and CUDA's runtime, and all else real: agent, rank processes, signals.</summary>
+[TestClass]
+public sealed class DeviceTests
+{
+    // "Names a libcudart", for tests; MLDIST_NCCL is the users' own.
+    private const string CudaVariable = "MLDIST_TEST_LIBCUDART";
+    private const string NcclVariable = "MLDIST_NCCL";
+
+    [TestMethod]
+    public async Task Fit_OnTwoDevices_OneOfWhichIsKilled_ReturnsTheModelOfSharedMemory()
+    {
+        var library = NcclStandIn.Require();
+        await using var cluster = await RealCluster.StartAsync(workers: 0);
+        cluster.StartWorker(0);
+        var expected = await FitAsync(cluster, _ => { });
+        cluster.Workers[0].Signal("KILL");
+        await cluster.Workers[0].Exit(TimeSpan.FromSeconds(30));
+        cluster.StartWorker(0, new() { [CudaVariable] = library, [NcclVariable] = library });
+
+        var (killed, isNccl) = (0, false);
+        var messages = new List<string>();
+        var actual = await FitAsync(cluster, p =>
+        {
+            if (p.Epoch < 3 || Interlocked.Exchange(ref killed, 1) != 0)
+                return;
+            // What the stand-in's ranks meet in.
+            isNccl = cluster.RanksOf(0).All(r => File.ReadAllText($"/proc/{r}/maps").Contains("/dev/shm/mldist-nccl-", StringComparison.Ordinal));
+            // Whichever it is: the other waits for it on its device, and is stopped by the agent.
+            using var rank = System.Diagnostics.Process.GetProcessById(cluster.RanksOf(0)[0]);
+            rank.Kill();
+        }, messages);
+
+        Assert.AreEqual(1, killed);
+        Assert.IsTrue(isNccl, "The ranks did not meet in NCCL.");
+        Assert.IsTrue(messages.Any(m => m.Contains("SIGKILL", StringComparison.Ordinal)), string.Join('\n', messages));
+        Assert.AreEqual(expected, actual, 1e-3, "Loss of the last epoch");
+        Assert.IsEmpty(Directory.GetFiles("/dev/shm", "mldist-nccl-*"));
+    }
+
+    private static async Task<double> FitAsync(RealCluster cluster, Action<TrainingProgress> onProgress, List<string>? messages = null)
+    {
+        var ml = new MLContext(1);
+        ml.Log += (_, e) => messages?.Add(e.Message);
+        using var connection = cluster.Connect();
+        ml.UseCluster(connection);
+        var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+        {
+            Seed = 3,
+            MinRanks = 2,
+            MaxRanks = 2,
+            Epochs = 30,
+            // A busy machine may keep this app from its coordinator for longer than such a cluster has patience.
+            OnDisconnect = DisconnectBehavior.Finish,
+            Progress = new Listener(onProgress),
+        });
+        return await Task.Run(() => trainer.Fit(DataSets.Digits(ml)).Model.Summary.TrainingLoss);
+    }
+
+    private sealed class Listener(Action<TrainingProgress> listen) : IProgress<TrainingProgress>
+    {
+        public void Report(TrainingProgress value) => listen(value);
+    }
+}
