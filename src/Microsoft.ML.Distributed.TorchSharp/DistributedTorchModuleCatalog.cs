@@ -12,6 +12,7 @@ public static class DistributedTorchModuleCatalog
     /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
     /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
     /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="ITrainingStep"/>, <see cref="IModuleMetrics"/>.</remarks>
     /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
     /// <example><code>
     /// public sealed record MyNetOptions(int Inputs, int Classes, int Width = 64);
@@ -42,6 +43,7 @@ public static class DistributedTorchModuleCatalog
     /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
     /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
     /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="ITrainingStep"/>, <see cref="IModuleMetrics"/>.</remarks>
     /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
     public static DistributedBinaryTrainer DistributedTorchModule<TModule>(
         this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, object? moduleOptions = null, DistributedBinaryTrainer.Options? options = null)
@@ -54,6 +56,7 @@ public static class DistributedTorchModuleCatalog
     /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
     /// <param name="options">The trainer's options, but for those of the built-in network; null: the defaults.</param>
     /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="ITrainingStep"/>, <see cref="IModuleMetrics"/>.</remarks>
     /// <exception cref="ArgumentException">The module has no such constructor, or the argument cannot travel.</exception>
     public static DistributedRegressionTrainer DistributedTorchModule<TModule>(
         this RegressionCatalog.RegressionTrainers catalog, object? moduleOptions = null, DistributedRegressionTrainer.Options? options = null)

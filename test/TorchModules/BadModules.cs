@@ -93,4 +93,21 @@ public sealed class BadLoss(BadLossOptions o) : BadModule(new NetOptions(10, 1),
     };
 }
 
+/// <summary>A step that is no mean by weights.</summary>
+public sealed class BadStep(string how) : BadModule(new NetOptions(10, 1), nameof(BadStep)), ITrainingStep
+{
+    public Tensor TrainingStep(TrainingBatch batch)
+    {
+        var losses = (call(batch.Features) - batch.Labels).square();
+        return how switch
+        {
+            "sum" => losses.sum(),
+            "unweighted" => losses.mean(),
+            "together" => losses.max(),
+            "mean" => (losses * batch.Weights).sum() / batch.Weights.sum(),
+            _ => losses + rand_like(losses),
+        };
+    }
+}
+
 public sealed record BadLossOptions(string Loss = "", string Metrics = "");

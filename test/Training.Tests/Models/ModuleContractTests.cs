@@ -23,7 +23,7 @@ public sealed class ModuleContractTests
         using var folder = new TempFolder();
         Data(folder["data"], isRegression, isWeighted);
         var o = isRegression ? s_number : s_classes;
-        var expected = Train(1, folder["data"], isRegression, () => new GroupedNet(o));
+        var expected = Train(1, folder["data"], isRegression, () => new GroupedNet(o), hasMetrics: false);
         foreach (var worldSize in (int[])[1, 3])
         {
             var run = Train(worldSize, folder["data"], isRegression, () => new OwnTraining(o));
@@ -137,6 +137,24 @@ public sealed class ModuleContractTests
         }
     }
 
+    [TestMethod]
+    [DataRow("sum", false, "their sum"), DataRow("sum", true, "their sum"), DataRow("unweighted", false, null), DataRow("unweighted", true, "without the weights that the job's rows have")]
+    [DataRow("together", true, null), DataRow("mean", true, null), DataRow("noisy rows", true, null)]
+    public void Trial_Step_IsRefusedWhereItIsNoMean(string how, bool isWeighted, string? message)
+    {
+        RankTraining.Preload();
+        using var scope = NewDisposeScope();
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 10, 20, i => new float[10], i => i, isWeighted ? i => 1 + i : null);
+        var start = new RankStart { Spec = Spec(isRegression: true), DatasetPath = folder["data"] };
+        start.Spec.Module.Torch.InputSize = 10;
+        var trial = new TorchModuleSource(() => new BadStep(how), 1);
+        if (message is null)
+            Assert.IsEmpty(ModuleTrial.Run(trial, start));
+        else
+            StringAssert.Contains(Assert.ThrowsExactly<UserModuleException>(() => ModuleTrial.Run(trial, start)).Message, message);
+    }
+
     private static void AssertSame(Run expected, Run run)
     {
         Assert.HasCount(expected.Losses.Length, run.Losses);
@@ -163,11 +181,11 @@ public sealed class ModuleContractTests
         s.Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = 5, OutputSize = isRegression ? 1 : 3 } };
     });
 
-    private static Run Train(int worldSize, string path, bool isRegression, Func<nn.Module<Tensor, Tensor>> make, bool onDevice = false, string? resumePath = null) =>
+    private static Run Train(int worldSize, string path, bool isRegression, Func<nn.Module<Tensor, Tensor>> make, bool onDevice = false, string? resumePath = null, bool hasMetrics = true) =>
         Cluster.Train(Spec(isRegression), worldSize, path, resumePath, configure: r => r.Value with
         {
             OnDevice = onDevice,
-            Module = s => new TorchModuleSource(make, s.Seed) { OutputSize = isRegression ? 1 : 3, OwnMetrics = make() is Microsoft.ML.Distributed.IModuleMetrics ? ["Mean label", "Mean output", "Right"] : [] },
+            Module = s => new TorchModuleSource(make, s.Seed) { OutputSize = isRegression ? 1 : 3, OwnMetrics = hasMetrics ? ["Mean label", "Mean output", "Right"] : [] },
         }).ShouldSucceed();
 
     private sealed class Unweighted(NetOptions o) : OwnTraining(o)

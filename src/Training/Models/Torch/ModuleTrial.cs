@@ -32,6 +32,8 @@ internal static class ModuleTrial
         }
 
         trial.Module.eval();
+        if (contract.OwnStep is not null)
+            CheckMean(name, batch, b => Losses.Number(contract.StepSum(b, epoch: 0, step: 1)) / b.WeightSum);
         var outputs = trial.Module.call(batch.Features);
         if (contract.OwnLoss is not null)
         {
@@ -64,6 +66,19 @@ internal static class ModuleTrial
             return;
         throw new UserModuleException($"{what} of module \"{module}\" is {all / batch.WeightSum:G4} over {Rows} random rows, and {parts / batch.WeightSum:G4} as the mean by weights over two parts of them, expected the same: else it would be another on another number of ranks. " +
             $"Return it row by row, or as the mean by weights, (values * weights).sum() / weights.sum(){(batch.Weights is null ? "" : "; the job's rows have weights")}.");
+    }
+
+    // A step may draw at random, or compare rows with one another. What it may not be is a sum over them, or a mean that leaves their weights out.
+    private static void CheckMean(string module, Batch batch, Func<Batch, double> mean)
+    {
+        var (first, second) = (Part(batch, 0, FirstPart), Part(batch, FirstPart, Rows - FirstPart));
+        var (all, one, two) = (mean(batch), mean(first), mean(second));
+        var isSum = Is(one + two);
+        if (Is(((one * first.WeightSum) + (two * second.WeightSum)) / batch.WeightSum) || !(isSum || Is(((one * FirstPart) + (two * (Rows - FirstPart))) / Rows)))
+            return;
+        throw new UserModuleException($"Module \"{module}\" returned {all:G4} from its TrainingStep for {Rows} random rows, and {one:G4} and {two:G4} for two parts of them, {(isSum ? "their sum" : "their mean without the weights that the job's rows have")}, expected the mean by weights: (losses * weights).sum() / weights.sum(), or the loss of each row.");
+
+        bool Is(double value) => Math.Abs(value - all) <= Tolerance * Math.Max(1e-3, Math.Abs(all));
     }
 
     private static Batch Part(Batch batch, int start, int count)
