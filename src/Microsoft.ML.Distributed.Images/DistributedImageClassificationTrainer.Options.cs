@@ -79,6 +79,10 @@ public sealed partial class DistributedImageClassificationTrainer
         /// <value>null: all parts are trained, unless <see cref="FreezeBackbone"/> is set.</value>
         public string? FreezeUpTo { get; set; }
 
+        /// <summary>The learning rate of each part of the network, of that of the part behind it, from 0.01 to 1: the last layer's is <see cref="NeuralNetworkOptions.LearningRate"/>, that of "layer4" so much of it, that of "layer3" so much of "layer4"'s (Howard and Ruder 2018, arXiv:1801.06146).</summary>
+        /// <value>1: all parts have the same.</value>
+        public double StageLearningRateFactor { get; set; } = 1;
+
         /// <summary>The mean of each channel, of pixels from 0 to 1, that is taken from them: what pretrained weights were trained with.</summary>
         /// <value>null: that of <see cref="Weights"/>; without them ImageNet's.</value>
         public IReadOnlyList<double>? ChannelMeans { get; set; }

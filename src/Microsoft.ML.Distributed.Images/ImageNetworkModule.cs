@@ -29,6 +29,8 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
             Mean = { means.Select(m => (float)(m * White)) },
             Scale = { deviations.Select(d => (float)(1 / (d * White))) },
             Augmentation = options.Augmentation?.ToSpec(),
+            // 0 means 1 there, and is out of range here.
+            StageRateFactor = options.StageLearningRateFactor == 0 ? double.NaN : options.StageLearningRateFactor,
         };
         if (Enum.IsDefined(options.Arch))
             image.FrozenStages = options.FreezeBackbone ? Stages(image).Count : Stages(image).IndexOf(options.FreezeUpTo ?? "") + 1;

@@ -126,8 +126,8 @@ public sealed class ImageTests
 
         StringAssert.Contains(Refused(o => o.FeatureColumnName = "Number").Message, "Feature column \"Number\" is a Single, expected images: an MLImage, the bytes of an image file");
         StringAssert.Contains(Refused(o => o.FeatureColumnName = "Pictures").Message, "Feature column \"Pictures\" is not in the data");
-        var all = Refused(o => (o.ScoreColumnName, o.ImageHeight, o.Channels, o.HiddenLayers, o.Augmentation, o.BatchSize) = ("P", 0, 2, [5], new ImageAugmentation { Flip = 2, Mixup = 7, LeastArea = 0 }, 0)).Message;
-        foreach (var words in new[] { "Channels is 2, expected 1 (grey) or 3", "Images are 0 x 0, expected 1 to 1,024", "Augmentation.Flip is 2", "Augmentation.Mixup is 7", "Augmentation.LeastArea is NaN", "HiddenLayers is set beside an image network", "BatchSize is 0", "ScoreColumnName is \"P\", expected \"Score\"" })
+        var all = Refused(o => (o.ScoreColumnName, o.ImageHeight, o.Channels, o.HiddenLayers, o.Augmentation, o.BatchSize, o.StageLearningRateFactor) = ("P", 0, 2, [5], new ImageAugmentation { Flip = 2, Mixup = 7, LeastArea = 0 }, 0, 2)).Message;
+        foreach (var words in new[] { "Channels is 2, expected 1 (grey) or 3", "Images are 0 x 0, expected 1 to 1,024", "Augmentation.Flip is 2", "Augmentation.Mixup is 7", "Augmentation.LeastArea is NaN", "StageLearningRateFactor is 2, expected a number from 0.01 to 1", "HiddenLayers is set beside an image network", "BatchSize is 0", "ScoreColumnName is \"P\", expected \"Score\"" })
             StringAssert.Contains(all, words);
     }
 

@@ -10,6 +10,7 @@ internal sealed class ImageKind(ImageSpec image) : IPretrainedKind
     private const int MaxSide = 1024;
     private const double LargestMixup = 1;
     private const double LeastArea = 0.01;
+    private const double LeastRateFactor = 0.01;
     private const float Largest = 1e6f;
 
     public int InputSize => IsImage ? image.Channels * image.Height * image.Width : 0;
@@ -54,6 +55,8 @@ internal sealed class ImageKind(ImageSpec image) : IPretrainedKind
             yield return $"The network has {numbers:N0} parameters with {image.OutputSize:N0} classes, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
         if (Enum.IsDefined(image.Architecture) && ImageNetwork.Of(image).Stages.Count is var stages && (image.FrozenStages < 0 || image.FrozenStages > stages))
             yield return $"Frozen stages are {image.FrozenStages}, expected 0 to {stages}.";
+        if (image.StageRateFactor is not (0 or >= LeastRateFactor and <= 1))
+            yield return $"StageLearningRateFactor is {image.StageRateFactor}, expected a number from {LeastRateFactor} to 1.";
         if (image.Augmentation is not { } augmentation)
             yield break;
         if (augmentation.Shift < 0 || augmentation.Shift > Math.Min(image.Height, image.Width) / 2)

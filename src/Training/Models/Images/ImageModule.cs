@@ -1,3 +1,4 @@
+using Microsoft.ML.Distributed;
 using MLDistributed.Protocol;
 using TorchSharp;
 using TorchSharp.Modules;
@@ -6,7 +7,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>An image network in TorchSharp: rows of pixels, normalised, to rows of outputs. Its tensors have torchvision's names.</summary>
-internal sealed class ImageModule : nn.Module<Tensor, Tensor>
+internal sealed class ImageModule : nn.Module<Tensor, Tensor>, IParameterGroups
 {
     private readonly ImageNetwork _network;
     private readonly Conv2d?[] _convolutions;
@@ -48,6 +49,19 @@ internal sealed class ImageModule : nn.Module<Tensor, Tensor>
 
     /// <summary>Has something else compute a normalisation, while it returns not null.</summary>
     public void Join(BatchNorm norm, Func<Tensor, Tensor?> forward) => _joined[norm] = forward;
+
+    /// <summary>Each stage that is trained, with a learning rate of its own: those behind it see more of the task.</summary>
+    public IEnumerable<ParameterGroup> ConfigureOptimizer()
+    {
+        var (factor, stages) = (_network.Spec.StageRateFactor, _network.Stages);
+        if (factor is 0 or 1)
+            yield break;
+        for (var stage = _network.Spec.FrozenStages; stage < stages.Count; stage++)
+            yield return new ParameterGroup([.. _network.Layers.Where(l => l.Operation == ImageOperation.Convolution && l.Stage == stages[stage]).SelectMany(l => new[] { $"{l.Name}.weight", $"{l.Norm}.weight", $"{l.Norm}.bias" })])
+            {
+                LearningRateFactor = Math.Pow(factor, stages.Count - stage),
+            };
+    }
 
     public override Tensor forward(Tensor rows)
     {

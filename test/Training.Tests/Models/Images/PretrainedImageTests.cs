@@ -80,6 +80,24 @@ public sealed class PretrainedImageTests
     }
 
     [TestMethod]
+    public void Train_StageRateFactor_MovesThePartsNearTheImageLess()
+    {
+        using var folder = new TempFolder();
+        ImageNetworkTests.Write(folder["data"], 40);
+        var first = Loop.Cluster.Train(ImageNetworkTests.Spec(), 1, folder["data"]).ShouldSucceed();
+        Write(folder["weights"], ImageNetworkTests.Spec(), first.Tensors);
+        var spec = ImageNetworkTests.Spec(i => i.StageRateFactor = 0.1);
+        var rates = new ImageSource(spec.Module.Image, 1).Layout.Parameters.ToDictionary(p => p.Name, p => p.RateFactor);
+        Assert.AreEqual((1.0, 0.1, 0.1, 1e-5), (rates["fc.weight"], rates["conv5.weight"], rates["bn5.bias"], Math.Round(rates["conv1.weight"], 9)));
+
+        var second = Loop.Cluster.Train(spec, 2, folder["data"], weightsPath: folder["weights"]).ShouldSucceed();
+
+        double Moved(string name) => first.Tensors[name].Zip(second.Tensors[name]).Max(p => Math.Abs(p.First - p.Second));
+        Assert.IsLessThan(0.1 * Moved("fc.weight"), Moved("conv4.weight"));
+        Assert.IsLessThan(0.1 * Moved("conv4.weight"), Moved("conv1.weight"));
+    }
+
+    [TestMethod]
     public void Train_FromWeightsThatDoNotFit_NamesThemAll()
     {
         using var folder = new TempFolder();
