@@ -54,6 +54,49 @@ public sealed class OwnModuleTests
     }
 
     [TestMethod]
+    [DataRow(typeof(LstmNet), DisplayName = "recurrent")]
+    [DataRow(typeof(OwnTransformer), DisplayName = "attention")]
+    public void Multiclass_ModuleOverSteps_LearnsDigits(Type module)
+    {
+        var ml = SharedCluster.NewContext();
+        var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
+        var options = new DistributedMulticlassTrainer.Options { Epochs = 6, LearningRate = 0.005, MinRanks = 1, MaxRanks = 1 };
+        var trainer = (DistributedMulticlassTrainer)typeof(DistributedTorchModuleCatalog).GetMethods()
+            .Single(m => m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.MulticlassClassification.Trainers.GetType()).MakeGenericMethod(module)
+            .Invoke(null, [ml.MulticlassClassification.Trainers, new NetOptions(64, 10, 16), options])!;
+
+        var model = trainer.Fit(split.TrainSet);
+
+        Assert.IsGreaterThanOrEqualTo(0.7, ml.MulticlassClassification.Evaluate(model.Transform(split.TestSet)).MicroAccuracy);
+    }
+
+    [TestMethod]
+    public void Regression_ModuleWithEmbedding_LearnsIdsAndScoresThoseThatAreUnknown()
+    {
+        var ml = SharedCluster.NewContext();
+        var random = new Random(3);
+        var rows = Enumerable.Range(0, 600).Select(_ => new IdRow { Features = [random.Next(50), random.Next(50), random.NextSingle(), random.NextSingle()] }).ToArray();
+        foreach (var row in rows)
+            row.Label = (row.Features[0] % 2) - (row.Features[1] % 3) + row.Features[2];
+        var data = ml.Data.LoadFromEnumerable(rows);
+
+        var model = ml.Regression.Trainers.DistributedTorchModule<EmbeddingNet>(new NetOptions(4, 1), new() { Epochs = 40, LearningRate = 0.02, NormalizeFeatures = false }).Fit(data);
+
+        Assert.IsGreaterThanOrEqualTo(0.8, ml.Regression.Evaluate(model.Transform(data)).RSquared);
+        IdRow[] strange = [new() { Features = [1e6f, -7, 0.5f, 0.5f] }, new() { Features = [49, 0, 0.5f, 0.5f] }];
+        var scores = model.Transform(ml.Data.LoadFromEnumerable(strange)).GetColumn<float>("Score").ToArray();
+        Assert.AreEqual(scores[1], scores[0], 1e-6f);
+    }
+
+    private sealed class IdRow
+    {
+        public float Label { get; set; }
+
+        [VectorType(4)]
+        public float[] Features { get; set; } = [];
+    }
+
+    [TestMethod]
     public async Task Regression_ResidualModule_ScoresInAnAppThatMapsNoLibtorch()
     {
         var ml = SharedCluster.NewContext();
@@ -166,7 +209,7 @@ public sealed class OwnModuleTests
         [typeof(WrongShape), "Module \"WrongShape\" put out [2, 7] of Float32 for 2 rows, expected [2, 1] of Float32", ""],
         [typeof(DoubleNumbers), "of module \"DoubleNumbers\" is Float64, expected Float32", ""],
         [typeof(NothingToTrain), "Module \"NothingToTrain\" has no parameters to train", ""],
-        [typeof(NotSeen), "layer \"memory\" (LSTM) maps to no operator", ""],
+        [typeof(NotSeen), "layer \"memory\" (Bilinear) maps to no operator", ""],
     ];
 
     [TestMethod]

@@ -51,16 +51,62 @@ public sealed class NothingToTrain(NetOptions o) : nn.Module<Tensor, Tensor>(nam
 public sealed class NotSeen : nn.Module<Tensor, Tensor>
 {
     private readonly Linear first;
-    private readonly LSTM memory;
+    private readonly Bilinear memory;
     private readonly Linear head;
 
     public NotSeen(NetOptions o) : base(nameof(NotSeen))
     {
-        (first, memory, head) = (nn.Linear(o.Inputs, 8), nn.LSTM(8, 8, batchFirst: true), nn.Linear(8, o.Outputs));
+        (first, memory, head) = (nn.Linear(o.Inputs, 8), nn.Bilinear(8, 8, 8), nn.Linear(8, o.Outputs));
         RegisterComponents();
     }
 
-    public override Tensor forward(Tensor x) => head.call(memory.call(first.call(x).unsqueeze(1)).Item1.squeeze(1));
+    public override Tensor forward(Tensor x) => head.call(memory.call(first.call(x), first.call(x)));
+}
+
+public sealed class UsesUnknownFunction(NetOptions o) : BadModule(o, nameof(UsesUnknownFunction))
+{
+    public override Tensor forward(Tensor x) => layer.call(x.cumsum(1)) * 2;
+}
+
+public sealed class UsesUnknownLayer : nn.Module<Tensor, Tensor>
+{
+    private readonly Bilinear mixed;
+
+    public UsesUnknownLayer(NetOptions o) : base(nameof(UsesUnknownLayer))
+    {
+        mixed = nn.Bilinear(o.Inputs, o.Inputs, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x) => mixed.call(x, x);
+}
+
+public sealed class Decides(NetOptions o) : BadModule(o, nameof(Decides))
+{
+    public override Tensor forward(Tensor x) => x.mean().ToSingle() > 0 ? layer.call(x) : layer.call(-x);
+}
+
+public sealed class AttendsOverRows : nn.Module<Tensor, Tensor>
+{
+    private readonly MultiheadAttention attention = nn.MultiheadAttention(4, 2);
+    private readonly Linear head;
+
+    public AttendsOverRows(NetOptions o) : base(nameof(AttendsOverRows))
+    {
+        head = nn.Linear(4, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var steps = x.view(x.shape[0], -1, 4);
+        return head.call(attention.call(steps, steps, steps).Item1.mean([1]));
+    }
+}
+
+public sealed class MixesRows(NetOptions o) : BadModule(o, nameof(MixesRows))
+{
+    public override Tensor forward(Tensor x) => layer.call(x - x.sum(0) / 100);
 }
 
 /// <summary>A loss, or metrics, that no job can train by.</summary>

@@ -86,6 +86,9 @@ public sealed class OnnxGraph(IReadOnlyDictionary<string, float[]>? tensors)
     public static AttributeProto Text(string name, string value) => new() { Name = name, S = ByteString.CopyFromUtf8(value), Type = AttributeProto.Types.AttributeType.String };
 
     /// <summary>An attribute.</summary>
+    public static AttributeProto Texts(string name, IEnumerable<string> values) => new() { Name = name, Strings = { values.Select(ByteString.CopyFromUtf8) }, Type = AttributeProto.Types.AttributeType.Strings };
+
+    /// <summary>An attribute.</summary>
     public static AttributeProto List(string name, IEnumerable<long> values) => new() { Name = name, Ints = { values }, Type = AttributeProto.Types.AttributeType.Ints };
 
     internal GraphProto Build(string name, ValueInfoProto input, IEnumerable<ValueInfoProto> outputs)

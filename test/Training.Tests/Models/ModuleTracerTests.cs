@@ -31,9 +31,34 @@ public sealed class ModuleTracerTests
         ["rows of vectors", 12, () => nn.Sequential(nn.Unflatten(1, [3, 4]), nn.Linear(4, 5), nn.LayerNorm([3, 5]), nn.ReLU(), nn.Flatten(), nn.Linear(15, 2))],
     ];
 
+    /// <summary>Types of the module library, whose code is watched as a job's is.</summary>
+    public static IEnumerable<object[]> Watched =>
+    [
+        [typeof(SmallCnn), 64], [typeof(ResidualNet), 12], [typeof(LstmNet), 20], [typeof(GruNet), 12], [typeof(ElmanNet), 20], [typeof(OwnCell), 20], [typeof(OwnTransformer), 24],
+        [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(Watched))]
+    public void Trace_WatchedModule_IsTheSameInOurProgramAndInOnnxRuntime(Type type, int inputs) =>
+        Compare(type.Name, inputs, () => Make(type, new NetOptions(inputs, 3)), type == typeof(EmbeddingNet) ? new SampleRows(2) : SampleRows.Normal);
+
     [TestMethod]
     [DynamicData(nameof(Modules))]
-    public void Trace_Module_IsTheSameInOurProgramAndInOnnxRuntime(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make)
+    public void Trace_Module_IsTheSameInOurProgramAndInOnnxRuntime(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make) => Compare(name, inputs, make, SampleRows.Normal);
+
+    // Their code, changed once.
+    private static readonly Lazy<System.Reflection.Assembly> s_watched = new(() => new WatchedCode(new Dictionary<string, byte[]> { [$"{Own.Name}.dll"] = File.ReadAllBytes(typeof(SmallCnn).Assembly.Location) }).LoadFromAssemblyName(Own));
+
+    private static System.Reflection.AssemblyName Own => typeof(SmallCnn).Assembly.GetName();
+
+    private static nn.Module<Tensor, Tensor> Make(Type type, NetOptions options)
+    {
+        var given = Activator.CreateInstance(s_watched.Value.GetType(typeof(NetOptions).FullName!)!, options.Inputs, options.Outputs, options.Width);
+        return (nn.Module<Tensor, Tensor>)Activator.CreateInstance(s_watched.Value.GetType(type.FullName!)!, given)!;
+    }
+
+    private static void Compare(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make, SampleRows kind)
     {
         RankTraining.Preload();
         using var scope = NewDisposeScope();
@@ -41,11 +66,11 @@ public sealed class ModuleTracerTests
         var source = new TorchModuleSource(make, seed: 7);
         using var module = source.Module;
         module.eval();
-        var features = randn([Rows, inputs]);
+        var features = kind.Make(Rows, inputs);
         var expected = module.call(features);
         var outputs = (int)expected.shape[1];
 
-        var trace = ModuleTracer.Trace(module, inputs);
+        var trace = ModuleTracer.Trace(module, kind, inputs);
         trace.Check(module, source.Tensors, inputs, outputs);
         var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
         var values = source.Tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(source.Tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.data<float>().ToArray());
@@ -75,7 +100,7 @@ public sealed class ModuleTracerTests
         RankTraining.Preload();
         using var module = new NotSeen(new NetOptions(5, 2));
         var e = Assert.ThrowsExactly<UserModuleException>(() => ModuleTracer.Trace(module, 5));
-        StringAssert.Contains(e.Message, "Module \"NotSeen\" cannot be written as ONNX: layer \"memory\" (LSTM) maps to no operator");
+        StringAssert.Contains(e.Message, "Module \"NotSeen\" cannot be written as ONNX: layer \"memory\" (Bilinear) maps to no operator");
     }
 
     [TestMethod]
@@ -95,6 +120,19 @@ public sealed class ModuleTracerTests
         var trace = ModuleTracer.Trace(source.Module, 4);
         var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, 4, 2));
         StringAssert.Contains(e.Message, "Module \"Liar\" puts out");
+    }
+
+    [TestMethod]
+    [DataRow(typeof(UsesUnknownFunction), "Tensor.cumsum, called in UsesUnknownFunction.forward, maps to no operator")]
+    [DataRow(typeof(UsesUnknownLayer), "layer \"mixed\" (Bilinear) maps to no operator")]
+    [DataRow(typeof(Decides), "ToSingle, called in Decides.forward, reads a row's numbers")]
+    [DataRow(typeof(AttendsOverRows), "layer \"attention\" (MultiheadAttention) takes [3, 2, 4], whose dimension 1 does not count rows")]
+    [DataRow(typeof(MixesRows), "Tensor.sum, called in MixesRows.forward, works over dimension 0, which counts rows")]
+    public void Trace_WatchedModuleThatIsNoGraph_NamesThePlace(Type type, string words)
+    {
+        RankTraining.Preload();
+        using var module = Make(type, new NetOptions(8, 2));
+        StringAssert.Contains(Assert.ThrowsExactly<UserModuleException>(() => ModuleTracer.Trace(module, 8)).Message, words);
     }
 
     private sealed class Sines : nn.Module<Tensor, Tensor>

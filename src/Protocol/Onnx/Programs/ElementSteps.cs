@@ -28,20 +28,23 @@ internal sealed class RectifyStep(int input, int output) : OnnxStep
     }
 }
 
-/// <summary>The sum of two values of one shape.</summary>
-internal sealed class SumStep(int left, int right, int output) : OnnxStep
+/// <summary>A function that is the same for each element, several of them at once.</summary>
+internal sealed class VectorStep(int input, int output, Func<Vector<float>, Vector<float>> function) : OnnxStep
+{
+    public override void Run(float[][] values) => VectorMath.Apply(values[input], values[output], function);
+}
+
+/// <summary>A function of two values, block by block: an operand that is shorter is read again from its beginning, or is one number.</summary>
+internal sealed class BlockStep(OnnxOperand left, OnnxOperand right, OnnxOperand output, int block, Func<Vector<float>, Vector<float>, Vector<float>> function) : OnnxStep
 {
     public override void Run(float[][] values)
     {
-        var (a, b, to) = (values[left], values[right], values[output]);
-        var x = MemoryMarshal.Cast<float, Vector<float>>(a);
-        var y = MemoryMarshal.Cast<float, Vector<float>>(b);
-        var z = MemoryMarshal.Cast<float, Vector<float>>(to.AsSpan());
-        for (var i = 0; i < z.Length; i++)
-            z[i] = x[i] + y[i];
-        for (var i = z.Length * Vector<float>.Count; i < to.Length; i++)
-            to[i] = a[i] + b[i];
+        var (a, b, to) = (left.In(values), right.In(values), values[output.Slot]);
+        for (var start = 0; start < to.Length; start += block)
+            VectorMath.Apply(Part(a, start), Part(b, start), to.AsSpan(start, block), function);
     }
+
+    private ReadOnlySpan<float> Part(float[] operand, int start) => operand.Length == 1 ? operand : operand.AsSpan(start % operand.Length, block);
 }
 
 internal sealed class GeluStep(int input, int output) : OnnxStep
@@ -65,13 +68,13 @@ internal sealed class BinaryStep(OnnxOperand left, int[]? leftMap, OnnxOperand r
     internal static int At(int i, int[]? map, float[] data) => map is not null ? map[i] : data.Length == 1 ? 0 : i;
 }
 
-internal sealed class WhereStep(int condition, OnnxOperand yes, int[]? yesMap, OnnxOperand no, int[]? noMap, int output) : OnnxStep
+internal sealed class WhereStep(int condition, int[]? conditionMap, OnnxOperand yes, int[]? yesMap, OnnxOperand no, int[]? noMap, int output) : OnnxStep
 {
     public override void Run(float[][] values)
     {
         var (choice, a, b, to) = (values[condition], yes.In(values), no.In(values), values[output]);
         for (var i = 0; i < to.Length; i++)
-            to[i] = choice[i] != 0 ? a[BinaryStep.At(i, yesMap, a)] : b[BinaryStep.At(i, noMap, b)];
+            to[i] = choice[BinaryStep.At(i, conditionMap, choice)] != 0 ? a[BinaryStep.At(i, yesMap, a)] : b[BinaryStep.At(i, noMap, b)];
     }
 }
 
@@ -87,6 +90,44 @@ internal sealed class GatherStep(int input, int output, int[] map) : OnnxStep
         var (from, to) = (values[input], values[output]);
         for (var i = 0; i < to.Length; i++)
             to[i] = from[map[i]];
+    }
+}
+
+/// <summary>Rows of a table, by whole numbers; one that is outside of it is the nearest.</summary>
+internal sealed class LookupStep(int indices, int output, float[] table, int count) : OnnxStep
+{
+    private readonly int _size = table.Length / count;
+
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[indices], values[output]);
+        for (var i = 0; i < from.Length; i++)
+            table.AsSpan(Math.Clamp((int)from[i], 0, count - 1) * _size, _size).CopyTo(to.AsSpan(i * _size));
+    }
+}
+
+/// <summary>Sums, means, or extremes over one dimension, or some side by side.</summary>
+internal sealed class ReduceStep(int input, int output, int count, int inner, Func<float, float, float> function, Func<Vector<float>, Vector<float>, Vector<float>> vectors, bool isMean) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var start = 0; start < to.Length; start += inner)
+        {
+            var parts = from.AsSpan(start * count, count * inner);
+            var results = to.AsSpan(start, inner);
+            parts[..inner].CopyTo(results);
+            for (var i = 1; i < count; i++)
+            {
+                if (inner == 1)
+                    results[0] = function(results[0], parts[i]);
+                else
+                    VectorMath.Apply(results, parts.Slice(i * inner, inner), results, vectors);
+            }
+
+            for (var i = 0; isMean && i < inner; i++)
+                results[i] /= count;
+        }
     }
 }
 
@@ -148,6 +189,28 @@ internal sealed class MeanStep(int input, int output, int places) : OnnxStep
             foreach (var value in from.AsSpan(c * places, places))
                 sum += value;
             to[c] = (float)(sum / places);
+        }
+    }
+}
+
+/// <summary>Each channel less its mean, over its deviation, times the channel's gain.</summary>
+internal sealed class InstanceNormStep(int input, int output, float[] gain, float[] bias, int places, float epsilon) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        for (var c = 0; c < gain.Length; c++)
+        {
+            var from = values[input].AsSpan(c * places, places);
+            var to = values[output].AsSpan(c * places, places);
+            var (sum, squares) = (0.0, 0.0);
+            foreach (var value in from)
+                sum += value;
+            var mean = sum / places;
+            foreach (var value in from)
+                squares += (value - mean) * (value - mean);
+            var factor = gain[c] / Math.Sqrt((squares / places) + epsilon);
+            for (var i = 0; i < places; i++)
+                to[i] = (float)((from[i] - mean) * factor) + bias[c];
         }
     }
 }

@@ -6,16 +6,20 @@ namespace MLDistributed.Protocol.Onnx;
 /// <summary>Rows of a matrix times a vector, for each vector of the last dimension.</summary>
 internal sealed class LinearStep(int input, int output, float[] weights, float[]? bias, int inputs, int outputs) : OnnxStep
 {
+    private readonly float[] _bias = bias ?? new float[outputs];
+
     public override void Run(float[][] values)
     {
         var (from, to) = (values[input], values[output]);
-        for (var (x, y) = (0, 0); x < from.Length; (x, y) = (x + inputs, y + outputs))
+        if (from.Length > inputs)
         {
-            var row = to.AsSpan(y, outputs);
-            MatrixVector.Multiply(weights, from.AsSpan(x, inputs), row);
-            for (var o = 0; bias is not null && o < outputs; o++)
-                row[o] += bias[o];
+            MatrixMatrix.Multiply(weights, _bias, from, to, inputs);
+            return;
         }
+
+        MatrixVector.Multiply(weights, from, to);
+        for (var o = 0; o < _bias.Length; o++)
+            to[o] += _bias[o];
     }
 }
 

@@ -21,6 +21,10 @@ internal sealed class OnnxAttributes
     public string Text(string name, string otherwise) => Take(name) is not { } a ? otherwise
         : a.Type == AttributeProto.Types.AttributeType.String ? a.S.ToStringUtf8() : throw Wrong(name);
 
+    /// <summary>A list of so many texts; null: it is not there.</summary>
+    public string[]? Texts(string name, int count) => Take(name) is not { } a ? null
+        : a.Type == AttributeProto.Types.AttributeType.Strings && a.Strings.Count == count ? [.. a.Strings.Select(s => s.ToStringUtf8())] : throw Wrong(name);
+
     /// <summary>A list of so many whole numbers; null: any number of them.</summary>
     public int[] List(string name, int? count, int[] otherwise)
     {

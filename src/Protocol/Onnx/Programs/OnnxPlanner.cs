@@ -28,7 +28,7 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
         var input = NewValue(OnnxMlpWriter.Features, [inputs]);
         for (var i = 0; i < graph.Node.Count; i++)
             Add(graph.Node[i], i);
-        if (!_operands.TryGetValue(OnnxMlpWriter.Score, out var score) || score.IsConstant || score.Dims is not [var size] || size != outputs)
+        if (!_operands.TryGetValue(OnnxMlpWriter.Score, out var score) || score.IsConstant || score.RowAxis != 0 || score.Dims is not [var size] || size != outputs)
             throw new FormatException($"The model's output \"{OnnxMlpWriter.Score}\" is {(score is null ? "missing" : $"[N, {string.Join(", ", score.Dims)}]")}, expected [N, {outputs}].");
         return new OnnxProgram([.. _steps], [.. _lengths], input.Slot, score.Slot);
     }
@@ -59,7 +59,7 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
             if (node.Output.Count != 1 || node.Domain.Length > 0 || _operands.ContainsKey(node.Output[0]))
                 throw new FormatException("has a domain, several outputs, or one that is there already");
             var attributes = new OnnxAttributes(node);
-            var operators = new OnnxOperators(node, attributes, Operand, Integers, dims => NewValue(node.Output[0], dims));
+            var operators = new OnnxOperators(node, attributes, Operand, Integers, (dims, rowAxis) => NewValue(node.Output[0], dims, rowAxis));
             if (operators.Plan() is { } step)
                 _steps.Add(step);
             attributes.RequireNoOther();
@@ -74,11 +74,11 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
 
     private int[] Integers(string name) => _integers.TryGetValue(name, out var values) ? values : throw new FormatException($"reads \"{VisibleText.Shortened(name)}\", expected constant whole numbers");
 
-    private OnnxOperand NewValue(string name, int[] dims)
+    private OnnxOperand NewValue(string name, int[] dims, int rowAxis = 0)
     {
         if (dims.Length > 7 || dims.Any(d => d < 1))
             throw new FormatException($"makes [N, {string.Join(", ", dims.Take(8))}], expected up to 7 sizes of at least 1");
-        var operand = new OnnxOperand(dims, _lengths.Count);
+        var operand = new OnnxOperand(dims, _lengths.Count) { RowAxis = rowAxis };
         if ((_total += operand.Length) > MaxValues)
             throw new FormatException($"brings the values of a row to {_total:N0}, expected at most {MaxValues:N0}");
         _lengths.Add(operand.Length);

@@ -8,6 +8,9 @@ internal sealed record OnnxOperand(int[] Dims, int Slot, float[]? Data = null)
 {
     public bool IsConstant => Slot < 0;
 
+    /// <summary>Where among the dimensions rows are counted: a recurrence wants steps before them. Numbers of a row lie the same either way.</summary>
+    public int RowAxis { get; init; }
+
     public int Length { get; } = Dims.Aggregate(1, (a, b) => checked(a * b));
 
     public float[] In(float[][] values) => Data ?? values[Slot];
@@ -29,6 +32,14 @@ internal static class OnnxShape
         }
 
         return joined;
+    }
+
+    /// <summary>How many elements of a shape meet as many of an operand side by side, again and again from its beginning; 0: in no such order.</summary>
+    public static int Run(int[] operand, int[] shape)
+    {
+        var length = shape.Aggregate(1, (a, b) => a * b);
+        var own = operand.SkipWhile(d => d == 1).ToArray();
+        return own.Length == 0 ? length : shape.AsSpan(shape.Length - own.Length).SequenceEqual(own) ? own.Aggregate(1, (a, b) => a * b) : 0;
     }
 
     /// <summary>For each element of a shape, which of an operand's it meets; null: the same one, or, of a single number, always that.</summary>
@@ -56,5 +67,28 @@ internal static class OnnxShape
         }
 
         return map;
+    }
+
+    /// <summary>Of each dimension how far apart its elements lie, the last one's side by side.</summary>
+    public static int[] Strides(int[] dims)
+    {
+        var strides = new int[dims.Length];
+        for (var (d, stride) = (dims.Length - 1, 1); d >= 0; stride *= dims[d], d--)
+            strides[d] = stride;
+        return strides;
+    }
+
+    /// <summary>For each element of a shape where it lies, from a start, with other strides than its own.</summary>
+    public static int[] Offsets(int[] shape, int[] strides, int start = 0)
+    {
+        var offsets = new int[shape.Aggregate(1, (a, b) => checked(a * b))];
+        for (var i = 0; i < offsets.Length; i++)
+        {
+            offsets[i] = start;
+            for (var (d, rest) = (shape.Length - 1, i); d >= 0; rest /= shape[d], d--)
+                offsets[i] += rest % shape[d] * strides[d];
+        }
+
+        return offsets;
     }
 }

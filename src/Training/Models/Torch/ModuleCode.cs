@@ -7,10 +7,12 @@ namespace MLDistributed.Training.Models;
 /// A job's assemblies, in a context of their own: they share TorchSharp, this library's contract and .NET with the rank, and
 /// nothing else. The process that loads them serves no other job.
 /// </summary>
-internal sealed class ModuleCode(IReadOnlyDictionary<string, byte[]> files) : AssemblyLoadContext("module")
+internal class ModuleCode(IReadOnlyDictionary<string, byte[]> files) : AssemblyLoadContext("module")
 {
     protected override Assembly? Load(AssemblyName assemblyName) =>
         files.TryGetValue($"{assemblyName.Name}.dll", out var content)
-            ? LoadFromStream(new MemoryStream(content), files.TryGetValue($"{assemblyName.Name}.pdb", out var symbols) ? new MemoryStream(symbols) : null)
+            ? Load(content, files.TryGetValue($"{assemblyName.Name}.pdb", out var symbols) ? symbols : null)
             : Default.LoadFromAssemblyName(new AssemblyName(assemblyName.Name!)); // whatever version was asked for, it is this one
+
+    protected virtual Assembly Load(byte[] content, byte[]? symbols) => LoadFromStream(new MemoryStream(content), symbols is null ? null : new MemoryStream(symbols));
 }

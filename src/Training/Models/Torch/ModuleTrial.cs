@@ -12,16 +12,19 @@ internal static class ModuleTrial
     private const int FirstPart = 2;
     private const double Tolerance = 1e-3;
 
+    /// <param name="trial">The instance.</param>
+    /// <param name="start">The job.</param>
+    /// <param name="rows">Rows that it takes; null: any.</param>
     /// <returns>What its own metrics are called.</returns>
     /// <exception cref="UserModuleException">It throws, or returns what no job can train by.</exception>
-    public static IReadOnlyList<string> Run(TorchModuleSource trial, RankStart start)
+    public static IReadOnlyList<string> Run(TorchModuleSource trial, RankStart start, SampleRows? rows = null)
     {
         var contract = new ModuleContract(trial.Module);
         if (contract is { OwnLoss: null, OwnStep: null, OwnMetrics: null })
             return [];
         using var scope = NewDisposeScope();
         var (spec, name) = (start.Spec, trial.Module.GetType().Name);
-        var batch = RandomRows(spec, HasWeights(start));
+        var batch = RandomRows(spec, rows ?? SampleRows.Normal, HasWeights(start));
         if (contract.OwnStep is not null)
         {
             trial.Module.train();
@@ -88,7 +91,7 @@ internal static class ModuleTrial
     }
 
     // As those of the job, where its own are not at hand yet: a loss may take a logarithm of values that are not scaled.
-    private static Batch RandomRows(JobSpec spec, bool hasWeights)
+    private static Batch RandomRows(JobSpec spec, SampleRows rows, bool hasWeights)
     {
         var labels = spec.Task switch
         {
@@ -98,7 +101,7 @@ internal static class ModuleTrial
             _ => randn(Rows),
         };
         var weights = hasWeights ? arange(1, Rows + 1, ScalarType.Float32).div(Rows / 2) : null;
-        return new Batch(randn([Rows, spec.Module.Kind!.InputSize]), labels, weights, weights?.sum().ToSingle() ?? Rows, Rows, new(0, Rows));
+        return new Batch(rows.Make(Rows, spec.Module.Kind!.InputSize), labels, weights, weights?.sum().ToSingle() ?? Rows, Rows, new(0, Rows));
     }
 
     private static bool HasWeights(RankStart start)

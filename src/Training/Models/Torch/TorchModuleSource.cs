@@ -35,6 +35,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
         {
             random.manual_seed((long)seed);
             _module = make();
+            FirstParameters.Fill(_module);
         }
 
         var groups = ParameterGroups.Of(_module);

@@ -29,25 +29,34 @@ internal static class UserModule
         // What its metrics are called, all ranks have to know.
         if (start.Rank > 0 && source.Module is not IModuleMetrics)
             return source;
+        SampleRows rows;
         var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed);
         using (trial.Module)
         {
-            Try(trial, spec);
-            source.OwnMetrics = ModuleTrial.Run(trial, start);
+            rows = Try(trial, spec);
+            source.OwnMetrics = ModuleTrial.Run(trial, start, rows);
             if (start.Rank > 0)
                 return source;
-            source.Trace = ModuleTracer.Trace(trial.Module, spec.InputSize);
+        }
+
+        // Again, of code that tells what it calls.
+        var watched = Find(start, spec, isWatched: true);
+        trial = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
+        using (trial.Module)
+        {
+            source.Trace = ModuleTracer.Trace(trial.Module, rows, spec.InputSize);
             source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
         }
 
         return source;
     }
 
-    private static Type Find(RankStart start, TorchModuleSpec spec)
+    private static Type Find(RankStart start, TorchModuleSpec spec, bool isWatched = false)
     {
         if (new FileInfo(start.CodePath) is { Length: > CodePackage.MaxBytes } file)
             throw new FormatException($"The code package has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}.");
-        var code = new ModuleCode(CodePackage.Read(File.ReadAllBytes(start.CodePath)));
+        var files = CodePackage.Read(File.ReadAllBytes(start.CodePath));
+        var code = isWatched ? new WatchedCode(files) : new ModuleCode(files);
         try
         {
             var type = code.LoadFromAssemblyName(new AssemblyName(spec.Assembly)).GetType(spec.Type, throwOnError: true)!;
@@ -107,8 +116,9 @@ internal static class UserModule
     }
 
     // Wrong shapes, and forwards that throw, before data is read.
-    private static void Try(TorchModuleSource trial, TorchModuleSpec spec)
+    private static SampleRows Try(TorchModuleSource trial, TorchModuleSpec spec)
     {
+        var kind = 0;
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var before = trial.Tensors.Buffers.Select(b => b.Buffer.clone()).ToList();
@@ -118,13 +128,21 @@ internal static class UserModule
             foreach (var norm in trial.Tensors.BatchNorms)
                 norm.eval();
             Tensor outputs;
-            try
+            while (true)
             {
-                outputs = trial.Module.call(randn([Rows, spec.InputSize]));
-            }
-            catch (Exception e) when (e is not OutOfMemoryException)
-            {
-                throw Failed(spec, "failed in its forward", e);
+                try
+                {
+                    outputs = trial.Module.call(SampleRows.Kinds[kind].Make(Rows, spec.InputSize));
+                    break;
+                }
+                catch (Exception e) when (SampleRows.IsOutside(e) && kind < SampleRows.Kinds.Length - 1)
+                {
+                    kind++; // its tables are smaller
+                }
+                catch (Exception e) when (e is not OutOfMemoryException)
+                {
+                    throw Failed(spec, "failed in its forward", e);
+                }
             }
 
             if (TorchModule.Refusal(trial.Module, outputs, Rows, spec.OutputSize) is { } refusal)
@@ -137,5 +155,6 @@ internal static class UserModule
         var now = new ModuleTensors(trial.Module); // throws where a parameter's type was changed
         if (!now.Trained.Select(t => t.Parameter).SequenceEqual(trial.Tensors.Trained.Select(t => t.Parameter), ReferenceEqualityComparer.Instance))
             throw new UserModuleException($"Module \"{trial.Module.GetType().Name}\" replaces parameters in its forward, expected the same ones as after its constructor.");
+        return SampleRows.Kinds[kind];
     }
 }

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>
-/// Tells functions between layers (functional.relu, x + y, ...) by their values: on random rows, what equals relu of a known
+/// Tells functions between layers (functional.relu, x + y, ...) of code that is not watched by their values: on random rows, what equals relu of a known
 /// value in every number is that. The graph is compared with the module afterwards, on other rows.
 /// </summary>
 internal static class ValueRecognition
@@ -32,7 +32,7 @@ internal static class ValueRecognition
     private static readonly (Func<Tensor, Tensor, Tensor> Compute, string Op)[] s_binary = [((a, b) => a.add(b), "Add"), ((a, b) => a.mul(b), "Mul"), ((a, b) => a.sub(b), "Sub"), ((a, b) => b.sub(a), "Sub")];
 
     /// <summary>How a value comes of those that were seen: up to two functions. Nothing, or one way.</summary>
-    public static IEnumerable<(int[] Inputs, Func<TraceWriter, string[], string> Write)> Find(Tensor target, IReadOnlyList<SeenValue> seen)
+    public static IEnumerable<(int[] Inputs, Func<TraceWriter, string[], string> Write)> Find(Tensor target, IReadOnlyList<TraceValue> seen)
     {
         using var scope = NewDisposeScope();
         var first = Once(seen).ToList();
@@ -49,7 +49,7 @@ internal static class ValueRecognition
         return [];
     }
 
-    private static IEnumerable<Candidate> Once(IReadOnlyList<SeenValue> seen)
+    private static IEnumerable<Candidate> Once(IReadOnlyList<TraceValue> seen)
     {
         var latest = seen.Reverse().Take(ValuesLookedAt).Append(seen[0]).DistinctBy(v => v.Number).ToList();
         foreach (var one in latest)

@@ -18,6 +18,9 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
     // The first are compared closely; the others show a function that was taken for another where values are large.
     private static readonly float[] s_scales = [1, 1, 1, 1, 10, 100];
 
+    /// <summary>Rows that the module takes.</summary>
+    public SampleRows Rows { get; init; } = SampleRows.Normal;
+
     /// <summary>The model.</summary>
     /// <param name="spec">The job.</param>
     /// <param name="module">The module.</param>
@@ -28,14 +31,25 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
     {
         var named = TraceWriter.Named(values);
         var graph = new OnnxGraph(named);
-        var writer = new TraceWriter(graph, module, tensors, named);
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
         return OnnxFrame.Build(spec, graph, "module", (input, outputName) =>
         {
+            var writer = new TraceWriter(graph, module, tensors, named) { Input = input };
             var names = new Dictionary<int, string> { [0] = input };
-            foreach (var step in steps)
+            foreach (var step in Needed())
                 names[step.Output] = step.Write(writer, [.. step.Inputs.Select(i => names[i])]);
             return graph.Node("Identity", [names[output]], outputName);
         });
+    }
+
+    // What the output comes of.
+    private IEnumerable<TraceStep> Needed()
+    {
+        var needed = new HashSet<int> { output };
+        foreach (var step in steps.Reverse().Where(s => needed.Contains(s.Output)))
+            needed.UnionWith(step.Inputs);
+        return steps.Where(s => needed.Contains(s.Output));
     }
 
     /// <summary>Compares the graph with the module on random rows, with random parameters and statistics, which are put back.</summary>
@@ -71,7 +85,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         var bare = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
         var run = Program(module, Write(bare, module, tensors, values), inputs, outputs).CreateRunner();
         module.eval();
-        var features = randn([s_scales.Length, inputs]).mul_(tensor(s_scales).unsqueeze(1));
+        var features = cat([.. s_scales.Select(scale => Rows.Make(1, inputs, scale))]);
         var (rows, expected) = (features.data<float>().ToArray(), module.call(features).contiguous().data<float>().ToArray());
         var got = new float[outputs];
         for (var r = 0; r < s_scales.Length; r++)
@@ -113,7 +127,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         {
             return KnownLayers.Of(layer)!(call);
         }
-        catch (NotSupportedException e)
+        catch (Exception e) when (e is NotSupportedException or NotTracedException)
         {
             throw new UserModuleException($"Module \"{writer.Module.GetType().Name}\" cannot be written as ONNX: layer \"{ModuleTensors.NameOf(writer.Module, layer)}\" ({layer.GetType().Name}) {e.Message}. Use it as expected, or have the module implement IOnnxModule.");
         }
@@ -151,10 +165,15 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
             throw new ArgumentException($"Layer \"{name}\" is an Unflatten, expected graph.Reshape in its place.", nameof(name));
         if (layer is TorchSharp.Modules.Flatten)
             return writer.Node("Flatten", [input], OnnxGraph.Integer("axis", 1));
+        if (layer is TorchSharp.Modules.AdaptiveAvgPool1d { output_size: not 1 } or TorchSharp.Modules.AdaptiveAvgPool2d { output_size: not ([1] or [1, 1]) })
+            throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) is to another size than 1, expected a graph.Node(\"AveragePool\", ...) in its place.", nameof(name));
+        if (layer is TorchSharp.Modules.GroupNorm)
+            throw new ArgumentException($"Layer \"{name}\" is a GroupNorm, expected a graph.Node(\"InstanceNormalization\", ...) between reshapes in its place.", nameof(name));
         // Only some ask for shapes: a linear layer's input is taken as [N, inputs], a pool's by its kernel.
         var rank = layer is TorchSharp.Modules.MaxPool2d or TorchSharp.Modules.AvgPool2d ? 4 : layer is TorchSharp.Modules.MaxPool1d or TorchSharp.Modules.AvgPool1d ? 3 : 2;
+        var layout = new RowLayout(new long[rank], 0);
         return KnownLayers.Of(layer) is null ? throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) maps to no operator.", nameof(name))
-            : WriteKnown(writer, layer, new LayerCall(writer, input, new long[rank], new long[rank]));
+            : WriteKnown(writer, layer, new LayerCall(writer, input, layout, layout));
     }
 
     private static Tensor Named(nn.Module layer, string name)

@@ -19,7 +19,7 @@ internal static class KnownLayers
         MaxPool2d pool => call => Pool(call, "MaxPool", pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode),
         AvgPool1d pool => call => Pool(call, "AveragePool", [pool.kernel_size], List(pool.stride), List(pool.padding), null, pool.ceil_mode, pool.count_include_pad),
         AvgPool2d { divisor_override: null } pool => call => Pool(call, "AveragePool", pool.kernel_size, pool.stride, pool.padding, null, pool.ceil_mode, pool.count_include_pad),
-        AdaptiveAvgPool1d { output_size: 1 } or AdaptiveAvgPool2d { output_size: [1] or [1, 1] } => call => call.Writer.Node("GlobalAveragePool", [call.Input]),
+        AdaptiveAvgPool1d or AdaptiveAvgPool2d => AdaptivePool,
         ReLU => Unary("Relu"),
         ReLU6 => call => call.Writer.Node("Clip", [call.Input, call.Writer.Constant(0), call.Writer.Constant(6)]),
         GELU gelu => Unary("Gelu", OnnxGraph.Text("approximate", $"{gelu.approximate}")),
@@ -38,9 +38,33 @@ internal static class KnownLayers
         LogSoftmax softmax => call => Softmax(call, "LogSoftmax", softmax.dim),
         // Of a model that is not being trained.
         Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity => Unary("Identity"),
-        Flatten or Unflatten => call => call.Writer.Reshape(call.Input, call.OutputShape[1..]),
+        Flatten or Unflatten => call => call.Writer.Reshape(call.Input, call.To.RowShape),
+        Hardtanh bounded => call => call.Writer.Node("Clip", [call.Input, call.Writer.Constant((float)bounded.min_val), call.Writer.Constant((float)bounded.max_val)]),
+        LogSigmoid => call => call.Writer.Node("Neg", [call.Writer.Node("Softplus", [call.Writer.Node("Neg", [call.Input])])]),
+        Embedding embedding => call => Write(embedding, call),
+        GroupNorm norm => call => Write(norm, call),
+        InstanceNorm { track_running_stats: false } norm => call => Write(norm, call),
         _ => null,
     };
+
+    /// <summary>How a layer's output lies in the graph.</summary>
+    /// <exception cref="NotTracedException">It would mix rows, or takes them as the first dimension alone.</exception>
+    public static RowLayout Layout(nn.Module layer, RowLayout input, long[] output)
+    {
+        switch (layer)
+        {
+            case Embedding:
+                return input with { Shape = output };
+            case Linear when input.FromRight > 1:
+            case LayerNorm norm when input.FromRight > norm.normalized_shape.Length:
+            case ReLU or ReLU6 or GELU or SiLU or Mish or Sigmoid or Tanh or LeakyReLU or ELU or SELU or Softplus or Softsign or Hardswish or Hardsigmoid or Hardtanh or LogSigmoid or TorchSharp.Modules.Softmax or LogSoftmax:
+            case Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity:
+                return input.With(output);
+            default:
+                return input is { RowAxis: 0, Fold: 1 } ? new RowLayout(output, 0)
+                    : throw new NotTracedException($"takes [{string.Join(", ", input.Shape)}], whose first dimension is not that of the rows alone, expected it to be");
+        }
+    }
 
     /// <summary>Whether a layer has others in it and computes nothing itself.</summary>
     public static bool IsContainer(nn.Module layer) => layer is Sequential || layer.GetType().Name.StartsWith("Module", StringComparison.Ordinal) || layer.GetType().Name.StartsWith("Sequential", StringComparison.Ordinal);
@@ -50,7 +74,7 @@ internal static class KnownLayers
     private static string Write(Linear linear, LayerCall call)
     {
         var writer = call.Writer;
-        if (call.InputShape.Length == 2)
+        if (call.Rank == 2)
             return writer.Node("Gemm", linear.bias is { } bias ? [call.Input, writer.Tensor(linear.weight!), writer.Tensor(bias)] : [call.Input, writer.Tensor(linear.weight!)], OnnxGraph.Integer("transB", 1));
         var product = writer.Node("MatMul", [call.Input, writer.Transposed(linear.weight!)]);
         return linear.bias is { } shift ? writer.Node("Add", [product, writer.Tensor(shift)]) : product;
@@ -91,10 +115,21 @@ internal static class KnownLayers
             OnnxGraph.Integer("axis", -norm.normalized_shape.Length), OnnxGraph.Number("epsilon", norm.eps));
     }
 
-    // Where one number is given it is for all dimensions, and without a stride windows do not overlap.
-    private static string Pool(LayerCall call, string op, long[] kernel, long[]? stride, long[]? padding, long[]? dilation, bool isCeiling, bool? countsPadding = null)
+    /// <summary>Means over as many windows as are asked for, where they divide what there is.</summary>
+    public static string AdaptivePool(LayerCall call)
     {
-        var rank = call.InputShape.Length - 2;
+        var (from, to) = (call.From.Behind[1..], call.To.Behind[1..]);
+        if (to.All(size => size <= 1)) // a layer of a module that writes itself is not asked for its sizes
+            return call.Writer.Node("GlobalAveragePool", [call.Input]);
+        return from.Zip(to).All(s => s.First % s.Second == 0)
+            ? Pool(call, "AveragePool", [.. from.Zip(to, (a, b) => a / b)], null, null, null, isCeiling: false, countsPadding: false)
+            : throw new NotSupportedException($"makes [{string.Join(", ", to)}] of [{string.Join(", ", from)}], expected sizes that divide these");
+    }
+
+    // Where one number is given it is for all dimensions, and without a stride windows do not overlap.
+    public static string Pool(LayerCall call, string op, long[] kernel, long[]? stride, long[]? padding, long[]? dilation, bool isCeiling, bool? countsPadding = null)
+    {
+        var rank = call.Rank - 2;
         var pads = All(padding, 0);
         List<AttributeProto> attributes =
         [
@@ -108,9 +143,37 @@ internal static class KnownLayers
         long[] All(long[]? values, long otherwise) => values is not { Length: > 0 } ? [.. Enumerable.Repeat(otherwise, rank)] : values.Length == rank ? values : [.. Enumerable.Repeat(values[0], rank)];
     }
 
-    private static string Softmax(LayerCall call, string op, long dimension) => dimension == -1 || dimension == call.InputShape.Length - 1
-        ? call.Writer.Node(op, [call.Input], OnnxGraph.Integer("axis", -1))
-        : throw new NotSupportedException($"is over dimension {dimension}, expected the last");
+    private static string Softmax(LayerCall call, string op, long dimension) => TracedFunctions.Softmax(call.Writer, call.Input, op, call.From.Axis(dimension), call.Rank);
+
+    // An id that the table does not have is the nearest that it has: a row from outside must not break scoring.
+    private static string Write(Embedding embedding, LayerCall call)
+    {
+        var writer = call.Writer;
+        var table = embedding.named_parameters().First().parameter;
+        var floats = writer.Node("Cast", [call.Input], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float));
+        var bounded = writer.Node("Clip", [floats, writer.Constant(0), writer.Constant(table.shape[0] - 1)]);
+        return writer.Node("Gather", [writer.Tensor(table), writer.Node("Cast", [bounded], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Int64))]);
+    }
+
+    // Groups of channels are channels of another shape.
+    private static string Write(GroupNorm norm, LayerCall call)
+    {
+        var (writer, shape) = (call.Writer, call.From.RowShape);
+        var groups = writer.Reshape(call.Input, [norm.num_groups, RowLayout.Product(shape) / norm.num_groups]);
+        var normal = writer.Reshape(writer.Node("InstanceNormalization", [groups, writer.Constant(1, norm.num_groups), writer.Constant(0, norm.num_groups)], OnnxGraph.Number("epsilon", norm.eps)), shape);
+        if (!norm.affine)
+            return normal;
+        return writer.Node("Add", [writer.Node("Mul", [normal, OfChannels(norm.weight)]), OfChannels(norm.bias!)]);
+
+        string OfChannels(Tensor numbers) => writer.Constant(writer.Current(numbers).view([shape[0], .. shape.Skip(1).Select(_ => 1L)]));
+    }
+
+    private static string Write(InstanceNorm norm, LayerCall call)
+    {
+        var (writer, channels) = (call.Writer, call.From.RowShape[0]);
+        return writer.Node("InstanceNormalization", [call.Input, norm.weight is { } weight ? writer.Tensor(weight) : writer.Constant(1, channels), norm.bias is { } bias ? writer.Tensor(bias) : writer.Constant(0, channels)],
+            OnnxGraph.Number("epsilon", norm.eps));
+    }
 
     private static long[]? List(long? value) => value is { } one ? [one] : null;
 }

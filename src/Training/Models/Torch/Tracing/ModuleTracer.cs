@@ -1,0 +1,301 @@
+using System.Reflection;
+using System.Runtime.Loader;
+using Microsoft.ML.Distributed;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>
+/// Finds out what a module computes, from what it does while it runs on a few rows. Layers are watched by hooks
+/// (<see cref="KnownLayers"/>, <see cref="StepLayers"/>, <see cref="IOnnxModule"/>), functions between them by the calls that the module's
+/// code makes (<see cref="WatchedCode"/>); of code that is not watched, tensors in other shapes are known by their memory, and
+/// results of a few functions by their values.
+/// </summary>
+internal sealed class ModuleTracer : IDisposable
+{
+    // What tells code of numbers, on which it may then decide.
+    private static readonly HashSet<string> s_reads = new(StringComparer.Ordinal) { "item", "ToSingle", "ToDouble", "ToInt32", "ToInt64", "ToBoolean", "ToScalar", "data", "get_bytes", "tolist", "op_Explicit" };
+
+    private readonly nn.Module<Tensor, Tensor> _module;
+    private readonly List<TraceStep> _steps = [];
+    private readonly List<TraceValue> _values = [];
+    private readonly List<Action> _removals = [];
+    private int _numbers;
+    private int _depth;
+
+    private ModuleTracer(nn.Module<Tensor, Tensor> module) => _module = module;
+
+    /// <summary>Traces a module on random rows.</summary>
+    /// <exception cref="UserModuleException">It does something that cannot be seen or written; names the first layer or place.</exception>
+    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, int inputs) => Trace(module, SampleRows.Normal, inputs);
+
+    /// <summary>Traces a module on rows of a kind that it takes.</summary>
+    /// <exception cref="UserModuleException">It does something that cannot be seen or written; names the first layer or place.</exception>
+    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, SampleRows rows, int inputs)
+    {
+        using var scope = NewDisposeScope();
+        using var frozen = no_grad();
+        using var tracer = new ModuleTracer(module);
+        module.eval();
+        return tracer.Run(rows.Make(RowLayout.Rows, inputs, 2), rows);
+    }
+
+    public void Dispose()
+    {
+        _removals.ForEach(remove => remove());
+        _values.ForEach(v => v.Tensor.Dispose());
+    }
+
+    private ModuleTrace Run(Tensor features, SampleRows rows)
+    {
+        Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
+        foreach (var (name, tensor) in TraceWriter.NamedTensors(_module))
+            Keep(tensor, v => v with { Outside = new ParameterValue(name) });
+        foreach (var layer in ModuleTensors.Layers(_module))
+        {
+            if (layer is nn.Module<Tensor, Tensor> one && (layer is IOnnxModule || KnownLayers.Of(layer) is not null))
+                Watch(one);
+            if (StepLayers.Watch(layer, Heard) is { } removal)
+                _removals.Add(removal);
+        }
+
+        if (AssemblyLoadContext.GetLoadContext(_module.GetType().Assembly) is WatchedCode code)
+        {
+            code.Listener = Heard;
+            _removals.Add(() => code.Listener = null);
+        }
+
+        var outputs = _module.call(features);
+        return new ModuleTrace([.. _steps], Written(outputs, "its output", rowAxis: 0).Number) { Rows = rows };
+    }
+
+    private void Watch(nn.Module<Tensor, Tensor> layer)
+    {
+        var before = layer.register_forward_pre_hook((_, input) =>
+        {
+            // What is inside a module that writes itself is its own.
+            _depth++;
+            return input;
+        });
+        TraceValue? input = null;
+        var look = layer.register_forward_pre_hook((_, x) =>
+        {
+            if (_depth == 1)
+                input = layer is Embedding && Outside(x) is not null ? null : Written(x, $"the input of layer {Shown(layer)}", rowAxis: null);
+            return x;
+        });
+        var behind = layer.register_forward_hook((_, x, y) =>
+        {
+            if (--_depth > 0)
+                return y;
+            if (input is null)
+                Keep(y, v => v with { Outside = new LookedUpValue(new ParameterValue($"{Name(layer)}.weight"), Outside(x)!) });
+            else
+                Add(layer, input, y);
+            return y;
+        });
+        _removals.AddRange([before.remove, look.remove, behind.remove]);
+    }
+
+    private void Add(nn.Module<Tensor, Tensor> layer, TraceValue input, Tensor output)
+    {
+        var name = Name(layer);
+        try
+        {
+            var layout = KnownLayers.Layout(layer, input.Layout!, output.shape);
+            Add(new Mapping([input], layout, layer is IOnnxModule
+                ? (writer, inputs) => ModuleTrace.WriteOwn(writer, writer.Layer(name), inputs[0])
+                : (writer, inputs) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, inputs[0], input.Layout!, layout))), output);
+        }
+        catch (NotTracedException e)
+        {
+            throw Refusal($"layer {Shown(layer)} {e.Message}");
+        }
+    }
+
+    private void Add(Mapping mapping, Tensor output)
+    {
+        if (!mapping.Layout.IsWhole || !mapping.Layout.Shape.AsSpan().SequenceEqual(output.shape))
+            throw new NotTracedException($"puts out [{string.Join(", ", output.shape)}] for {RowLayout.Rows} rows, expected the rows as a dimension");
+        if (mapping.Inputs.FirstOrDefault(i => i.Refusal is not null) is { Refusal: { } refusal })
+            throw Refusal(refusal);
+        var number = Keep(output, v => v with { Layout = mapping.Layout }).Number;
+        _steps.Add(new TraceStep([.. mapping.Inputs.Select(i => i.Number)], number, mapping.Write));
+    }
+
+    // A value that is no tensor of the module's: what several results come of.
+    private int AddHidden(int[] inputs, Func<TraceWriter, string[], string> write)
+    {
+        _steps.Add(new TraceStep(inputs, ++_numbers, write));
+        return _numbers;
+    }
+
+    private void Heard(MethodBase method, string caller, object?[] arguments, object? result)
+    {
+        if (_depth > 0)
+            return;
+        var given = arguments.SelectMany(OutsideValue.Tensors).Where(t => t is not null).Select(t => (Tensor: t, Value: Known(t))).ToList();
+        var outputs = OutsideValue.Tensors(result).Where(t => t is not null).ToArray();
+        var place = arguments is [nn.Module, ..] ? Shown(method, arguments) : $"{Shown(method, arguments)}, called in {caller},";
+        var ofRows = given.Where(g => g.Value is { Layout: not null } or { Refusal: not null }).Select(g => g.Value!).ToList();
+        if (ofRows.Count == 0)
+        {
+            if (given.Exists(g => g.Value?.Outside is not null and not FixedValue))
+                KeepComputed(method, arguments, outputs);
+            return;
+        }
+
+        if (s_reads.Contains(method.Name))
+            throw Refusal($"{place} reads a row's numbers, and a graph decides nothing by them");
+        var changed = outputs.Length == 0 && method.Name == "set_Item" ? [(Tensor)arguments[0]!] : outputs;
+        var isInPlace = method.Name.EndsWith('_') || Array.Exists(method.GetParameters(), p => p.Name == "inplace") && arguments.Contains(true);
+        foreach (var (i, output) in changed.Index())
+        {
+            if (outputs.Length > 0 && !isInPlace && Known(output) is not null)
+                continue;
+            var why = ofRows.FirstOrDefault(v => v.Refusal is not null)?.Refusal;
+            try
+            {
+                if (why is null && StepLayers.IsOne(arguments[0]))
+                {
+                    Steps(method, arguments, outputs);
+                    return;
+                }
+
+                if (why is null && outputs.Length > 0 && (i == 0 || result is not System.Runtime.CompilerServices.ITuple)
+                    && TracedFunctions.Of(new FunctionCall(method, arguments, output, t => Known(t) ?? Fixed(t))) is { } mapping)
+                {
+                    Add(mapping, output);
+                    continue;
+                }
+
+                why ??= $"{place} maps to no operator";
+            }
+            catch (NotTracedException e)
+            {
+                why = $"{place} {e.Message}";
+            }
+
+            // It may never be used.
+            Keep(output, v => v with { Refusal = why });
+        }
+    }
+
+    private void Steps(MethodBase method, object?[] arguments, Tensor[] outputs)
+    {
+        var layer = (nn.Module)arguments[0]!;
+        var name = Name(layer);
+        var results = StepLayers.Of(new StepCall(layer, name, method, arguments, outputs, t => Known(t) ?? Fixed(t), AddHidden));
+        foreach (var (output, (mapping, why)) in outputs.Zip(results))
+        {
+            if (mapping is not null)
+                Add(mapping, output);
+            else
+                Keep(output, v => v with { Refusal = $"layer {Shown(layer)}: {why}" });
+        }
+    }
+
+    private void KeepComputed(MethodBase method, object?[] arguments, Tensor[] outputs)
+    {
+        if (method.GetParameters().Any(p => p.ParameterType.IsByRefLike) || method.DeclaringType!.IsAssignableTo(typeof(nn.Module)))
+            return;
+        var given = Array.ConvertAll(arguments, a => a switch
+        {
+            Tensor tensor => Outside(tensor) ?? Fixed(tensor).Outside,
+            Tensor[] tensors => Array.ConvertAll(tensors, t => Outside(t) ?? Fixed(t).Outside!),
+            _ => a,
+        });
+        foreach (var (i, output) in outputs.Index())
+            if (method.Name.EndsWith('_') || Known(output) is null)
+                Keep(output, v => v with { Outside = new ComputedValue(method, given, i) });
+    }
+
+    // Its memory must not become another tensor's while it is looked for.
+    private TraceValue Keep(Tensor tensor, Func<TraceValue, TraceValue> what)
+    {
+        var value = what(new TraceValue(_values.Count == 0 ? 0 : ++_numbers, tensor.alias().DetachFromDisposeScope()));
+        _values.Add(value);
+        return value;
+    }
+
+    // The latest first: layers may work in place.
+    private TraceValue? Known(Tensor tensor) => _values.FindLast(v => v.Is(tensor));
+
+    private OutsideValue? Outside(Tensor tensor) => Known(tensor) is { } known ? known.Outside : new FixedValue(tensor);
+
+    // What nobody was seen to make: it was there before, or is made of nothing.
+    private static TraceValue Fixed(Tensor tensor) => new(-1, tensor) { Outside = new FixedValue(tensor) };
+
+    /// <summary>A tensor as a value of rows, with rows as a dimension (null: any).</summary>
+    private TraceValue Written(Tensor tensor, string what, int? rowAxis)
+    {
+        var value = Known(tensor) ?? Unseen(tensor);
+        if (value?.Refusal is { } refusal)
+            throw Refusal(refusal);
+        if (value?.Layout is null)
+            value = ForEachRow(tensor, value?.Outside ?? new FixedValue(tensor));
+        if (value?.Layout is not { } layout || (rowAxis is { } axis && layout.RowAxis != axis))
+            throw Refusal(Unknown(what, tensor));
+        return value;
+    }
+
+    // Of code that is not watched.
+    private TraceValue? Unseen(Tensor tensor)
+    {
+        if (tensor.dtype != ScalarType.Float32)
+            return null;
+        if (_values.FindLast(v => v.Layout is not null && v.IsMemoryOf(tensor)) is { } memory)
+        {
+            try
+            {
+                Add(Parts.Reshape(memory, tensor), tensor);
+                return _values[^1];
+            }
+            catch (NotTracedException)
+            {
+                return null;
+            }
+        }
+
+        var seen = _values.Where(v => v.Layout is { RowAxis: 0, Fold: 1 } && v.Tensor.dtype == ScalarType.Float32).ToList();
+        foreach (var (inputs, write) in ValueRecognition.Find(tensor, seen))
+        {
+            Add(new Mapping([.. inputs.Select(i => seen.First(v => v.Number == i))], new RowLayout(tensor.shape, 0), write), tensor);
+            return _values[^1];
+        }
+
+        return null;
+    }
+
+    private TraceValue? ForEachRow(Tensor tensor, OutsideValue outside)
+    {
+        for (var axis = 0; axis < tensor.dim(); axis++)
+        {
+            if (tensor.dtype != ScalarType.Float32 || tensor.shape[axis] != RowLayout.Rows || !tensor.sub(tensor.narrow(axis, 0, 1)).abs().max().eq(0).ToBoolean())
+                continue;
+            var layout = new RowLayout(tensor.shape, axis);
+            Add(new Mapping([], layout, (writer, _) => writer.ForEachRow(outside, layout)), tensor);
+            return _values[^1];
+        }
+
+        return null;
+    }
+
+    private string Unknown(string what, Tensor tensor)
+    {
+        var unknown = ModuleTensors.Layers(_module).Skip(1).FirstOrDefault(l => l is not IOnnxModule && KnownLayers.Of(l) is null && !StepLayers.IsOne(l) && !KnownLayers.IsContainer(l) && l.GetType().Assembly == typeof(torch).Assembly);
+        return unknown is not null ? $"layer {Shown(unknown)} maps to no operator" : $"{what}, [{string.Join(", ", tensor.shape)}], comes from code that is not seen";
+    }
+
+    private UserModuleException Refusal(string why) =>
+        new($"Module \"{_module.GetType().Name}\" cannot be written as ONNX: {why}. Use layers that map, called by call, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both.");
+
+    private string Shown(MethodBase method, object?[] arguments) => arguments is [nn.Module layer, ..] ? $"layer {Shown(layer)}"
+        : method.Name.StartsWith("op_", StringComparison.Ordinal) ? $"operator {method.Name[3..]}" : $"{method.DeclaringType!.Name}.{method.Name}";
+
+    private string Shown(nn.Module layer) => $"\"{Name(layer)}\" ({layer.GetType().Name})";
+
+    private string Name(nn.Module layer) => ModuleTensors.NameOf(_module, layer);
+}
