@@ -76,7 +76,7 @@ internal sealed class BoundedBody(
                 _lease = await reserve(_unfinished, cancellationToken).ConfigureAwait(false);
                 _since = time.GetTimestamp(); // who waited for room is not late
                 if (IsOver)
-                    Release();
+                    throw Over(); // what was read is the next call's room by now
             }
             catch (Exception e)
             {
@@ -102,7 +102,7 @@ internal sealed class BoundedBody(
         Advance(consumed, examined);
     }
 
-    public override void CancelPendingRead() => inner.CancelPendingRead();
+    public override void CancelPendingRead() => CancelRead();
 
     public override void Complete(Exception? exception = null)
     {
@@ -123,15 +123,7 @@ internal sealed class BoundedBody(
         Release();
         if (reading is null)
             return;
-        try
-        {
-            inner.CancelPendingRead();
-        }
-        catch (IOException)
-        {
-            // The caller left, which ends the read too.
-        }
-
+        CancelRead();
         await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -144,12 +136,27 @@ internal sealed class BoundedBody(
         }
     }
 
+    private RpcException Over() => Refuse(StatusCode.Cancelled, $"The call of {path} is over.");
+
+    // Whose caller has left, or whose call was aborted, has no reading left to cancel; a timer's exception would end the process.
+    private void CancelRead()
+    {
+        try
+        {
+            inner.CancelPendingRead();
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException)
+        {
+            // That has ended it, too.
+        }
+    }
+
     private void Release() => Interlocked.Exchange(ref _lease, null)?.Dispose();
 
     private Task<ReadResult> Read(CancellationToken cancellation)
     {
         lock (_gate)
-            return _reading = _isOver ? throw Refuse(StatusCode.Cancelled, $"The call of {path} is over.") : inner.ReadAsync(cancellation).AsTask();
+            return _reading = _isOver ? throw Over() : inner.ReadAsync(cancellation).AsTask();
     }
 
     private void Advance(SequencePosition consumed, SequencePosition examined)
@@ -177,7 +184,7 @@ internal sealed class BoundedBody(
         var timer = time.CreateTimer(_ =>
         {
             _isLate = true;
-            inner.CancelPendingRead();
+            CancelRead();
         }, null, left > TimeSpan.Zero ? left : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
         await using (timer.ConfigureAwait(false))
             return await reading.ConfigureAwait(false);

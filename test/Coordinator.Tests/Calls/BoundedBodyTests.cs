@@ -40,6 +40,23 @@ public sealed class BoundedBodyTests
         await AssertIsReadableAsync(pipe);
     }
 
+    // A timer's exception would end the process.
+    [TestMethod]
+    public async Task Message_ThatIsLateOfACallerWhoLeft_EndsQuietly()
+    {
+        var time = new ManualTimeProvider();
+        var left = new LeftReader();
+        var body = Body(left, time);
+        var waiting = body.ReadAsync().AsTask();
+
+        time.Advance(TimeSpan.FromSeconds(11));
+        left.Fail();
+
+        await body.EndAsync().Within();
+        var error = await Assert.ThrowsExactlyAsync<RpcException>(() => waiting.Within());
+        Assert.AreEqual("The client reset the request stream.", error.Status.Detail);
+    }
+
     private static async Task AssertIsReadableAsync(Pipe pipe)
     {
         await pipe.Writer.WriteAsync(s_empty);
@@ -49,6 +66,30 @@ public sealed class BoundedBodyTests
         next.AdvanceTo(read.Buffer.End);
     }
 
-    private static BoundedBody Body(Pipe pipe) =>
-        new(pipe.Reader, Connect, RpcMethods.All[Connect], reserve: null, e => new RpcException(new Status(StatusCode.Internal, e.Message)), TimeProvider.System);
+    private static BoundedBody Body(Pipe pipe) => Body(pipe.Reader, TimeProvider.System);
+
+    private static BoundedBody Body(PipeReader reader, TimeProvider time) =>
+        new(reader, Connect, RpcMethods.All[Connect], reserve: null, e => new RpcException(new Status(StatusCode.Internal, e.Message)), time);
+
+    // As Kestrel's when the stream was reset.
+    private sealed class LeftReader : PipeReader
+    {
+        private readonly TaskCompletionSource<ReadResult> _read = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public void Fail() => _read.SetException(new IOException("The client reset the request stream."));
+
+        public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => new(_read.Task);
+
+        public override void CancelPendingRead() => throw new IOException("The client reset the request stream.");
+
+        public override bool TryRead(out ReadResult result) => throw new NotSupportedException();
+
+        public override void AdvanceTo(SequencePosition consumed) => throw new NotSupportedException();
+
+        public override void AdvanceTo(SequencePosition consumed, SequencePosition examined) => throw new NotSupportedException();
+
+        public override void Complete(Exception? exception = null)
+        {
+        }
+    }
 }

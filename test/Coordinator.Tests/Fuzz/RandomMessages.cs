@@ -9,8 +9,11 @@ namespace MLDistributed.Coordinator.Tests.Fuzz;
 internal sealed class RandomMessages(Random random, IReadOnlyList<string> ids)
 {
     private const int MaxDepth = 4;
+    private const int MaxBytes = 8 << 20; // of a body, about: many of many are more than this process has
     private static readonly long[] Edges = [0, 1, -1, 2, 64, 1000, int.MaxValue, int.MinValue, long.MaxValue, long.MinValue, uint.MaxValue, 1_400_000_000];
     private static readonly double[] RealEdges = [0, 1, -1, double.NaN, double.PositiveInfinity, double.Epsilon, double.MaxValue, 0.5];
+
+    private int _left;
 
     /// <summary>A body of a call: frames of messages, whole or not.</summary>
     /// <param name="type">Of the messages.</param>
@@ -18,6 +21,7 @@ internal sealed class RandomMessages(Random random, IReadOnlyList<string> ids)
     public byte[] Body(MessageDescriptor type, bool isStream)
     {
         using var body = new MemoryStream();
+        _left = MaxBytes;
         for (var left = isStream ? random.Next(5) : random.Next(20) == 0 ? 2 : 1; left > 0; left--)
         {
             var message = Mutated(Message(type, 0).ToByteArray());
@@ -63,6 +67,8 @@ internal sealed class RandomMessages(Random random, IReadOnlyList<string> ids)
         var message = type.Parser.ParseFrom(ByteString.Empty);
         foreach (var field in type.Fields.InDeclarationOrder())
         {
+            if (_left <= 0)
+                break;
             if (random.Next(4) == 0 || (depth >= MaxDepth && field.FieldType == FieldType.Message))
                 continue;
             if (field.IsMap)
@@ -74,7 +80,7 @@ internal sealed class RandomMessages(Random random, IReadOnlyList<string> ids)
             else if (field.IsRepeated)
             {
                 var list = (IList)field.Accessor.GetValue(message);
-                for (var i = random.Next(30) == 0 ? random.Next(20_000) : random.Next(4); i > 0; i--)
+                for (var i = random.Next(30) == 0 ? random.Next(20_000) : random.Next(4); i > 0 && _left > 0; i--)
                     list.Add(Value(field, Math.Max(depth, list.Count > 10 ? MaxDepth : 0)));
             }
             else
@@ -84,7 +90,14 @@ internal sealed class RandomMessages(Random random, IReadOnlyList<string> ids)
         return message;
     }
 
-    private object Value(FieldDescriptor field, int depth) => field.FieldType switch
+    private object Value(FieldDescriptor field, int depth)
+    {
+        var value = Any(field, depth);
+        _left -= value switch { string text => text.Length, ByteString bytes => bytes.Length, _ => 0 } + sizeof(long);
+        return value;
+    }
+
+    private object Any(FieldDescriptor field, int depth) => field.FieldType switch
     {
         FieldType.String => Text(field),
         FieldType.Bytes => ByteString.CopyFrom(Bytes()),
