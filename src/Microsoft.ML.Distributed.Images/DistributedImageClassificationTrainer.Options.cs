@@ -95,7 +95,9 @@ public sealed partial class DistributedImageClassificationTrainer
 
         private int Side => Arch == ImageArchitecture.SmallCnn ? SmallSide : LargeSide;
 
-        internal double AutomaticRate => Weights is not null && !FreezeBackbone ? FineTuningRate : OwnRate;
+        internal double AutomaticRate => Weights is not null && !TrainsHeadAlone ? FineTuningRate : OwnRate;
+
+        internal bool TrainsHeadAlone => FreezeBackbone || (Enum.IsDefined(Arch) && ImageNetworkModule.Stages(Arch)[^1] == FreezeUpTo);
 
         internal new Options Copy() => (Options)base.Copy();
     }

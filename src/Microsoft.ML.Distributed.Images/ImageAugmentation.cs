@@ -38,8 +38,7 @@ public sealed class ImageAugmentation
     internal MLDistributed.Protocol.ImageAugmentation ToSpec() => new()
     {
         Shift = Shift,
-        // 0 means all of it there, and is out of range here.
-        LeastArea = LeastArea == 0 ? double.NaN : LeastArea,
+        LeastArea = LeastArea,
         Flip = Flip,
         Brightness = Brightness,
         Contrast = Contrast,

@@ -29,11 +29,10 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
             Mean = { means.Select(m => (float)(m * White)) },
             Scale = { deviations.Select(d => (float)(1 / (d * White))) },
             Augmentation = options.Augmentation?.ToSpec(),
-            // 0 means 1 there, and is out of range here.
-            StageRateFactor = options.StageLearningRateFactor == 0 ? double.NaN : options.StageLearningRateFactor,
+            StageRateFactor = options.StageLearningRateFactor,
         };
         if (Enum.IsDefined(options.Arch))
-            image.FrozenStages = options.FreezeBackbone ? Stages(image).Count : Stages(image).IndexOf(options.FreezeUpTo ?? "") + 1;
+            image.FrozenStages = options.FreezeBackbone ? Stages(options.Arch).Count : Stages(options.Arch).IndexOf(options.FreezeUpTo ?? "") + 1;
         return new ModuleSpec { Image = image };
     }
 
@@ -50,11 +49,20 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
             yield return $"Dropout is {given.Dropout} beside an image network, expected 0. Use Augmentation or WeightDecay.";
         if (given.Normalization != NetworkNormalization.None)
             yield return $"Normalization is {given.Normalization} beside an image network, expected it left alone: it has batch normalisation.";
+        // In the specification 0 is what was not said.
+        if (options.StageLearningRateFactor == 0)
+            yield return "StageLearningRateFactor is 0, expected a number from 0.01 to 1. FreezeUpTo keeps parts as they are.";
+        if (options.Augmentation is { LeastArea: 0 })
+            yield return "Augmentation.LeastArea is 0, expected a fraction from 0.01 to 1.";
         if (!Enum.IsDefined(options.Arch))
             yield break;
-        var image = ToSpec(given, 0, 1).Image;
-        if (options.FreezeUpTo is { } stage && !Stages(image).Contains(stage))
-            yield return $"FreezeUpTo is \"{VisibleText.Shortened(stage)}\", expected a part of {options.Arch}: {string.Join(", ", Stages(image).Select(s => $"\"{s}\""))}, or null for none.";
+        var (image, stages) = (ToSpec(given, 0, 1).Image, Stages(options.Arch));
+        if (options is { TrainsHeadAlone: true, StageLearningRateFactor: not (0 or 1) })
+            yield return $"StageLearningRateFactor is {options.StageLearningRateFactor} where the head alone is trained, expected 1: no other part has a learning rate.";
+        if (options.Weights is null && (options.FreezeBackbone || options.FreezeUpTo is not null))
+            yield return $"{(options.FreezeBackbone ? "FreezeBackbone is true" : "FreezeUpTo is set")} without Weights, expected weights that are worth keeping: the network begins with random ones.";
+        if (options.FreezeUpTo is { } stage && !stages.Contains(stage))
+            yield return $"FreezeUpTo is \"{VisibleText.Shortened(stage)}\", expected a part of {options.Arch}: {string.Join(", ", stages.Select(s => $"\"{s}\""))}, or null for none.";
         if (options is { FreezeUpTo: not null, FreezeBackbone: true })
             yield return "FreezeUpTo is set beside FreezeBackbone, expected null: that freezes all parts but the head.";
         if (options.Weights is not { } weights)
@@ -63,7 +71,8 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
             yield return misfit;
     }
 
-    private static List<string> Stages(ImageSpec image) => [.. ImageNetwork.Of(image).Stages];
+    /// <summary>The parts of an architecture that can be frozen, from the image on.</summary>
+    internal static List<string> Stages(ImageArchitecture architecture) => [.. ImageNetwork.Of(new ImageSpec { Architecture = (MLDistributed.Protocol.ImageArchitecture)architecture, Channels = 3 }).Stages];
 
     private IReadOnlyList<double> Default(double[] colors) => options.Channels == 1 ? [colors.Average()] : colors;
 }

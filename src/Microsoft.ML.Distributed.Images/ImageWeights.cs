@@ -58,6 +58,8 @@ public sealed class ImageWeights
         var others = _tensors.Values.ExceptBy(known.Select(t => t.Name), t => t.Name, StringComparer.Ordinal)
             .Where(t => !t.Name.StartsWith("fc.", StringComparison.Ordinal)).OrderBy(t => t.Name, StringComparer.Ordinal);
         return PretrainedFit.Misfits(known, name => _tensors.GetValueOrDefault(name)?.Shape)
+            .Concat(_tensors.Values.Where(t => t.Name.EndsWith(".running_var", StringComparison.Ordinal) && t.Values.Any(v => v < 0)).Take(PretrainedFit.MostNamed)
+                .Select(t => $"Weights \"{VisibleText.Shortened(t.Name)}\" hold {t.Values.Min()}, expected variances, which are not negative."))
             .Concat(others.Take(PretrainedFit.MostNamed).Select(t => $"Weights \"{VisibleText.Shortened(t.Name)}\" are [{string.Join(", ", t.Shape.Take(8))}], expected none: the network has no such layer."));
     }
 }

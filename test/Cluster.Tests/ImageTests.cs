@@ -126,8 +126,8 @@ public sealed class ImageTests
 
         StringAssert.Contains(Refused(o => o.FeatureColumnName = "Number").Message, "Feature column \"Number\" is a Single, expected images: an MLImage, the bytes of an image file");
         StringAssert.Contains(Refused(o => o.FeatureColumnName = "Pictures").Message, "Feature column \"Pictures\" is not in the data");
-        var all = Refused(o => (o.ScoreColumnName, o.ImageHeight, o.Channels, o.HiddenLayers, o.Augmentation, o.BatchSize, o.StageLearningRateFactor) = ("P", 0, 2, [5], new ImageAugmentation { Flip = 2, Mixup = 7, LeastArea = 0 }, 0, 2)).Message;
-        foreach (var words in new[] { "Channels is 2, expected 1 (grey) or 3", "Images are 0 x 0, expected 1 to 1,024", "Augmentation.Flip is 2", "Augmentation.Mixup is 7", "Augmentation.LeastArea is NaN", "StageLearningRateFactor is 2, expected a number from 0.01 to 1", "HiddenLayers is set beside an image network", "BatchSize is 0", "ScoreColumnName is \"P\", expected \"Score\"" })
+        var all = Refused(o => (o.ScoreColumnName, o.ImageHeight, o.Channels, o.HiddenLayers, o.Augmentation, o.BatchSize, o.FreezeBackbone, o.StageLearningRateFactor) = ("P", 0, 2, [5], new ImageAugmentation { Flip = 2, Mixup = 7, LeastArea = 0 }, 0, true, 2)).Message;
+        foreach (var words in new[] { "Channels is 2, expected 1 (grey) or 3", "Images are 0 x 0, expected 1 to 1,024", "Augmentation.Flip is 2", "Augmentation.Mixup is 7", "Augmentation.LeastArea is 0, expected a fraction", "StageLearningRateFactor is 2, expected a number from 0.01 to 1", "StageLearningRateFactor is 2 where the head alone is trained", "FreezeBackbone is true without Weights", "HiddenLayers is set beside an image network", "BatchSize is 0", "ScoreColumnName is \"P\", expected \"Score\"" })
             StringAssert.Contains(all, words);
     }
 
@@ -165,6 +165,7 @@ public sealed class ImageTests
         var ml = new MLContext(1);
         var data = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Digit.Name)).Fit(Images(ml)).Transform(Images(ml));
         var tensors = Made(ImageNetwork.Of(new ImageSpec { Height = Side, Width = Side, Channels = 3, OutputSize = 1000, Architecture = MLDistributed.Protocol.ImageArchitecture.Resnet18 }));
+        tensors.Find(t => t.Name == "bn1.running_var")!.Values[3] = -2;
         tensors = [.. tensors.Where(t => t.Name != "bn1.bias"), new NamedTensor("layer4.2.conv2.weight", [1], [0])];
         var options = Options(o => (o.FeatureColumnName, o.Weights, o.FreezeUpTo) = (nameof(Digit.Image), new ImageWeights(tensors), "layer5"));
         Assert.AreEqual(ImageArchitecture.ResNet18, options.Arch);
@@ -174,6 +175,7 @@ public sealed class ImageTests
         foreach (var words in new[]
         {
             "Weights \"conv1.weight\" are [64, 3, 7, 7], expected [64, 1, 7, 7].", "Weights \"bn1.bias\" are missing, expected [64].", "Weights \"layer4.2.conv2.weight\" are [1], expected none",
+            "Weights \"bn1.running_var\" hold -2, expected variances",
             "FreezeUpTo is \"layer5\", expected a part of ResNet18: \"conv1\", \"layer1\", \"layer2\", \"layer3\", \"layer4\"",
         })
             StringAssert.Contains(message, words);

@@ -33,7 +33,7 @@ public sealed class NcclCommunicator : IDisposable
         ArgumentNullException.ThrowIfNull(nccl);
         var result = nccl.InitRank(out var handle, worldSize, id, rank);
         if (result is not (NcclLibrary.Success or NcclLibrary.InProgress))
-            throw new CollectiveNetworkException($"ncclCommInitRankConfig gave {nccl.Describe(result)} on rank {rank}.");
+            throw new CollectiveNetworkException($"ncclCommInitRankConfig gave {nccl.Describe(result)} on rank {rank}. {NcclLibrary.WithoutIt}");
         var communicator = new NcclCommunicator(nccl, handle, timeout, isStopped);
         try
         {
@@ -140,7 +140,7 @@ public sealed class NcclCommunicator : IDisposable
             lock (_lock)
                 result = _nccl.GetAsyncError(Handle, out state);
             if (result != NcclLibrary.Success || state is not (NcclLibrary.Success or NcclLibrary.InProgress))
-                throw new CollectiveNetworkException($"NCCL has {Described(result != NcclLibrary.Success ? result : state)}, expected {what}.");
+                throw new CollectiveNetworkException($"NCCL has {Described(result != NcclLibrary.Success ? result : state)}, expected {what}. {NcclLibrary.WithoutIt}");
             if (state == NcclLibrary.Success)
                 return;
             if (_isStopped())

@@ -17,6 +17,9 @@ public sealed unsafe class NcclLibrary
     internal const int InProgress = 7;
 
     private const string FileName = "libnccl.so.2";
+    /// <summary>What to do where it does not start.</summary>
+    internal const string WithoutIt = $"Set {Variable}=none on the worker to sum in the host's memory.";
+
     private const int LeastVersion = 21800;
     private const int Float32 = 7;
     private const int Sum = 0;
@@ -67,13 +70,21 @@ public sealed unsafe class NcclLibrary
             return named != "none" ? Open(named) : throw new DllNotFoundException($"{Variable} is \"none\"");
         }
 
+        DllNotFoundException? tooOld = null;
         foreach (var path in folders.Select(f => Path.Combine(f, FileName)).Where(File.Exists).Prepend(FileName))
         {
-            if (NativeLibrary.TryLoad(path, out var library))
-                return new NcclLibrary(library, path);
+            try
+            {
+                if (NativeLibrary.TryLoad(path, out var library))
+                    return new NcclLibrary(library, path);
+            }
+            catch (DllNotFoundException e)
+            {
+                tooOld ??= e; // another may be newer
+            }
         }
 
-        throw new DllNotFoundException($"{FileName} was not found, expected it where the system looks for libraries, or {Variable} to name it");
+        throw tooOld ?? new DllNotFoundException($"{FileName} was not found, expected it where the system looks for libraries, or {Variable} to name it");
     }
 
     /// <summary>The one in a file.</summary>
@@ -123,7 +134,7 @@ public sealed unsafe class NcclLibrary
     private void Check(int result, string call)
     {
         if (result != Success)
-            throw new CollectiveNetworkException($"{call} gave {Describe(result)}.");
+            throw new CollectiveNetworkException($"{call} gave {Describe(result)}. {WithoutIt}");
     }
 
     [StructLayout(LayoutKind.Sequential, Size = IdBytes)]

@@ -51,6 +51,8 @@ internal sealed class OnnxResNet
         // Ours is torchvision's: what another adds to the variance is part of it.
         var variance = _found[^1].Values;
         var more = (norm.Attribute.FirstOrDefault(a => a.Name == "epsilon")?.F ?? OwnEpsilon) - OwnEpsilon;
+        if (!float.IsFinite(more))
+            throw new FormatException($"The ONNX file's {VisibleText.Of(layer.Norm)} has an epsilon of {more}, expected a finite number. Take the file that the package has.");
         for (var i = 0; i < variance.Length; i++)
             variance[i] = Math.Max(0, variance[i] + more);
         return layer.IsRectified ? Rectified(norm.Output[0]) : norm.Output[0];

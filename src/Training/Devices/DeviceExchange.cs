@@ -31,6 +31,7 @@ internal sealed class DeviceExchange : IDisposable
     private readonly nint _ready;
     private long _since;
     private Exception? _failure;
+    private bool _isComplete;
     private bool _disposed;
 
     /// <param name="cuda">CUDA's runtime.</param>
@@ -100,6 +101,9 @@ internal sealed class DeviceExchange : IDisposable
             ExceptionDispatchInfo.Throw(failure);
     }
 
+    /// <summary>All ranks are done: they leave NCCL in order, which each of them waits for.</summary>
+    public void Complete() => _isComplete = true;
+
     public void Dispose()
     {
         if (_disposed)
@@ -107,8 +111,8 @@ internal sealed class DeviceExchange : IDisposable
         _disposed = true;
         _leaves.Set();
         _watch.Join();
-        // What is queued may be for a rank that does not come.
-        if (Failure is not null || _host.IsAborted || !IsIdle())
+        // A rank that ends before its work is done must not wait for the others; and what is queued may be for one that does not come.
+        if (!_isComplete || Failure is not null || _host.IsAborted || !IsIdle())
             _ranks.Abort();
         _ranks.Dispose();
         foreach (var place in (nint[])[.. _queued, .. _free, _ready])

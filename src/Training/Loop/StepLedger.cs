@@ -24,7 +24,7 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
     {
         if (totals is { } known)
         {
-            Book(step, known);
+            Book(step, known, isDeferred: false);
             return;
         }
 
@@ -38,13 +38,13 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
     public void Settle()
     {
         foreach (var totals in state.Strategy.Settle())
-            Book(_notes.Dequeue(), totals);
+            Book(_notes.Dequeue(), totals, isDeferred: true);
         metrics.Settle();
         _since = time.GetTimestamp();
     }
 
     /// <summary>0/0 is no loss, and least of all 0.</summary>
-    public void ThrowIfWeightless(double weight, long step, string rows)
+    public void ThrowIfWeightless(double weight, long step, string rows, bool isDeferred = false)
     {
         if (weight > 0)
             return;
@@ -57,19 +57,20 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
                 Step = step,
                 Message = $"{rows} weigh {weight}, with the weights of their classes, expected some that count: there is no loss of nothing. Leave out rows of weight 0, narrow the range of the weights, or take more rows at once.",
             },
-            isBystander: !state.IsFirst);
+            isBystander: !isDeferred && !state.IsFirst);
     }
 
-    private void Book(StepNote step, StepTotals totals)
+    // Ranks learn of deferred steps each in its own time: the first one is all that says why, and all would say the same.
+    private void Book(StepNote step, StepTotals totals, bool isDeferred)
     {
-        ThrowIfNotFinite(step, totals);
-        ThrowIfWeightless(totals.WeightSum, step.Step, $"All {step.Rows} rows of step {step.Step}");
+        ThrowIfNotFinite(step, totals, isDeferred);
+        ThrowIfWeightless(totals.WeightSum, step.Step, $"All {step.Rows} rows of step {step.Step}", isDeferred);
         position.LossSum += totals.Loss * totals.WeightSum;
         position.WeightSum += totals.WeightSum;
         progress?.Step(step.Epoch, step.Step, totals.Loss, step.LearningRate, step.Rows);
     }
 
-    private void ThrowIfNotFinite(StepNote step, StepTotals totals)
+    private void ThrowIfNotFinite(StepNote step, StepTotals totals, bool isDeferred)
     {
         if (totals.FirstNonFiniteRank < 0)
             return;
@@ -83,7 +84,7 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
                 Message = $"Loss is {(double.IsFinite(totals.Loss) ? double.NaN : totals.Loss)} at step {step.Step} of {state.TotalSteps} (epoch {step.Epoch + 1}) on rank {totals.FirstNonFiniteRank} with learning rate {step.LearningRate:G4}, expected a finite number. " +
                     "Lower the learning rate, add warm-up or gradient clipping, or look for extreme values in the data.",
             },
-            isBystander: totals.FirstNonFiniteRank != state.Start.Rank);
+            isBystander: !isDeferred && totals.FirstNonFiniteRank != state.Start.Rank);
     }
 }
 

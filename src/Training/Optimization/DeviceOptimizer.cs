@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>
-/// The optimizers of <see cref="FlatOptimizer"/> as a few operations over flat tensors, each a kernel: 3 to 9 a step,
+/// The optimizers of <see cref="FlatOptimizer"/> as a few operations over flat tensors, each a kernel: 3 to 10 a step, and one for each option,
 /// whatever the number of parameters. No device sync.
 /// </summary>
 internal sealed class DeviceOptimizer : IDisposable

@@ -45,7 +45,11 @@ internal sealed class OnDevice(JobSpec spec, SegmentOptions options, DeviceLink?
     public Exception CauseOf(Exception failure) => failure is CollectiveAbortedException && _exchange?.Failure is { } cause ? cause : failure;
 
     // Nobody leaves while another is at sums.
-    public void Complete() => _collective.Barrier();
+    public void Complete()
+    {
+        _collective.Barrier();
+        _exchange?.Complete();
+    }
 
     public void Dispose()
     {
@@ -60,6 +64,8 @@ internal sealed class OnDevice(JobSpec spec, SegmentOptions options, DeviceLink?
         var id = new float[NcclLibrary.IdBytes / sizeof(float)];
         if (_collective.Rank == 0)
             link.Nccl.NewId().CopyTo(MemoryMarshal.AsBytes(id.AsSpan()));
+        // Rank 0 alone has made the first weights, and each has locked its pages.
+        _collective.Barrier(options.RendezvousTimeout);
         _collective.Broadcast(id, 0);
         var ranks = NcclCommunicator.Join(link.Nccl, MemoryMarshal.AsBytes(id.AsSpan()), _collective.Rank, _collective.WorldSize, options.RendezvousTimeout, () => _collective.IsAborted || stop.IsCancellationRequested);
         try

@@ -113,6 +113,7 @@ public sealed unsafe class DeviceExchangeTests
                 var ranks = NcclCommunicator.Join(nccl, id, rank, world, Cluster.Bound, () => host.IsAborted);
                 using var exchange = new DeviceExchange(CudaRuntime.Of(library), ranks, host, rank, limit);
                 body(rank, host, exchange, new Span<float>(values, Length));
+                exchange.Complete();
             }
             catch (Exception e)
             {

@@ -176,8 +176,11 @@ public sealed class SeveralDevicesTests
         var shared = Cluster.Train(spec, 2, folder["data"]);
         var devices = Cluster.Train(spec, 2, folder["data"], configure: r => OnDevices(r.Value));
         var expected = shared.Failures.Cast<TrainingException>().Single(f => !f.IsBystander);
-        var actual = devices.Failures.Cast<TrainingException>().Single(f => !f.IsBystander);
-        Assert.AreEqual(expected.Failure, actual.Failure);
+        // Whoever learns of it first tells it, and may end the other before that one does.
+        var told = devices.Failures.Cast<TrainingException>().Where(f => !f.IsBystander).ToList();
+        Assert.AreNotEqual(0, told.Count);
+        foreach (var actual in told)
+            Assert.AreEqual(expected.Failure, actual.Failure);
     }
 
     [TestMethod]
