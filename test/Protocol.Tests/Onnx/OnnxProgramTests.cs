@@ -29,6 +29,13 @@ public sealed class OnnxProgramTests
         ["rows that are mixed", (Action<ModelProto>)(m => m.Graph.Node[2].MergeFrom(new NodeProto { OpType = "Reshape" })), "Node 2 of the model"],
         ["another operator set", (Action<ModelProto>)(m => m.OpsetImport[0].Version = 21), "operators of another version than 20"],
         ["no graph", (Action<ModelProto>)(m => m.Graph = null), "fields that are none of ours"],
+        ["softmax of one number a row", (Action<ModelProto>)(m => OfSum(m, "Softmax")), "takes [N] as input 0"],
+        ["logarithm of a softmax of one", (Action<ModelProto>)(m => OfSum(m, "LogSoftmax")), "takes [N] as input 0"],
+        ["product of one number a row", (Action<ModelProto>)(m => OfSum(m, "MatMul", [1, 2])), "takes [N] as input 0"],
+        ["batch norm of one number a row", (Action<ModelProto>)(m => OfSum(m, "BatchNormalization", [1], [1], [1], [1])), "takes [N] as input 0"],
+        ["instance norm of one number a row", (Action<ModelProto>)(m => OfSum(m, "InstanceNormalization", [1], [1])), "takes [N] as input 0"],
+        ["layer norm of one number a row", (Action<ModelProto>)(m => OfSum(m, "LayerNormalization", [1])), "takes [N] as input 0"],
+        ["steps without end", (Action<ModelProto>)LongMemory, "brings the values of a row to"],
         ["names without end", (Action<ModelProto>)(m => m.DocString = new string('x', 5 << 20)), "bytes besides its tensors' numbers"],
     ];
 
@@ -127,6 +134,38 @@ public sealed class OnnxProgramTests
         var graph = new OnnxGraph(new Dictionary<string, float[]> { ["module.weight"] = [1, 1, 1, 1, 0, 0, 0, 0], ["module.bias"] = [0, 0.5f] });
         return OnnxFrame.Build(s_spec, graph, "module", (input, output) => graph.Node("Identity",
             [graph.Node("Gemm", [input, graph.Parameter("module.weight", 2, 4), graph.Parameter("module.bias", 2)], null, OnnxGraph.Integer("transB", 1))], output));
+    }
+
+    // An operator behind a sum of each row, and constants.
+    private static void OfSum(ModelProto model, string op, params long[][] constants)
+    {
+        model.Graph.Initializer.Add(new TensorProto { Name = "axes", DataType = 7, Dims = { 1 }, Int64Data = { 1 } });
+        foreach (var (i, dims) in constants.Index())
+            model.Graph.Initializer.Add(Ones($"constant {i}", dims));
+        model.Graph.Node.Insert(2, new NodeProto { OpType = "ReduceSum", Input = { model.Graph.Node[1].Output[0], "axes" }, Output = { "sum" }, Attribute = { OnnxGraph.Integer("keepdims", 0) } });
+        model.Graph.Node.Insert(3, new NodeProto { OpType = op, Input = { constants.Select((_, i) => $"constant {i}").Prepend("sum") }, Output = { "of sum" } });
+    }
+
+    // What it computes with is four times its output, which is within the limit.
+    private static void LongMemory(ModelProto model)
+    {
+        const int Steps = 34_000;
+        const int Hidden = 500;
+        model.Graph.Initializer.Add(new TensorProto { Name = "one", DataType = 7, Dims = { 3 }, Int64Data = { 0, 1, 1 } });
+        model.Graph.Initializer.Add(new TensorProto { Name = "all", DataType = 7, Dims = { 3 }, Int64Data = { 1, Steps, 1 } });
+        OfSum(model, "Reshape");
+        model.Graph.Node[3].Input.Add("one");
+        model.Graph.Initializer.Add([Ones("input", 1, 4 * Hidden, 1), Ones("hidden", 1, 4 * Hidden, Hidden)]);
+        model.Graph.Node.Insert(4, new NodeProto { OpType = "Expand", Input = { "of sum", "all" }, Output = { "steps" } });
+        model.Graph.Node.Insert(5, new NodeProto { OpType = "Transpose", Input = { "steps" }, Output = { "steps first" }, Attribute = { OnnxGraph.List("perm", [1, 0, 2]) } });
+        model.Graph.Node.Insert(6, new NodeProto { OpType = "LSTM", Input = { "steps first", "input", "hidden" }, Output = { "memory" }, Attribute = { OnnxGraph.Integer("hidden_size", Hidden) } });
+    }
+
+    private static TensorProto Ones(string name, params long[] dims)
+    {
+        var numbers = new float[dims.Aggregate(1L, (a, b) => a * b)];
+        numbers.AsSpan().Fill(1);
+        return new TensorProto { Name = name, DataType = 1, Dims = { dims }, RawData = ByteString.CopyFrom(System.Runtime.InteropServices.MemoryMarshal.AsBytes(numbers.AsSpan())) };
     }
 
     private static void Conv(ModelProto model, long[] weights, params AttributeProto[] attributes)

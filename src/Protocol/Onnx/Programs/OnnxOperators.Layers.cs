@@ -22,7 +22,7 @@ internal sealed partial class OnnxOperators
         Inputs(2, 2);
         var (left, right) = (operand(node.Input[0]), operand(node.Input[1]));
         if (!left.IsConstant && right is { IsConstant: true, Dims.Length: 2 })
-            return Linear(Row(0), right);
+            return Linear(WideRow(0), right);
         // A constant has no rows: its dimensions are aligned with those behind the rows'.
         var rank = Math.Max(left.IsConstant ? 0 : left.Dims.Length, right.IsConstant ? 0 : right.Dims.Length);
         if (rank < 2 || !Fits(left) || !Fits(right) || left.Dims[^1] != right.Dims[^2])
@@ -104,7 +104,7 @@ internal sealed partial class OnnxOperators
     private OnnxStep BatchNorm()
     {
         Inputs(5, 5);
-        var input = Row(0);
+        var input = WideRow(0);
         var channels = input.Dims[0];
         var epsilon = attributes.Number("epsilon", 1e-5f);
         var (scale, shift) = (new float[channels], new float[channels]);
@@ -123,7 +123,7 @@ internal sealed partial class OnnxOperators
     private OnnxStep LayerNorm()
     {
         Inputs(2, 3);
-        var input = Row(0);
+        var input = WideRow(0);
         var axis = attributes.Integer("axis", -1);
         var first = axis < 0 ? input.Dims.Length + axis : axis - 1;
         if (first < 0 || first >= input.Dims.Length)
@@ -136,7 +136,7 @@ internal sealed partial class OnnxOperators
     private OnnxStep InstanceNorm()
     {
         Inputs(3, 3);
-        var input = Row(0);
+        var input = WideRow(0);
         var channels = input.Dims[0];
         if (input.Dims.Length < 2)
             throw new FormatException($"takes [N, {string.Join(", ", input.Dims)}], expected places behind the channels");
@@ -163,6 +163,7 @@ internal sealed partial class OnnxOperators
         var directions = Enumerable.Range(0, count).Select(d => new RecurrentWeights(
             weights[(d * gates * inputs)..((d + 1) * gates * inputs)], recurrent[(d * gates * hidden)..((d + 1) * gates * hidden)],
             bias[(d * 2 * gates)..(((d * 2) + 1) * gates)], bias[(((d * 2) + 1) * gates)..((d + 1) * 2 * gates)], direction == "reverse" || d == 1)).ToArray();
+        scratch(RecurrentStep.Scratch(input.Dims[0], gates, hidden));
         return new RecurrentStep(kind, input, Output([input.Dims[0], count, hidden], rowAxis: 2), directions, hidden, activations?[0] == "Relu");
     }
 }

@@ -3,7 +3,7 @@ using System.Numerics;
 namespace MLDistributed.Protocol.Onnx;
 
 /// <summary>The operators that are known: what each takes, and the step it becomes. Each computes every row by itself.</summary>
-internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attributes, Func<string, OnnxOperand> operand, Func<string, int[]> integers, Func<int[], int, OnnxOperand> output)
+internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attributes, Func<string, OnnxOperand> operand, Func<string, int[]> integers, Func<int[], int, OnnxOperand> output, Action<long> scratch)
 {
     /// <exception cref="FormatException">It is not known, or does not fit.</exception>
     public OnnxStep? Plan() => node.OpType switch
@@ -72,6 +72,9 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
     private static float Softplus(float x) => (float)(Math.Max(x, 0) + Math.Log(1 + Math.Exp(-Math.Abs((double)x))));
 
     private OnnxOperand Row(int index) => Any(index) is { IsConstant: false, RowAxis: 0 } row ? row : throw new FormatException($"has no value of a row, rows first, as input {index}");
+
+    // With a dimension beside that of the rows.
+    private OnnxOperand WideRow(int index) => Row(index) is { Dims.Length: > 0 } row ? row : throw new FormatException($"takes [N] as input {index}, expected numbers of each row");
 
     private OnnxOperand Any(int index) => index < node.Input.Count ? operand(node.Input[index]) : throw new FormatException($"has no input {index}");
 
@@ -188,7 +191,7 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
     private OnnxStep Softmax(bool isLogarithm)
     {
         Inputs(1, 1);
-        var input = Row(0);
+        var input = WideRow(0);
         var axis = attributes.Integer("axis", -1);
         return axis == -1 || axis == input.Dims.Length ? new SoftmaxStep(input.Slot, Output(input.Dims).Slot, input.Dims[^1], isLogarithm) : throw new FormatException($"is over axis {axis}, expected the last");
     }

@@ -59,14 +59,14 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
             if (node.Output.Count != 1 || node.Domain.Length > 0 || _operands.ContainsKey(node.Output[0]))
                 throw new FormatException("has a domain, several outputs, or one that is there already");
             var attributes = new OnnxAttributes(node);
-            var operators = new OnnxOperators(node, attributes, Operand, Integers, (dims, rowAxis) => NewValue(node.Output[0], dims, rowAxis));
+            var operators = new OnnxOperators(node, attributes, Operand, Integers, (dims, rowAxis) => NewValue(node.Output[0], dims, rowAxis), Take);
             if (operators.Plan() is { } step)
                 _steps.Add(step);
             attributes.RequireNoOther();
         }
-        catch (Exception e) when (e is FormatException or OverflowException)
+        catch (Exception e) when (e is FormatException or OverflowException or IndexOutOfRangeException or ArgumentException)
         {
-            throw new FormatException($"Node {index} of the model, \"{VisibleText.Shortened(node.Name)}\" ({VisibleText.Shortened(node.OpType)}), {(e is OverflowException ? "is too large" : e.Message)}. Train the model again, and look at the worker that it came from.", e);
+            throw new FormatException($"Node {index} of the model, \"{VisibleText.Shortened(node.Name)}\" ({VisibleText.Shortened(node.OpType)}), {(e is FormatException ? e.Message : e is OverflowException ? "is too large" : "has shapes that do not fit")}. Train the model again, and look at the worker that it came from.", e);
         }
     }
 
@@ -79,9 +79,14 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
         if (dims.Length > 7 || dims.Any(d => d < 1))
             throw new FormatException($"makes [N, {string.Join(", ", dims.Take(8))}], expected up to 7 sizes of at least 1");
         var operand = new OnnxOperand(dims, _lengths.Count) { RowAxis = rowAxis };
-        if ((_total += operand.Length) > MaxValues)
-            throw new FormatException($"brings the values of a row to {_total:N0}, expected at most {MaxValues:N0}");
+        Take(operand.Length);
         _lengths.Add(operand.Length);
         return _operands[name] = operand;
+    }
+
+    private void Take(long values)
+    {
+        if ((_total += values) > MaxValues)
+            throw new FormatException($"brings the values of a row to {_total:N0}, expected at most {MaxValues:N0}");
     }
 }

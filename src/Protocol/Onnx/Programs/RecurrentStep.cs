@@ -30,7 +30,22 @@ internal sealed class RecurrentStep(RecurrentKind kind, OnnxOperand input, OnnxO
     {
         var (steps, inputs) = (input.Dims[0], input.Dims[1]);
         var (from, to) = (values[input.Slot], values[output.Slot]);
-        var buffer = ArrayPool<float>.Shared.Rent((steps * _gates) + _gates + (2 * hidden));
+        var buffer = ArrayPool<float>.Shared.Rent((int)Scratch(steps, _gates, hidden));
+        try
+        {
+            Run(from, to, steps, inputs, buffer);
+        }
+        finally
+        {
+            ArrayPool<float>.Shared.Return(buffer);
+        }
+    }
+
+    /// <summary>Numbers that it computes with beside its input and output.</summary>
+    public static long Scratch(int steps, int gates, int hidden) => ((long)steps * gates) + gates + (2L * hidden);
+
+    private void Run(float[] from, float[] to, int steps, int inputs, float[] buffer)
+    {
         var products = buffer.AsSpan(0, steps * _gates);
         var recurrent = buffer.AsSpan(products.Length, _gates);
         var state = buffer.AsSpan(products.Length + _gates, hidden);
@@ -51,8 +66,6 @@ internal sealed class RecurrentStep(RecurrentKind kind, OnnxOperand input, OnnxO
                 state.CopyTo(to.AsSpan(((step * directions.Length) + d) * hidden));
             }
         }
-
-        ArrayPool<float>.Shared.Return(buffer);
     }
 
     private void Advance(Span<float> gates, Span<float> recurrent, Span<float> state, Span<float> cell)
