@@ -23,6 +23,7 @@ internal sealed class CheckpointLayout
     private const int HeaderBytes = 16 << 10;
     private const int HeaderBytesATensor = 512;
     private const int HeaderBytesAnEpoch = 192;
+    private const int HeaderBytesAMetric = 48; // of the module's own: two numbers, and what says that they follow, beside its name; in base64
     private const int HeaderBytesARank = 512;
 
     private readonly ITrainedState _state;
@@ -33,7 +34,8 @@ internal sealed class CheckpointLayout
         _state = state;
         _optimizerStates = FlatOptimizer.StateNames(state.Spec.Optimizer);
         var tensors = state.Layout.Parameters.Count + state.Layout.Buffers.Count + _optimizerStates.Count + 3;
-        HeaderSize = checked(HeaderBytes + tensors * HeaderBytesATensor + epochs * HeaderBytesAnEpoch + state.Segment.WorldSize * HeaderBytesARank);
+        var epoch = HeaderBytesAnEpoch + state.Model.OwnMetrics.Sum(name => HeaderBytesAMetric + ((name.Length + 3) / 4 * 8)); // what is behind it is aligned to 8
+        HeaderSize = checked(HeaderBytes + tensors * HeaderBytesATensor + epochs * epoch + state.Segment.WorldSize * HeaderBytesARank);
     }
 
     public int HeaderSize { get; }

@@ -30,6 +30,9 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     private DeviceLink? _link;
     private string _missingLink = "";
 
+    // Constants of a user's module that begin so, as masks of attention do.
+    private HashSet<string> _notFinite = [];
+
     private bool IsForDevices => environment.OnDevice ?? ParallelStrategy.IsForDevices(start);
 
     private bool IsOnDevice => IsForDevices && (start.WorldSize == 1 || _link is not null);
@@ -95,6 +98,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             // After a GPU is known to be there; unlocked before the segment is unmapped, whatever happens between.
             using var pinned = PinnedBuffers.Create(start, tensors.Staging, segment.Length * sizeof(float), environment.Cuda, reporter);
             using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training), cuda);
+            _notFinite = [.. state.Layout.Buffers.Where(b => !IsFinite(state.Model.Buffers.AsSpan((int)b.Start, (int)b.Length))).Select(b => b.Name)];
             using var commitFile = CommitMemory.Open(start, reporter);
             // Before any rank may write to it.
             var newest = commitFile?.Newest();
@@ -171,7 +175,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         foreach (var (name, values) in weights.ByName(layout))
         {
             var at = values.AsSpan().IndexOfAnyExceptInRange(float.MinValue, float.MaxValue);
-            if (at < 0)
+            if (at < 0 || _notFinite.Contains(name))
                 continue;
             throw new TrainingException(new JobFailure
             {
@@ -183,6 +187,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             });
         }
     }
+
+    private static bool IsFinite(ReadOnlySpan<float> values) => !values.ContainsAnyExceptInRange(float.MinValue, float.MaxValue);
 
     private JobResult Result(TrainingPosition position)
     {

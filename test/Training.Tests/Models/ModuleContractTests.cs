@@ -51,6 +51,35 @@ public sealed class ModuleContractTests
         Assert.AreEqual(1, MetricNames.OfTraining(runs[0].Recorders[0].Epochs[0])["Mean label"], 0.2); // of 0, 1 and 2
     }
 
+    [TestMethod, DataRow(1), DataRow(3)]
+    public void Checkpoint_ManyEpochsOfTheMostAndLongestMetrics_IsWritten(int worldSize)
+    {
+        using var folder = new TempFolder();
+        Data(folder["data"], isRegression: false, isWeighted: false);
+        var spec = Spec(isRegression: false);
+        (spec.Epochs, spec.GlobalBatchSize) = (40, 80);
+        var run = Cluster.Train(spec, worldSize, folder["data"], configure: r => r.Value with
+        {
+            Module = s => new TorchModuleSource(() => new ManyMetrics(s_classes), s.Seed) { OutputSize = 3, OwnMetrics = s_names },
+        }).ShouldSucceed();
+        Assert.HasCount(39, run.Recorders[0].Checkpoints);
+        Assert.IsEmpty(run.Recorders[0].Logs);
+    }
+
+    [TestMethod]
+    public void Train_BufferOfInfiniteNumbers_IsKeptAsItIs()
+    {
+        using var folder = new TempFolder();
+        Datasets.Write(folder["data"], 8, 40, i => [.. Enumerable.Range(0, 8).Select(j => (i + j) % 5 / 5f)], i => i % 3);
+        var spec = Spec(isRegression: false);
+        spec.Module.Torch.InputSize = 8;
+        var run = Cluster.Train(spec, 2, folder["data"], configure: r => r.Value with
+        {
+            Module = s => new TorchModuleSource(() => new MaskedAttention(new NetOptions(8, 3)), s.Seed) { OutputSize = 3 },
+        }).ShouldSucceed();
+        CollectionAssert.AreEqual(new[] { 0, float.NegativeInfinity, 0, 0 }, run.Tensors["mask"]);
+    }
+
     [TestMethod]
     public void Train_OwnStep_IsWhatIsDifferentiatedOnAnyNumberOfRanks()
     {
@@ -187,6 +216,13 @@ public sealed class ModuleContractTests
             OnDevice = onDevice,
             Module = s => new TorchModuleSource(make, s.Seed) { OutputSize = isRegression ? 1 : 3, OwnMetrics = hasMetrics ? ["Mean label", "Mean output", "Right"] : [] },
         }).ShouldSucceed();
+
+    private static readonly string[] s_names = [.. Enumerable.Range(0, MetricNames.MaxOwn).Select(i => $"m{i:D2}".PadRight(MetricNames.MaxOwnLength, 'x'))];
+
+    private sealed class ManyMetrics(NetOptions o) : OwnTraining(o)
+    {
+        public override IReadOnlyDictionary<string, Tensor> Metrics(Tensor outputs, Tensor labels, Tensor weights) => s_names.ToDictionary(n => n, _ => outputs.sum(1));
+    }
 
     private sealed class Unweighted(NetOptions o) : OwnTraining(o)
     {
