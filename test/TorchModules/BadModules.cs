@@ -109,6 +109,51 @@ public sealed class MixesRows(NetOptions o) : BadModule(o, nameof(MixesRows))
     public override Tensor forward(Tensor x) => layer.call(x - x.sum(0) / 100);
 }
 
+public sealed class Rounds(NetOptions o) : BadModule(o, nameof(Rounds))
+{
+    public override Tensor forward(Tensor x) => layer.call(x.clone().round_());
+}
+
+public sealed class WorksInPlace(NetOptions o) : BadModule(o, nameof(WorksInPlace))
+{
+    public override Tensor forward(Tensor x) => layer.call(nn.functional.celu(x.clone(), 1, inplace: true));
+}
+
+public sealed class ReadsOne(NetOptions o) : BadModule(o, nameof(ReadsOne))
+{
+    public override Tensor forward(Tensor x) => x.mean().ReadCpuSingle(0) > 0 ? layer.call(x) : layer.call(-x);
+}
+
+public sealed class ComparesAll(NetOptions o) : BadModule(o, nameof(ComparesAll))
+{
+    public override Tensor forward(Tensor x) => x.allclose(x * 1.5) ? layer.call(x) : layer.call(-x);
+}
+
+public sealed class Noisy(NetOptions o) : BadModule(o, nameof(Noisy))
+{
+    public override Tensor forward(Tensor x) => layer.call(x + rand(x.shape));
+}
+
+public sealed class PoolsUnevenly(NetOptions o) : BadModule(o with { Inputs = 3 }, nameof(PoolsUnevenly))
+{
+    public override Tensor forward(Tensor x) => layer.call(nn.functional.adaptive_avg_pool1d(x.unsqueeze(1), 3).squeeze(1));
+}
+
+/// <summary>Parts of a parameter by numbers that are gone with the instance that was traced.</summary>
+public sealed class IndexesParameter : nn.Module<Tensor, Tensor>
+{
+    private readonly Parameter table;
+    private readonly Linear layer;
+
+    public IndexesParameter(NetOptions o) : base(nameof(IndexesParameter))
+    {
+        (table, layer) = (nn.Parameter(randn(5, o.Inputs)), nn.Linear(o.Inputs, o.Outputs));
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x) => layer.call(x + table[TensorIndex.Tensor(arange(1, 2))]);
+}
+
 /// <summary>A loss, or metrics, that no job can train by.</summary>
 public sealed class BadLoss(BadLossOptions o) : BadModule(new NetOptions(10, 1), nameof(BadLoss)), IModuleLoss, IModuleMetrics
 {

@@ -36,6 +36,7 @@ public sealed class ModuleTracerTests
     [
         [typeof(SmallCnn), 64], [typeof(ResidualNet), 12], [typeof(LstmNet), 20], [typeof(GruNet), 12], [typeof(ElmanNet), 20], [typeof(OwnCell), 20], [typeof(OwnTransformer), 24],
         [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
+        [typeof(ParametersAlone), 8], [typeof(MaskedAttention), 20], [typeof(RepeatedProduct), 20], [typeof(PositiveElman), 20],
     ];
 
     [TestMethod]
@@ -70,7 +71,10 @@ public sealed class ModuleTracerTests
         var expected = module.call(features);
         var outputs = (int)expected.shape[1];
 
-        var trace = ModuleTracer.Trace(module, kind, inputs);
+        // The instance that is traced is gone when the model is written.
+        ModuleTrace trace;
+        using (var traced = new TorchModuleSource(make, seed: 7).Module)
+            trace = ModuleTracer.Trace(traced, kind, inputs);
         trace.Check(module, source.Tensors, inputs, outputs);
         var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
         var values = source.Tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(source.Tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.data<float>().ToArray());
@@ -128,11 +132,50 @@ public sealed class ModuleTracerTests
     [DataRow(typeof(Decides), "ToSingle, called in Decides.forward, reads a row's numbers")]
     [DataRow(typeof(AttendsOverRows), "layer \"attention\" (MultiheadAttention) takes [3, 2, 4], whose dimension 1 does not count rows")]
     [DataRow(typeof(MixesRows), "Tensor.sum, called in MixesRows.forward, works over dimension 0, which counts rows")]
+    [DataRow(typeof(Rounds), "Tensor.round_, called in Rounds.forward, maps to no operator")]
+    [DataRow(typeof(WorksInPlace), "functional.celu, called in WorksInPlace.forward, maps to no operator")]
+    [DataRow(typeof(ReadsOne), "ReadCpuSingle, called in ReadsOne.forward, reads a row's numbers")]
+    [DataRow(typeof(ComparesAll), "allclose, called in ComparesAll.forward, reads a row's numbers")]
+    [DataRow(typeof(Noisy), "operator Addition, called in Noisy.forward, is another constant for each row")]
+    [DataRow(typeof(PoolsUnevenly), "functional.adaptive_avg_pool1d, called in PoolsUnevenly.forward, makes [3] of [8]")]
+    [DataRow(typeof(IndexesParameter), "operator Addition, called in IndexesParameter.forward, failed (")]
     public void Trace_WatchedModuleThatIsNoGraph_NamesThePlace(Type type, string words)
     {
         RankTraining.Preload();
-        using var module = Make(type, new NetOptions(8, 2));
-        StringAssert.Contains(Assert.ThrowsExactly<UserModuleException>(() => ModuleTracer.Trace(module, 8)).Message, words);
+        var source = new TorchModuleSource(() => Make(type, new NetOptions(8, 2)), seed: 1);
+        StringAssert.Contains(Assert.ThrowsExactly<UserModuleException>(() =>
+        {
+            ModuleTrace trace;
+            using (var traced = Make(type, new NetOptions(8, 2)))
+                trace = ModuleTracer.Trace(traced, 8);
+            trace.Check(source.Module, source.Tensors, 8, 2);
+        }).Message, words);
+    }
+
+    [TestMethod]
+    public void Write_MatrixOfEveryStep_IsThereOnce()
+    {
+        RankTraining.Preload();
+        var source = new TorchModuleSource(() => Make(typeof(RepeatedProduct), new NetOptions(40, 3)), seed: 1);
+        var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = 40, OutputSize = 3 } } };
+        var values = source.Tensors.Trained.ToDictionary(t => t.Name, t => t.Parameter.data<float>().ToArray());
+        var model = ModuleTracer.Trace(source.Module, 40).Write(spec, source.Module, source.Tensors, values);
+        Assert.AreEqual(10, model.Graph.Node.Count(n => n.OpType == "MatMul"));
+        Assert.AreEqual(1, model.Graph.Initializer.Count(t => t.Dims.SequenceEqual([4, 4])));
+    }
+
+    [TestMethod]
+    public void CheckLayout_AllFrozen_SaysSo()
+    {
+        RankTraining.Preload();
+        var source = new TorchModuleSource(() =>
+        {
+            var layer = nn.Linear(3, 2);
+            foreach (var parameter in layer.parameters())
+                parameter.requires_grad = false;
+            return layer;
+        }, seed: 1);
+        StringAssert.Contains(Assert.ThrowsExactly<UserModuleException>(() => UserModule.CheckLayout(source, new JobSpec(), typeof(TorchSharp.Modules.Linear))).Message, "all of its are frozen");
     }
 
     private sealed class Sines : nn.Module<Tensor, Tensor>

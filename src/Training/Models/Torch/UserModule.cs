@@ -29,22 +29,18 @@ internal static class UserModule
         // What its metrics are called, all ranks have to know.
         if (start.Rank > 0 && source.Module is not IModuleMetrics)
             return source;
-        SampleRows rows;
         var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed);
         using (trial.Module)
         {
-            rows = Try(trial, spec);
+            var rows = Try(trial, spec);
             source.OwnMetrics = ModuleTrial.Run(trial, start, rows);
             if (start.Rank > 0)
                 return source;
-        }
-
-        // Again, of code that tells what it calls.
-        var watched = Find(start, spec, isWatched: true);
-        trial = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
-        using (trial.Module)
-        {
-            source.Trace = ModuleTracer.Trace(trial.Module, rows, spec.InputSize);
+            // Again, of code that tells what it calls. When the model is written that instance is gone: so it is here before they are compared.
+            var watched = Find(start, spec, isWatched: true);
+            var traced = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
+            using (traced.Module)
+                source.Trace = ModuleTracer.Trace(traced.Module, rows, spec.InputSize);
             source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
         }
 
@@ -98,11 +94,15 @@ internal static class UserModule
             inner: thrown);
     }
 
-    private static void CheckLayout(TorchModuleSource source, JobSpec spec, Type type)
+    /// <summary>Looks whether a job can train it.</summary>
+    /// <exception cref="UserModuleException">It cannot.</exception>
+    public static void CheckLayout(TorchModuleSource source, JobSpec spec, Type type)
     {
         var count = source.Layout.ParameterLength;
         if (count == 0)
-            throw new UserModuleException($"Module \"{type.Name}\" has no parameters to train, expected some. Register its layers: call RegisterComponents() at the end of its constructor.");
+            throw new UserModuleException(source.Module.named_parameters().Any()
+                ? $"Module \"{type.Name}\" has no parameters to train: all of its are frozen, by requires_grad_(false) or by a group, expected some that are not. Leave its head, or a later layer, trainable."
+                : $"Module \"{type.Name}\" has no parameters to train, expected some. Register its layers: call RegisterComponents() at the end of its constructor.");
         if (count + source.Layout.BufferLength > TorchKind.MaxParameters)
             throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
         if (source.Module is IModuleLoss && (spec.Loss is not null || spec.LabelSmoothing > 0))

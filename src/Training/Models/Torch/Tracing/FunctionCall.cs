@@ -22,6 +22,9 @@ internal sealed class FunctionCall(MethodBase method, object?[] arguments, Tenso
     /// <summary>The function's name, without the mark of one that works in place.</summary>
     public string Name { get; } = method.Name.TrimEnd('_');
 
+    /// <summary>Whether it changes its argument.</summary>
+    public bool IsInPlace => method.Name.EndsWith('_') || Flag("inplace");
+
     public Tensor Result => result;
 
     public object?[] Arguments => arguments;

@@ -38,9 +38,21 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
             var writer = new TraceWriter(graph, module, tensors, named) { Input = input };
             var names = new Dictionary<int, string> { [0] = input };
             foreach (var step in Needed())
-                names[step.Output] = step.Write(writer, [.. step.Inputs.Select(i => names[i])]);
+                names[step.Output] = Write(step, writer, [.. step.Inputs.Select(i => names[i])]);
             return graph.Node("Identity", [names[output]], outputName);
         });
+    }
+
+    private static string Write(TraceStep step, TraceWriter writer, string[] inputs)
+    {
+        try
+        {
+            return step.Write(writer, inputs);
+        }
+        catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
+        {
+            throw new UserModuleException($"Module \"{writer.Module.GetType().Name}\" cannot be written as ONNX: {step.Place} {NotTracedException.Described(e)}. Use layers and functions that map, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both.", inner: e);
+        }
     }
 
     // What the output comes of.

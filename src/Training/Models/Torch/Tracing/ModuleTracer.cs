@@ -15,8 +15,8 @@ namespace MLDistributed.Training.Models;
 /// </summary>
 internal sealed class ModuleTracer : IDisposable
 {
-    // What tells code of numbers, on which it may then decide.
-    private static readonly HashSet<string> s_reads = new(StringComparer.Ordinal) { "item", "ToSingle", "ToDouble", "ToInt32", "ToInt64", "ToBoolean", "ToScalar", "data", "get_bytes", "tolist", "op_Explicit" };
+    // What tells code of shapes and types, or people of numbers; all else that is no tensor, code may decide by.
+    private static readonly HashSet<string> s_harmless = new(StringComparer.Ordinal) { "size", "dim", "ndimension", "numel", "stride", "storage_offset", "element_size", "result_type", "can_cast", "promote_types", "ToString", "str", "jlstr", "npstr", "cstr", "print" };
 
     private readonly nn.Module<Tensor, Tensor> _module;
     private readonly List<TraceStep> _steps = [];
@@ -24,6 +24,7 @@ internal sealed class ModuleTracer : IDisposable
     private readonly List<Action> _removals = [];
     private int _numbers;
     private int _depth;
+    private SampleRows _rows = SampleRows.Normal;
 
     private ModuleTracer(nn.Module<Tensor, Tensor> module) => _module = module;
 
@@ -50,6 +51,7 @@ internal sealed class ModuleTracer : IDisposable
 
     private ModuleTrace Run(Tensor features, SampleRows rows)
     {
+        _rows = rows;
         Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
         foreach (var (name, tensor) in TraceWriter.NamedTensors(_module))
             Keep(tensor, v => v with { Outside = new ParameterValue(name) });
@@ -67,8 +69,15 @@ internal sealed class ModuleTracer : IDisposable
             _removals.Add(() => code.Listener = null);
         }
 
-        var outputs = _module.call(features);
-        return new ModuleTrace([.. _steps], Written(outputs, "its output", rowAxis: 0).Number) { Rows = rows };
+        try
+        {
+            var outputs = _module.call(features);
+            return new ModuleTrace([.. _steps], Written(outputs, "its output", rowAxis: 0).Number) { Rows = rows };
+        }
+        catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
+        {
+            throw Refusal(e is NotTracedException ? $"it {e.Message}" : $"its forward failed on {RowLayout.Rows} rows: {NotTracedException.Described(e)}");
+        }
     }
 
     private void Watch(nn.Module<Tensor, Tensor> layer)
@@ -107,7 +116,7 @@ internal sealed class ModuleTracer : IDisposable
             var layout = KnownLayers.Layout(layer, input.Layout!, output.shape);
             Add(new Mapping([input], layout, layer is IOnnxModule
                 ? (writer, inputs) => ModuleTrace.WriteOwn(writer, writer.Layer(name), inputs[0])
-                : (writer, inputs) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, inputs[0], input.Layout!, layout))), output);
+                : (writer, inputs) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, inputs[0], input.Layout!, layout))), output, $"layer {Shown(layer)}");
         }
         catch (NotTracedException e)
         {
@@ -115,20 +124,20 @@ internal sealed class ModuleTracer : IDisposable
         }
     }
 
-    private void Add(Mapping mapping, Tensor output)
+    private void Add(Mapping mapping, Tensor output, string place)
     {
         if (!mapping.Layout.IsWhole || !mapping.Layout.Shape.AsSpan().SequenceEqual(output.shape))
             throw new NotTracedException($"puts out [{string.Join(", ", output.shape)}] for {RowLayout.Rows} rows, expected the rows as a dimension");
         if (mapping.Inputs.FirstOrDefault(i => i.Refusal is not null) is { Refusal: { } refusal })
             throw Refusal(refusal);
         var number = Keep(output, v => v with { Layout = mapping.Layout }).Number;
-        _steps.Add(new TraceStep([.. mapping.Inputs.Select(i => i.Number)], number, mapping.Write));
+        _steps.Add(new TraceStep([.. mapping.Inputs.Select(i => i.Number)], number, place, mapping.Write));
     }
 
     // A value that is no tensor of the module's: what several results come of.
-    private int AddHidden(int[] inputs, Func<TraceWriter, string[], string> write)
+    private int AddHidden(int[] inputs, string place, Func<TraceWriter, string[], string> write)
     {
-        _steps.Add(new TraceStep(inputs, ++_numbers, write));
+        _steps.Add(new TraceStep(inputs, ++_numbers, place, write));
         return _numbers;
     }
 
@@ -143,11 +152,11 @@ internal sealed class ModuleTracer : IDisposable
         if (ofRows.Count == 0)
         {
             if (given.Exists(g => g.Value?.Outside is not null and not FixedValue))
-                KeepComputed(method, arguments, outputs);
+                KeepComputed(method, arguments, outputs, place);
             return;
         }
 
-        if (s_reads.Contains(method.Name))
+        if (outputs.Length == 0 && result is not null && Reads(method) && arguments is not [nn.Module, ..])
             throw Refusal($"{place} reads a row's numbers, and a graph decides nothing by them");
         var changed = outputs.Length == 0 && method.Name == "set_Item" ? [(Tensor)arguments[0]!] : outputs;
         var isInPlace = method.Name.EndsWith('_') || Array.Exists(method.GetParameters(), p => p.Name == "inplace") && arguments.Contains(true);
@@ -167,15 +176,15 @@ internal sealed class ModuleTracer : IDisposable
                 if (why is null && outputs.Length > 0 && (i == 0 || result is not System.Runtime.CompilerServices.ITuple)
                     && TracedFunctions.Of(new FunctionCall(method, arguments, output, t => Known(t) ?? Fixed(t))) is { } mapping)
                 {
-                    Add(mapping, output);
+                    Add(mapping, output, place);
                     continue;
                 }
 
                 why ??= $"{place} maps to no operator";
             }
-            catch (NotTracedException e)
+            catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
             {
-                why = $"{place} {e.Message}";
+                why = $"{place} {NotTracedException.Described(e)}";
             }
 
             // It may never be used.
@@ -183,33 +192,38 @@ internal sealed class ModuleTracer : IDisposable
         }
     }
 
+    private static bool Reads(MethodBase method) => !s_harmless.Contains(method.Name)
+        && (method.Name is "get_bytes" or "is_nonzero" || !(method.Name.StartsWith("get_", StringComparison.Ordinal) || method.Name.StartsWith("is_", StringComparison.Ordinal)));
+
     private void Steps(MethodBase method, object?[] arguments, Tensor[] outputs)
     {
         var layer = (nn.Module)arguments[0]!;
-        var name = Name(layer);
-        var results = StepLayers.Of(new StepCall(layer, name, method, arguments, outputs, t => Known(t) ?? Fixed(t), AddHidden));
+        var (name, place) = (Name(layer), $"layer {Shown(layer)}");
+        var results = StepLayers.Of(new StepCall(layer, name, method, arguments, outputs, t => Known(t) ?? Fixed(t), (inputs, write) => AddHidden(inputs, place, write)));
         foreach (var (output, (mapping, why)) in outputs.Zip(results))
         {
             if (mapping is not null)
-                Add(mapping, output);
+                Add(mapping, output, place);
             else
-                Keep(output, v => v with { Refusal = $"layer {Shown(layer)}: {why}" });
+                Keep(output, v => v with { Refusal = $"{place}: {why}" });
         }
     }
 
-    private void KeepComputed(MethodBase method, object?[] arguments, Tensor[] outputs)
+    private void KeepComputed(MethodBase method, object?[] arguments, Tensor[] outputs, string place)
     {
-        if (method.GetParameters().Any(p => p.ParameterType.IsByRefLike) || method.DeclaringType!.IsAssignableTo(typeof(nn.Module)))
+        if (method.DeclaringType!.IsAssignableTo(typeof(nn.Module)))
             return;
         var given = Array.ConvertAll(arguments, a => a switch
         {
             Tensor tensor => Outside(tensor) ?? Fixed(tensor).Outside,
-            Tensor[] tensors => Array.ConvertAll(tensors, t => Outside(t) ?? Fixed(t).Outside!),
+            IEnumerable<Tensor> tensors => tensors.Select(t => Outside(t) ?? Fixed(t).Outside!).ToArray(),
             _ => a,
         });
+        var callable = ComputedValue.Callable(method, given);
         foreach (var (i, output) in outputs.Index())
             if (method.Name.EndsWith('_') || Known(output) is null)
-                Keep(output, v => v with { Outside = new ComputedValue(method, given, i) });
+                Keep(output, v => callable is not null ? v with { Outside = new ComputedValue(callable, given, i) }
+                    : v with { Refusal = $"{place} takes parameters in a way that cannot be computed again, expected single tensors, or an array of them" });
     }
 
     // Its memory must not become another tensor's while it is looked for.
@@ -250,7 +264,7 @@ internal sealed class ModuleTracer : IDisposable
         {
             try
             {
-                Add(Parts.Reshape(memory, tensor), tensor);
+                Add(Parts.Reshape(memory, tensor), tensor, "code that is not seen");
                 return _values[^1];
             }
             catch (NotTracedException)
@@ -259,10 +273,13 @@ internal sealed class ModuleTracer : IDisposable
             }
         }
 
+        // Between 0 and a table's size many functions are the same.
+        if (_rows.Limit is not null)
+            return null;
         var seen = _values.Where(v => v.Layout is { RowAxis: 0, Fold: 1 } && v.Tensor.dtype == ScalarType.Float32).ToList();
         foreach (var (inputs, write) in ValueRecognition.Find(tensor, seen))
         {
-            Add(new Mapping([.. inputs.Select(i => seen.First(v => v.Number == i))], new RowLayout(tensor.shape, 0), write), tensor);
+            Add(new Mapping([.. inputs.Select(i => seen.First(v => v.Number == i))], new RowLayout(tensor.shape, 0), write), tensor, "code that is not seen");
             return _values[^1];
         }
 
@@ -276,7 +293,7 @@ internal sealed class ModuleTracer : IDisposable
             if (tensor.dtype != ScalarType.Float32 || tensor.shape[axis] != RowLayout.Rows || !tensor.sub(tensor.narrow(axis, 0, 1)).abs().max().eq(0).ToBoolean())
                 continue;
             var layout = new RowLayout(tensor.shape, axis);
-            Add(new Mapping([], layout, (writer, _) => writer.ForEachRow(outside, layout)), tensor);
+            Add(new Mapping([], layout, (writer, _) => writer.ForEachRow(outside, layout)), tensor, $"the constant [{string.Join(", ", tensor.shape)}]");
             return _values[^1];
         }
 

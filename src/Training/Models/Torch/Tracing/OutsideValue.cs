@@ -39,12 +39,29 @@ internal sealed class ParameterValue(string name) : OutsideValue
 /// <summary>What a function makes of others.</summary>
 internal sealed class ComputedValue(MethodBase method, object?[] arguments, int index) : OutsideValue
 {
+    /// <summary>The method to call again with arrays in the place of spans and lists; null: there is none, or it takes tensors within something else.</summary>
+    public static MethodBase? Callable(MethodBase method, object?[] arguments)
+    {
+        if (Array.Exists(arguments, a => Tensors(a).Any()))
+            return null;
+        var types = Array.ConvertAll(method.GetParameters(), p => p.ParameterType);
+        if (Array.Exists(types, t => t.IsByRefLike))
+        {
+            types = Array.ConvertAll(types, t => t is { IsByRefLike: true, IsGenericType: true } ? t.GetGenericArguments()[0].MakeArrayType() : t);
+            if (method.DeclaringType!.GetMethod(method.Name, BindingFlags.Public | BindingFlags.Static | BindingFlags.Instance, types) is not { } other || other.IsStatic != method.IsStatic)
+                return null;
+            (method, types) = (other, Array.ConvertAll(other.GetParameters(), p => p.ParameterType));
+        }
+
+        return types.Zip(arguments[^types.Length..]).All(a => a.Second is not OutsideValue[] || a.First.IsAssignableFrom(typeof(Tensor[]))) ? method : null;
+    }
+
     /// <param name="parameter">A parameter or buffer of the job, by its name.</param>
     public override Tensor Compute(Func<string, Tensor> parameter)
     {
         var given = Array.ConvertAll(arguments, Given);
-        var result = method.IsStatic ? method.Invoke(null, given) : method.Invoke(given[0], given[1..]);
-        return Tensors(result).ElementAt(index);
+        var (target, others) = method.IsStatic ? (null, given) : (given[0], given[1..]);
+        return Tensors(method.Invoke(target, BindingFlags.DoNotWrapExceptions, binder: null, others, culture: null)).ElementAt(index);
 
         object? Given(object? argument) => argument switch
         {

@@ -55,6 +55,7 @@ internal static class Parts
     {
         var layout = call.Input.Layout!;
         var times = call.Dimensions("repeats", "reps", "sizes", "dims") ?? throw new NotTracedException("repeats in a way that is not known");
+        times = [.. Enumerable.Repeat(1L, Math.Max(0, layout.Rank - times.Length)), .. times];
         var padded = layout.Padded(times.Length);
         if (times[padded.RowAxis] != 1)
             throw new NotTracedException("repeats rows");

@@ -29,7 +29,7 @@ internal static class RecurrentLayers
         foreach (var start in OutsideValue.Tensors(call.Arguments[2]))
             if (call.Known(start) is not { Outside: FixedValue } || start.abs().max().ToSingle() != 0)
                 throw new NotTracedException("begins with a state that is not 0, expected none given");
-        var isRectified = call.Layer is RNN && IsRectified(output);
+        var isRectified = call.Layer is RNN && IsRectified(call, given, output, layers, directions, isRowsFirst);
 
         var number = input.Number;
         var of = new List<int>();
@@ -83,6 +83,21 @@ internal static class RecurrentLayers
         return states.Length == 1 ? states[0] : writer.Node("Concat", states, OnnxGraph.Integer("axis", 1));
     }
 
-    // The layer does not say: a rectifier's numbers are never below 0, and a tanh's are as often as not.
-    private static bool IsRectified(Tensor output) => output.min().ToSingle() >= 0;
+    // The layer does not say. A rectifier's numbers are never below 0; where none is, one of either kind is asked.
+    private static bool IsRectified(StepCall call, Tensor given, Tensor output, long layers, int directions, bool isRowsFirst)
+    {
+        if (output.min().ToSingle() < 0)
+            return false;
+        return Difference(nn.NonLinearities.ReLU) < Difference(nn.NonLinearities.Tanh);
+
+        float Difference(nn.NonLinearities kind)
+        {
+            var (hidden, hasBias) = (call.Parameters["weight_hh_l0"].shape[1], call.Parameters.ContainsKey("bias_ih_l0"));
+            using var like = nn.RNN(given.shape[2], hidden, layers, kind, hasBias, isRowsFirst, bidirectional: directions == 2);
+            like.eval();
+            foreach (var (name, parameter) in like.named_parameters())
+                parameter.copy_(call.Parameters[name]);
+            return like.call(given).Item1.sub(output).abs().max().ToSingle();
+        }
+    }
 }

@@ -58,4 +58,8 @@ internal sealed record RowLayout(long[] Shape, int RowAxis, long Fold = 1)
 
 /// <summary>Something that cannot be written as a graph of rows.</summary>
 /// <param name="why">What it does, as "works over rows".</param>
-internal sealed class NotTracedException(string why) : Exception(why);
+internal sealed class NotTracedException(string why) : Exception(why)
+{
+    /// <summary>What went wrong at a place, in words that follow it.</summary>
+    public static string Described(Exception e) => e is NotTracedException or NotSupportedException ? e.Message.TrimEnd('.') : $"failed ({e.GetType().Name}: {Native.NativeMessage.FirstSentence(e.Message).TrimEnd('.')})";
+}

@@ -1,3 +1,5 @@
+using System.IO.Hashing;
+using System.Runtime.InteropServices;
 using MLDistributed.Protocol.Onnx;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -14,6 +16,7 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
     private const string Prefix = OnnxModuleReader.Prefix;
     private readonly Dictionary<Tensor, string> _own = new(ReferenceEqualityComparer.Instance);
     private readonly Dictionary<string, Tensor> _named = NamedTensors(module);
+    private readonly Dictionary<(string Shape, UInt128 Hash), string> _constants = [];
 
     public OnnxGraph Graph => graph;
 
@@ -31,6 +34,8 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
     /// <summary>A parameter or buffer: the job's values where it trains it, else the module's own.</summary>
     public string Tensor(Tensor tensor)
     {
+        if (tensor is not TorchSharp.Modules.Parameter && tensor.isinf().any().ToBoolean())
+            return Constant(tensor);
         if (tensors.NameOf(tensor) is { } name)
             return graph.Parameter(Prefix + name, tensor.shape);
         if (!_own.TryGetValue(tensor, out var known))
@@ -55,14 +60,14 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
         for (var r = 0; r < rows; r++)
             for (var c = 0; c < columns; c++)
                 to[(c * rows) + r] = from[(r * columns) + c];
-        return graph.Constant(graph.NewName("transposed"), [columns, rows], to);
+        return Constant("transposed", [columns, rows], to);
     }
 
     public string Constant(float value, params long[] shape)
     {
         var numbers = new float[RowLayout.Product(shape)];
         numbers.AsSpan().Fill(value);
-        return graph.Constant(graph.NewName("constant"), shape, numbers);
+        return Constant("constant", shape, numbers);
     }
 
     /// <summary>Numbers that were computed; infinite ones as the largest that there are.</summary>
@@ -72,7 +77,16 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
         var data = local.data<float>().ToArray();
         for (var i = 0; i < data.Length; i++)
             data[i] = float.IsInfinity(data[i]) ? MathF.CopySign(float.MaxValue, data[i]) : data[i];
-        return graph.Constant(graph.NewName(word), local.shape, data);
+        return Constant(word, local.shape, data);
+    }
+
+    // Once, however often it is computed with: as weights at each step of a cell.
+    private string Constant(string word, long[] shape, float[] numbers)
+    {
+        var key = (string.Join(',', shape), XxHash128.HashToUInt128(MemoryMarshal.AsBytes(numbers.AsSpan())));
+        if (!_constants.TryGetValue(key, out var name))
+            _constants[key] = name = graph.Constant(graph.NewName(word), shape, numbers);
+        return name;
     }
 
     public string Reshape(string input, IEnumerable<long> rowShape) => Node("Reshape", [input, Integers("shape", [0, .. rowShape])]);

@@ -69,7 +69,7 @@ internal static class TracedFunctions
         "view" or "reshape" or "flatten" or "unflatten" or "view_as" or "reshape_as" => Parts.Reshape(call),
         "repeat" or "tile" => Parts.Repeat(call),
         "contiguous" or "clone" or "alias" or "detach" or "dropout" or "to" or "to_type" or "type_as" or "float" or "long" or "int" or "cpu" or "requires_grad" => Copy(call),
-        _ => Parts.View(call),
+        _ => call.IsInPlace ? null : Parts.View(call), // its result has the same memory whatever it does
     };
 
     private static double? Bound(FunctionCall call, params string[] names) => call.Argument(names) is not { } given ? null : FunctionCall.NumberOf(given) ?? throw new NotTracedException("has bounds that are no numbers");
