@@ -93,9 +93,7 @@ internal static class OnnxEncoder
     {
         var (inputs, outputs) = (checked((int)matrix.Shape[0]), checked((int)matrix.Shape[1]));
         var values = new float[matrix.Values.Length];
-        for (var i = 0; i < inputs; i++)
-            for (var o = 0; o < outputs; o++)
-                values[(o * inputs) + i] = matrix.Values[(i * outputs) + o];
+        MatrixMatrix.Transpose(matrix.Values, values, outputs);
         return new NamedTensor(name, [outputs, inputs], values);
     }
 }

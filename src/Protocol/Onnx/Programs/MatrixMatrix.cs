@@ -35,6 +35,18 @@ public static class MatrixMatrix
                 output[(vector * rows) + row] = Vectors.Dot(matrix.Slice(row * columns, columns), vectors.Slice(vector * columns, columns)) + bias[row];
     }
 
+    /// <summary>Writes a matrix with rows and columns exchanged.</summary>
+    /// <param name="matrix">Rows x columns.</param>
+    /// <param name="to">Columns x rows, as many numbers at least.</param>
+    /// <param name="columns">The columns of <paramref name="matrix"/>.</param>
+    public static void Transpose(ReadOnlySpan<float> matrix, Span<float> to, int columns)
+    {
+        var rows = matrix.Length / columns;
+        for (var row = 0; row < rows; row++)
+            for (var column = 0; column < columns; column++)
+                to[(column * rows) + row] = matrix[(row * columns) + column];
+    }
+
     private static void Rest(ReadOnlySpan<float> rows, ReadOnlySpan<float> vector, ReadOnlySpan<float> bias, Span<float> output)
     {
         MatrixVector.Multiply(rows, vector, output);

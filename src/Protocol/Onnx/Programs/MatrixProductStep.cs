@@ -23,17 +23,10 @@ internal sealed class MatrixProductStep(OnnxOperand left, int[] leftPlaces, Onnx
         {
             // Again only where it is another one.
             if (i == 0 || rightPlaces[i] != rightPlaces[i - 1])
-                Transpose(b.AsSpan(rightPlaces[i], _inner * _columns), transposed);
+                MatrixMatrix.Transpose(b.AsSpan(rightPlaces[i], _inner * _columns), transposed, _columns);
             MatrixMatrix.Multiply(transposed.AsSpan(0, _inner * _columns), _noBias, a.AsSpan(leftPlaces[i], _rows * _inner), to.AsSpan(i * _rows * _columns, _rows * _columns), _inner);
         }
 
         ArrayPool<float>.Shared.Return(transposed);
-    }
-
-    private void Transpose(ReadOnlySpan<float> matrix, Span<float> to)
-    {
-        for (var i = 0; i < _inner; i++)
-            for (var c = 0; c < _columns; c++)
-                to[(c * _inner) + i] = matrix[(i * _columns) + c];
     }
 }

@@ -49,9 +49,7 @@ internal sealed partial class OnnxOperators
         if (inputs != input.Dims[^1])
             throw new FormatException($"has a matrix [{string.Join(", ", matrix.Dims)}], expected [{input.Dims[^1]}, outputs]");
         var transposed = new float[matrix.Length];
-        for (var i = 0; i < inputs; i++)
-            for (var o = 0; o < outputs; o++)
-                transposed[(o * inputs) + i] = matrix.Data![(i * outputs) + o];
+        MatrixMatrix.Transpose(matrix.Data, transposed, outputs);
         return new LinearStep(input.Slot, Output([.. input.Dims[..^1], outputs]).Slot, transposed, null, inputs, outputs);
     }
 
@@ -157,7 +155,7 @@ internal sealed partial class OnnxOperators
         var activations = kind == RecurrentKind.Elman ? attributes.Texts("activations", count) : null;
         if (activations is not null && activations.Any(a => a is not ("Tanh" or "Relu") || a != activations[0]))
             throw new FormatException("has activations that are not known, expected Tanh or Relu");
-        var gates = checked((kind == RecurrentKind.Lstm ? 4 : kind == RecurrentKind.Gru ? 3 : 1) * hidden);
+        var gates = RecurrentStep.Gates(kind, hidden);
         var (weights, recurrent) = (Constant(1, count, gates, inputs).Data!, Constant(2, count, gates, hidden).Data!);
         var bias = node.Input.Count > 3 ? Constant(3, count, 2 * gates).Data! : new float[count * 2 * gates];
         var directions = Enumerable.Range(0, count).Select(d => new RecurrentWeights(

@@ -24,7 +24,7 @@ internal sealed record RecurrentWeights(float[] Input, float[] Hidden, float[] I
 /// </summary>
 internal sealed class RecurrentStep(RecurrentKind kind, OnnxOperand input, OnnxOperand output, RecurrentWeights[] directions, int hidden, bool isRectified) : OnnxStep
 {
-    private readonly int _gates = (kind == RecurrentKind.Lstm ? 4 : kind == RecurrentKind.Gru ? 3 : 1) * hidden;
+    private readonly int _gates = Gates(kind, hidden);
 
     public override void Run(float[][] values)
     {
@@ -40,6 +40,9 @@ internal sealed class RecurrentStep(RecurrentKind kind, OnnxOperand input, OnnxO
             ArrayPool<float>.Shared.Return(buffer);
         }
     }
+
+    /// <summary>Numbers that a step computes of a hidden state: one or more for each of its own.</summary>
+    public static int Gates(RecurrentKind kind, int hidden) => checked(hidden * kind switch { RecurrentKind.Lstm => 4, RecurrentKind.Gru => 3, _ => 1 });
 
     /// <summary>Numbers that it computes with beside its input and output.</summary>
     public static long Scratch(int steps, int gates, int hidden) => ((long)steps * gates) + gates + (2L * hidden);
