@@ -16,10 +16,10 @@ public sealed unsafe class NcclLibrary
     internal const int Success = 0;
     internal const int InProgress = 7;
 
-    private const string FileName = "libnccl.so.2";
     /// <summary>What to do where it does not start.</summary>
     internal const string WithoutIt = $"Set {Variable}=none on the worker to sum in the host's memory.";
 
+    private const string FileName = "libnccl.so.2";
     private const int LeastVersion = 21800;
     private const int Float32 = 7;
     private const int Sum = 0;
@@ -66,9 +66,7 @@ public sealed unsafe class NcclLibrary
     public static NcclLibrary Load(params IEnumerable<string> folders)
     {
         if (Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } named)
-        {
             return named != "none" ? Open(named) : throw new DllNotFoundException($"{Variable} is \"none\"");
-        }
 
         DllNotFoundException? tooOld = null;
         foreach (var path in folders.Select(f => Path.Combine(f, FileName)).Where(File.Exists).Prepend(FileName))

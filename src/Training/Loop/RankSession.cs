@@ -23,15 +23,15 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private readonly HostPlace? _place = environment.Hosts?.Invoke(start);
 
-    private JobSpec Spec => start.Spec;
-
-    private Topology Topology => _place?.Topology ?? Topology.OfCpus(start.WorldSize);
-
     private DeviceLink? _link;
     private string _missingLink = "";
 
     // Constants of a user's module that begin so, as masks of attention do.
     private HashSet<string> _notFinite = [];
+
+    private JobSpec Spec => start.Spec;
+
+    private Topology Topology => _place?.Topology ?? Topology.OfCpus(start.WorldSize);
 
     private bool IsForDevices => environment.OnDevice ?? ParallelStrategy.IsForDevices(start);
 
