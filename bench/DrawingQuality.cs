@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
@@ -20,7 +19,6 @@ internal static class DrawingQuality
     private const int Side = 48;
     private const string Font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
     private const string List = "/usr/share/unicode/emoji/emoji-test.txt";
-    private static readonly int[] s_seeds = [1, 2, 3];
 
     // By what the names of Unicode's subgroups begin with.
     private static readonly (string Kind, string[] Subgroups)[] s_kinds =
@@ -38,41 +36,32 @@ internal static class DrawingQuality
         }
 
         var drawings = Read();
-        Console.WriteLine($"\n| drawings ({s_kinds.Length} kinds, {TrainingRowsPerClass} of each), {Side} x {Side}, micro accuracy | mean | sd | s a Fit | seeds {string.Join(", ", s_seeds)} |\n| --- | --- | --- | --- | --- |");
+        var table = new QualityTable($"drawings ({s_kinds.Length} kinds, {TrainingRowsPerClass} of each), {Side} x {Side}, micro accuracy", 1, 2, 3);
         var weights = ImageWeights.FromDnnImageFeaturizer(ImageFeaturizer.Path);
-        Row("**ResNet-18, the head alone**", drawings, new() { Weights = weights, FreezeBackbone = true });
-        Row("**ResNet-18, fine-tuned**", drawings, new() { Weights = weights });
-        Row("ResNet-18, from scratch", drawings, new() { Arch = weights.Architecture!.Value });
+        Row("**ResNet-18, the head alone**", new() { Weights = weights, FreezeBackbone = true });
+        Row("**ResNet-18, fine-tuned**", new() { Weights = weights });
+        Row("ResNet-18, from scratch", new() { Arch = weights.Architecture!.Value });
+
+        void Row(string name, DistributedImageClassificationTrainer.Options options) => table.Row(
+            name, (ml, seed) => Split(ml, drawings, seed), ml => ml.Transforms.Conversion.MapValueToKey("Label", nameof(Drawing.Kind)).Append(Ours(ml, options)), Quality.MicroAccuracy);
     }
 
-    private static void Row(string name, IReadOnlyList<Drawing> drawings, DistributedImageClassificationTrainer.Options options)
+    private static DistributedImageClassificationTrainer Ours(MLContext ml, DistributedImageClassificationTrainer.Options options)
     {
         options.FeatureColumnName = nameof(Drawing.Image);
         (options.ImageHeight, options.Epoch, options.BatchSize, options.ValidationFraction) = (Side, 12, 20, 0);
         options.CheckpointIntervalEpochs = 0;
         options.Augmentation = new ImageAugmentation { LeastArea = 0.6, Flip = 0.5, Brightness = 0.2, Contrast = 0.2 };
-        var seconds = 0.0;
-        var scores = Array.ConvertAll(s_seeds, seed =>
-        {
-            var ml = new MLContext(seed);
-            var (training, test) = Split(drawings, seed);
-            var clock = Stopwatch.StartNew();
-            var model = ml.Transforms.Conversion.MapValueToKey("Label", nameof(Drawing.Kind)).Append(ml.MulticlassClassification.Trainers.DistributedImageClassification(options)).Fit(ml.Data.LoadFromEnumerable(training));
-            seconds += clock.Elapsed.TotalSeconds;
-            return ml.MulticlassClassification.Evaluate(model.Transform(ml.Data.LoadFromEnumerable(test))).MicroAccuracy;
-        });
-        var mean = scores.Average();
-        var sd = Math.Sqrt(scores.Sum(s => (s - mean) * (s - mean)) / (scores.Length - 1));
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {name} | {mean:F4} | {sd:F4} | {seconds / scores.Length:F0} | {string.Join(", ", scores.Select(s => s.ToString("F4", CultureInfo.InvariantCulture)))} |"));
+        return ml.MulticlassClassification.Trainers.DistributedImageClassification(options);
     }
 
-    private static (List<Drawing> Training, List<Drawing> Test) Split(IReadOnlyList<Drawing> drawings, int seed)
+    private static (IDataView Training, IDataView Test) Split(MLContext ml, IReadOnlyList<Drawing> drawings, int seed)
     {
         var random = new Random(seed);
         var kinds = drawings.GroupBy(d => d.Kind).OrderBy(g => g.Key, StringComparer.Ordinal).Select(g => g.OrderBy(_ => random.Next()).ToList()).ToList();
         if (kinds.Count != s_kinds.Length || kinds.Exists(k => k.Count < TrainingRowsPerClass + LeastTestRows))
             throw new InvalidDataException($"The font has {string.Join(", ", kinds.Select(k => $"{k.Count} of \"{k[0].Kind}\""))}, expected {TrainingRowsPerClass + LeastTestRows} of each of {s_kinds.Length}.");
-        return ([.. kinds.SelectMany(k => k.Take(TrainingRowsPerClass))], [.. kinds.SelectMany(k => k.Skip(TrainingRowsPerClass).Take(TestRowsPerClass))]);
+        return (ml.Data.LoadFromEnumerable(kinds.SelectMany(k => k.Take(TrainingRowsPerClass)).ToList()), ml.Data.LoadFromEnumerable(kinds.SelectMany(k => k.Skip(TrainingRowsPerClass).Take(TestRowsPerClass)).ToList()));
     }
 
     // Those of one code point, as several ask for a text shaper.

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Distributed;
 using Microsoft.ML.Trainers.FastTree;
@@ -35,7 +34,7 @@ internal static class Quality
         return 0;
     }
 
-    private static double MicroAccuracy(MLContext ml, IDataView scored) => ml.MulticlassClassification.Evaluate(scored).MicroAccuracy;
+    public static double MicroAccuracy(MLContext ml, IDataView scored) => ml.MulticlassClassification.Evaluate(scored).MicroAccuracy;
 
     private static double AreaUnderCurve(MLContext ml, IDataView scored) => ml.BinaryClassification.EvaluateNonCalibrated(scored).AreaUnderRocCurve;
 
@@ -82,19 +81,14 @@ internal static class Quality
         string title, Func<MLContext, IDataView> load, Func<MLContext, IDataView, double> score,
         Func<MLContext, IEstimator<ITransformer>> ours, params (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers)
     {
-        Console.WriteLine($"\n| {title} | s | mean | sd | seeds {string.Join(", ", Seeds)} |\n| --- | --- | --- | --- | --- |");
+        var table = new QualityTable(title, Seeds);
         foreach (var (name, make) in peers.Prepend(("**DistributedNeuralNetwork**", ours)))
-        {
-            var started = System.Diagnostics.Stopwatch.GetTimestamp();
-            var scores = Array.ConvertAll(Seeds, seed =>
-            {
-                var ml = new MLContext(seed);
-                var split = ml.Data.TrainTestSplit(load(ml), testFraction: 0.2, seed: seed);
-                return score(ml, make(ml).Fit(split.TrainSet).Transform(split.TestSet));
-            });
-            var mean = scores.Average();
-            var sd = Math.Sqrt(scores.Sum(s => (s - mean) * (s - mean)) / (scores.Length - 1));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {name} | {System.Diagnostics.Stopwatch.GetElapsedTime(started).TotalSeconds / Seeds.Length:F1} | {mean:F4} | {sd:F4} | {string.Join(", ", scores.Select(s => s.ToString("F4", CultureInfo.InvariantCulture)))} |"));
-        }
+            table.Row(name, (ml, seed) => Split(ml, load(ml), seed), make, score);
+    }
+
+    private static (IDataView Training, IDataView Test) Split(MLContext ml, IDataView rows, int seed)
+    {
+        var split = ml.Data.TrainTestSplit(rows, testFraction: 0.2, seed: seed);
+        return (split.TrainSet, split.TestSet);
     }
 }

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
@@ -16,7 +15,6 @@ internal static class TextQuality
     private const int TrainingRowsPerClass = 30;
     private const int TestRowsPerClass = 60;
     private static readonly string[] s_sections = ["database", "editors", "electronics", "games", "graphics", "mail", "math", "net", "science", "sound", "video", "web"];
-    private static readonly int[] s_seeds = [1, 2, 3];
 
     public static void Compare()
     {
@@ -27,14 +25,17 @@ internal static class TextQuality
             return;
         }
 
-        Console.WriteLine($"\n| sections of Debian ({s_sections.Length} classes, {TrainingRowsPerClass} rows each), micro accuracy | mean | sd | s a Fit | seeds {string.Join(", ", s_seeds)} |\n| --- | --- | --- | --- | --- |");
+        var table = new QualityTable($"sections of Debian ({s_sections.Length} classes, {TrainingRowsPerClass} rows each), micro accuracy", 1, 2, 3);
         var weights = MiniLm.Weights;
-        Row("**MiniLM, adapters**", lines, ml => Ours(ml, new() { Weights = weights, Adapter = new LowRankAdapter { Targets = ["query", "key", "value", "output", "up", "down"] }, Training = { Epochs = 6 } }));
-        Row("**MiniLM, fine-tuned**", lines, ml => Ours(ml, new() { Weights = weights, Training = { LearningRate = 1e-4, Epochs = 4 } }));
-        Row("**from scratch**", lines, ml => Ours(ml, new() { Training = { Epochs = 30 } }));
-        Row("FeaturizeText, linear (SDCA)", lines, ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.SdcaMaximumEntropy()));
-        Row("FeaturizeText, linear (L-BFGS)", lines, ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.LbfgsMaximumEntropy()));
-        Row("FeaturizeText, LightGBM", lines, ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.LightGbm()));
+        Row("**MiniLM, adapters**", ml => Ours(ml, new() { Weights = weights, Adapter = new LowRankAdapter { Targets = ["query", "key", "value", "output", "up", "down"] }, Training = { Epochs = 6 } }));
+        Row("**MiniLM, fine-tuned**", ml => Ours(ml, new() { Weights = weights, Training = { LearningRate = 1e-4, Epochs = 4 } }));
+        Row("**from scratch**", ml => Ours(ml, new() { Training = { Epochs = 30 } }));
+        Row("FeaturizeText, linear (SDCA)", ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.SdcaMaximumEntropy()));
+        Row("FeaturizeText, linear (L-BFGS)", ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.LbfgsMaximumEntropy()));
+        Row("FeaturizeText, LightGBM", ml => Featurized(ml).Append(ml.MulticlassClassification.Trainers.LightGbm()));
+
+        void Row(string name, Func<MLContext, IEstimator<ITransformer>> make) =>
+            table.Row(name, (ml, seed) => Split(ml, lines, seed), ml => ml.Transforms.Conversion.MapValueToKey("Label").Append(make(ml)), Quality.MicroAccuracy);
     }
 
     private static IEstimator<ITransformer> Ours(MLContext ml, DistributedTextClassificationTrainer.Options options)
@@ -45,24 +46,7 @@ internal static class TextQuality
 
     private static IEstimator<ITransformer> Featurized(MLContext ml) => ml.Transforms.Text.FeaturizeText("Features", nameof(Line.Text));
 
-    private static void Row(string name, IReadOnlyList<Line> lines, Func<MLContext, IEstimator<ITransformer>> make)
-    {
-        var seconds = 0.0;
-        var scores = Array.ConvertAll(s_seeds, seed =>
-        {
-            var ml = new MLContext(seed);
-            var (training, test) = Split(lines, seed);
-            var clock = Stopwatch.StartNew();
-            var model = ml.Transforms.Conversion.MapValueToKey("Label").Append(make(ml)).Fit(ml.Data.LoadFromEnumerable(training));
-            seconds += clock.Elapsed.TotalSeconds;
-            return ml.MulticlassClassification.Evaluate(model.Transform(ml.Data.LoadFromEnumerable(test))).MicroAccuracy;
-        });
-        var mean = scores.Average();
-        var sd = Math.Sqrt(scores.Sum(s => (s - mean) * (s - mean)) / (scores.Length - 1));
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"| {name} | {mean:F4} | {sd:F4} | {seconds / scores.Length:F1} | {string.Join(", ", scores.Select(s => s.ToString("F4", CultureInfo.InvariantCulture)))} |"));
-    }
-
-    private static (List<Line> Training, List<Line> Test) Split(IReadOnlyList<Line> lines, int seed)
+    private static (IDataView Training, IDataView Test) Split(MLContext ml, IReadOnlyList<Line> lines, int seed)
     {
         var random = new Random(seed);
         var (training, test) = (new List<Line>(), new List<Line>());
@@ -73,7 +57,7 @@ internal static class TextQuality
             test.AddRange(shuffled.Skip(TrainingRowsPerClass));
         }
 
-        return (training, test);
+        return (ml.Data.LoadFromEnumerable(training), ml.Data.LoadFromEnumerable(test));
     }
 
     // Programs alone, each description once: libraries, data and documentation say the same again.

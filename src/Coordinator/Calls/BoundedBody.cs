@@ -102,7 +102,18 @@ internal sealed class BoundedBody(
         Advance(consumed, examined);
     }
 
-    public override void CancelPendingRead() => CancelRead();
+    // Whose caller has left, or whose call was aborted, has no reading left to cancel; a timer's exception would end the process.
+    public override void CancelPendingRead()
+    {
+        try
+        {
+            inner.CancelPendingRead();
+        }
+        catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException)
+        {
+            // That has ended it, too.
+        }
+    }
 
     public override void Complete(Exception? exception = null)
     {
@@ -123,7 +134,7 @@ internal sealed class BoundedBody(
         Release();
         if (reading is null)
             return;
-        CancelRead();
+        CancelPendingRead();
         await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
@@ -137,19 +148,6 @@ internal sealed class BoundedBody(
     }
 
     private RpcException Over() => Refuse(StatusCode.Cancelled, $"The call of {path} is over.");
-
-    // Whose caller has left, or whose call was aborted, has no reading left to cancel; a timer's exception would end the process.
-    private void CancelRead()
-    {
-        try
-        {
-            inner.CancelPendingRead();
-        }
-        catch (Exception e) when (e is IOException or OperationCanceledException or ObjectDisposedException)
-        {
-            // That has ended it, too.
-        }
-    }
 
     private void Release() => Interlocked.Exchange(ref _lease, null)?.Dispose();
 
@@ -184,7 +182,7 @@ internal sealed class BoundedBody(
         var timer = time.CreateTimer(_ =>
         {
             _isLate = true;
-            CancelRead();
+            CancelPendingRead();
         }, null, left > TimeSpan.Zero ? left : TimeSpan.Zero, Timeout.InfiniteTimeSpan);
         await using (timer.ConfigureAwait(false))
             return await reading.ConfigureAwait(false);

@@ -46,7 +46,7 @@ internal sealed class OnnxResNet
         var convolution = Next("Conv", input, $"\"{layer.Name}\", weights of [{string.Join(", ", shape)}]", n => n.Input.Count == 2 && HasWindow(n, layer) && _constants.TryGetValue(n.Input[1], out var weights) && weights.Dims.SequenceEqual(shape));
         var norm = Next("BatchNormalization", convolution.Output[0], $"\"{layer.Norm}\", of {layer.Outputs} channels", n => n.Input.Count == 5 && n.Input.Skip(1).All(i => _constants.TryGetValue(i, out var part) && part.Dims is [var size] && size == layer.Outputs));
         Take($"{layer.Name}.weight", convolution.Input[1]);
-        foreach (var (i, part) in new[] { "weight", "bias", "running_mean", "running_var" }.Index())
+        foreach (var (i, part) in ImageNetwork.NormTensors.Index())
             Take($"{layer.Norm}.{part}", norm.Input[i + 1]);
         // Ours is torchvision's: what another adds to the variance is part of it.
         var variance = _found[^1].Values;

@@ -96,7 +96,7 @@ internal sealed class StartingNetwork
         if (spec.Module.Torch is not null)
         {
             var weights = new JobFile(TensorFile.Write(OnnxModuleReader.Read(_network.Onnx, Spec)));
-            spec.StartingWeights = new PretrainedWeights { FileId = weights.Id.Text, SizeBytes = weights.Content.Length };
+            spec.StartingWeights = weights.AsWeights();
             return weights;
         }
 

@@ -128,7 +128,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             if (module.Weights is { } weights)
             {
                 files.Add(weights);
-                spec.StartingWeights = new PretrainedWeights { FileId = weights.Id.Text, SizeBytes = weights.Content.Length };
+                spec.StartingWeights = weights.AsWeights();
             }
 
             if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)

@@ -42,10 +42,12 @@ public sealed record ImageLayer(ImageOperation Operation, int Input, string Name
 public sealed class ImageNetwork
 {
     private static readonly int[] s_smallWidths = [16, 32, 32, 64, 64];
-    private static readonly string[] s_norm = ["weight", "bias", "running_mean", "running_var"];
     private readonly List<ImageLayer> _layers = [];
 
     private ImageNetwork(ImageSpec spec) => Spec = spec;
+
+    /// <summary>What each batch normalisation has, a number a channel, in ONNX's order.</summary>
+    public static IReadOnlyList<string> NormTensors { get; } = ["weight", "bias", "running_mean", "running_var"];
 
     /// <summary>Sizes, channels and outputs.</summary>
     public ImageSpec Spec { get; }
@@ -75,7 +77,7 @@ public sealed class ImageNetwork
             foreach (var layer in _layers)
             {
                 if (layer.Operation == ImageOperation.Convolution)
-                    tensors.AddRange([new($"{layer.Name}.weight", [layer.Outputs, layer.Inputs, layer.Kernel, layer.Kernel]), .. s_norm.Select(part => new ModuleTensor($"{layer.Norm}.{part}", [layer.Outputs]))]);
+                    tensors.AddRange([new($"{layer.Name}.weight", [layer.Outputs, layer.Inputs, layer.Kernel, layer.Kernel]), .. NormTensors.Select(part => new ModuleTensor($"{layer.Norm}.{part}", [layer.Outputs]))]);
                 else if (layer.Operation == ImageOperation.Head)
                     tensors.AddRange([new($"{layer.Name}.weight", [layer.Outputs, layer.Inputs], MayDiffer: true), new($"{layer.Name}.bias", [layer.Outputs], MayDiffer: true)]);
             }

@@ -42,8 +42,8 @@ internal sealed class ImageModule : nn.Module<Tensor, Tensor>, IParameterGroups
         tree.Add(head.Name, _head);
         foreach (var (name, part) in tree.named_children())
             register_module(name, part);
-        for (var i = 0; i < network.FrozenLayers; i++)
-            foreach (var parameter in _convolutions[i] is { } frozen ? frozen.parameters().Concat(_norms[i]!.parameters()) : [])
+        foreach (var frozen in _convolutions.Take(network.FrozenLayers).Concat<nn.Module?>(_norms.Take(network.FrozenLayers)))
+            foreach (var parameter in frozen?.parameters() ?? [])
                 parameter.requires_grad_(false);
     }
 
