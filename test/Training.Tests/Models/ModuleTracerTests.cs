@@ -74,7 +74,7 @@ public sealed class ModuleTracerTests
         // The instance that is traced is gone when the model is written.
         ModuleTrace trace;
         using (var traced = new TorchModuleSource(make, seed: 7).Module)
-            trace = ModuleTracer.Trace(traced, kind, inputs);
+            trace = ModuleTracer.Trace(traced, inputs, kind);
         trace.Check(module, source.Tensors, inputs, outputs);
         var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
         var values = source.Tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(source.Tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.data<float>().ToArray());

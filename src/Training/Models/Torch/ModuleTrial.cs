@@ -49,7 +49,8 @@ internal static class ModuleTrial
         if (contract.OwnMetrics is null)
             return [];
         using var frozen = no_grad();
-        var names = contract.Metrics(outputs.detach(), ModuleContract.Shaped(batch.Labels, batch.Weights).Labels, ModuleContract.Shaped(batch.Labels, batch.Weights).Weights).Keys.Order(StringComparer.Ordinal).ToArray();
+        var (labels, weights) = ModuleContract.Shaped(batch.Labels, batch.Weights);
+        var names = contract.Metrics(outputs.detach(), labels, weights).Keys.Order(StringComparer.Ordinal).ToArray();
         ModuleMetrics.CheckNames(name, names, spec.Task);
         foreach (var (metric, i) in names.Select((n, i) => (n, i)))
             Compare(name, $"Metric \"{metric}\"", batch, b =>

@@ -65,7 +65,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         if (_contract.OwnStep is null)
         {
             var outputs = Forward(batch, step);
-            return (_contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained: true, step + 1), outputs);
+            return (LossSum(spec, outputs, batch, isTrained: true, step + 1), outputs);
         }
 
         Begin(batch, step);
@@ -74,8 +74,10 @@ internal sealed unsafe class TorchModule : ITrainedModule
         return (sum, _stepOutputs);
     }
 
-    public Tensor Loss(JobSpec spec, Tensor outputs, Batch batch) =>
-        _contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained: false, step: 0);
+    public Tensor Loss(JobSpec spec, Tensor outputs, Batch batch) => LossSum(spec, outputs, batch, isTrained: false, step: 0);
+
+    private Tensor LossSum(JobSpec spec, Tensor outputs, Batch batch, bool isTrained, long step) =>
+        _contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained, step);
 
     private void Begin(Batch batch, long step)
     {

@@ -21,7 +21,8 @@ internal static class UserModule
         // Here too: what is being constructed or called must not be finalised meanwhile.
         using var pause = new CollectionPause();
         var spec = start.Spec.Module.Torch;
-        var type = Find(start, spec);
+        var files = ReadCode(start);
+        var type = Find(new ModuleCode(files), spec);
         var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { OutputSize = spec.OutputSize };
         CheckLayout(source, start.Spec, type);
         if (start.StartingWeightsPath.Length > 0)
@@ -37,22 +38,25 @@ internal static class UserModule
             if (start.Rank > 0)
                 return source;
             // Again, of code that tells what it calls. When the model is written that instance is gone: so it is here before they are compared.
-            var watched = Find(start, spec, isWatched: true);
+            var watched = Find(new WatchedCode(files), spec);
             var traced = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
             using (traced.Module)
-                source.Trace = ModuleTracer.Trace(traced.Module, rows, spec.InputSize);
+                source.Trace = ModuleTracer.Trace(traced.Module, spec.InputSize, rows);
             source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
         }
 
         return source;
     }
 
-    private static Type Find(RankStart start, TorchModuleSpec spec, bool isWatched = false)
+    private static IReadOnlyDictionary<string, byte[]> ReadCode(RankStart start)
     {
         if (new FileInfo(start.CodePath) is { Length: > CodePackage.MaxBytes } file)
             throw new FormatException($"The code package has {file.Length:N0} bytes, expected at most {CodePackage.MaxBytes:N0}.");
-        var files = CodePackage.Read(File.ReadAllBytes(start.CodePath));
-        var code = isWatched ? new WatchedCode(files) : new ModuleCode(files);
+        return CodePackage.Read(File.ReadAllBytes(start.CodePath));
+    }
+
+    private static Type Find(ModuleCode code, TorchModuleSpec spec)
+    {
         try
         {
             var type = code.LoadFromAssemblyName(new AssemblyName(spec.Assembly)).GetType(spec.Type, throwOnError: true)!;

@@ -20,31 +20,15 @@ internal static class KnownLayers
         AvgPool1d pool => call => Pool(call, "AveragePool", [pool.kernel_size], List(pool.stride), List(pool.padding), null, pool.ceil_mode, pool.count_include_pad),
         AvgPool2d { divisor_override: null } pool => call => Pool(call, "AveragePool", pool.kernel_size, pool.stride, pool.padding, null, pool.ceil_mode, pool.count_include_pad),
         AdaptiveAvgPool1d or AdaptiveAvgPool2d => AdaptivePool,
-        ReLU => Unary("Relu"),
-        ReLU6 => call => call.Writer.Node("Clip", [call.Input, call.Writer.Constant(0), call.Writer.Constant(6)]),
-        GELU gelu => Unary("Gelu", OnnxGraph.Text("approximate", $"{gelu.approximate}")),
-        SiLU => call => call.Writer.Node("Mul", [call.Input, call.Writer.Node("Sigmoid", [call.Input])]),
-        Mish => call => call.Writer.Node("Mul", [call.Input, call.Writer.Node("Tanh", [call.Writer.Node("Softplus", [call.Input])])]),
-        Sigmoid => Unary("Sigmoid"),
-        Tanh => Unary("Tanh"),
-        LeakyReLU leaky => Unary("LeakyRelu", OnnxGraph.Number("alpha", leaky.negative_slope)),
-        ELU elu => Unary("Elu", OnnxGraph.Number("alpha", elu.alpha)),
-        SELU => Unary("Selu"),
-        Softplus { beta: 1 } => Unary("Softplus"),
-        Softsign => Unary("Softsign"),
-        Hardswish => Unary("HardSwish"),
-        Hardsigmoid => Unary("HardSigmoid", OnnxGraph.Number("alpha", 1.0 / 6), OnnxGraph.Number("beta", 0.5)),
         Softmax softmax => call => Softmax(call, "Softmax", softmax.dim),
         LogSoftmax softmax => call => Softmax(call, "LogSoftmax", softmax.dim),
         // Of a model that is not being trained.
-        Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity => Unary("Identity"),
+        Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity => call => call.Writer.Node("Identity", [call.Input]),
         Flatten or Unflatten => call => call.Writer.Reshape(call.Input, call.To.RowShape),
-        Hardtanh bounded => call => call.Writer.Node("Clip", [call.Input, call.Writer.Constant((float)bounded.min_val), call.Writer.Constant((float)bounded.max_val)]),
-        LogSigmoid => call => call.Writer.Node("Neg", [call.Writer.Node("Softplus", [call.Writer.Node("Neg", [call.Input])])]),
         Embedding embedding => call => Write(embedding, call),
         GroupNorm norm => call => Write(norm, call),
         InstanceNorm { track_running_stats: false } norm => call => Write(norm, call),
-        _ => null,
+        _ => Activations.Of(layer) is { } write ? call => write(call.Writer, call.Input) : null,
     };
 
     /// <summary>How a layer's output lies in the graph.</summary>
@@ -57,8 +41,9 @@ internal static class KnownLayers
                 return input with { Shape = output };
             case Linear when input.FromRight > 1:
             case LayerNorm norm when input.FromRight > norm.normalized_shape.Length:
-            case ReLU or ReLU6 or GELU or SiLU or Mish or Sigmoid or Tanh or LeakyReLU or ELU or SELU or Softplus or Softsign or Hardswish or Hardsigmoid or Hardtanh or LogSigmoid or TorchSharp.Modules.Softmax or LogSoftmax:
+            case TorchSharp.Modules.Softmax or LogSoftmax:
             case Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity:
+            case not null when Activations.Of(layer) is not null:
                 return input.With(output);
             default:
                 return input is { RowAxis: 0, Fold: 1 } ? new RowLayout(output, 0)
@@ -69,14 +54,12 @@ internal static class KnownLayers
     /// <summary>Whether a layer has others in it and computes nothing itself.</summary>
     public static bool IsContainer(nn.Module layer) => layer is Sequential || layer.GetType().Name.StartsWith("Module", StringComparison.Ordinal) || layer.GetType().Name.StartsWith("Sequential", StringComparison.Ordinal);
 
-    private static Func<LayerCall, string> Unary(string op, params AttributeProto[] attributes) => call => call.Writer.Node(op, [call.Input], attributes);
-
     private static string Write(Linear linear, LayerCall call)
     {
         var writer = call.Writer;
         if (call.Rank == 2)
             return writer.Node("Gemm", linear.bias is { } bias ? [call.Input, writer.Tensor(linear.weight!), writer.Tensor(bias)] : [call.Input, writer.Tensor(linear.weight!)], OnnxGraph.Integer("transB", 1));
-        var product = writer.Node("MatMul", [call.Input, writer.Transposed(linear.weight!)]);
+        var product = writer.Node("MatMul", [call.Input, writer.Constant(writer.Current(linear.weight!).t(), "transposed")]);
         return linear.bias is { } shift ? writer.Node("Add", [product, writer.Tensor(shift)]) : product;
     }
 

@@ -20,22 +20,21 @@ internal sealed class ModuleTracer : IDisposable
 
     private readonly nn.Module<Tensor, Tensor> _module;
     private readonly List<TraceStep> _steps = [];
-    private readonly List<TraceValue> _values = [];
+    private readonly TraceValues _values = new();
     private readonly List<Action> _removals = [];
-    private int _numbers;
     private int _depth;
     private SampleRows _rows = SampleRows.Normal;
 
     private ModuleTracer(nn.Module<Tensor, Tensor> module) => _module = module;
 
     /// <summary>Traces a module on random rows.</summary>
+    /// <param name="module">The module.</param>
+    /// <param name="inputs">Its features.</param>
+    /// <param name="rows">Rows that it takes; null: any.</param>
     /// <exception cref="UserModuleException">It does something that cannot be seen or written; names the first layer or place.</exception>
-    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, int inputs) => Trace(module, SampleRows.Normal, inputs);
-
-    /// <summary>Traces a module on rows of a kind that it takes.</summary>
-    /// <exception cref="UserModuleException">It does something that cannot be seen or written; names the first layer or place.</exception>
-    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, SampleRows rows, int inputs)
+    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, int inputs, SampleRows? rows = null)
     {
+        rows ??= SampleRows.Normal;
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         using var tracer = new ModuleTracer(module);
@@ -46,15 +45,15 @@ internal sealed class ModuleTracer : IDisposable
     public void Dispose()
     {
         _removals.ForEach(remove => remove());
-        _values.ForEach(v => v.Tensor.Dispose());
+        _values.Dispose();
     }
 
     private ModuleTrace Run(Tensor features, SampleRows rows)
     {
         _rows = rows;
-        Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
+        _values.Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
         foreach (var (name, tensor) in TraceWriter.NamedTensors(_module))
-            Keep(tensor, v => v with { Outside = new ParameterValue(name) });
+            _values.Keep(tensor, v => v with { Outside = new ParameterValue(name) });
         foreach (var layer in ModuleTensors.Layers(_module))
         {
             if (layer is nn.Module<Tensor, Tensor> one && (layer is IOnnxModule || KnownLayers.Of(layer) is not null))
@@ -92,7 +91,7 @@ internal sealed class ModuleTracer : IDisposable
         var look = layer.register_forward_pre_hook((_, x) =>
         {
             if (_depth == 1)
-                input = layer is Embedding && Outside(x) is not null ? null : Written(x, $"the input of layer {Shown(layer)}", rowAxis: null);
+                input = layer is Embedding && _values.Outside(x) is not null ? null : Written(x, $"the input of layer {Shown(layer)}", rowAxis: null);
             return x;
         });
         var behind = layer.register_forward_hook((_, x, y) =>
@@ -100,7 +99,7 @@ internal sealed class ModuleTracer : IDisposable
             if (--_depth > 0)
                 return y;
             if (input is null)
-                Keep(y, v => v with { Outside = new LookedUpValue(new ParameterValue($"{Name(layer)}.weight"), Outside(x)!) });
+                _values.Keep(y, v => v with { Outside = new LookedUpValue(new ParameterValue($"{Name(layer)}.weight"), _values.Outside(x)!) });
             else
                 Add(layer, input, y);
             return y;
@@ -130,22 +129,23 @@ internal sealed class ModuleTracer : IDisposable
             throw new NotTracedException($"puts out [{string.Join(", ", output.shape)}] for {RowLayout.Rows} rows, expected the rows as a dimension");
         if (mapping.Inputs.FirstOrDefault(i => i.Refusal is not null) is { Refusal: { } refusal })
             throw Refusal(refusal);
-        var number = Keep(output, v => v with { Layout = mapping.Layout }).Number;
+        var number = _values.Keep(output, v => v with { Layout = mapping.Layout }).Number;
         _steps.Add(new TraceStep([.. mapping.Inputs.Select(i => i.Number)], number, place, mapping.Write));
     }
 
     // A value that is no tensor of the module's: what several results come of.
     private int AddHidden(int[] inputs, string place, Func<TraceWriter, string[], string> write)
     {
-        _steps.Add(new TraceStep(inputs, ++_numbers, place, write));
-        return _numbers;
+        var number = _values.NewNumber();
+        _steps.Add(new TraceStep(inputs, number, place, write));
+        return number;
     }
 
     private void Heard(MethodBase method, string caller, object?[] arguments, object? result)
     {
         if (_depth > 0)
             return;
-        var given = arguments.SelectMany(OutsideValue.Tensors).Where(t => t is not null).Select(t => (Tensor: t, Value: Known(t))).ToList();
+        var given = arguments.SelectMany(OutsideValue.Tensors).Where(t => t is not null).Select(t => (Tensor: t, Value: _values.Known(t))).ToList();
         var outputs = OutsideValue.Tensors(result).Where(t => t is not null).ToArray();
         var place = arguments is [nn.Module, ..] ? Shown(method, arguments) : $"{Shown(method, arguments)}, called in {caller},";
         var ofRows = given.Where(g => g.Value is { Layout: not null } or { Refusal: not null }).Select(g => g.Value!).ToList();
@@ -162,7 +162,7 @@ internal sealed class ModuleTracer : IDisposable
         var isInPlace = method.Name.EndsWith('_') || Array.Exists(method.GetParameters(), p => p.Name == "inplace") && arguments.Contains(true);
         foreach (var (i, output) in changed.Index())
         {
-            if (outputs.Length > 0 && !isInPlace && Known(output) is not null)
+            if (outputs.Length > 0 && !isInPlace && _values.Known(output) is not null)
                 continue;
             var why = ofRows.FirstOrDefault(v => v.Refusal is not null)?.Refusal;
             try
@@ -174,7 +174,7 @@ internal sealed class ModuleTracer : IDisposable
                 }
 
                 if (why is null && outputs.Length > 0 && (i == 0 || result is not System.Runtime.CompilerServices.ITuple)
-                    && TracedFunctions.Of(new FunctionCall(method, arguments, output, t => Known(t) ?? Fixed(t))) is { } mapping)
+                    && TracedFunctions.Of(new FunctionCall(method, arguments, output, _values.KnownOrFixed)) is { } mapping)
                 {
                     Add(mapping, output, place);
                     continue;
@@ -188,7 +188,7 @@ internal sealed class ModuleTracer : IDisposable
             }
 
             // It may never be used.
-            Keep(output, v => v with { Refusal = why });
+            _values.Keep(output, v => v with { Refusal = why });
         }
     }
 
@@ -199,13 +199,13 @@ internal sealed class ModuleTracer : IDisposable
     {
         var layer = (nn.Module)arguments[0]!;
         var (name, place) = (Name(layer), $"layer {Shown(layer)}");
-        var results = StepLayers.Of(new StepCall(layer, name, method, arguments, outputs, t => Known(t) ?? Fixed(t), (inputs, write) => AddHidden(inputs, place, write)));
+        var results = StepLayers.Of(new StepCall(layer, name, method, arguments, outputs, _values.KnownOrFixed, (inputs, write) => AddHidden(inputs, place, write)));
         foreach (var (output, (mapping, why)) in outputs.Zip(results))
         {
             if (mapping is not null)
                 Add(mapping, output, place);
             else
-                Keep(output, v => v with { Refusal = $"{place}: {why}" });
+                _values.Keep(output, v => v with { Refusal = $"{place}: {why}" });
         }
     }
 
@@ -215,37 +215,21 @@ internal sealed class ModuleTracer : IDisposable
             return;
         var given = Array.ConvertAll(arguments, a => a switch
         {
-            Tensor tensor => Outside(tensor) ?? Fixed(tensor).Outside,
-            IEnumerable<Tensor> tensors => tensors.Select(t => Outside(t) ?? Fixed(t).Outside!).ToArray(),
+            Tensor tensor => _values.Outside(tensor) ?? TraceValues.Fixed(tensor).Outside,
+            IEnumerable<Tensor> tensors => tensors.Select(t => _values.Outside(t) ?? TraceValues.Fixed(t).Outside!).ToArray(),
             _ => a,
         });
         var callable = ComputedValue.Callable(method, given);
         foreach (var (i, output) in outputs.Index())
-            if (method.Name.EndsWith('_') || Known(output) is null)
-                Keep(output, v => callable is not null ? v with { Outside = new ComputedValue(callable, given, i) }
+            if (method.Name.EndsWith('_') || _values.Known(output) is null)
+                _values.Keep(output, v => callable is not null ? v with { Outside = new ComputedValue(callable, given, i) }
                     : v with { Refusal = $"{place} takes parameters in a way that cannot be computed again, expected single tensors, or an array of them" });
     }
-
-    // Its memory must not become another tensor's while it is looked for.
-    private TraceValue Keep(Tensor tensor, Func<TraceValue, TraceValue> what)
-    {
-        var value = what(new TraceValue(_values.Count == 0 ? 0 : ++_numbers, tensor.alias().DetachFromDisposeScope()));
-        _values.Add(value);
-        return value;
-    }
-
-    // The latest first: layers may work in place.
-    private TraceValue? Known(Tensor tensor) => _values.FindLast(v => v.Is(tensor));
-
-    private OutsideValue? Outside(Tensor tensor) => Known(tensor) is { } known ? known.Outside : new FixedValue(tensor);
-
-    // What nobody was seen to make: it was there before, or is made of nothing.
-    private static TraceValue Fixed(Tensor tensor) => new(-1, tensor) { Outside = new FixedValue(tensor) };
 
     /// <summary>A tensor as a value of rows, with rows as a dimension (null: any).</summary>
     private TraceValue Written(Tensor tensor, string what, int? rowAxis)
     {
-        var value = Known(tensor) ?? Unseen(tensor);
+        var value = _values.Known(tensor) ?? Unseen(tensor);
         if (value?.Refusal is { } refusal)
             throw Refusal(refusal);
         if (value?.Layout is null)
@@ -260,12 +244,12 @@ internal sealed class ModuleTracer : IDisposable
     {
         if (tensor.dtype != ScalarType.Float32)
             return null;
-        if (_values.FindLast(v => v.Layout is not null && v.IsMemoryOf(tensor)) is { } memory)
+        if (_values.InMemoryOf(tensor) is { } memory)
         {
             try
             {
                 Add(Parts.Reshape(memory, tensor), tensor, "code that is not seen");
-                return _values[^1];
+                return _values.Known(tensor);
             }
             catch (NotTracedException)
             {
@@ -276,11 +260,11 @@ internal sealed class ModuleTracer : IDisposable
         // Between 0 and a table's size many functions are the same.
         if (_rows.Limit is not null)
             return null;
-        var seen = _values.Where(v => v.Layout is { RowAxis: 0, Fold: 1 } && v.Tensor.dtype == ScalarType.Float32).ToList();
+        var seen = _values.OfRows();
         foreach (var (inputs, write) in ValueRecognition.Find(tensor, seen))
         {
             Add(new Mapping([.. inputs.Select(i => seen.First(v => v.Number == i))], new RowLayout(tensor.shape, 0), write), tensor, "code that is not seen");
-            return _values[^1];
+            return _values.Known(tensor);
         }
 
         return null;
@@ -294,7 +278,7 @@ internal sealed class ModuleTracer : IDisposable
                 continue;
             var layout = new RowLayout(tensor.shape, axis);
             Add(new Mapping([], layout, (writer, _) => writer.ForEachRow(outside, layout)), tensor, $"the constant [{string.Join(", ", tensor.shape)}]");
-            return _values[^1];
+            return _values.Known(tensor);
         }
 
         return null;

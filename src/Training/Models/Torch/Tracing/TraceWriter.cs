@@ -52,17 +52,6 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
     /// <summary>A parameter or buffer with the job's values, to compute with.</summary>
     public Tensor Current(Tensor parameter) => parameter.dtype == ScalarType.Float32 ? tensor(Values(parameter)).view(parameter.shape) : parameter;
 
-    /// <summary>A matrix with rows and columns exchanged.</summary>
-    public string Transposed(Tensor matrix)
-    {
-        var (rows, columns, from) = ((int)matrix.shape[0], (int)matrix.shape[1], Values(matrix));
-        var to = new float[from.Length];
-        for (var r = 0; r < rows; r++)
-            for (var c = 0; c < columns; c++)
-                to[(c * rows) + r] = from[(r * columns) + c];
-        return Constant("transposed", [columns, rows], to);
-    }
-
     public string Constant(float value, params long[] shape)
     {
         var numbers = new float[RowLayout.Product(shape)];

@@ -11,20 +11,6 @@ internal static class TracedFunctions
     /// <exception cref="NotTracedException">The function is known, but not as it is used.</exception>
     public static Mapping? Of(FunctionCall call) => call.Name switch
     {
-        "relu" => call.Unary("Relu"),
-        "relu6" => Clip(call, 0, 6),
-        "gelu" => call.Unary("Gelu", OnnxGraph.Text("approximate", call.Argument("approximate", "approximation")?.ToString() is "tanh" ? "tanh" : "none")),
-        "silu" or "SiLU" => call.Unary((w, x) => w.Node("Mul", [x, w.Node("Sigmoid", [x])])),
-        "mish" => call.Unary((w, x) => w.Node("Mul", [x, w.Node("Tanh", [w.Node("Softplus", [x])])])),
-        "sigmoid" or "expit" => call.Unary("Sigmoid"),
-        "tanh" => call.Unary("Tanh"),
-        "leaky_relu" => call.Unary("LeakyRelu", OnnxGraph.Number("alpha", call.Number("negative_slope", "negativeSlope") ?? 0.01)),
-        "elu" => call.Unary("Elu", OnnxGraph.Number("alpha", call.Number("alpha") ?? 1)),
-        "selu" => call.Unary("Selu"),
-        "softplus" when (call.Number("beta") ?? 1) == 1 => call.Unary("Softplus"),
-        "softsign" => call.Unary("Softsign"),
-        "hardswish" => call.Unary("HardSwish"),
-        "hardsigmoid" => call.Unary("HardSigmoid", OnnxGraph.Number("alpha", 1.0 / 6), OnnxGraph.Number("beta", 0.5)),
         "exp" => call.Unary("Exp"),
         "log" => call.Unary("Log"),
         "sqrt" => call.Unary("Sqrt"),
@@ -69,13 +55,13 @@ internal static class TracedFunctions
         "view" or "reshape" or "flatten" or "unflatten" or "view_as" or "reshape_as" => Parts.Reshape(call),
         "repeat" or "tile" => Parts.Repeat(call),
         "contiguous" or "clone" or "alias" or "detach" or "dropout" or "to" or "to_type" or "type_as" or "float" or "long" or "int" or "cpu" or "requires_grad" => Copy(call),
+        _ when Activations.Of(call) is { } write => call.Unary(write),
         _ => call.IsInPlace ? null : Parts.View(call), // its result has the same memory whatever it does
     };
 
     private static double? Bound(FunctionCall call, params string[] names) => call.Argument(names) is not { } given ? null : FunctionCall.NumberOf(given) ?? throw new NotTracedException("has bounds that are no numbers");
 
-    private static Mapping Clip(FunctionCall call, double? least, double? most) => call.Unary((w, x) => w.Node("Clip",
-        most is { } high ? [x, least is { } low ? w.Constant((float)low) : "", w.Constant((float)high)] : [x, w.Constant((float)least!)]));
+    private static Mapping Clip(FunctionCall call, double? least, double? most) => call.Unary(Activations.Clip(least, most));
 
     private static Mapping Softmax(FunctionCall call, string op)
     {

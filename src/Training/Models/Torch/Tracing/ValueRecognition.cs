@@ -15,13 +15,13 @@ internal static class ValueRecognition
 
     private static readonly (Func<Tensor, Tensor?> Compute, Func<TraceWriter, string, string> Write)[] s_unary =
     [
-        (x => nn.functional.relu(x), (w, x) => w.Node("Relu", [x])),
-        (x => nn.functional.gelu(x), (w, x) => w.Node("Gelu", [x], OnnxGraph.Text("approximate", "none"))),
-        (x => nn.functional.silu(x), (w, x) => w.Node("Mul", [x, w.Node("Sigmoid", [x])])),
-        (x => x.tanh(), (w, x) => w.Node("Tanh", [x])),
-        (x => x.sigmoid(), (w, x) => w.Node("Sigmoid", [x])),
-        (x => nn.functional.leaky_relu(x, 0.01), (w, x) => w.Node("LeakyRelu", [x], OnnxGraph.Number("alpha", 0.01))),
-        (x => nn.functional.elu(x, 1), (w, x) => w.Node("Elu", [x], OnnxGraph.Number("alpha", 1))),
+        (x => nn.functional.relu(x), Activations.Relu),
+        (x => nn.functional.gelu(x), Activations.Gelu("none")),
+        (x => nn.functional.silu(x), Activations.Silu),
+        (x => x.tanh(), Activations.Tanh),
+        (x => x.sigmoid(), Activations.Sigmoid),
+        (x => nn.functional.leaky_relu(x, 0.01), Activations.LeakyRelu(0.01)),
+        (x => nn.functional.elu(x, 1), Activations.Elu(1)),
         (x => nn.functional.softmax(x, -1), (w, x) => w.Node("Softmax", [x], OnnxGraph.Integer("axis", -1))),
         (x => nn.functional.log_softmax(x, -1), (w, x) => w.Node("LogSoftmax", [x], OnnxGraph.Integer("axis", -1))),
         (x => x.dim() > 2 ? x.mean([.. Enumerable.Range(2, (int)x.dim() - 2).Select(d => (long)d)]) : null, (w, x) => w.Node("Flatten", [w.Node("GlobalAveragePool", [x])], OnnxGraph.Integer("axis", 1))),
