@@ -61,6 +61,47 @@ public static class DistributedTextCatalog
         return new DistributedTextClassificationTrainer(CatalogUtils.GetEnvironment(catalog), options);
     }
 
+    /// <summary>Tells what each word of a text is, as a person or a place: <see cref="DistributedNamedEntityRecognitionTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a vector of keys, one for each word; a missing key is a word of nothing.</param>
+    /// <param name="outputColumnName">The output column of predicted labels, a vector of keys, one for each word.</param>
+    /// <param name="sentence1ColumnName">The column of texts. Words are what is between white space.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="maxEpochs">Passes over the training rows.</param>
+    /// <param name="validationSet">Rows for validation, whose least loss decides which epoch's weights the model has; null: none.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row has another number of labels than of words; the message names it.</exception>
+    /// <example><code>
+    /// var pipeline = ml.Transforms.Conversion.MapValueToKey("Label")
+    ///     .Append(ml.MulticlassClassification.Trainers.DistributedNamedEntityRecognition(sentence1ColumnName: "Sentence"))
+    ///     .Append(ml.Transforms.Conversion.MapKeyToValue("PredictedLabel"));
+    /// ITransformer model = pipeline.Fit(sentences);
+    /// </code></example>
+    public static DistributedNamedEntityRecognitionTrainer DistributedNamedEntityRecognition(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string outputColumnName = DefaultColumnNames.PredictedLabel,
+        string sentence1ColumnName = "Sentence",
+        int batchSize = TextOptions.DefaultBatchSize,
+        int maxEpochs = TextOptions.DefaultEpochs,
+        IDataView? validationSet = null) => DistributedNamedEntityRecognition(catalog, new DistributedNamedEntityRecognitionTrainer.Options
+        {
+            OutputColumnName = outputColumnName,
+            Sentence1ColumnName = sentence1ColumnName,
+            Training = { LabelColumnName = labelColumnName, BatchSize = batchSize, Epochs = maxEpochs, ValidationSet = validationSet },
+        });
+
+    /// <summary>Tells what each word of a text is, with all options: <see cref="DistributedNamedEntityRecognitionTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    public static DistributedNamedEntityRecognitionTrainer DistributedNamedEntityRecognition(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedNamedEntityRecognitionTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedNamedEntityRecognitionTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
     /// <summary>Predicts a number for a pair of texts, such as how much they say the same: <see cref="DistributedSentenceSimilarityTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
     /// <param name="labelColumnName">The label column: a Single.</param>

@@ -6,7 +6,8 @@ namespace Microsoft.ML.Distributed;
 /// <summary>The encoder that the options describe.</summary>
 /// <param name="text">The options.</param>
 /// <param name="vocabulary">How many tokens there are, and which is the separator.</param>
-internal sealed class TextNetwork(TextOptions text, (int Size, int Separator) vocabulary) : NetworkModule
+/// <param name="tags">What each word is told to be; null: the whole text is.</param>
+internal sealed class TextNetwork(TextOptions text, (int Size, int Separator) vocabulary, WordTags? tags = null) : NetworkModule
 {
     /// <summary>The most tokens of a row where nothing else is said.</summary>
     public const int DefaultMaxTokens = 256;
@@ -32,7 +33,8 @@ internal sealed class TextNetwork(TextOptions text, (int Size, int Separator) vo
             NormFirst = text.Weights is null,
             NormEpsilon = text.Weights?.NormEpsilon ?? OwnEpsilon,
             Activation = text.Weights?.Activation ?? Activation.Gelu,
-            Pooling = (MLDistributed.Protocol.TextPooling)(text.Pooling ?? text.Weights?.Pooling ?? TextPooling.Mean),
+            Tags = tags?.ToSpec(),
+            Pooling = (MLDistributed.Protocol.TextPooling)(tags is not null ? TextPooling.Mean : text.Pooling ?? text.Weights?.Pooling ?? TextPooling.Mean),
             Dropout = text.Dropout,
             FrozenBlocks = text.FrozenLayers + 1 ?? 0,
             Adapter = text.Adapter?.ToSpec(),
@@ -47,6 +49,8 @@ internal sealed class TextNetwork(TextOptions text, (int Size, int Separator) vo
             yield return "Activation, Normalization or Dropout of Training is set beside a text encoder, expected them left alone. Dropout is one of the text's own options.";
         if (text.Pooling is { } pooling && !Enum.IsDefined(pooling))
             yield return $"Pooling is {pooling:D}, expected one of {string.Join(", ", Enum.GetNames<TextPooling>())}.";
+        if (tags is not null && text.Pooling is not null)
+            yield return $"Pooling is {text.Pooling} for named entities, expected null: each word has outputs of its own.";
         if (text.FrozenLayers < 0)
             yield return $"FrozenLayers is {text.FrozenLayers}, expected 0 (the embeddings) or more, or null for none.";
     }
@@ -54,6 +58,6 @@ internal sealed class TextNetwork(TextOptions text, (int Size, int Separator) vo
     public override void Describe(ModuleSpec spec, LabelStatistics labels)
     {
         spec.Text.OutputBias.Clear(); // of data that was lost and is sent again
-        spec.Text.OutputBias.AddRange(labels.ToOutputBias());
+        spec.Text.OutputBias.AddRange(tags?.OutputBias ?? labels.ToOutputBias());
     }
 }

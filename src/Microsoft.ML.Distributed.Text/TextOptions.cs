@@ -1,6 +1,6 @@
 namespace Microsoft.ML.Distributed;
 
-/// <summary>The options that both trainers of texts have. How they are trained is in <c>Training</c>.</summary>
+/// <summary>The options that all trainers of texts have. How they are trained is in <c>Training</c>.</summary>
 /// <remarks>They are checked, all at once, when <c>Fit</c> starts.</remarks>
 public abstract class TextOptions
 {
@@ -14,10 +14,10 @@ public abstract class TextOptions
     }
 
     /// <summary>The column of texts.</summary>
-    /// <value>"Sentence1"</value>
+    /// <value>"Sentence1"; "Sentence" for named entities.</value>
     public string Sentence1ColumnName { get; set; } = "Sentence1";
 
-    /// <summary>The column of second texts, where a row is a pair; null: there is none.</summary>
+    /// <summary>The column of second texts, where a row is a pair; null: there is none, as always for named entities.</summary>
     /// <value>null for classification, "Sentence2" for similarity.</value>
     public string? Sentence2ColumnName { get; set; }
 

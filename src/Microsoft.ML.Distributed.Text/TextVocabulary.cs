@@ -1,3 +1,5 @@
+using System.Text;
+
 namespace Microsoft.ML.Distributed;
 
 /// <summary>The word pieces (WordPiece, as BERT has them) that texts are cut into. A token's id is its place.</summary>
@@ -12,7 +14,7 @@ public sealed class TextVocabulary
 
     private const int MaxTokens = 1_000_000;
     private const int MaxTokenLength = 500;
-    internal const int MaxBytes = 64 << 20;
+    private const int MaxBytes = 64 << 20;
 
     private TextVocabulary(IReadOnlyList<string> tokens, bool isLowerCase)
     {
@@ -53,6 +55,25 @@ public sealed class TextVocabulary
     {
         ArgumentNullException.ThrowIfNull(tokens);
         return Checked([.. tokens], isLowerCase, "The vocabulary");
+    }
+
+    // bool: whether texts are lower-cased; length-prefixed, UTF-8: a token a line
+    internal void Save(BinaryWriter writer)
+    {
+        writer.Write(IsLowerCase);
+        var tokens = Encoding.UTF8.GetBytes(string.Join('\n', Tokens));
+        writer.Write(tokens.Length);
+        writer.Write(tokens);
+    }
+
+    /// <exception cref="FormatException">It is not what was saved.</exception>
+    internal static TextVocabulary Load(BinaryReader reader)
+    {
+        var (isLowerCase, bytes) = (reader.ReadBoolean(), reader.ReadInt32());
+        // A file of a few kilobytes can unpack to gigabytes.
+        if (bytes is < 0 or > MaxBytes || reader.ReadBytes(bytes) is var tokens && tokens.Length != bytes)
+            throw new FormatException($"its vocabulary has {bytes:N0} bytes");
+        return FromTokens(Encoding.UTF8.GetString(tokens).Split('\n'), isLowerCase);
     }
 
     private static TextVocabulary Read(Stream stream, bool isLowerCase, string name)

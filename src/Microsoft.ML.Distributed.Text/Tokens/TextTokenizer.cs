@@ -16,6 +16,7 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
     private readonly BertTokenizer _tokenizer = Create(vocabulary);
     private readonly int _first = IndexOf(vocabulary, TextVocabulary.First);
     private readonly int _separator = vocabulary.SeparatorId;
+    private readonly int _unknown = IndexOf(vocabulary, TextVocabulary.Unknown);
 
     /// <summary>The ids of a row.</summary>
     /// <param name="text">The first text.</param>
@@ -31,11 +32,19 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
             longer.RemoveRange(longer.Count - 1, 1);
         }
 
-        List<int> ids = [_first, .. a, _separator];
+        var ids = Framed(a);
         if (other is not null)
             ids.AddRange([.. b, _separator]);
         return ids;
     }
+
+    /// <summary>The ids of a word, without special tokens. What has no pieces, as a word of control characters, is [UNK].</summary>
+    /// <param name="word">It has no white space.</param>
+    /// <param name="most">The most ids, from 1.</param>
+    public List<int> EncodeWord(ReadOnlyMemory<char> word, int most) => Pieces(word, most) is { Count: > 0 } pieces ? pieces : [_unknown];
+
+    /// <summary>Ids with the special tokens around them.</summary>
+    public List<int> Framed(IEnumerable<int> ids) => [_first, .. ids, _separator];
 
     /// <summary>A text's words and marks, as they are before they are cut.</summary>
     public IEnumerable<string> Words(ReadOnlyMemory<char> text)

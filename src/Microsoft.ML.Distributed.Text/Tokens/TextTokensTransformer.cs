@@ -1,4 +1,3 @@
-using System.Text;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
@@ -42,14 +41,11 @@ internal sealed class TextTokensTransformer : RowToRowTransformerBase
         try
         {
             var (output, text, other) = (ctx.Reader.ReadString(), ctx.Reader.ReadString(), ctx.Reader.ReadString());
-            var (maxTokens, isLowerCase) = (ctx.Reader.ReadInt32(), ctx.Reader.ReadBoolean());
-            var bytes = ctx.Reader.ReadInt32();
-            // A file of a few kilobytes can unpack to gigabytes.
-            if (bytes is < 0 or > TextVocabulary.MaxBytes || ctx.Reader.ReadBytes(bytes) is var vocabulary && vocabulary.Length != bytes)
-                throw new FormatException($"its vocabulary has {bytes:N0} bytes");
+            var maxTokens = ctx.Reader.ReadInt32();
+            var vocabulary = TextVocabulary.Load(ctx.Reader);
             if (maxTokens is < 3 or > MaxSavedTokens || output.Length == 0 || text.Length == 0)
                 throw new FormatException($"it has {maxTokens:N0} tokens a row of column \"{text}\"");
-            return new TextTokensTransformer(environment, TextVocabulary.FromTokens(Encoding.UTF8.GetString(vocabulary).Split('\n'), isLowerCase), maxTokens, output, text, other.Length == 0 ? null : other);
+            return new TextTokensTransformer(environment, vocabulary, maxTokens, output, text, other.Length == 0 ? null : other);
         }
         catch (Exception e) when (e is IOException or FormatException or ArgumentException)
         {
@@ -63,19 +59,24 @@ internal sealed class TextTokensTransformer : RowToRowTransformerBase
         ctx.SetVersionInfo(Version());
         // *** Binary format ***
         // string: output column, text column, second text column or ""
-        // int: tokens of a row; bool: whether texts are lower-cased
-        // length-prefixed, UTF-8: the vocabulary, a token a line
+        // int: tokens of a row
+        // <vocabulary>
         ctx.Writer.Write(Output);
         ctx.Writer.Write(Text);
         ctx.Writer.Write(Other ?? "");
         ctx.Writer.Write(MaxTokens);
-        ctx.Writer.Write(Vocabulary.IsLowerCase);
-        var vocabulary = Encoding.UTF8.GetBytes(string.Join('\n', Vocabulary.Tokens));
-        ctx.Writer.Write(vocabulary.Length);
-        ctx.Writer.Write(vocabulary);
+        Vocabulary.Save(ctx.Writer);
     }
 
     protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);
+
+    /// <summary>A column of texts.</summary>
+    internal static int Find(DataViewSchema schema, string name) => schema.GetColumnOrNull(name) switch
+    {
+        { Type: TextDataViewType } column => column.Index,
+        { } column => throw new ArgumentOutOfRangeException(nameof(schema), $"Column \"{name}\" is {column.Type}, expected a text."),
+        null => throw new ArgumentOutOfRangeException(nameof(schema), $"Text column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}."),
+    };
 
     private static VersionInfo Version() => new(
         modelSignature: ModelSignature,
@@ -122,12 +123,5 @@ internal sealed class TextTokensTransformer : RowToRowTransformerBase
             };
             return get;
         }
-
-        private static int Find(DataViewSchema schema, string name) => schema.GetColumnOrNull(name) switch
-        {
-            { Type: TextDataViewType } column => column.Index,
-            { } column => throw new ArgumentOutOfRangeException(nameof(schema), $"Column \"{name}\" is {column.Type}, expected a text."),
-            null => throw new ArgumentOutOfRangeException(nameof(schema), $"Text column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}."),
-        };
     }
 }

@@ -10,12 +10,15 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     private double _mean;
     private double _squares;
 
+    // Of tagging they are not in the label column.
+    private bool HasClasses => task is MlTask.Multiclass or MlTask.Binary;
+
     /// <exception cref="InvalidDataException">The label is infinite, or a key that is none of the classes.</exception>
     public void Check(float label, long row)
     {
         if (!float.IsFinite(label))
             throw new InvalidDataException($"Label column \"{column}\" is {label} at row {row:N0}, expected a finite number, or NaN for a missing one. Drop the row or fix the source.");
-        if (task != MlTask.Regression && label >= _classes.Length)
+        if (HasClasses && label >= _classes.Length)
             throw new InvalidDataException($"Label column \"{column}\" has the key {label + 1:0} at row {row:N0}, expected at most {_classes.Length}, the number of classes. Map the labels anew, or drop the row.");
     }
 
@@ -25,7 +28,7 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     public void Add(float label, double weight)
     {
         _count++;
-        if (task != MlTask.Regression)
+        if (HasClasses)
         {
             _classes[(int)label] += weight;
             return;
@@ -39,7 +42,7 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     /// <exception cref="InvalidDataException">All rows have one class.</exception>
     public void RequireTwoClasses()
     {
-        if (task != MlTask.Regression && _classes.Count(c => c > 0) < 2)
+        if (HasClasses && _classes.Count(c => c > 0) < 2)
             throw new InvalidDataException($"Label column \"{column}\" has the same class in all {_count:N0} rows that count, expected two classes or more. Check how the data was filtered, split or weighted.");
     }
 

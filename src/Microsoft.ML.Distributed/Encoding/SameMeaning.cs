@@ -18,7 +18,7 @@ internal static class SameMeaning
     {
         var subject = $"Validation set: label column \"{validation.Name}\"";
         var (known, seen) = (KeyValues(training), KeyValues(validation));
-        var (knownCount, seenCount) = (((KeyDataViewType)training.Type).Count, ((KeyDataViewType)validation.Type).Count);
+        var (knownCount, seenCount) = (KeyCount(training), KeyCount(validation));
         if (known?.Type != seen?.Type)
             return $"{subject} has {Describe(seen)}, expected {Describe(known)} as in the training data. {Remedy}";
         // Without values nothing but the number tells one mapping from another.
@@ -89,6 +89,9 @@ internal static class SameMeaning
 
         return null;
     }
+
+    // Of a vector of keys, each's.
+    private static ulong KeyCount(DataViewSchema.Column column) => ((KeyDataViewType)((column.Type as VectorDataViewType)?.ItemType ?? column.Type)).Count;
 
     private static Keys? KeyValues(DataViewSchema.Column column)
     {

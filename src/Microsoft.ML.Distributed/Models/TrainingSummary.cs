@@ -53,7 +53,7 @@ public sealed record EpochSummary(int Epoch, double TrainingLoss, double? Valida
 {
     /// <summary>
     /// Metrics on the validation rows after the epoch, by ML.NET's names: MicroAccuracy and MacroAccuracy; Accuracy,
-    /// AreaUnderRocCurve and F1Score; or RSquared, MeanAbsoluteError and RootMeanSquaredError; behind them those of a module of your
+    /// AreaUnderRocCurve and F1Score; Accuracy and F1Score of named entities; or RSquared, MeanAbsoluteError and RootMeanSquaredError; behind them those of a module of your
     /// own. Rows count with their weights, as in the loss. NaN where the rows do not define one, as the curve of a single class.
     /// </summary>
     /// <value>Empty without validation rows.</value>

@@ -10,7 +10,7 @@ internal sealed record ScoreHead(bool Softmax, float Unit = 1, float Mean = 0, f
     /// <summary>That of a task. Of binary classification the score is the logit, and what comes of it the model's own to compute.</summary>
     public static ScoreHead Of(MlTask task, IReadOnlyDictionary<string, float[]> tensors) => task switch
     {
-        MlTask.Multiclass => new ScoreHead(true, Least: tensors.TryGetValue(OnnxMlpWriter.ScoreLeast, out var least) ? least[0] : 0),
+        MlTask.Multiclass or MlTask.Tagging => new ScoreHead(true, Least: tensors.TryGetValue(OnnxMlpWriter.ScoreLeast, out var least) ? least[0] : 0),
         MlTask.Regression when tensors.TryGetValue(OnnxMlpWriter.LabelUnit, out var unit) => new ScoreHead(false, unit[0], tensors[OnnxMlpWriter.LabelMean][0]),
         _ => new ScoreHead(false),
     };

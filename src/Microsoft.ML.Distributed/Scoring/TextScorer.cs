@@ -32,7 +32,8 @@ internal sealed class TextScorer : IScorer
 
     public int InputSize => _text.InputSize;
 
-    public int OutputSize => _text.OutputSize;
+    // Of each token, where they are tagged.
+    public int OutputSize => _text.Tags is null ? _text.OutputSize : _text.InputSize * _text.OutputSize;
 
     /// <summary>The encoder of a model.</summary>
     /// <param name="onnx">The bytes of its file.</param>
@@ -50,6 +51,12 @@ internal sealed class TextScorer : IScorer
             foreach (var layer in _layers)
                 layer.Apply(memory);
             _lastNorm?.Apply(memory.X, memory.X);
+            if (_text.Tags is not null)
+            {
+                Tag(memory, score);
+                return;
+            }
+
             Pool(memory);
             _classifier.Apply(memory.Pooled, score);
             _head.Finish(score);
@@ -73,6 +80,16 @@ internal sealed class TextScorer : IScorer
         }
 
         _embeddingNorm.Apply(memory.X, memory.X);
+    }
+
+    // What is behind the last token has no scores.
+    private void Tag(TextScoringMemory memory, Span<float> scores)
+    {
+        var used = scores[..(memory.Length * _text.OutputSize)];
+        _classifier.Apply(memory.X, used);
+        for (var at = 0; at < used.Length; at += _text.OutputSize)
+            _head.Finish(used.Slice(at, _text.OutputSize));
+        scores[used.Length..].Clear();
     }
 
     private void Pool(TextScoringMemory memory)

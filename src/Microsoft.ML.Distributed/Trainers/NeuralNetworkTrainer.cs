@@ -30,8 +30,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             options.ExampleWeightColumnName is null ? default : TrainerUtils.MakeR4ScalarWeightColumn(options.ExampleWeightColumnName))
     {
         (_environment, _options, _module, _task, _name) = (environment, options, module ?? BuiltInNetwork.Instance, task, name);
-        // The context's own where it has one, so that two trainers of one kind agree; else drawn once, so that all fits of this one do.
-        _seed = (ulong)(uint)(options.Seed ?? (environment as IHostEnvironmentInternal)?.Seed ?? Host.Rand.Next());
+        _seed = FitEnvironment.Seed(environment, options, Host);
     }
 
     /// <summary>Features are normalised inside the network, and data is read once: neither normalisation nor caching is asked for.</summary>
@@ -121,7 +120,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var (features, outputs) = Columns.Measure(data.Schema);
         var spec = JobSpecFactory.Create(_options, _module, _task, features, outputs, _seed, _name);
         spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
-        return new TrainingRun(backend, Columns, _options, _module, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, EncodingFolder(), cancellation);
+        return new TrainingRun(backend, Columns, _options, _module, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, FitEnvironment.EncodingFolder(_environment), cancellation);
     }
 
     private static TTransformer Introduced(TTransformer transformer)
@@ -130,10 +129,6 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             model.Transformer = (ISingleFeaturePredictionTransformer<object>)transformer;
         return transformer;
     }
-
-    /// <summary>MLContext.TempFilePath where it was set; null where it is what it is by default.</summary>
-    private string? EncodingFolder() =>
-        (_environment as IHostEnvironmentInternal)?.TempFilePath is { Length: > 0 } folder && Path.TrimEndingDirectorySeparator(folder) != Path.TrimEndingDirectorySeparator(Path.GetTempPath()) ? folder : null;
 
     private protected abstract TModel MakeModel(IHostEnvironment environment, TrainedNetwork network);
 

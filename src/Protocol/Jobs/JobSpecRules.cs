@@ -74,7 +74,7 @@ public static class JobSpecRules
         Fraction("LabelSmoothing", spec.LabelSmoothing);
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
         Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
-        Check(spec.Task == MlTask.Multiclass || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
+        Check(spec.Task is MlTask.Multiclass or MlTask.Tagging || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
         CheckLoss(spec.Loss);
         CheckModule();
         CheckData(spec.Data);
@@ -83,7 +83,7 @@ public static class JobSpecRules
         Check(spec.Schedule is null || spec.Schedule.FinalFraction is >= 0 and <= 1, $"FinalFraction is {spec.Schedule?.FinalFraction}, expected 0 to 1.");
         Check(spec.Schedule?.Kind != ScheduleKind.Exponential || spec.Schedule.InitialFraction is >= LeastLearningRate and < 1 && spec.Schedule.WarmupFraction == 0, $"InitialFraction is {spec.Schedule?.InitialFraction}, expected a number from {LeastLearningRate} to below 1, without warm-up.");
         CheckResources(spec.Resources ?? new ResourceSpec());
-        Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : "none in regression")}.");
+        Check(spec.ClassWeights.Count == 0 || spec.ClassWeights.Count == classCount, $"ClassWeights has {spec.ClassWeights.Count} numbers, expected {(classCount > 0 ? $"one for each of the {classCount} classes" : $"none in {spec.Task.ToString().ToLowerInvariant()}")}.");
         Check(spec.ClassWeights.All(w => w == 0 || w is >= (float)Smallest and <= (float)Largest) && (spec.ClassWeights.Count == 0 || spec.ClassWeights.Any(w => w > 0)), $"ClassWeights has a negative or infinite number, or zeros alone, expected finite numbers of at least 0: 0, or {Smallest} to {Largest}.");
         Check(spec.MaxMicroBatchSize == 0 || module?.JoinsRows != true, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside {(module is MlpKind ? "Normalization Batch" : "the network's batch normalisation")}, expected 0: the statistics are those of a whole batch.{(module is MlpKind ? " Use Layer normalization." : "")}");
         Check(Enum.IsDefined(spec.Precision), $"Precision is {spec.Precision}, expected one of {string.Join(", ", Enum.GetNames<Precision>())}.");
@@ -189,7 +189,8 @@ public static class JobSpecRules
             if (module is null)
                 return;
             Between("Input size", module.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
-            AtLeast("Output size", module.OutputSize, spec.Task == MlTask.Multiclass ? 2 : 1);
+            AtLeast("Output size", module.OutputSize, spec.Task is MlTask.Multiclass or MlTask.Tagging ? 2 : 1);
+            Check(spec.Task != MlTask.Tagging || module is TextEncoderKind, $"Task is tagging with a network of kind {spec.Module?.ModuleCase}, expected an encoder of texts.");
             errors.AddRange(module.Errors(spec.Task));
             Check(module is not TextEncoderKind || spec.Data?.Features is null, "NormalizeFeatures is on beside a module of token ids, expected false: scaled, they are others.");
         }

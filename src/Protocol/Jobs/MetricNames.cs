@@ -16,6 +16,7 @@ public static class MetricNames
 
     private static readonly string[] s_multiclass = ["MicroAccuracy", "MacroAccuracy"];
     private static readonly string[] s_binary = ["Accuracy", "AreaUnderRocCurve", "F1Score"];
+    private static readonly string[] s_tagging = ["Accuracy", "F1Score"];
     private static readonly string[] s_regression = ["RSquared", "MeanAbsoluteError", "RootMeanSquaredError"];
 
     /// <summary>Those of a task.</summary>
@@ -24,6 +25,7 @@ public static class MetricNames
         MlTask.Multiclass => s_multiclass,
         MlTask.Binary => s_binary,
         MlTask.Regression => s_regression,
+        MlTask.Tagging => s_tagging,
         _ => [],
     };
 

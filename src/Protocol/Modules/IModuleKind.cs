@@ -9,6 +9,9 @@ public interface IModuleKind
     /// <summary>Features of a row.</summary>
     int InputSize { get; }
 
+    /// <summary>Features of a row that is scored: without what is there for training alone.</summary>
+    int ModelInputSize => InputSize;
+
     /// <summary>What the features of its data are.</summary>
     FeatureElement Element => FeatureElement.Float32;
 

@@ -25,7 +25,11 @@ public sealed class TextEncoderKind : IPretrainedKind
     internal TextEncoderKind(TextSpec text) => _text = text;
 
     /// <inheritdoc/>
-    public int InputSize => _text.InputSize;
+    /// <remarks>Tokens, and behind them their tags where they have some.</remarks>
+    public int InputSize => _text.Tags is null ? _text.InputSize : 2 * _text.InputSize;
+
+    /// <inheritdoc/>
+    public int ModelInputSize => _text.InputSize;
 
     /// <inheritdoc/>
     public int OutputSize => _text.OutputSize;
@@ -53,9 +57,11 @@ public sealed class TextEncoderKind : IPretrainedKind
         Size("Positions", _text.Positions, 1, MaxTokens);
         if (task is MlTask.Binary or MlTask.Regression && _text.OutputSize != 1)
             sizes.Add($"Output size is {_text.OutputSize}, expected 1 in {task.ToString().ToLowerInvariant()} training.");
+        if (_text.Tags is null == (task == MlTask.Tagging))
+            sizes.Add($"Tags are {(_text.Tags is null ? "missing" : "set")} in {task.ToString().ToLowerInvariant()} training, expected them in tagging alone.");
         if (sizes.Count > 0)
             return sizes;
-        return Others();
+        return Others().Concat(TagErrors());
 
         void Size(string name, int value, int least, int most)
         {
@@ -69,6 +75,18 @@ public sealed class TextEncoderKind : IPretrainedKind
 
     /// <inheritdoc/>
     public void CheckModel(byte[] onnx, JobSpec spec) => OnnxTextReader.Read(onnx, spec);
+
+    private IEnumerable<string> TagErrors()
+    {
+        if (_text.Tags is not { } tags)
+            yield break;
+        if (tags.Entity.Count != tags.Begins.Count || (tags.Entity.Count != 0 && tags.Entity.Count != _text.OutputSize))
+            yield return $"Tags have {tags.Entity.Count:N0} entities and {tags.Begins.Count:N0} beginnings, expected none, or one for each of the {_text.OutputSize:N0} outputs.";
+        if (!tags.Entity.All(e => e >= 0 && e <= _text.OutputSize))
+            yield return $"Tags have entities beyond 0 to {_text.OutputSize:N0}, expected kinds that are counted from 1, or 0 for none.";
+        if (_text.Pooling != TextPooling.Mean)
+            yield return $"Pooling is {_text.Pooling} beside tags, expected none: each word has outputs of its own.";
+    }
 
     private IEnumerable<string> Others()
     {

@@ -36,7 +36,7 @@ public static class OnnxFrame
                 new StringStringEntryProto { Key = "task", Value = spec.Task.ToString().ToLowerInvariant() },
                 new StringStringEntryProto { Key = "outputs", Value = module.OutputSize.ToString(CultureInfo.InvariantCulture) },
             },
-            Graph = graph.Build(name, Matrix(Features, module.InputSize), outputs.Select(output => Matrix(output, module.OutputSize))),
+            Graph = graph.Build(name, Rows(Features, module.ModelInputSize), outputs.Select(output => spec.Task == MlTask.Tagging ? Rows(output, module.ModelInputSize, module.OutputSize) : Rows(output, module.OutputSize))),
         };
     }
 
@@ -70,7 +70,7 @@ public static class OnnxFrame
                 return [graph.Node("Softmax", [raw], Score, OnnxGraph.Integer("axis", -1))];
             case MlTask.Binary when !hasLeastProbabilities:
                 return [raw, graph.Node("Sigmoid", [raw], Probability)];
-            case MlTask.Multiclass:
+            case MlTask.Multiclass or MlTask.Tagging:
                 return [graph.Node("Clip", [graph.Node("Softmax", [raw], null, OnnxGraph.Integer("axis", -1)), graph.Constant(ScoreLeast, [], [LeastClassProbability])], Score)];
             case MlTask.Binary:
                 return [raw, graph.Node("Clip",
@@ -82,11 +82,11 @@ public static class OnnxFrame
             case MlTask.Regression:
                 return [graph.Node("Identity", [raw], Score)];
             default:
-                throw new ArgumentException($"Task is \"{spec.Task}\", expected multiclass, binary or regression.", nameof(spec));
+                throw new ArgumentException($"Task is \"{spec.Task}\", expected one that this release knows.", nameof(spec));
         }
     }
 
-    private static ValueInfoProto Matrix(string name, int columns) => new()
+    private static ValueInfoProto Rows(string name, params IEnumerable<int> shape) => new()
     {
         Name = name,
         Type = new TypeProto
@@ -96,7 +96,7 @@ public static class OnnxFrame
                 ElemType = (int)TensorProto.Types.DataType.Float,
                 Shape = new TensorShapeProto
                 {
-                    Dim = { new TensorShapeProto.Types.Dimension { DimParam = "N" }, new TensorShapeProto.Types.Dimension { DimValue = columns } },
+                    Dim = { new TensorShapeProto.Types.Dimension { DimParam = "N" }, shape.Select(size => new TensorShapeProto.Types.Dimension { DimValue = size }) },
                 },
             },
         },

@@ -4,7 +4,8 @@ namespace MLDistributed.Protocol.Onnx;
 
 /// <summary>Writes a trained text encoder as an ONNX model (opset 20).</summary>
 /// <remarks>
-/// Input "features" [N, tokens]: ids, 0 behind a text's last. Outputs are those of <see cref="OnnxMlpWriter"/>. Ids beyond the vocabulary
+/// Input "features" [N, tokens]: ids, 0 behind a text's last. Outputs are those of <see cref="OnnxMlpWriter"/>; where tokens are tagged
+/// "score" is [N, tokens, classes], of which those behind the last token mean nothing. Ids beyond the vocabulary
 /// count as its last; the first token counts even where it is 0, so that no row is empty.
 /// </remarks>
 public static class OnnxTextWriter
@@ -46,7 +47,9 @@ public static class OnnxTextWriter
                 x = Layer(x, bias, i);
             if (text.NormFirst)
                 x = Norm(x, TextTensors.LastNorm);
-            return Linear(Pool(x, mask), TextTensors.Classifier, text.OutputSize, _width, output);
+            return text.Tags is null
+                ? Linear(Pool(x, mask), TextTensors.Classifier, text.OutputSize, _width, output)
+                : Reshape(Linear(x, TextTensors.Classifier, text.OutputSize, _width), "shape.tags", [-1, _tokens, text.OutputSize]);
         }
 
         // [N, tokens]: 1 where a token is.

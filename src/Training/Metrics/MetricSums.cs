@@ -21,6 +21,7 @@ internal abstract class MetricSums
     {
         MlTask.Multiclass => new MulticlassSums(spec.Module.Kind!.OutputSize),
         MlTask.Binary => new BinarySums(),
+        MlTask.Tagging => new TaggingSums(spec.Module.Text),
         _ => new RegressionSums(spec.Data.Label?.Scale ?? 1),
     };
 
@@ -44,6 +45,16 @@ internal abstract class MetricSums
         var local = tensor.device_type == DeviceType.CPU ? tensor : tensor.cpu();
         local = local.is_contiguous() ? local : local.contiguous();
         return new ReadOnlySpan<T>(TorchMemory.Data(local), checked((int)local.numel()));
+    }
+
+    /// <summary>The class of the largest logit.</summary>
+    /// <remarks>TensorPrimitives.IndexOfMax keeps the indices' bits in floats: ranks, for which denormal numbers are zero, got 0 of four classes and more.</remarks>
+    protected static int IndexOfMax(ReadOnlySpan<float> logits)
+    {
+        var best = 0;
+        for (var i = 1; i < logits.Length; i++)
+            best = logits[i] > logits[best] ? i : best;
+        return best;
     }
 
     protected static ReadOnlySpan<float> Weights(Tensor? weights) => weights is null ? default : Elements<float>(weights);

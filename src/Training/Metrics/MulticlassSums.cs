@@ -1,4 +1,3 @@
-using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Metrics;
@@ -17,7 +16,7 @@ internal sealed class MulticlassSums(int classes) : MetricSums
         {
             var label = (int)actual[row];
             sums[classes + label] += Weight(weight, row);
-            if (TensorPrimitives.IndexOfMax(logits.Slice(row * classes, classes)) == label)
+            if (IndexOfMax(logits.Slice(row * classes, classes)) == label)
                 sums[label] += Weight(weight, row);
         }
     }

@@ -18,6 +18,8 @@ internal static class Losses
     /// <summary>Of a batch; rows that are mixtures count for both of their labels.</summary>
     public static Tensor Sum(JobSpec spec, Tensor outputs, Batch batch)
     {
+        if (spec.Task == MlTask.Tagging)
+            return TaggedTokens.Loss(spec, outputs);
         var sum = Sum(spec, outputs, batch.Labels, batch.Weights);
         return batch.OtherLabels is { } others ? sum.add(Sum(spec, outputs, others, batch.OtherWeights)) : sum;
     }
@@ -32,7 +34,7 @@ internal static class Losses
         var reduction = weights is null && spec.Loss?.Focal is null ? Reduction.Sum : Reduction.None;
         var losses = spec.Task switch
         {
-            MlTask.Multiclass => functional.cross_entropy(outputs, labels, reduction: reduction, label_smoothing: spec.LabelSmoothing),
+            MlTask.Multiclass or MlTask.Tagging => functional.cross_entropy(outputs, labels, reduction: reduction, label_smoothing: spec.LabelSmoothing),
             MlTask.Binary => functional.binary_cross_entropy_with_logits(outputs.squeeze(1), labels, reduction: reduction),
             _ => Error(spec.Loss, outputs.squeeze(1), labels, reduction),
         };

@@ -90,6 +90,77 @@ public sealed class TextEncoderTests
     }
 
     [TestMethod]
+    [DataRow(2, 0, false, false), DataRow(3, 5, false, false), DataRow(2, 0, true, false), DataRow(2, 0, false, true)]
+    public void Train_TaggedOnSeveralRanks_MakesTheModelOfOne(int ranks, int microBatch, bool bitExact, bool adapts)
+    {
+        using var folder = new TempFolder();
+        WriteTagged(folder["data"]);
+        var spec = Spec(s => (s.Tags, s.Adapter) = (new TagsSpec(), adapts ? new AdapterSpec { Rank = 4, Alpha = 8, Targets = { "query", "value", "down" } } : null));
+        (spec.Task, spec.MaxMicroBatchSize, spec.Data.ValidationFraction) = (MlTask.Tagging, microBatch, 0.2);
+        spec.BitExact = bitExact ? new BitExactSpec { MicroBatches = 8 } : null;
+
+        var one = Loop.Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var several = Loop.Cluster.Train(spec, ranks, folder["data"]).ShouldSucceed();
+
+        Assert.IsLessThan(one.Losses[0], one.Losses[^1]);
+        for (var i = 0; i < one.Losses.Length; i++)
+            Assert.AreEqual(one.Losses[i], several.Losses[i], 1e-4, $"step {i}");
+        foreach (var (name, values) in one.Tensors)
+            for (var i = 0; i < values.Length; i++)
+                Assert.AreEqual(values[i], several.Tensors[name][i], 1e-4, name);
+        Assert.AreEqual(one.Result.History[^1].ValidationMetrics[0], several.Result.History[^1].ValidationMetrics[0], 1e-6);
+    }
+
+    [TestMethod]
+    public void Train_TaggedInBatchesOfAnySize_CountsEachWordAlike()
+    {
+        using var folder = new TempFolder();
+        WriteTagged(folder["data"]);
+
+        var losses = Array.ConvertAll([7, 16, Rows], batch =>
+        {
+            var spec = Spec(s => (s.Tags, s.Dropout) = (new TagsSpec(), 0));
+            (spec.Task, spec.GlobalBatchSize, spec.Epochs, spec.Optimizer.LearningRate) = (MlTask.Tagging, batch, 1, 1e-12);
+            return Loop.Cluster.Train(spec, 2, folder["data"]).ShouldSucceed().Result.TrainingLoss;
+        });
+
+        Assert.AreEqual(losses[2], losses[0], 1e-5);
+        Assert.AreEqual(losses[2], losses[1], 1e-5);
+    }
+
+    [TestMethod]
+    public void WriteOnnx_TaggedEncoder_ScoresEachTokenAsTheModule()
+    {
+        var spec = Spec(s => s.Tags = new TagsSpec());
+        spec.Task = MlTask.Tagging;
+        var source = new TextSource(spec.Module.Text, spec.Seed, "");
+        var parameters = new float[source.Layout.ParameterLength];
+        unsafe
+        {
+            fixed (float* first = parameters)
+                source.Initialize(first);
+        }
+
+        float[] row = [.. Row(1)];
+        using var scope = NewDisposeScope();
+        var flat = tensor(parameters);
+        using var collective = Loop.Cluster.Alone();
+        using var module = source.Create(flat, zeros_like(flat), 1, collective, null);
+        float[] expected;
+        using (no_grad())
+            expected = module.Predict(tensor((float[])[.. row, .. new float[Tokens]], [1, 2 * Tokens])).softmax(-1).contiguous().data<float>().ToArray();
+
+        var onnx = source.WriteOnnx(spec, new ModelWeights(parameters, []).ByName(source.Layout)).ToByteArray();
+        using var session = new InferenceSession(onnx);
+        using var results = session.Run([NamedOnnxValue.CreateFromTensor(OnnxMlpWriter.Features, new DenseTensor<float>(row, [1, Tokens]))]);
+        var score = results.First(r => r.Name == OnnxMlpWriter.Score).AsTensor<float>();
+
+        CollectionAssert.AreEqual((int[])[1, Tokens, 3], score.Dimensions.ToArray());
+        for (var i = 0; i < row.TakeWhile(id => id > 0).Count() * 3; i++)
+            Assert.AreEqual(expected[i], score.GetValue(i), 1e-5, $"number {i}");
+    }
+
+    [TestMethod]
     public void Train_FromWeights_TakesThemAndKeepsWhatIsFrozen()
     {
         using var folder = new TempFolder();
@@ -153,6 +224,11 @@ public sealed class TextEncoderTests
     }
 
     private static void Write(string path) => Datasets.Write(path, Tokens, Rows, i => [.. Row(i)], i => i % 3);
+
+    // The tag of a token is what is left of its id by 3; every fourth has none, and a row weighs as many as it has.
+    private static void WriteTagged(string path) => Datasets.Write(path, 2 * Tokens, Rows, i => [.. Row(i), .. Row(i).Select(Tag)], _ => 0, i => Row(i).Count(id => Tag(id) > 0));
+
+    private static float Tag(float id) => id == 0 || id % 4 == 0 ? 0 : 1 + (id % 3);
 
     // [CLS] a [SEP] b [SEP], of 5 to 23 tokens: a says the class.
     private static IEnumerable<float> Row(int index)

@@ -40,27 +40,45 @@ internal sealed unsafe class TextEncoder : ITrainedModule
 
     public float[] Buffers { get; } = [];
 
-    public Tensor Forward(Batch batch, long step) => Run(batch.Features, _spec.Dropout == 0 ? null : new Drop(step, batch.Rows.Start));
+    public Tensor Forward(Batch batch, long step) => Run(batch, _spec.Dropout == 0 ? null : new Drop(step, batch.Rows.Start));
 
     public void Backward(Tensor loss, int globalRows) => loss.backward();
 
-    public Tensor Predict(Tensor features) => Run(features, null);
+    /// <remarks>Where tokens are tagged all of them, [rows, tokens, outputs] up to the longest row.</remarks>
+    public Tensor Predict(Tensor features)
+    {
+        var (x, mask) = Encode(features, null);
+        return _spec.Tags is null ? Pooled(x, mask, null) : _parts.Classifier.Apply(x);
+    }
+
+    public Tensor Predict(Batch batch) => Run(batch, null);
 
     public void Dispose() => _parts.Dispose();
 
-    private Tensor Run(Tensor features, Drop? drop)
+    private Tensor Run(Batch batch, Drop? drop)
     {
-        var length = Length(features);
+        var (x, mask) = Encode(batch.Features, drop);
+        return _spec.Tags is null ? Pooled(x, mask, drop) : TaggedTokens.Outputs(_spec, Dropped(x, drop), batch, _parts.Classifier.Apply);
+    }
+
+    // [rows, length, width], and which tokens are there.
+    private (Tensor X, Tensor Mask) Encode(Tensor features, Drop? drop)
+    {
+        var length = Length(features.narrow(1, 0, _spec.InputSize));
         var ids = features.narrow(1, 0, length).clamp(0, _last).to(ScalarType.Int64);
         var mask = ids.gt(0).to(ScalarType.Float32);
         mask.select(1, 0).fill_(s_one);
-        var (rows, width) = (features.shape[0], (long)_spec.Width);
+        var rows = features.shape[0];
         var bias = mask.sub(s_one).mul(s_hidden).view(rows, 1, 1, length);
         var x = Dropped(_parts.EmbeddingNorm.Apply(Embed(ids, rows, length)), drop);
         foreach (var layer in _parts.Layers)
             x = Layer(x, layer, bias, drop);
-        if (_parts.LastNorm is { } last)
-            x = last.Apply(x);
+        return (_parts.LastNorm is { } last ? last.Apply(x) : x, mask);
+    }
+
+    private Tensor Pooled(Tensor x, Tensor mask, Drop? drop)
+    {
+        var (rows, width) = (x.shape[0], (long)_spec.Width);
         var pooled = _parts.Pooler is { } pooler
             ? pooler.Apply(x.select(1, 0)).tanh()
             : x.mul(mask.unsqueeze(2)).sum(1).div(mask.sum(1, keepdim: true));
