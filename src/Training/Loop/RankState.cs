@@ -17,14 +17,16 @@ namespace MLDistributed.Training.Loop;
 /// <summary>What lives on a rank while it trains.</summary>
 internal sealed unsafe class RankState : ITrainedState, IDisposable
 {
-    private readonly DatasetFile? _validation;
+    private readonly DatasetFile _training;
     private readonly BatchFeed _trainingFeed;
     private readonly PrefetchedFeed? _prefetched;
     private readonly BatchFeed _validationFeed;
+    private readonly Func<long, long> _validationRows;
+    private (Func<long, long>? Given, Func<long, long> Ordered) _trainingRows;
 
     public RankState(RankStart start, IModuleSource source, IParallelStrategy parallel, IFlatTensors tensors, DatasetFile training, DatasetFile? validation, bool prefetch, ICudaRuntime? cuda)
     {
-        (Start, Layout, Collective, Segment, _validation) = (start, source.Layout, parallel.Collective, parallel.Memory, validation);
+        (Start, Layout, Collective, Segment, _training) = (start, source.Layout, parallel.Collective, parallel.Memory, training);
         var spec = start.Spec;
         Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
         ValidationCount = validation?.RowCount ?? Order.ValidationCount;
@@ -41,6 +43,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
         var device = Tensors.Parameters.device;
         _trainingFeed = Feed(training, spec.Data.WeightScale);
         _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, spec.Data.WeightScale)) : null;
+        _validationRows = LengthOrder.Of(spec, validation ?? training, validation is null ? Order.ValidationRow : index => index, BatchSize, ValidationCount);
         _validationFeed = validation is null ? _trainingFeed : Feed(validation, spec.Data.ValidationWeightScale);
 
         BatchFeed Feed(DatasetFile file, double weightScale) =>
@@ -99,19 +102,21 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>
     public Batch LoadTraining(int epoch, Func<long, long> rowAt, long step, int part)
     {
+        // The same for a whole epoch: by it a batch that was asked for ahead is known again.
+        if (_trainingRows.Given != rowAt)
+            _trainingRows = (rowAt, LengthOrder.Of(Spec, _training, rowAt, BatchSize, Order.TrainingCount));
         var isLastPart = part + 1 == Split.First + Split.Count;
         return _prefetched is null ? _trainingFeed.Load(Request(step, part))
             : _prefetched.Load(Request(step, part), !isLastPart ? Request(step, part + 1) : step + 1 < StepsPerEpoch ? Request(step + 1, Split.First) : null);
 
-        BatchRequest Request(long s, int p) => new(rowAt, s * BatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s), epoch, Order.TrainingCount);
+        BatchRequest Request(long s, int p) => new(_trainingRows.Ordered, s * BatchSize, Split.Rows(p, GlobalRows(s)), GlobalRows(s), epoch, Order.TrainingCount);
     }
 
     /// <summary>Loads a part of the validation rows from a position on.</summary>
     public Batch LoadValidation(long start, int part)
     {
-        Func<long, long> rowAt = _validation is null ? Order.ValidationRow : index => index;
         var globalRows = (int)Math.Min(BatchSize, ValidationCount - start);
-        return _validationFeed.Load(new BatchRequest(rowAt, start, Split.Rows(part, globalRows), globalRows));
+        return _validationFeed.Load(new BatchRequest(_validationRows, start, Split.Rows(part, globalRows), globalRows));
     }
 
     /// <summary>The weights that the job is about: their average, where one is kept.</summary>

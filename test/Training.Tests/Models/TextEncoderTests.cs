@@ -38,6 +38,23 @@ public sealed class TextEncoderTests
     }
 
     [TestMethod]
+    public void Train_GatheredAhead_PutsEachBatchInOrderOnce()
+    {
+        using var folder = new TempFolder();
+        Write(folder["data"]);
+        var spec = Spec();
+        (spec.Epochs, spec.MaxMicroBatchSize) = (2, 5);
+        var asked = new System.Collections.Concurrent.ConcurrentQueue<long>();
+
+        var ahead = Loop.Cluster.Train(spec, 1, folder["data"], configure: e => e.Value with { Prefetch = true, RowTaken = (_, row) => asked.Enqueue(row) }).ShouldSucceed();
+        var plain = Loop.Cluster.Train(spec, 1, folder["data"], configure: e => e.Value with { Prefetch = false }).ShouldSucceed();
+
+        CollectionAssert.AreEqual(plain.AllWeights(), ahead.AllWeights());
+        Assert.HasCount(2 * Rows, asked);
+        Assert.IsTrue(asked.GroupBy(row => row).All(g => g.Count() == 2));
+    }
+
+    [TestMethod]
     public void Train_BitExactOnTwoRanks_MakesTheBitsOfOne()
     {
         using var folder = new TempFolder();
