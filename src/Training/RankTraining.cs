@@ -1,5 +1,6 @@
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
+using MLDistributed.Training.Devices;
 using MLDistributed.Training.Loop;
 using MLDistributed.Training.Native;
 using MLDistributed.Training.Native.Cuda;
@@ -25,6 +26,10 @@ public static class RankTraining
         NativeLoading.EnsureLoaded();
         torch.InitializeDeviceType(DeviceType.CPU);
     }
+
+    /// <summary>Which NCCL joins the GPUs of this machine's ranks, as "2.27.5"; null: none does.</summary>
+    /// <param name="fault">Why none does, without a full stop.</param>
+    public static string? NcclVersion(out string fault) => DeviceLink.TryLoad(CudaRuntime.Load, DeviceLink.LoadNccl, out fault)?.Nccl.Version;
 
     /// <summary>Trains to the end. Blocks the calling thread.</summary>
     /// <param name="start">The job, this rank's place in it, and its files.</param>

@@ -32,9 +32,11 @@ public static class AgentHost
         RankPool? pool = null;
         try
         {
+            var network = options.Network is null ? null : WorkerNetwork.Of(options.Network);
             var offer = ChooseOffer(options, new NvmlDevices(new NvmlLibrary()));
             pool = await StartPoolAsync(offer).ConfigureAwait(false);
-            if (offer.Kind == DeviceKind.Cuda && await CannotUseCudaAsync(pool, loop, cancellation).ConfigureAwait(false))
+            var first = offer.Kind == DeviceKind.Cuda ? await FirstAnswerAsync(pool, loop, cancellation).ConfigureAwait(false) : null;
+            if (first is { CudaAvailable: false })
             {
                 if (options.Device == DeviceKind.Cuda)
                     throw new AgentException("CUDA devices were asked for, but this build of libtorch cannot use them, expected a build with -p:TorchBackend=cuda and a driver for it. Or offer the CPU: --device cpu.");
@@ -43,8 +45,19 @@ public static class AgentHost
                 offer = CpuOffer(options);
                 pool = await StartPoolAsync(offer).ConfigureAwait(false);
             }
+            else if (first is not null && network is not null)
+            {
+                network.Nccl = (first.Nccl, first.NcclFault);
+            }
 
-            await ServeAsync(options, work, log, mailbox, loop, pool, offer, cancellation).ConfigureAwait(false);
+            await ServeAsync(options, work, log, mailbox, loop, pool, offer, network, cancellation).ConfigureAwait(false);
+
+            Task<RankPool> StartPoolAsync(Offer offered) => mailbox.AskAsync(() =>
+            {
+                var created = new RankPool(options.RankCommandLine, work, offered.Devices.Count, Environment.ProcessorCount, network?.Look().Interface, mailbox, options.PingInterval, options.Time, log);
+                created.Start();
+                return created;
+            });
         }
         finally
         {
@@ -54,22 +67,14 @@ public static class AgentHost
             await loop.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
-        Task<RankPool> StartPoolAsync(Offer offer) => mailbox.AskAsync(() =>
-        {
-            var created = new RankPool(options.RankCommandLine, work, offer.Devices.Count, Environment.ProcessorCount, mailbox, options.PingInterval, options.Time, log);
-            created.Start();
-            return created;
-        });
-
         // Not on the mailbox where that has failed: nothing else runs then.
         Task StopPoolAsync(RankPool ended) => loop.IsCompleted ? ended.StopAsync() : mailbox.AskAsync(ended.StopAsync).Unwrap();
     }
 
-    private static async Task ServeAsync(AgentOptions options, WorkFolder work, AgentLog log, Mailbox mailbox, Task loop, RankPool pool, Offer offer, CancellationToken cancellation)
+    private static async Task ServeAsync(AgentOptions options, WorkFolder work, AgentLog log, Mailbox mailbox, Task loop, RankPool pool, Offer offer, WorkerNetwork? network, CancellationToken cancellation)
     {
         log.Offers(offer.Devices.Count, string.Join(", ", offer.Devices.GroupBy(d => d.Name, StringComparer.Ordinal).Select(g => $"{g.Count()} x {g.Key}")));
         var outbox = new Outbox(options.Time);
-        var network = options.Network is null ? null : WorkerNetwork.Of(options.Network);
         log.Meets(network?.Look());
         CoordinatorLink? link = null;
         var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
@@ -131,11 +136,11 @@ public static class AgentHost
 
     // Asked in a rank process: the agent itself never loads libtorch.
     // One that cannot load says nothing of CUDA: its fault tells.
-    private static async Task<bool> CannotUseCudaAsync(RankPool pool, Task loop, CancellationToken cancellation)
+    private static async Task<RankReady?> FirstAnswerAsync(RankPool pool, Task loop, CancellationToken cancellation)
     {
         var first = await Task.WhenAny(pool.FirstAnswer, loop).WaitAsync(ProbeTimeout, cancellation).ConfigureAwait(false);
         await first.ConfigureAwait(false);
-        return await pool.FirstAnswer.ConfigureAwait(false) is { CudaAvailable: false };
+        return await pool.FirstAnswer.ConfigureAwait(false);
     }
 
     private sealed record Offer(DeviceKind Kind, IReadOnlyList<Device> Devices, Func<IReadOnlyList<Device>> List);

@@ -15,6 +15,7 @@ internal sealed class SeveralHosts : IAsyncDisposable
     private readonly ClusterConnection _connection;
     private string[] _join = [];
     private Dictionary<string, string> _environment = [];
+    private Func<int, IReadOnlyDictionary<string, string>>? _environmentOf;
 
     private SeveralHosts()
     {
@@ -29,9 +30,10 @@ internal sealed class SeveralHosts : IAsyncDisposable
     private string Data => Path.Combine(_folder, "data");
 
     /// <summary>Starts all; fails with the reason where hosts or MPI are not to be had.</summary>
-    public static async Task<SeveralHosts> StartAsync()
+    /// <param name="environmentOf">What a host's worker has in its environment besides.</param>
+    public static async Task<SeveralHosts> StartAsync(Func<int, IReadOnlyDictionary<string, string>>? environmentOf = null)
     {
-        var hosts = new SeveralHosts();
+        var hosts = new SeveralHosts { _environmentOf = environmentOf };
         try
         {
             hosts._join = (await hosts._coordinator.Line("^ +mldist worker ", Limit)).Trim().Split(' ')[1..];
@@ -58,6 +60,8 @@ internal sealed class SeveralHosts : IAsyncDisposable
         var environment = new Dictionary<string, string>(_environment);
         if (_workers[host] is null)
             environment["MLDIST_JOIN_TOKEN"] = await TokenAsync();
+        foreach (var (name, value) in _environmentOf?.Invoke(host) ?? new Dictionary<string, string>())
+            environment[name] = value;
         _workers[host] = Start(host, environment, [.. _join, "--work", WorkFolder(host), "--slots", "2", "--device", "cpu", "--name", $"h{host}", "--network", host == 0 ? NetworkHosts.Interface : "10.77.0.0/24"]);
     }
 
@@ -70,13 +74,15 @@ internal sealed class SeveralHosts : IAsyncDisposable
             await timer.WaitForNextTickAsync(limit.Token);
     }
 
+    /// <summary>The processes of a host's slots, in their order.</summary>
+    public int[] RanksOf(int host) => [.. Enumerable.Range(0, 2).Select(slot => RankOf(host, slot))];
+
     public void KillWorker(int host) => _workers[host]!.Signal("KILL");
 
     /// <summary>Kills the process of a slot; that of slot 0 speaks for its host.</summary>
     public void KillRank(int host, int slot)
     {
-        var (id, _) = ProcessTree.Naming(Path.Combine(WorkFolder(host), "r.sock")).Single(p => p.CommandLine.Contains($"--slot {slot}", StringComparison.Ordinal));
-        using var process = System.Diagnostics.Process.GetProcessById(id);
+        using var process = System.Diagnostics.Process.GetProcessById(RankOf(host, slot));
         process.Kill();
     }
 
@@ -111,6 +117,8 @@ internal sealed class SeveralHosts : IAsyncDisposable
         Assert.AreEqual(0, await tokens.Exit(Limit), tokens.Output);
         return tokens.StandardOutput.Trim();
     }
+
+    private int RankOf(int host, int slot) => ProcessTree.Naming(Path.Combine(WorkFolder(host), "r.sock")).Single(p => p.CommandLine.Contains($"--slot {slot}", StringComparison.Ordinal)).Id;
 
     private string WorkFolder(int host) => Path.Combine(_folder, $"w{host}");
 

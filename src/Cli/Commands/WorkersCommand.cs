@@ -58,6 +58,8 @@ internal sealed class WorkersCommand : ClusterCommand
         table.Write();
         foreach (var worker in cluster.Workers.Where(w => w.Network is { Fault.Length: > 0 }))
             Console.WriteLine($"Ranks of \"{VisibleText.Of(worker.Host)}\" meet those of no other worker: {VisibleText.Of(worker.Network.Fault)}.");
+        foreach (var worker in cluster.Workers.Where(w => w.Network is { Fault: "", NcclFault.Length: > 0 }))
+            Console.WriteLine($"GPUs of \"{VisibleText.Of(worker.Host)}\" meet those of no other worker: {VisibleText.Of(worker.Network.NcclFault)}.");
         Console.WriteLine($"{Words.Count(cluster.Workers.Count, "worker")}, {Words.Count(cluster.RunningJobs, "job")} running, {cluster.QueuedJobs} queued; coordinator {VisibleText.Of(cluster.Version)}.");
         return ExitCode.Success;
     }

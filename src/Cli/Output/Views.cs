@@ -99,9 +99,9 @@ internal sealed record WorkerView(string Id, string Host, string Status, IReadOn
         new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)], worker.Network is { } network ? NetworkView.Of(network) : null);
 }
 
-internal sealed record NetworkView(string Interface, string Address, string Mpi, string? Fault)
+internal sealed record NetworkView(string Interface, string Address, string Mpi, string? Nccl, string? Fault)
 {
-    public static NetworkView Of(Network network) => new(network.Interface, network.Address, network.Mpi, network.Fault.Length > 0 ? network.Fault : null);
+    public static NetworkView Of(Network network) => new(network.Interface, network.Address, network.Mpi, network.Nccl.Length > 0 ? network.Nccl : null, network.Fault.Length > 0 ? network.Fault : network.NcclFault.Length > 0 ? network.NcclFault : null);
 }
 
 internal sealed record DeviceView(int Slot, string Kind, int Index, string Name, double Utilization, long? MemoryBytes, long? MemoryUsedBytes, string? Fault)

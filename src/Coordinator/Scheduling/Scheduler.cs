@@ -102,7 +102,7 @@ internal static class Scheduler
         var groups = slots.Usable(job);
         var apart = slots.Apart(job);
         var has = groups.Count == 0 ? "there are none" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
-        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Worker.Meeting}"))}, expected the same on all";
+        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Meeting}"))}, expected the same on all";
         return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}";
     }
 

@@ -36,6 +36,12 @@ internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<Work
     /// <summary>Why they do not, as in "was started without --network".</summary>
     public string CannotMeet { get; init; } = "";
 
+    /// <summary>Which NCCL its GPUs meet those of other workers with, beside all that; empty: none.</summary>
+    public string Nccl { get; init; } = "";
+
+    /// <summary>Why none, without a full stop.</summary>
+    public string NoNccl { get; init; } = "";
+
     /// <summary>The same with these slots taken.</summary>
     public WorkerCapacity Without(IReadOnlyList<int> taken) => this with { Slots = [.. Slots.Select(s => taken.Contains(s.Index) ? s with { IsFree = false } : s)] };
 }

@@ -20,7 +20,10 @@ internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, IReadOnl
         g.Count(s => s.IsHeld)))];
 
     /// <summary>Why its ranks do not meet those of other workers, as in "was started without --network".</summary>
-    public string CannotMeet => Kind == DeviceKind.Cpu ? Worker.CannotMeet : "has GPUs, which meet on one worker only";
+    public string CannotMeet => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.CannotMeet : $"has GPUs without NCCL ({Worker.NoNccl})";
+
+    /// <summary>What pools have in common whose ranks can meet over a network; empty: its ranks meet nobody's.</summary>
+    public string Meeting => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.Meeting : Worker.Nccl.Length == 0 ? "" : $"{Worker.Meeting} and NCCL {Worker.Nccl}";
 
     /// <summary>How many ranks the job would have here.</summary>
     public int WorldSize(PendingJob job) => job.MaxRanks == 0 ? Free.Count : Math.Min(job.MaxRanks, Free.Count);
@@ -28,13 +31,12 @@ internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, IReadOnl
 
 /// <summary>Slots that may be in one gang: of one kind of device, on workers that can meet.</summary>
 /// <param name="Device">The kind.</param>
-/// <param name="Meeting">As the worker has it; empty: each of these workers is by itself.</param>
+/// <param name="Meeting">As the pools have it; empty: each of these workers is by itself.</param>
 internal readonly record struct PoolKind(DeviceKind Device, string Meeting)
 {
     public bool CanMeet => Meeting.Length > 0;
 
-    // GPUs of several workers do not meet: NCCL is not there yet.
-    public static PoolKind Of(SlotPool pool) => new(pool.Kind, pool.Kind == DeviceKind.Cpu ? pool.Worker.Meeting : "");
+    public static PoolKind Of(SlotPool pool) => new(pool.Kind, pool.Meeting);
 }
 
 /// <summary>All that decides whether workers can hold a job of several: equal ones fit alike.</summary>

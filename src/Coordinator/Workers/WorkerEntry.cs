@@ -49,6 +49,8 @@ internal sealed class WorkerEntry
         {
             Meeting = Network is { Fault: "" } ? $"mldist {Build} with {Network.Mpi}" : "",
             CannotMeet = Network is null ? "was started without --network" : $"cannot use its network: {Network.Fault}",
+            Nccl = Network?.Nccl ?? "",
+            NoNccl = Network?.NcclFault ?? "",
         };
     }
 

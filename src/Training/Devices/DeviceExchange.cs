@@ -20,6 +20,7 @@ internal sealed class DeviceExchange : IDisposable
     private readonly ICudaRuntime _cuda;
     private readonly NcclCommunicator _ranks;
     private readonly SharedMemoryCollective _host;
+    private readonly ICollective _all;
     private readonly int _index;
     private readonly TimeSpan _timeout;
     private readonly ManualResetEventSlim _leaves = new(initialState: false, spinCount: 0);
@@ -36,13 +37,14 @@ internal sealed class DeviceExchange : IDisposable
 
     /// <param name="cuda">CUDA's runtime.</param>
     /// <param name="ranks">Who sums; disposed with this.</param>
-    /// <param name="host">The same ranks in the host's memory: aborted with this, and the other way round.</param>
+    /// <param name="host">Those of this host in its memory, which is aborted with this, and the other way round.</param>
+    /// <param name="all">The same ranks as NCCL's; where they are on one host, <paramref name="host"/>.</param>
     /// <param name="index">This rank's device.</param>
     /// <param name="timeout">How long a step's sums may take, from when those before are done.</param>
     /// <exception cref="CudaException">CUDA refuses.</exception>
-    public DeviceExchange(ICudaRuntime cuda, NcclCommunicator ranks, SharedMemoryCollective host, int index, TimeSpan timeout)
+    public DeviceExchange(ICudaRuntime cuda, NcclCommunicator ranks, SharedMemoryCollective host, ICollective all, int index, TimeSpan timeout)
     {
-        (_cuda, _ranks, _host, _index, _timeout) = (cuda, ranks, host, index, timeout);
+        (_cuda, _ranks, _host, _all, _index, _timeout) = (cuda, ranks, host, all, index, timeout);
         Check(cuda.SetDevice(index), "cudaSetDevice");
         Check(cuda.CreateStream(out _stream), "cudaStreamCreateWithFlags");
         Check(cuda.CreateEvent(out _ready), "cudaEventCreateWithFlags");
@@ -112,7 +114,7 @@ internal sealed class DeviceExchange : IDisposable
         _leaves.Set();
         _watch.Join();
         // A rank that ends before its work is done must not wait for the others; and what is queued may be for one that does not come.
-        if (!_isComplete || Failure is not null || _host.IsAborted || !IsIdle())
+        if (!_isComplete || Failure is not null || _all.IsAborted || !IsIdle())
             _ranks.Abort();
         _ranks.Dispose();
         foreach (var place in (nint[])[.. _queued, .. _free, _ready])
@@ -134,7 +136,7 @@ internal sealed class DeviceExchange : IDisposable
                 if (_ranks.Error() is { } error)
                     throw Described(error);
                 if (!IsIdle() && Stopwatch.GetElapsedTime(_since) >= _timeout)
-                    throw new CollectiveTimeoutException($"A step's sums over devices are not done after {_timeout.TotalSeconds:0.###} s on rank {_host.Rank}, expected all {_host.WorldSize} ranks to bring theirs. See why they stopped or hang.");
+                    throw new CollectiveTimeoutException($"A step's sums over devices are not done after {_timeout.TotalSeconds:0.###} s on rank {_all.Rank}, expected all {_all.WorldSize} ranks to bring theirs. See why they stopped or hang.");
             }
             catch (CollectiveException e)
             {
@@ -143,13 +145,13 @@ internal sealed class DeviceExchange : IDisposable
         }
     }
 
-    // Nobody may wait for what will not come: neither a device, nor a rank in the host's memory.
+    // Nobody may wait for what will not come: neither a device, nor a rank on a host.
     private void Fail(Exception failure)
     {
         if (Interlocked.CompareExchange(ref _failure, failure, null) is not null)
             return;
         _ranks.Abort();
-        _host.Abort();
+        _all.Abort();
     }
 
     // Forgets what is done.

@@ -35,7 +35,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private bool IsForDevices => environment.OnDevice ?? ParallelStrategy.IsForDevices(start);
 
-    private bool IsOnDevice => IsForDevices && (start.WorldSize == 1 || _link is not null);
+    // Hosts do not sum the gradients of GPUs in their memory: without NCCL their leaders refuse.
+    private bool IsOnDevice => IsForDevices && (start.WorldSize == 1 || _link is not null || _place is not null);
 
     // Those that share this machine's cores and memory.
     private int LocalSize => _place?.LocalSize ?? start.WorldSize;
@@ -213,11 +214,13 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
 
     private IParallelStrategy Join(long length, CancellationToken stop)
     {
-        if (_place is { } place)
-            return new Hybrid(Spec, Timed(ParallelStrategy.Segment(start, place.LocalRank, place.LocalSize, Topology, length)), place, stop);
+        var ofHost = Timed(ParallelStrategy.Segment(start, _place?.LocalRank ?? start.Rank, LocalSize, Topology, length));
+        if (IsOnDevice && environment.Transport is null)
+            return new OnDevice(Spec, ofHost with { GradientBuffers = 0 }, new DeviceRank(start.DeviceIndex, _link, _missingLink, environment.DeviceBucketLength), _place, stop);
+        if (_place is not null)
+            return new Hybrid(Spec, ofHost, _place, stop);
         if (environment.Transport is null)
-            return IsOnDevice ? new OnDevice(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length) with { GradientBuffers = 0 }), _link, start.DeviceIndex, environment.DeviceBucketLength, stop)
-                : new SharedHost(Spec, Timed(ParallelStrategy.Segment(start, start.Rank, start.WorldSize, Topology, length)), environment.Profile, stop);
+            return new SharedHost(Spec, ofHost, environment.Profile, stop);
         var alone = ParallelStrategy.Segment(start, rank: 0, worldSize: 1, Topology, length);
         return new Transported(Spec, Timed(alone with { Path = $"{alone.Path}-{start.Rank}" }), () => environment.Transport(start), stop);
     }

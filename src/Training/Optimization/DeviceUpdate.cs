@@ -1,5 +1,4 @@
 using MLDistributed.Collectives;
-using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Devices;
@@ -25,9 +24,10 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     public const long BucketLength = 1 << 22;
 
     private readonly DeviceTensors _tensors;
-    private readonly SharedMemoryCollective _host;
+    private readonly ICollective _ranks;
     private readonly DeviceExchange? _exchange;
     private readonly BatchSplit _split;
+    private readonly long _length;
     private readonly long _bucketLength;
     private readonly double _clipNorm;
     private readonly DeviceOptimizer _optimizer;
@@ -40,28 +40,26 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     private long _unsent;
 
     /// <param name="tensors">Parameters, gradients and state.</param>
-    /// <param name="host">The ranks in the host's memory.</param>
+    /// <param name="ranks">All of them, on their hosts.</param>
     /// <param name="exchange">Sums over their devices, disposed with this; null: there is one rank.</param>
     /// <param name="layout">Of the parameters.</param>
     /// <param name="spec">The job.</param>
     /// <param name="split">Of this rank.</param>
     /// <param name="bucketLength">Gradients that are summed at a time.</param>
-    public DeviceUpdate(DeviceTensors tensors, SharedMemoryCollective host, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, long bucketLength = BucketLength)
+    public DeviceUpdate(DeviceTensors tensors, ICollective ranks, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, long bucketLength = BucketLength)
     {
-        (_tensors, _host, _exchange, _split, _bucketLength, _clipNorm) = (tensors, host, exchange, split, bucketLength, spec.GradientClipNorm);
+        (_tensors, _ranks, _exchange, _split, _bucketLength, _clipNorm) = (tensors, ranks, exchange, split, bucketLength, spec.GradientClipNorm);
         _optimizer = new DeviceOptimizer(spec.Optimizer, tensors, layout);
-        _unsent = Length;
+        _unsent = _length = layout.ParameterLength;
         if (exchange is null)
             return;
-        _told = zeros(host.WorldSize, device: tensors.Gradients.device).DetachFromDisposeScope();
+        _told = zeros(ranks.WorldSize, device: tensors.Gradients.device).DetachFromDisposeScope();
         GradientsReady = Ready;
     }
 
     public long StepsTaken { get; set; }
 
     public Action<long>? GradientsReady { get; }
-
-    private long Length => _host.Segment.Length;
 
     /// <summary>Every rank has the whole; each brings its part to the host.</summary>
     public Shard SliceOf(int rank) => _tensors.SliceOf(rank);
@@ -138,22 +136,21 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     {
         while (_unsent > 0)
             Send(Math.Min(_bucketLength, _unsent));
-        _unsent = Length;
+        _unsent = _length;
         _told!.zero_();
-        _told.narrow(0, _host.Rank, 1).copy_(stack(_losses).sum());
+        _told.narrow(0, _ranks.Rank, 1).copy_(stack(_losses).sum());
         ForgetLosses();
-        exchange.AllReduce((nint)TorchMemory.Data(_told), _host.WorldSize);
+        exchange.AllReduce((nint)TorchMemory.Data(_told), _ranks.WorldSize);
         exchange.Join();
         return ([_told.clone().DetachFromDisposeScope()], Meet());
     }
 
-    // By turns in two places: one is not written again before all have met at the other, and so have read it.
     private double[] Meet()
     {
-        var place = (int)(StepsTaken % 2);
-        _host.Segment.Scratch(_host.Rank)[place] = _weightSum;
-        _host.Barrier();
-        return [.. Enumerable.Range(0, _host.WorldSize).Select(rank => _host.Segment.Scratch(rank)[place])];
+        var weights = new double[_ranks.WorldSize];
+        weights[_ranks.Rank] = _weightSum;
+        _ranks.AllReduce(weights);
+        return weights;
     }
 
     private static StepTotals Totals(QueuedStep step, ref float* next)

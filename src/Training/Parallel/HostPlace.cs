@@ -8,8 +8,9 @@ namespace MLDistributed.Training.Parallel;
 /// <summary>A rank's place among the hosts of a job.</summary>
 /// <param name="Topology">Where all ranks are.</param>
 /// <param name="Rank">This one.</param>
+/// <param name="TellLeaders">Gives the text of each host's leader to all leaders, in the order of the hosts, before they meet; on a leader.</param>
 /// <param name="MeetLeaders">Joins the leaders of all hosts, on a leader; disposed with the attempt.</param>
-internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> MeetLeaders)
+internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IReadOnlyList<string>> TellLeaders, Func<ICollective> MeetLeaders)
 {
     /// <summary>This host, of the topology's.</summary>
     public int Host => Topology.HostOf(Rank);
@@ -26,7 +27,7 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> 
     /// <param name="stop">Ends the wait for them.</param>
     public static HostPlace Of(RankStart start, IRendezvous workers, CancellationToken stop)
     {
-        var topology = new Topology(start.Participants.Select(p => (p.Host, (IReadOnlyList<string>)[.. Enumerable.Repeat("cpu", p.Ranks)])));
+        var topology = new Topology(start.Participants.Select(p => (p.Host, (IReadOnlyList<string>)[.. Enumerable.Repeat(start.Device == DeviceKind.Cuda ? "cuda" : "cpu", p.Ranks)])));
         var options = new MpiOptions
         {
             Rank = topology.HostOf(start.Rank),
@@ -35,12 +36,14 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<ICollective> 
             NetworkInterface = start.NetworkInterface,
             Topology = topology,
         };
-        return new HostPlace(topology, start.Rank, () =>
+        return new HostPlace(topology, start.Rank, Tell, () =>
         {
             if (start.Spec.BitExact is not null)
-                RequireOneKind(topology, AllGather(workers, CpuKind.Here, options, stop));
+                RequireOneKind(topology, Tell(CpuKind.Here));
             return MpiWorld.Join(options, workers, stop);
         });
+
+        IReadOnlyList<string> Tell(string mine) => AllGather(workers, mine, options, stop);
     }
 
     /// <summary>The same bits come from the same kernels: those of processors of one kind.</summary>

@@ -1,5 +1,4 @@
 using MLDistributed.Collectives;
-using MLDistributed.Collectives.Hierarchy;
 using MLDistributed.Collectives.SharedMemory;
 using MLDistributed.Protocol;
 using MLDistributed.Training.BitExact;
@@ -16,8 +15,7 @@ internal sealed class Hybrid : IParallelStrategy
 {
     private readonly JobSpec _spec;
     private readonly HostPlace _place;
-    private readonly SharedMemoryCollective _local;
-    private readonly ICollective? _hosts;
+    private readonly HostRanks _ranks;
 
     /// <param name="spec">The job.</param>
     /// <param name="options">This host's memory.</param>
@@ -26,31 +24,18 @@ internal sealed class Hybrid : IParallelStrategy
     public Hybrid(JobSpec spec, SegmentOptions options, HostPlace place, CancellationToken stop)
     {
         (_spec, _place) = (spec, place);
-        _local = new SharedMemoryCollective(SharedSegment.Join(options with { FirstRank = place.Topology.Hosts[place.Host].FirstRank }, stop));
-        try
-        {
-            _hosts = place.LocalRank == 0 ? place.MeetLeaders() : null;
-            // The others wait for their leader here, and not with their first step's limit.
-            _local.Barrier(options.RendezvousTimeout);
-            Collective = new HierarchicalCollective(place.Topology, place.Rank, _local, _hosts);
-        }
-        catch
-        {
-            _local.Abort();
-            _local.Dispose();
-            throw;
-        }
+        _ranks = HostRanks.Meet(options, place, stop);
     }
 
-    public ICollective Collective { get; }
+    public ICollective Collective => _ranks.All;
 
-    public SharedSegment Memory => _local.Segment;
+    public SharedSegment Memory => _ranks.Local.Segment;
 
     public unsafe IFlatTensors CreateTensors(Device device) => new HostTensors(device, Memory, FlatOptimizer.Average(_spec.Optimizer, Memory));
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split) => _spec.BitExact is null
-        ? new HybridUpdate(_place.Topology, _local, _hosts, _place.Host, layout, _spec)
-        : new BitExactUpdate(_local, _place.Topology, _place.Host, _hosts, layout, _spec);
+        ? new HybridUpdate(_place.Topology, _ranks.Local, _ranks.Leaders, _place.Host, layout, _spec)
+        : new BitExactUpdate(_ranks.Local, _place.Topology, _place.Host, _ranks.Leaders, layout, _spec);
 
     public void Complete() => Collective.Barrier();
 

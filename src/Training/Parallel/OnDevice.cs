@@ -14,31 +14,48 @@ namespace MLDistributed.Training.Parallel;
 
 /// <summary>
 /// Each rank on a device of its own: parameters, gradients and state are there, and the update is made there. The host's memory
-/// has room for copies; several ranks meet in it, and sum their gradients from device to device.
+/// has room for copies; several ranks meet in it, and those of several hosts by their leaders, and sum their gradients from
+/// device to device.
 /// </summary>
-/// <param name="spec">The job.</param>
-/// <param name="options">The memory of the ranks' host.</param>
-/// <param name="link">What joins their devices; null: there is one rank.</param>
-/// <param name="deviceIndex">This rank's.</param>
-/// <param name="bucketLength">Gradients that are summed at a time.</param>
-/// <param name="stop">Ends the wait for the others.</param>
-internal sealed class OnDevice(JobSpec spec, SegmentOptions options, DeviceLink? link, int deviceIndex, long bucketLength, CancellationToken stop) : IParallelStrategy
+internal sealed class OnDevice : IParallelStrategy
 {
-    private readonly SharedMemoryCollective _collective = new(SharedSegment.Join(options, stop));
+    private readonly JobSpec _spec;
+    private readonly SegmentOptions _options;
+    private readonly DeviceRank _rank;
+    private readonly CancellationToken _stop;
+    private readonly HostRanks _ranks;
+    private byte[]? _id;
     private DeviceTensors? _tensors;
     private DeviceExchange? _exchange;
 
-    public ICollective Collective => _collective;
+    /// <param name="spec">The job.</param>
+    /// <param name="options">The memory of this host.</param>
+    /// <param name="rank">This rank's device, and the way to others.</param>
+    /// <param name="place">Where this rank is; null: all ranks are on this host.</param>
+    /// <param name="stop">Ends the wait for the others.</param>
+    public OnDevice(JobSpec spec, SegmentOptions options, DeviceRank rank, HostPlace? place, CancellationToken stop)
+    {
+        (_spec, _options, _rank, _stop) = (spec, options, rank, stop);
+        _ranks = HostRanks.Meet(options, place is null ? null : place with { MeetLeaders = Lead }, stop);
 
-    public SharedSegment Memory => _collective.Segment;
+        ICollective Lead()
+        {
+            _id = NcclOffer.Exchange(place, rank.Link, rank.MissingLink);
+            return place.MeetLeaders();
+        }
+    }
+
+    public ICollective Collective => _ranks.All;
+
+    public SharedSegment Memory => _ranks.Local.Segment;
 
     public IFlatTensors CreateTensors(Device device) =>
-        _tensors = new DeviceTensors(device, Memory, FlatOptimizer.StateNames(spec.Optimizer).Count, hasAverage: spec.Optimizer.AveragingDecay > 0);
+        _tensors = new DeviceTensors(device, Memory, FlatOptimizer.StateNames(_spec.Optimizer).Count, hasAverage: _spec.Optimizer.AveragingDecay > 0);
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split)
     {
-        _exchange = link is null ? null : Meet(link);
-        return new DeviceUpdate(_tensors!, _collective, _exchange, layout, spec, split, bucketLength);
+        _exchange = _rank.Link is null ? null : Meet(_rank.Link);
+        return new DeviceUpdate(_tensors!, Collective, _exchange, layout, _spec, split, _rank.BucketLength);
     }
 
     // What a rank is told of another's abort may be this one's own.
@@ -47,30 +64,30 @@ internal sealed class OnDevice(JobSpec spec, SegmentOptions options, DeviceLink?
     // Nobody leaves while another is at sums.
     public void Complete()
     {
-        _collective.Barrier();
+        Collective.Barrier();
         _exchange?.Complete();
     }
 
     public void Dispose()
     {
         _exchange?.Dispose();
-        _collective.Dispose();
+        Collective.Dispose();
     }
 
     // The first rank's id is NCCL's rendezvous; it is as secret as the memory that it goes through.
     private DeviceExchange Meet(DeviceLink link)
     {
-        CudaException.Check(link.Cuda, link.Cuda.SetDevice(deviceIndex), $"cudaSetDevice({deviceIndex})");
+        CudaException.Check(link.Cuda, link.Cuda.SetDevice(_rank.Index), $"cudaSetDevice({_rank.Index})");
         var id = new float[NcclLibrary.IdBytes / sizeof(float)];
-        if (_collective.Rank == 0)
-            link.Nccl.NewId().CopyTo(MemoryMarshal.AsBytes(id.AsSpan()));
-        // Rank 0 alone has made the first weights, and each has locked its pages.
-        _collective.Barrier(options.RendezvousTimeout);
-        _collective.Broadcast(id, 0);
-        var ranks = NcclCommunicator.Join(link.Nccl, MemoryMarshal.AsBytes(id.AsSpan()), _collective.Rank, _collective.WorldSize, options.RendezvousTimeout, () => _collective.IsAborted || stop.IsCancellationRequested);
+        if (_ranks.Local.Rank == 0)
+            (_id ?? link.Nccl.NewId()).CopyTo(MemoryMarshal.AsBytes(id.AsSpan()));
+        // The first rank of a host alone has made the first weights, and each has locked its pages.
+        Collective.Barrier(_options.RendezvousTimeout);
+        _ranks.Local.Broadcast(id, 0);
+        var ranks = NcclCommunicator.Join(link.Nccl, MemoryMarshal.AsBytes(id.AsSpan()), Collective.Rank, Collective.WorldSize, _options.RendezvousTimeout, () => Collective.IsAborted || _stop.IsCancellationRequested);
         try
         {
-            return new DeviceExchange(link.Cuda, ranks, _collective, deviceIndex, options.Timeout);
+            return new DeviceExchange(link.Cuda, ranks, _ranks.Local, Collective, _rank.Index, _options.Timeout);
         }
         catch
         {
@@ -79,3 +96,10 @@ internal sealed class OnDevice(JobSpec spec, SegmentOptions options, DeviceLink?
         }
     }
 }
+
+/// <summary>A rank's device.</summary>
+/// <param name="Index">This rank's.</param>
+/// <param name="Link">What joins it with those of others; null: there is one rank, or nothing does.</param>
+/// <param name="MissingLink">Why nothing does, without a full stop.</param>
+/// <param name="BucketLength">Gradients that are summed at a time.</param>
+internal sealed record DeviceRank(int Index, DeviceLink? Link, string MissingLink, long BucketLength);

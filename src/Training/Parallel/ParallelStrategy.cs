@@ -13,15 +13,15 @@ internal static class ParallelStrategy
     /// <summary>What a rank's memory has room for.</summary>
     public static int GradientBuffers(JobSpec spec, Topology topology) => spec.BitExact is { } exact ? BitExactUpdate.BuffersOf(exact.MicroBatches, topology) : 1;
 
-    /// <summary>Whether everything of a rank is to be on its device: it has one, and the job's other ranks, if there are any, are on this host.</summary>
-    public static bool IsForDevices(RankStart start) => start is { Device: DeviceKind.Cuda, Spec.BitExact: null, Participants.Count: 0 };
+    /// <summary>Whether everything of a rank is to be on its device.</summary>
+    public static bool IsForDevices(RankStart start) => start is { Device: DeviceKind.Cuda, Spec.BitExact: null };
 
     /// <summary>What to tell of the ranks of several GPUs; null: nothing.</summary>
     /// <param name="start">The rank.</param>
     /// <param name="link">What joins the devices; null: gradients do not stay on them.</param>
     /// <param name="missing">Why there is none.</param>
     public static string? Remark(RankStart start, DeviceLink? link, string missing) => start is not { Device: DeviceKind.Cuda, Rank: 0, WorldSize: > 1 } ? null
-        : link is not null ? $"The gradients of {start.WorldSize} GPUs are summed by NCCL {link.Nccl.Version}, and stay on them."
+        : link is not null ? $"The gradients of {start.WorldSize} GPUs{(start.Participants.Count > 0 ? $" on {start.Participants.Count} hosts" : "")} are summed by NCCL {link.Nccl.Version}, and stay on them."
         : $"The gradients of {start.WorldSize} GPUs are summed, and the parameters updated, in the host's memory, which the bus between bounds: NCCL is not used ({missing}). One GPU keeps all to itself: MaxRanks 1 may be as fast for a small model.";
 
     /// <exception cref="FormatException">The job asks for what its ranks cannot do together.</exception>

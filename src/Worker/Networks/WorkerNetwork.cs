@@ -27,6 +27,9 @@ internal sealed class WorkerNetwork(string asked, string mpi, string? mpiFault, 
         return new WorkerNetwork(asked, fault is null ? MpiWorld.LibraryVersion() : "", fault, ListLinks);
     }
 
+    /// <summary>Which NCCL the ranks of GPUs here have, as "2.27.5", and why none.</summary>
+    public (string Version, string Fault) Nccl { get; set; } = ("", "");
+
     /// <summary>What it is now; its fault says why it cannot be used.</summary>
     public Network Look()
     {
@@ -39,6 +42,8 @@ internal sealed class WorkerNetwork(string asked, string mpi, string? mpiFault, 
             Interface = found.Link?.Name ?? "",
             Address = found.Address?.ToString() ?? "",
             Mpi = mpi,
+            Nccl = Nccl.Version,
+            NcclFault = Nccl.Fault,
             Fault = mpiFault ?? Fault(found.Link, found.Address, links) ?? "",
         };
     }

@@ -14,7 +14,10 @@ internal sealed class RankEnvironment
     /// Each rank gets its share of the cores: two ranks with two threads each on two cores are ten times slower than
     /// with one each, as every parallel region waits for a thread that has no core.
     /// </summary>
-    public RankEnvironment(int cores, int slots)
+    /// <param name="cores">Those of the machine.</param>
+    /// <param name="slots">How many ranks have them.</param>
+    /// <param name="networkInterface">Where ranks meet those of other workers; null or empty: nowhere.</param>
+    public RankEnvironment(int cores, int slots, string? networkInterface = null)
     {
         _sharesCores = slots > cores;
         var threads = Math.Max(1, cores / slots).ToString(CultureInfo.InvariantCulture);
@@ -35,8 +38,10 @@ internal sealed class RankEnvironment
             ["MALLOC_TOP_PAD_"] = "67108864",
             // So that cuda:i is the device that NVML lists as i.
             ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID",
-            // Where NCCL's ranks find one another: they are on this host.
-            ["NCCL_SOCKET_IFNAME"] = "lo",
+            // Where NCCL's ranks find one another, and send: it looks once in a process's life. "=": no other that begins so.
+            ["NCCL_SOCKET_IFNAME"] = string.IsNullOrEmpty(networkInterface) ? "lo" : $"={networkInterface}",
+            // Else it would take InfiniBand where there is some, whatever network the operator has named.
+            ["NCCL_NET"] = "Socket",
         };
         if (_sharesCores)
         {

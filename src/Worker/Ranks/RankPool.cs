@@ -37,11 +37,11 @@ internal sealed class RankPool
     private readonly CancellationTokenSource _ended = new();
     private bool _stopped;
 
-    public RankPool(RankCommandLine commandLine, WorkFolder work, int slots, int cores, Mailbox mailbox, TimeSpan pingInterval, TimeProvider time, AgentLog log)
+    public RankPool(RankCommandLine commandLine, WorkFolder work, int slots, int cores, string? networkInterface, Mailbox mailbox, TimeSpan pingInterval, TimeProvider time, AgentLog log)
     {
         _commandLine = commandLine;
         _work = work;
-        _environment = new RankEnvironment(cores, slots);
+        _environment = new RankEnvironment(cores, slots, networkInterface);
         _mailbox = mailbox;
         _pingInterval = pingInterval;
         _time = time;

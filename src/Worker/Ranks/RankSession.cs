@@ -63,10 +63,10 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
         try
         {
             var started = Stopwatch.GetTimestamp();
-            var cuda = engine.Preload();
+            var means = engine.Preload();
             writer.Write(new RankEvent
             {
-                Ready = new RankReady { Token = token, ProcessId = Environment.ProcessId, LoadSeconds = Stopwatch.GetElapsedTime(started).TotalSeconds, CudaAvailable = cuda },
+                Ready = new RankReady { Token = token, ProcessId = Environment.ProcessId, LoadSeconds = Stopwatch.GetElapsedTime(started).TotalSeconds, CudaAvailable = means.HasCuda, Nccl = means.Nccl, NcclFault = means.NcclFault },
             });
             foreach (var attempt in _starts.GetConsumingEnumerable())
             {

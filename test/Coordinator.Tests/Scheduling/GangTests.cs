@@ -55,13 +55,22 @@ public sealed class GangTests
     }
 
     [TestMethod]
-    public void Gpus_OfSeveralWorkers_AreNotJoined()
+    public void Gpus_OfSeveralWorkers_AreJoinedByOneNccl()
     {
-        var workers = Workers("2/2 2/2", DeviceKind.Cuda);
+        var job = Job("job", 1, 3, 4) with { Placement = Placement.Pack };
+        var workers = Workers("2/2 2/2", DeviceKind.Cuda).Select(w => w with { Nccl = "2.27.5" }).ToArray();
 
-        Assert.AreEqual("w0:2", Outcome(Decide([Job("job", 1, 1, 4) with { Placement = Placement.Pack }], workers).Single()));
-        StringAssert.Contains(Decide([Job("job", 1, 3, 4) with { Placement = Placement.Pack }], workers).Single().Reason, "\"host0\" has GPUs, which meet on one worker only");
+        Assert.AreEqual("w0:2 w1:2", Outcome(Decide([job], workers).Single()));
+        Assert.AreEqual("needs 3 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and \"host1\" has build 1 and NCCL 2.28.1, expected the same on all",
+            Decide([job], [workers[0], workers[1] with { Nccl = "2.28.1" }]).Single().Reason);
+        Assert.AreEqual("needs 3 ranks on workers that can meet; \"host0\" has 2; \"host1\" has GPUs without NCCL (libnccl.so.2 was not found)",
+            Decide([job], [workers[0], workers[1] with { Nccl = "", NoNccl = "libnccl.so.2 was not found" }]).Single().Reason);
+        StringAssert.EndsWith(Decide([job], [workers[0], workers[1] with { Meeting = "", CannotMeet = "was started without --network" }]).Single().Reason, "\"host1\" was started without --network");
     }
+
+    [TestMethod]
+    public void Gpus_WithoutNccl_AreUsedOnOneWorker() =>
+        Assert.AreEqual("w0:2", Outcome(Decide([Job("job", 1, 1, 4) with { Placement = Placement.Pack }], Workers("2/2 2/2", DeviceKind.Cuda)).Single()));
 
     [TestMethod]
     public void Gang_ThatWaits_KeepsAllItsWorkersFree()
@@ -131,9 +140,10 @@ public sealed class GangTests
         Assert.HasCount(1, taken.Select(s => s.Kind).Distinct().ToList(), message);
         if (shares.Count > 1)
         {
-            Assert.AreEqual(DeviceKind.Cpu, taken[0].Kind, message);
-            Assert.AreNotEqual("", workers[shares[0].WorkerId].Meeting, message);
-            Assert.HasCount(1, shares.Select(s => workers[s.WorkerId].Meeting).Distinct().ToList(), message);
+            var isCpu = taken[0].Kind == DeviceKind.Cpu;
+            var meet = shares.Select(s => (workers[s.WorkerId].Meeting, Nccl: isCpu ? "" : workers[s.WorkerId].Nccl)).Distinct().ToList();
+            Assert.HasCount(1, meet, message);
+            Assert.IsTrue(meet[0].Meeting.Length > 0 && (isCpu || meet[0].Nccl.Length > 0), message);
         }
 
         if (job.Placement == Placement.OneWorker)
@@ -147,6 +157,7 @@ public sealed class GangTests
     {
         Meeting = random.Next(4) switch { 0 => "", 1 => "build 2", _ => "build 1" },
         CannotMeet = "was started without --network",
+        Nccl = random.Next(4) switch { 0 => "", 1 => "2.21.5", _ => "2.27.5" },
     };
 
     private static PendingJob RandomJob(Random random, int number)

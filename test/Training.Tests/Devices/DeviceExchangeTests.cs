@@ -111,7 +111,7 @@ public sealed unsafe class DeviceExchangeTests
             {
                 using var host = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = path, Rank = rank, WorldSize = world }));
                 var ranks = NcclCommunicator.Join(nccl, id, rank, world, Cluster.Bound, () => host.IsAborted);
-                using var exchange = new DeviceExchange(CudaRuntime.Of(library), ranks, host, rank, limit);
+                using var exchange = new DeviceExchange(CudaRuntime.Of(library), ranks, host, host, rank, limit);
                 body(rank, host, exchange, new Span<float>(values, Length));
                 exchange.Complete();
             }

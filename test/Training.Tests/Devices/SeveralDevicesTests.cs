@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Collectives.Nccl;
 using MLDistributed.Protocol;
 using MLDistributed.Tests.Shared;
@@ -91,6 +92,90 @@ public sealed class SeveralDevicesTests
         }
 
         Run Run(bool onDevices, int world, string? from) => Cluster.Train(spec, world, folder["data"], from, configure: r => onDevices ? OnDevices(r.Value) : r.Value);
+    }
+
+    public static IEnumerable<object[]> HostsJobs => from name in s_jobs.Keys from hosts in new[] { "1+1", "2+1" } select new object[] { name, hosts };
+
+    [TestMethod, DynamicData(nameof(HostsJobs))]
+    public void Train_OnDevicesOfSeveralHosts_IsAsInSharedMemory(string name, string hosts)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s_jobs[name]);
+        var topology = MemoryHosts.Of(hosts);
+        var shared = Cluster.Train(spec, topology.WorldSize, folder["data"]).ShouldSucceed();
+        var weights = new float[topology.WorldSize][];
+        var words = new LeadersWords(topology);
+        var devices = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => OnHosts(r.Value, folder, topology, words) with { Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now) }).ShouldSucceed();
+
+        Near(shared.Losses, devices.Losses);
+        Near(shared.AllWeights().Select(w => (double)w), devices.AllWeights().Select(w => (double)w));
+        Near([shared.Result.TrainingLoss, shared.Result.ValidationLoss], [devices.Result.TrainingLoss, devices.Result.ValidationLoss]);
+        for (var rank = 1; rank < weights.Length; rank++)
+            CollectionAssert.AreEqual(weights[0], weights[rank], $"Rank {rank} has other weights than rank 0.");
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    // On another number of hosts, and of them on one without devices.
+    [TestMethod]
+    public void Resume_OnDevicesOfSeveralHosts_GoesOnFromOneAndBack()
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s =>
+        {
+            OverlapTests.Jobs["clipped, AdamW, dropout"](s);
+            s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };
+        });
+        var topology = MemoryHosts.Of("2+1");
+        var words = new LeadersWords(topology);
+        var whole = Cluster.Train(spec, 2, folder["data"], configure: r => OnDevices(r.Value)).ShouldSucceed();
+        File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints[0].Content);
+        var rest = Cluster.Train(spec, topology.WorldSize, folder["data"], folder["checkpoint"], configure: r => OnHosts(r.Value, folder, topology, words)).ShouldSucceed();
+        Near(whole.Losses[^rest.Losses.Length..], rest.Losses);
+        Assert.HasCount(whole.Losses.Length - 4, rest.Losses);
+
+        File.WriteAllBytes(folder["checkpoint"], rest.Recorders[0].Checkpoints[0].Content);
+        var last = Cluster.Train(spec, 1, folder["data"], folder["checkpoint"]).ShouldSucceed();
+        Near(whole.Losses[^last.Losses.Length..], last.Losses);
+    }
+
+    [TestMethod]
+    public void Train_ARankOfAnotherHostFails_AllAreStoppedByIt()
+    {
+        using var folder = Data();
+        var topology = MemoryHosts.Of("2+2");
+        var words = new LeadersWords(topology);
+        var run = Cluster.Train(Cluster.Spec(s => s.Epochs = 1000), 4, folder["data"], configure: r => OnHosts(r.Value, folder, topology, words) with
+        {
+            RowTaken = (step, _) =>
+            {
+                if (step == 10 && r.Rank == 3)
+                    throw new InvalidOperationException("This rank is lost.");
+            },
+        });
+        StringAssert.Contains(run.Failures[3]!.Message, "This rank is lost.");
+        foreach (var failure in run.Failures[..3].Cast<TrainingException>())
+            Assert.IsTrue(failure.IsBystander, failure.Message);
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    [TestMethod]
+    public void Train_AHostHasNoNccl_IsRefusedOnAllWithBothHosts()
+    {
+        using var folder = Data();
+        var topology = MemoryHosts.Of("1+2");
+        var words = new LeadersWords(topology);
+        var run = Cluster.Train(Cluster.Spec(), 3, folder["data"], configure: r => OnHosts(r.Value, folder, topology, words) is var all && r.Rank == 0 ? all
+            : all with { Nccl = () => NcclLibrary.Open("/nowhere/libnccl.so.2") });
+        foreach (var leader in (int[])[0, 1])
+        {
+            var failure = (TrainingException)run.Failures[leader]!;
+            Assert.AreEqual((FailureKind.Invalid, false), (failure.Failure.Kind, failure.IsBystander), failure.Message);
+            StringAssert.StartsWith(failure.Message, "Host \"0\" has NCCL 2.21.5, host \"1\" has no NCCL (NCCL \"/nowhere/libnccl.so.2\" cannot be loaded, expected the path of libnccl.so.2), expected the same NCCL on all hosts of a job on GPUs.");
+        }
+
+        Assert.IsTrue(((TrainingException)run.Failures[2]!).IsBystander);
+        Assert.IsEmpty(run.Recorders[0].Losses);
+        Assert.AreEqual(0, NcclStandIn.Alive);
     }
 
     [TestMethod]
@@ -196,6 +281,8 @@ public sealed class SeveralDevicesTests
         StringAssert.Contains(ParallelStrategy.Remark(start, null, missing), "in the host's memory, which the bus between bounds: NCCL is not used (NCCL \"/nowhere/libnccl.so.2\" cannot be loaded, expected the path of libnccl.so.2).");
         var link = new DeviceLink(new LazyCuda(), NcclLibrary.Open(NcclStandIn.Require()));
         Assert.AreEqual("The gradients of 2 GPUs are summed by NCCL 2.21.5, and stay on them.", ParallelStrategy.Remark(start, link, ""));
+        start.Participants.Add([new Participant { Host = "a", Ranks = 1 }, new Participant { Host = "b", Ranks = 1 }]);
+        Assert.AreEqual("The gradients of 2 GPUs on 2 hosts are summed by NCCL 2.21.5, and stay on them.", ParallelStrategy.Remark(start, link, ""));
     }
 
     internal static TrainingEnvironment OnDevices(TrainingEnvironment environment)
@@ -203,6 +290,9 @@ public sealed class SeveralDevicesTests
         var library = NcclStandIn.Require();
         return environment with { OnDevice = true, Cuda = () => CudaRuntime.Of(library), Nccl = () => NcclLibrary.Open(library), DeviceBucketLength = BucketLength };
     }
+
+    private static TrainingEnvironment OnHosts(TrainingEnvironment environment, TempFolder folder, Topology topology, LeadersWords words) =>
+        OnDevices(environment) with { Hosts = MemoryHosts.Places(folder, topology, words: words) };
 
     private static TempFolder Data()
     {

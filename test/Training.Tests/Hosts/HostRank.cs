@@ -56,7 +56,7 @@ internal static class HostRank
             ThreadCount = 1,
             PeerTimeout = patience,
             Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights = now),
-            Hosts = s => new HostPlace(topology, rank, () => MpiWorld.Join(mpi, new UnixRendezvous(args[3], host))),
+            Hosts = s => new HostPlace(topology, rank, _ => throw new NotSupportedException("These ranks have nothing to tell before they meet."), () => MpiWorld.Join(mpi, new UnixRendezvous(args[3], host))),
         };
         var reporter = new Lines(rank);
         try

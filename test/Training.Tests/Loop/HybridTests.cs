@@ -19,9 +19,9 @@ public sealed class HybridTests
     {
         using var folder = Data();
         var spec = Cluster.Spec(OverlapTests.Jobs[name]);
-        var topology = Hosts(hosts);
+        var topology = MemoryHosts.Of(hosts);
         var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
-        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = MemoryHosts.Places(folder, topology) }).ShouldSucceed();
         AssertClose(alone.Losses, several.Losses);
     }
 
@@ -34,7 +34,7 @@ public sealed class HybridTests
         var weights = new float[topology.WorldSize][];
         Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with
         {
-            Hosts = Places(folder, topology),
+            Hosts = MemoryHosts.Places(folder, topology),
             Module = s => new WatchedWeights(new MlpSource(s.Module.Mlp, s.Seed), now => weights[r.Rank] = now),
         }).ShouldSucceed();
         for (var rank = 1; rank < weights.Length; rank++)
@@ -46,10 +46,10 @@ public sealed class HybridTests
     {
         using var folder = Data();
         var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 });
-        var topology = Hosts(hosts);
+        var topology = MemoryHosts.Of(hosts);
         var whole = Cluster.Train(spec, 2, folder["data"]).ShouldSucceed();
         File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints[0].Content);
-        var rest = Cluster.Train(spec, topology.WorldSize, folder["data"], folder["checkpoint"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        var rest = Cluster.Train(spec, topology.WorldSize, folder["data"], folder["checkpoint"], configure: r => r.Value with { Hosts = MemoryHosts.Places(folder, topology) }).ShouldSucceed();
         AssertClose(whole.Losses[^rest.Losses.Length..], rest.Losses);
         Assert.HasCount(whole.Losses.Length - 4, rest.Losses);
 
@@ -64,12 +64,12 @@ public sealed class HybridTests
     {
         using var folder = Data();
         var spec = Cluster.Spec(s => (s.Optimizer.AveragingDecay, s.Data.ValidationFraction, s.Checkpoint) = (0.9, 0.2, new CheckpointSpec { IntervalEpochs = 1 }));
-        var topology = Hosts("2+1");
+        var topology = MemoryHosts.Of("2+1");
         var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
         File.WriteAllBytes(folder["checkpoint"], alone.Recorders[0].Checkpoints[0].Content);
         foreach (var resume in (string?[])[null, folder["checkpoint"]])
         {
-            var several = Cluster.Train(spec, topology.WorldSize, folder["data"], resume, configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+            var several = Cluster.Train(spec, topology.WorldSize, folder["data"], resume, configure: r => r.Value with { Hosts = MemoryHosts.Places(folder, topology) }).ShouldSucceed();
             Assert.AreEqual(alone.Result.ValidationLoss, several.Result.ValidationLoss, 1e-4);
             foreach (var (name, values) in alone.Tensors)
                 for (var i = 0; i < values.Length; i++)
@@ -84,7 +84,7 @@ public sealed class HybridTests
         var topology = Topology.OfCpus(2, 2);
         var run = Cluster.Train(Cluster.Spec(), 4, folder["data"], configure: r => r.Value with
         {
-            Hosts = start => Places(folder, topology)(start) with { MeetLeaders = () => throw new CollectiveException($"Host {topology.HostOf(start.Rank)} has no network.") },
+            Hosts = start => MemoryHosts.Places(folder, topology)(start) with { MeetLeaders = () => throw new CollectiveException($"Host {topology.HostOf(start.Rank)} has no network.") },
         });
         StringAssert.Contains(run.Failures[0]!.Message, "Host 0 has no network.");
         StringAssert.Contains(run.Failures[2]!.Message, "Host 1 has no network.");
@@ -99,7 +99,7 @@ public sealed class HybridTests
         var topology = Topology.OfCpus(2, 2);
         var run = Cluster.Train(Cluster.Spec(), 4, folder["data"], configure: r => r.Value with
         {
-            Hosts = Places(folder, topology, (host, count) =>
+            Hosts = MemoryHosts.Places(folder, topology, (host, count) =>
             {
                 if (host == 1 && count == 5)
                     throw new CollectiveNetworkException("The cable is cut.");
@@ -118,9 +118,9 @@ public sealed class HybridTests
     {
         using var folder = Data();
         var spec = BitExact(clip);
-        var topology = Hosts(hosts);
+        var topology = MemoryHosts.Of(hosts);
         var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
-        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        var several = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = MemoryHosts.Places(folder, topology) }).ShouldSucceed();
 
         CollectionAssert.AreEqual(alone.Losses, several.Losses);
         ShouldBeEqual(alone.Tensors, several.Tensors);
@@ -132,9 +132,9 @@ public sealed class HybridTests
         using var folder = Data();
         var spec = BitExact(clip: 1);
         spec.Checkpoint = new CheckpointSpec { IntervalEpochs = 1 };
-        var topology = Hosts("3+1");
+        var topology = MemoryHosts.Of("3+1");
         var alone = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
-        var begun = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = Places(folder, topology) }).ShouldSucceed();
+        var begun = Cluster.Train(spec, topology.WorldSize, folder["data"], configure: r => r.Value with { Hosts = MemoryHosts.Places(folder, topology) }).ShouldSucceed();
         File.WriteAllBytes(folder["checkpoint"], begun.Recorders[0].Checkpoints[0].Content);
 
         // A host is lost.
@@ -170,23 +170,10 @@ public sealed class HybridTests
         return folder;
     }
 
-    private static Topology Hosts(string ranks) => Topology.OfCpus([.. ranks.Split('+').Select(int.Parse)]);
-
     private static void AssertClose(double[] expected, double[] actual)
     {
         Assert.HasCount(expected.Length, actual);
         for (var i = 0; i < expected.Length; i++)
             Assert.AreEqual(expected[i], actual[i], 1e-4 * Math.Abs(expected[i]), $"Step {i + 1}");
     }
-
-    private static Func<RankStart, HostPlace> Places(TempFolder folder, Topology topology, Action<int, int>? onAllReduce = null) => start =>
-    {
-        var host = topology.HostOf(start.Rank);
-        start.SegmentPath += $"-host{host}";
-        return new HostPlace(topology, start.Rank, () => new DelayedTransport(
-            new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = folder["leaders"], Rank = host, WorldSize = topology.Hosts.Count, RunId = "leaders" })), TimeSpan.Zero)
-        {
-            OnAllReduce = count => onAllReduce?.Invoke(host, count),
-        });
-    };
 }

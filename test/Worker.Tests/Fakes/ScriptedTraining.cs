@@ -14,12 +14,12 @@ internal static class ScriptedTraining
 
     public static RankEngine Engine { get; } = new(Preload, Run);
 
-    private static bool Preload()
+    private static RankMeans Preload()
     {
         var socket = Environment.GetCommandLineArgs().SkipWhile(a => a != "--socket").ElementAt(1);
         return File.Exists(Path.Combine(Path.GetDirectoryName(socket)!, BrokenFile))
             ? throw new TypeInitializationException("torch", new DllNotFoundException("Unable to load libtorch_cpu.so"))
-            : false;
+            : new RankMeans(HasCuda: false);
     }
 
     private static RankResult Run(RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop)

@@ -30,6 +30,17 @@ public sealed class RankEnvironmentTests
     }
 
     [TestMethod]
+    [DataRow(null, "lo")]
+    [DataRow("", "lo")]
+    [DataRow("eth1", "=eth1")]
+    public void Variables_Network_BindsNcclToItAlone(string? network, string expected)
+    {
+        var environment = new RankEnvironment(2, 2, network).Variables;
+        Assert.AreEqual(expected, environment["NCCL_SOCKET_IFNAME"]);
+        Assert.AreEqual("Socket", environment["NCCL_NET"]);
+    }
+
+    [TestMethod]
     public void Start_MoreSlotsThanCores_PutsCodeAtTheSameAddresses()
     {
         using (var asked = Process.Start(new ProcessStartInfo("setarch", "-R cat /proc/self/personality") { RedirectStandardOutput = true, RedirectStandardError = true })!)

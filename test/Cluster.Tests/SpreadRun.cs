@@ -1,0 +1,110 @@
+using System.Diagnostics;
+using Microsoft.ML;
+using Microsoft.ML.Distributed;
+using MLDistributed.Bench;
+using MLDistributed.Protocol;
+
+namespace Cluster.Tests;
+
+/// <summary>A Fit over several hosts, and what an app hears of it.</summary>
+internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int ranks, int most, Reproducibility reproducibility = Reproducibility.UpToRounding, int epochs = SpreadRun.Epochs)
+{
+    /// <summary>Of 8 steps.</summary>
+    public const int Epochs = 40;
+
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+    private readonly Lock _gate = new();
+    private readonly List<(Func<TrainingProgress, bool> Holds, TaskCompletionSource Seen)> _waits = [];
+    private readonly List<string> _messages = [];
+    private readonly Dictionary<long, double> _losses = [];
+    private TrainingProgress? _last;
+    private int _recoveries;
+
+    public string JobId => _last!.JobId;
+
+    public Task<SpreadRunEnd> FitAsync() => Task.Run(async () =>
+    {
+        using var cluster = TrainingCluster.Connect(hosts.Address);
+        var ml = new MLContext(1);
+        ml.UseCluster(cluster);
+        ml.Log += (_, e) => Hear(e.Message);
+        ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
+        {
+            Seed = 3,
+            HiddenLayers = [64],
+            BatchSize = 256,
+            LearningRate = 0.002,
+            ValidationFraction = 0,
+            Placement = placement,
+            MinRanks = ranks,
+            MaxRanks = most,
+            Epochs = epochs,
+            Reproducibility = reproducibility,
+            CheckpointInterval = TimeSpan.FromMilliseconds(300),
+            Progress = new Listener(Hear),
+        }).Fit(DataSets.Digits(ml));
+        return new SpreadRunEnd(await hosts.Jobs.GetJobAsync(new GetJobRequest { JobId = JobId }), _messages, _losses);
+    });
+
+    /// <summary>Waits for the first steps of an attempt.</summary>
+    public Task TrainsAsync(int attempt) => UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0);
+
+    /// <summary>The hosts of the attempt that runs, in the order of the ranks.</summary>
+    public async Task<int[]> HostsAsync() =>
+        [.. (await hosts.Jobs.GetJobAsync(new GetJobRequest { JobId = JobId })).Hosts.Select(h => int.Parse(h.Host[1..], System.Globalization.CultureInfo.InvariantCulture))];
+
+    public async Task RecoversWithinAsync(TimeSpan limit, string reason, StringComparison comparison = StringComparison.Ordinal)
+    {
+        var (killed, before) = (Stopwatch.GetTimestamp(), _recoveries);
+        await UntilAsync(_ => _recoveries > before);
+        Assert.IsLessThan(limit, Stopwatch.GetElapsedTime(killed));
+        lock (_gate)
+            Assert.IsTrue(_messages.Any(m => m.Contains(reason, comparison)), string.Join('\n', _messages));
+    }
+
+    private async Task UntilAsync(Func<TrainingProgress, bool> holds)
+    {
+        var seen = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        lock (_gate)
+        {
+            if (_last is not null && holds(_last))
+                return;
+            _waits.Add((holds, seen));
+        }
+
+        await seen.Task.WaitAsync(Limit);
+    }
+
+    private void Hear(string message)
+    {
+        lock (_gate)
+            _messages.Add(message);
+    }
+
+    private void Hear(TrainingProgress progress)
+    {
+        lock (_gate)
+        {
+            if (progress.State == TrainingState.Recovering && _last?.State != TrainingState.Recovering)
+                _recoveries++;
+            _last = progress;
+            foreach (var loss in progress.RecentLosses)
+                _losses[loss.Step] = loss.Loss;
+            foreach (var (_, seen) in _waits.Where(w => w.Holds(progress)))
+                seen.TrySetResult();
+        }
+    }
+}
+
+internal sealed record SpreadRunEnd(JobSnapshot Job, List<string> Messages, Dictionary<long, double> Losses)
+{
+    /// <summary>The same model: every step was told, whatever happened in between, with the loss that it has on one rank.</summary>
+    public void ShouldBe(SpreadRunEnd alone, int attempts, int ranks)
+    {
+        Assert.AreEqual((attempts, ranks, SpreadRun.Epochs), (Job.Attempt, Job.Result.WorldSize, Job.Result.Epochs), string.Join('\n', Messages));
+        CollectionAssert.AreEqual(alone.Losses.Keys.Order().ToArray(), Losses.Keys.Order().ToArray(), string.Join('\n', Messages));
+        foreach (var (step, loss) in alone.Losses)
+            Assert.AreEqual(loss, Losses[step], 1e-4 * Math.Max(1, loss), $"step {step}");
+        Assert.AreEqual(alone.Job.Result.TrainingLoss, Job.Result.TrainingLoss, 1e-4);
+    }
+}
