@@ -3,7 +3,7 @@ using MLDistributed.Protocol.Weights;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>The weights of a pretrained encoder of BERT's kind, with its sizes and its vocabulary.</summary>
+/// <summary>The weights of a pretrained encoder of BERT's or RoBERTa's kind, with its sizes and its vocabulary.</summary>
 public sealed class TextWeights
 {
     private readonly Dictionary<string, NamedTensor> _tensors;
@@ -43,7 +43,7 @@ public sealed class TextWeights
 
     internal IReadOnlyCollection<NamedTensor> Tensors => _tensors.Values;
 
-    /// <summary>Reads a folder as Hugging Face has them: config.json, vocab.txt and model.safetensors of an encoder of BERT's kind.</summary>
+    /// <summary>Reads a folder as Hugging Face has them: config.json and model.safetensors of an encoder of BERT's kind with its vocab.txt, or of RoBERTa's with its vocab.json and merges.txt.</summary>
     /// <param name="folder">The folder, downloaded.</param>
     /// <returns>The encoder and its pooler, without a head of its own: the outputs are those of the new task.</returns>
     /// <exception cref="FormatException">A file is none of these, or of an encoder of another kind; says which.</exception>

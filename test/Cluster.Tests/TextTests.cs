@@ -93,6 +93,34 @@ public sealed class TextTests
     }
 
     [TestMethod]
+    public void Classification_OfBytePairs_LearnsAndScoresAgainAfterLoading()
+    {
+        var folder = Directory.CreateTempSubdirectory("mltest-");
+        var (vocabulary, merges) = (Path.Combine(folder.FullName, "vocab.json"), Path.Combine(folder.FullName, "merges.txt"));
+        // Each letter, alone and behind a space.
+        string[] letters = [.. "abcdefghijklmnopqrstuvwxyz0123456789.".Select(c => c.ToString())];
+        string[] tokens = ["<s>", "<pad>", "</s>", "<unk>", "\u0120", .. letters, .. letters.Select(l => "\u0120" + l)];
+        File.WriteAllText(vocabulary, $"{{ {string.Join(", ", tokens.Select((t, id) => $"\"{t}\": {id}"))} }}");
+        File.WriteAllText(merges, string.Join('\n', letters.Select(l => $"\u0120 {l}")));
+        var ml = SharedCluster.NewContext();
+        var (training, test) = (ml.Data.LoadFromEnumerable(Reviews(300, 1).Select(Verdict)), ml.Data.LoadFromEnumerable(Reviews(100, 2).Select(Verdict)));
+        var trainer = ml.MulticlassClassification.Trainers.DistributedTextClassification(new DistributedTextClassificationTrainer.Options
+        {
+            Sentence1ColumnName = nameof(Review.Text), Vocabulary = TextVocabulary.FromBytePairFiles(vocabulary, merges), Width = 32, FeedForwardSize = 48, Training = { MaxRanks = 2, LearningRate = 5e-3 },
+        });
+        folder.Delete(recursive: true);
+
+        var model = ml.Transforms.Conversion.MapValueToKey("Label").Append(trainer).Fit(training);
+
+        var scored = model.Transform(test);
+        Assert.IsGreaterThanOrEqualTo(0.95, ml.MulticlassClassification.Evaluate(scored).MicroAccuracy);
+        using var file = new MemoryStream();
+        ml.Model.Save(model, training.Schema, file);
+        file.Position = 0;
+        CollectionAssert.AreEqual(scored.GetColumn<float[]>("Score").SelectMany(s => s).ToArray(), new MLContext().Model.Load(file, out _).Transform(test).GetColumn<float[]>("Score").SelectMany(s => s).ToArray());
+    }
+
+    [TestMethod]
     public void Classification_WrongColumnsAndOptions_AreAllNamedBeforeDataIsRead()
     {
         var ml = SharedCluster.NewContext();

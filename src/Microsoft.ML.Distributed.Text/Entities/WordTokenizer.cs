@@ -28,9 +28,11 @@ internal sealed class WordTokenizer(TextTokenizer tokenizer, int most)
     public IEnumerable<WordWindow> Windows(ReadOnlyMemory<char> text)
     {
         var (ids, places) = (new List<int>(), new List<int>());
+        var isFirst = true;
         foreach (var word in Words(text))
         {
-            var pieces = tokenizer.EncodeWord(word, most - SpecialTokens);
+            var pieces = tokenizer.EncodeWord(word, isFirst, most - SpecialTokens);
+            isFirst = false;
             if (ids.Count + pieces.Count > most - SpecialTokens)
             {
                 yield return new WordWindow(tokenizer.Framed(ids), places);

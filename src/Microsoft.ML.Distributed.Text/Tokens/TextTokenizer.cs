@@ -4,7 +4,7 @@ using Microsoft.ML.Tokenizers;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>
-/// Makes token ids of texts: [CLS] a [SEP], or [CLS] a [SEP] b [SEP]. What is too long is cut at its end, of two texts the longer one
+/// Makes token ids of texts: [CLS] a [SEP], or [CLS] a [SEP] b [SEP]; of byte pairs as <see cref="BytePairs"/> says. What is too long is cut at its end, of two texts the longer one
 /// first. Missing and empty texts are texts without tokens; what the vocabulary does not know is [UNK].
 /// </summary>
 /// <param name="vocabulary">The tokens.</param>
@@ -13,10 +13,12 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
     // Of a text that is cut in any case, no more need be looked at: words are shorter.
     private const int CharactersPerToken = 64;
     private const string Mask = "[MASK]";
-    private readonly BertTokenizer _tokenizer = Create(vocabulary);
-    private readonly int _first = IndexOf(vocabulary, TextVocabulary.First);
+    private readonly BpeTokenizer? _bytes = vocabulary.Pairs?.Create(vocabulary.Tokens);
+    private readonly BertTokenizer? _tokenizer = vocabulary.Pairs is null ? Create(vocabulary) : null;
+    private readonly int _first = vocabulary.IdOf(vocabulary.Pairs is null ? TextVocabulary.First : BytePairs.First);
     private readonly int _separator = vocabulary.SeparatorId;
-    private readonly int _unknown = IndexOf(vocabulary, TextVocabulary.Unknown);
+    private readonly int _unknown = vocabulary.IdOf(vocabulary.Pairs is null ? TextVocabulary.Unknown : BytePairs.Unknown);
+    private readonly int[] _between = [.. Enumerable.Repeat(vocabulary.SeparatorId, vocabulary.Pairs is null ? 0 : 1)];
 
     /// <summary>The ids of a row.</summary>
     /// <param name="text">The first text.</param>
@@ -25,7 +27,7 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
     public List<int> Encode(ReadOnlyMemory<char> text, ReadOnlyMemory<char>? other, int most)
     {
         var (a, b) = (Pieces(text, most), other is { } second ? Pieces(second, most) : []);
-        var room = most - (other is null ? 2 : 3);
+        var room = Math.Max(0, most - (other is null ? 2 : 3 + _between.Length));
         while (a.Count + b.Count > room)
         {
             var longer = a.Count >= b.Count ? a : b;
@@ -34,29 +36,29 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
 
         var ids = Framed(a);
         if (other is not null)
-            ids.AddRange([.. b, _separator]);
-        return ids;
+            ids.AddRange([.. _between, .. b, _separator]);
+        // Of a pair that has room for no more than its marks, some of these.
+        return ids.Count <= most ? ids : ids[..most];
     }
 
     /// <summary>The ids of a word, without special tokens. What has no pieces, as a word of control characters, is [UNK].</summary>
     /// <param name="word">It has no white space.</param>
+    /// <param name="isFirst">Whether it is its text's first: others have a space before them, which byte pairs know.</param>
     /// <param name="most">The most ids, from 1.</param>
-    public List<int> EncodeWord(ReadOnlyMemory<char> word, int most) => Pieces(word, most) is { Count: > 0 } pieces ? pieces : [_unknown];
+    public List<int> EncodeWord(ReadOnlyMemory<char> word, bool isFirst, int most) => Pieces(isFirst || vocabulary.Pairs is null ? word : $" {word}".AsMemory(), most) is { Count: > 0 } pieces ? pieces : [_unknown];
 
     /// <summary>Ids with the special tokens around them.</summary>
     public List<int> Framed(IEnumerable<int> ids) => [_first, .. ids, _separator];
 
-    /// <summary>A text's words and marks, as they are before they are cut.</summary>
+    /// <summary>A text's words and marks, as they are before they are cut into word pieces.</summary>
     public IEnumerable<string> Words(ReadOnlyMemory<char> text)
     {
         var folded = Folded(text.Span);
-        var normal = _tokenizer.Normalizer?.Normalize(folded) ?? folded;
+        var normal = _tokenizer!.Normalizer?.Normalize(folded) ?? folded;
         return _tokenizer.PreTokenizer?.PreTokenize(normal).Select(p => normal.Substring(p.Offset, p.Length)) ?? [normal];
     }
 
     private string Folded(ReadOnlySpan<char> text) => vocabulary.IsLowerCase ? TextFolding.Fold(text) : text.ToString();
-
-    private static int IndexOf(TextVocabulary vocabulary, string token) => vocabulary.Tokens.ToList().IndexOf(token);
 
     private static BertTokenizer Create(TextVocabulary vocabulary)
     {
@@ -76,6 +78,7 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
         if (text.IsEmpty)
             return [];
         var looked = text.Length <= (long)most * CharactersPerToken ? text : text[..(most * CharactersPerToken)];
-        return [.. _tokenizer.EncodeToIds(Folded(looked.Span), addSpecialTokens: false).Take(most)];
+        var folded = Folded(looked.Span);
+        return [.. (_bytes?.EncodeToIds(folded) ?? _tokenizer!.EncodeToIds(folded, addSpecialTokens: false)).Take(most)];
     }
 }

@@ -13,8 +13,8 @@ internal static class HuggingFaceFolder
     {
         var config = Json(Path.Combine(folder, "config.json"));
         var type = Text(config, "model_type") ?? "bert";
-        if (type != "bert")
-            throw Unfit(folder, $"model_type is \"{type}\"", "\"bert\"");
+        if (type is not ("bert" or "roberta"))
+            throw Unfit(folder, $"model_type is \"{type}\"", "\"bert\" or \"roberta\"");
         if (Text(config, "position_embedding_type") is { } positions and not "absolute")
             throw Unfit(folder, $"position_embedding_type is \"{positions}\"", "\"absolute\"");
         var activation = Text(config, "hidden_act") switch
@@ -25,10 +25,14 @@ internal static class HuggingFaceFolder
         };
         using var file = File.OpenRead(Path.Combine(folder, "model.safetensors"));
         var tensors = EncoderTensors.Renamed(TensorFile.Read(file).Values);
-        var vocabulary = TextVocabulary.FromFile(Path.Combine(folder, "vocab.txt"), IsLowerCase(folder));
+        var vocabulary = type == "bert" ? TextVocabulary.FromFile(Path.Combine(folder, "vocab.txt"), IsLowerCase(folder))
+            : TextVocabulary.FromBytePairFiles(Path.Combine(folder, "vocab.json"), Path.Combine(folder, "merges.txt"));
+        // What was 0 is where padding was.
+        if (type == "roberta")
+            EncoderTensors.MakeBert(tensors, vocabulary.IdOf(BytePairs.First) is var padding && padding == Number(config, "pad_token_id") ? padding : throw Unfit(folder, $"pad_token_id is {Number(config, "pad_token_id")}", $"{padding}, the id of {BytePairs.Padding}, with {BytePairs.First} as 0"), $"\"{folder}\"");
         var (tokens, width) = EncoderTensors.Table(tensors, TextTensors.Words, $"\"{folder}\"");
         if (tokens < vocabulary.Tokens.Count)
-            throw Unfit(folder, $"vocab.txt has {vocabulary.Tokens.Count:N0} tokens", $"at most the {tokens:N0} that the weights have");
+            throw Unfit(folder, $"its vocabulary has {vocabulary.Tokens.Count:N0} tokens", $"at most the {tokens:N0} that the weights have");
         return new TextWeights(vocabulary, tensors.Values)
         {
             VocabularySize = tokens,
@@ -75,5 +79,5 @@ internal static class HuggingFaceFolder
 
     private static int? Number(JsonElement config, string name) => config.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var number) ? number : null;
 
-    private static FormatException Unfit(string folder, string what, string expected) => new($"The model in \"{folder}\" cannot be used: {VisibleText.Of(what)}, expected {expected}. Take an encoder of BERT's kind.");
+    private static FormatException Unfit(string folder, string what, string expected) => new($"The model in \"{folder}\" cannot be used: {VisibleText.Of(what)}, expected {expected}. Take an encoder of BERT's or RoBERTa's kind.");
 }
