@@ -50,6 +50,42 @@ internal static class DataSets
         }
     }
 
+    /// <summary>
+    /// 1,000 queries of 5 to 35 rows, whose relevance is 0 to 4: by two features, by a third upwards or downwards as the query says, by a
+    /// product, by how far a feature is from 0, and by chance. Two of the 16 features are the query's, eight say nothing.
+    /// </summary>
+    public static IDataView Queries(MLContext ml)
+    {
+        var random = new Random(20261128);
+        return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 1_000).SelectMany(query => QueryRow.Draw(random, query)).ToArray());
+    }
+
+    /// <summary>A row to be ranked.</summary>
+    public sealed class QueryRow
+    {
+        /// <summary>The query's number, from 0.</summary>
+        [KeyType(1_000)]
+        public uint GroupId { get; init; }
+
+        /// <summary>The query's two, then the row's.</summary>
+        [VectorType(16)]
+        public required float[] Features { get; init; }
+
+        /// <summary>From 0 to 4.</summary>
+        public float Label { get; init; }
+
+        internal static IEnumerable<QueryRow> Draw(Random random, int query)
+        {
+            float[] ofQuery = [Normal(random), Normal(random)];
+            return Enumerable.Range(0, random.Next(5, 36)).Select(_ =>
+            {
+                var x = Enumerable.Range(0, 14).Select(_ => Normal(random)).ToArray();
+                var latent = x[0] + 0.5 * x[1] + (ofQuery[0] > 0 ? 0.7 : -0.7) * x[2] + 0.7 * x[3] * x[4] + 0.5 * Math.Abs(x[5]) + 0.7 * Normal(random);
+                return new QueryRow { GroupId = (uint)query, Features = [.. ofQuery, .. x], Label = ((double[])[0.6, 1.2, 1.9, 2.6]).Count(threshold => latent > threshold) };
+            });
+        }
+    }
+
     private sealed class TextRow
     {
         public bool Label { get; init; }
@@ -68,11 +104,14 @@ internal static class DataSets
         {
             var features = new float[20];
             for (var i = 0; i < features.Length; i++)
-                features[i] = (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+                features[i] = Normal(random);
             var score = features.Take(10).Sum() / Math.Sqrt(10) + 0.7 * features[10] * features[11];
             return new RareRow { Features = features, Label = random.NextDouble() < 1 / (1 + Math.Exp(8.3 - 1.8 * score)) };
         }
     }
+
+    // Box and Muller 1958.
+    private static float Normal(Random random) => (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
 
     private static string InData(string file) => Path.Combine(AppContext.BaseDirectory, "data", file);
 

@@ -19,7 +19,7 @@ static int Usage()
 {
     Console.Error.WriteLine("""
         dotnet run -c Release --project bench -- COMMAND
-          quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, diabetes, bike
+          quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, diabetes, bike, queries
           quality fashion [mlp|cnn|resnet18..]
                            images: accuracy on Fashion-MNIST's test set; takes a while
           quality drawings fine-tuned images: pretrained weights beside the same network from scratch

@@ -1,4 +1,5 @@
 using Microsoft.ML;
+using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
 using Microsoft.ML.Trainers.FastTree;
 using Microsoft.ML.Trainers.LightGbm;
@@ -20,6 +21,7 @@ internal static class Quality
         ("text", () => Compare("4,000 texts (made), area under the ROC curve", DataSets.Texts, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), TextPeers)),
         ("diabetes", () => Compare("diabetes, R squared", DataSets.Diabetes, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
         ("text", TextQuality.Compare),
+        ("queries", () => Compare("1,000 queries of 20 rows (made), NDCG@10", DataSets.Queries, Ndcg, ml => ml.Ranking.Trainers.DistributedNeuralNetwork(), RankingPeers)),
         ("bike", () => Compare("bike sharing, R squared", DataSets.Bike, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
     ];
 
@@ -41,6 +43,14 @@ internal static class Quality
     private static double Accuracy(MLContext ml, IDataView scored) => ml.BinaryClassification.EvaluateNonCalibrated(scored).Accuracy;
 
     private static double RSquared(MLContext ml, IDataView scored) => ml.Regression.Evaluate(scored).RSquared;
+
+    private static double Ndcg(MLContext ml, IDataView scored) => ml.Ranking.Evaluate(scored, new RankingEvaluatorOptions { DcgTruncationLevel = 10 }).NormalizedDiscountedCumulativeGains[^1];
+
+    private static (string, Func<MLContext, IEstimator<ITransformer>>)[] RankingPeers =>
+    [
+        ("FastTree", ml => ml.Ranking.Trainers.FastTree()),
+        ("LightGBM", ml => ml.Ranking.Trainers.LightGbm()),
+    ];
 
     private static (string, Func<MLContext, IEstimator<ITransformer>>)[] MulticlassPeers =>
     [
@@ -77,6 +87,15 @@ internal static class Quality
     private static IEstimator<ITransformer> Normalized(MLContext ml, IEstimator<ITransformer> trainer) =>
         ml.Transforms.NormalizeMeanVariance("Features", fixZero: false).Append(trainer);
 
+    // All rows of a query are on one side: a fifth of the queries, another one for each seed. By key ML.NET splits alike for all seeds.
+    private static (IDataView Train, IDataView Test) Split(MLContext ml, IDataView data, int seed)
+    {
+        var split = data.Schema.GetColumnOrNull("GroupId") is { } group
+            ? ml.Data.CrossValidationSplit(data, Seeds.Length, group.Name)[seed - 1]
+            : ml.Data.TrainTestSplit(data, testFraction: 0.2, seed: seed);
+        return (split.TrainSet, split.TestSet);
+    }
+
     private static void Compare(
         string title, Func<MLContext, IDataView> load, Func<MLContext, IDataView, double> score,
         Func<MLContext, IEstimator<ITransformer>> ours, params (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers)
@@ -84,11 +103,5 @@ internal static class Quality
         var table = new QualityTable(title, Seeds);
         foreach (var (name, make) in peers.Prepend(("**DistributedNeuralNetwork**", ours)))
             table.Row(name, (ml, seed) => Split(ml, load(ml), seed), make, score);
-    }
-
-    private static (IDataView Training, IDataView Test) Split(MLContext ml, IDataView rows, int seed)
-    {
-        var split = ml.Data.TrainTestSplit(rows, testFraction: 0.2, seed: seed);
-        return (split.TrainSet, split.TestSet);
     }
 }

@@ -29,11 +29,15 @@ internal static class ColumnRemedy
     /// <summary>For the label of a task.</summary>
     public static string ForLabel(MlTask task, SchemaShape.Column column) => task switch
     {
+        MlTask.Multiclass => ForKey(column),
         _ when !IsScalar(column) => Custom("one value a row"),
-        MlTask.Multiclass => $"Map it with ml.Transforms.Conversion.MapValueToKey(\"{column.Name}\").",
         MlTask.Binary => ForBoolean(column),
         _ => ForNumber(column),
     };
+
+    /// <summary>For a key.</summary>
+    public static string ForKey(SchemaShape.Column column) =>
+        IsScalar(column) ? $"Map it with ml.Transforms.Conversion.MapValueToKey(\"{column.Name}\")." : Custom("one value a row");
 
     /// <summary>For a Single.</summary>
     public static string ForNumber(SchemaShape.Column column) => column switch

@@ -6,7 +6,11 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>What one pass over the data gives. Of a validation set, and of features that are bytes, there are no statistics.</summary>
-internal sealed record EncodingResult(EncodedDataset Dataset, IFeatureStatistics Features, LabelStatistics Labels, RowWeights Weights);
+internal sealed record EncodingResult(EncodedDataset Dataset, IFeatureStatistics Features, LabelStatistics Labels, RowWeights Weights)
+{
+    /// <summary>Of a ranking.</summary>
+    public GroupStatistics? Groups { get; init; }
+}
 
 /// <summary>
 /// Writes the training columns of a data view to an Arrow IPC file, in one pass and with buffers for one batch: the heap
@@ -46,7 +50,7 @@ internal sealed class DatasetEncoder(
         var (features, label) = (schema[columns.Features], schema[columns.Label]);
         var weight = columns.Weight is null ? default(DataViewSchema.Column?) : schema[columns.Weight];
         // A cursor that is not told what is needed gives empty values.
-        using var cursor = data.GetRowCursor(weight is null ? [features, label] : [features, label, weight.Value]);
+        using var cursor = data.GetRowCursor(columns.All.Select(name => schema[name]));
         using var file = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.Read, bufferSize: 0);
         using var batch = new FormWriter(
             element == FeatureElement.UInt8 ? FeatureEncoding.Dense : form,
@@ -56,18 +60,21 @@ internal sealed class DatasetEncoder(
         var getFeatures = cursor.GetGetter<VBuffer<float>>(features);
         var getLabel = RowCursorUtils.GetLabelGetter(cursor, label.Index);
         var getWeight = weight is null ? null : cursor.GetGetter<float>(weight.Value);
+        var getGroup = columns.Group is null ? null : RowCursorUtils.GetGetterAs<ulong>(NumberDataViewType.UInt64, cursor, schema[columns.Group].Index);
+        var groups = columns.Group is null ? null : new GroupStatistics(columns, schema[columns.Group]);
         var labels = new LabelStatistics(columns.Task, columns.Label, classCount);
         var weights = new RowWeights(columns, classWeights ?? []);
         var leftOut = new LeftOut();
         VBuffer<float> row = default;
-        var (labelValue, weightValue) = (0f, 1f);
+        var (labelValue, weightValue, group) = (0f, 1f, 1ul);
         var (reported, logged) = (time.GetTimestamp(), time.GetTimestamp());
         for (var index = 0L; cursor.MoveNext(); index++)
         {
             cancellation.ThrowIfCancellationRequested();
             getLabel(ref labelValue);
             getWeight?.Invoke(ref weightValue);
-            if (leftOut.IsMissing(labelValue, weightValue))
+            getGroup?.Invoke(ref group);
+            if (leftOut.IsMissing(labelValue, weightValue, group))
                 continue;
             labels.Check(labelValue, index);
             var effective = weights.Effective(weightValue, labelValue, index);
@@ -77,7 +84,7 @@ internal sealed class DatasetEncoder(
             CheckFeatures(in row, features, index);
             labels.Add(labelValue, effective);
             weights.Add(effective);
-            if (!batch.Add(in row, labelValue, weightValue) || time.GetElapsedTime(reported) < s_progressInterval)
+            if (!batch.Add(in row, groups?.Add(group, labelValue, index) ?? labelValue, weightValue) || time.GetElapsedTime(reported) < s_progressInterval)
                 continue;
             reported = time.GetTimestamp();
             Report(index + 1, data.GetRowCount());
@@ -90,8 +97,12 @@ internal sealed class DatasetEncoder(
         cancellation.ThrowIfCancellationRequested();
         var (id, rowCount) = batch.Complete();
         CheckWhole(rowCount, labels, weights, leftOut, isTraining);
+        if (isTraining)
+            groups?.RequirePairs();
+        if (groups is not null && groups.Telling < groups.Count)
+            channel.Info(MessageSensitivity.None, $"{groups.Count - groups.Telling:N0} of {groups.Count:N0} groups have rows of one relevance alone, from which no order is learnt.");
         channel.Trace(MessageSensitivity.None, $"Encoded {rowCount:N0} rows of {featureCount:N0} features{(batch.Shape.IsSparse ? $", {batch.NonZeroCount:N0} of them not zero," : "")} as dataset {id}.");
-        return new EncodingResult(new EncodedDataset(id, path, rowCount, batch.Shape, batch.NonZeroCount), batch.Statistics!, labels, weights);
+        return new EncodingResult(new EncodedDataset(id, path, rowCount, batch.Shape, batch.NonZeroCount), batch.Statistics!, labels, weights) { Groups = groups };
     }
 
     private void Report(long rows, long? total) => progress?.Report(new TrainingProgress
@@ -150,18 +161,26 @@ internal sealed class DatasetEncoder(
     {
         private long _labels;
         private long _weights;
+        private long _groups;
 
         public long Weightless { get; private set; }
 
-        public long Missing => _labels + _weights;
+        public long Missing => _labels + _weights + _groups;
 
         public long Total => Missing + Weightless;
 
-        public bool IsMissing(float label, float weight)
+        // Keys count from 1; 0 is a missing one.
+        public bool IsMissing(float label, float weight, ulong group)
         {
-            _labels += float.IsNaN(label) ? 1 : 0;
-            _weights += !float.IsNaN(label) && float.IsNaN(weight) ? 1 : 0;
-            return float.IsNaN(label) || float.IsNaN(weight);
+            if (float.IsNaN(label))
+                _labels++;
+            else if (float.IsNaN(weight))
+                _weights++;
+            else if (group == 0)
+                _groups++;
+            else
+                return false;
+            return true;
         }
 
         public bool IsWeightless(double effective)
@@ -174,6 +193,7 @@ internal sealed class DatasetEncoder(
         {
             (Count: _labels, What: $"have no label in column \"{columns.Label}\""),
             (Count: _weights, What: $"have no weight in column \"{columns.Weight}\""),
+            (Count: _groups, What: $"have no group in column \"{columns.Group}\""),
             (Count: Weightless, What: columns.Weight is null ? "are of a class of weight 0" : $"weigh 0 by column \"{columns.Weight}\" or their class"),
         }.Where(c => c.Count > 0).Select(c => $"{c.Count:N0} {c.What}"));
     }

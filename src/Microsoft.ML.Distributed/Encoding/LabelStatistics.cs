@@ -13,11 +13,13 @@ internal sealed class LabelStatistics(MlTask task, string column, int classCount
     // Of tagging they are not in the label column.
     private bool HasClasses => task is MlTask.Multiclass or MlTask.Binary;
 
-    /// <exception cref="InvalidDataException">The label is infinite, or a key that is none of the classes.</exception>
+    /// <exception cref="InvalidDataException">The label is infinite, a key that is none of the classes, or no degree of relevance.</exception>
     public void Check(float label, long row)
     {
         if (!float.IsFinite(label))
             throw new InvalidDataException($"Label column \"{column}\" is {label} at row {row:N0}, expected a finite number, or NaN for a missing one. Drop the row or fix the source.");
+        if (task == MlTask.Ranking && !RankingLabel.IsRelevance(label))
+            throw new InvalidDataException($"Label column \"{column}\" is {label} at row {row:N0}, expected a degree of relevance, a whole number from 0 to {RankingLabel.MaxRelevance}, or NaN for a missing one. Map the labels to a few degrees, 0 for what is not relevant, or drop the row.");
         if (HasClasses && label >= _classes.Length)
             throw new InvalidDataException($"Label column \"{column}\" has the key {label + 1:0} at row {row:N0}, expected at most {_classes.Length}, the number of classes. Map the labels anew, or drop the row.");
     }

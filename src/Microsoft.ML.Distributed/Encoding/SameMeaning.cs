@@ -109,6 +109,12 @@ internal static class SameMeaning
         return [.. values.DenseValues().Select(v => v is ReadOnlyMemory<char> text ? text.ToString() : (object)v)];
     }
 
+    /// <summary>What a key stands for: its value, or without values its number in the source, from 0.</summary>
+    /// <param name="column">A key column.</param>
+    /// <param name="key">From 1.</param>
+    public static string NameOfKey(DataViewSchema.Column column, ulong key) =>
+        KeyValues(column) is { } keys && key <= (ulong)keys.Values.Length ? $"\"{keys.Values[key - 1]}\"" : $"{key - 1:N0}";
+
     private static string Describe(Keys? keys) => keys is null ? "no key values" : $"key values of {keys.Type}";
 
     private sealed record Keys(DataViewType Type, object[] Values);

@@ -6,6 +6,12 @@ namespace Microsoft.ML.Distributed;
 /// <summary>Which columns a trainer reads, and what they must be.</summary>
 internal sealed record TrainingColumns(MlTask Task, string Features, string Label, string? Weight)
 {
+    /// <summary>Of a ranking: the column that tells which rows are ranked together.</summary>
+    public string? Group { get; init; }
+
+    /// <summary>All of them: features, label, then weight or group.</summary>
+    public IEnumerable<string> All => new[] { Features, Label, Weight, Group }.OfType<string>();
+
     /// <summary>All that is wrong with the columns of a schema, each a sentence.</summary>
     public IEnumerable<string> Validate(SchemaShape schema, string subject = "")
     {
@@ -13,6 +19,7 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         {
             MlTask.Multiclass => "a key",
             MlTask.Binary => "a Boolean",
+            MlTask.Ranking => "a key or a Single, degrees of relevance",
             _ => "a Single",
         };
         if (Check(schema, subject, "Feature", Features, "a vector of Single with a known size", ColumnRemedy.ForFeatures,
@@ -23,6 +30,8 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         if (Weight is not null && Check(schema, subject, "Weight", Weight, "a Single", ColumnRemedy.ForNumber,
             c => c.Kind == SchemaShape.Column.VectorKind.Scalar && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } weight)
             yield return weight;
+        if (Group is not null && Check(schema, subject, "Group", Group, "a key", ColumnRemedy.ForKey, IsKey) is { } group)
+            yield return group;
     }
 
     /// <summary>The number of features and outputs of data whose columns are valid.</summary>
@@ -30,10 +39,13 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         ((VectorDataViewType)schema[Features].Type).Size,
         Task == MlTask.Multiclass ? (int)Math.Min(((KeyDataViewType)schema[Label].Type).Count, int.MaxValue) : 1);
 
+    private static bool IsKey(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && column.IsKey;
+
     private bool IsLabel(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && Task switch
     {
         MlTask.Multiclass => column.IsKey,
         MlTask.Binary => column.ItemType == BooleanDataViewType.Instance,
+        MlTask.Ranking when column.IsKey => true,
         _ => column.ItemType == NumberDataViewType.Single && !column.IsKey,
     };
 

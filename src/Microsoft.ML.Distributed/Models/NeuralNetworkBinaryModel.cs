@@ -56,12 +56,7 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
         OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[1], [OnnxMlpWriter.Probability] = outputs[2] });
     }
 
-    private protected override Delegate CreateMapper()
-    {
-        var run = CreateRunner();
-        ValueMapper<VBuffer<float>, float> map = (in VBuffer<float> features, ref float score) => run(in features, new Span<float>(ref score));
-        return map;
-    }
+    private protected override Delegate CreateMapper() => CreateScalarMapper();
 
     // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
     internal static NeuralNetworkBinaryModel Create(IHostEnvironment env, ModelLoadContext ctx)

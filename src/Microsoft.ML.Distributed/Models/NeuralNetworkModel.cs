@@ -99,6 +99,13 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
     private protected abstract Delegate CreateMapper();
 
+    /// <summary>A mapper of networks with one output, which is the score.</summary>
+    private protected ValueMapper<VBuffer<float>, float> CreateScalarMapper()
+    {
+        var run = CreateRunner();
+        return (in VBuffer<float> features, ref float score) => run(in features, new Span<float>(ref score));
+    }
+
     /// <summary>A runner that takes ML.NET's dense or sparse vectors, for one thread at a time.</summary>
     private protected VectorScorer CreateRunner()
     {

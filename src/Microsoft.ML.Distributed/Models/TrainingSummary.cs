@@ -8,7 +8,7 @@ namespace Microsoft.ML.Distributed;
 /// <param name="TrainingLoss">The training loss of the epoch whose weights the model has (<see cref="EpochSummary.TrainingLoss"/>).</param>
 /// <param name="ValidationLoss">The validation loss of that epoch; null without validation data.</param>
 /// <param name="Epochs">Epochs that were run.</param>
-/// <param name="BestEpoch">The epoch, from 1, whose weights the model has: the one with the best validation loss, or the last.</param>
+/// <param name="BestEpoch">The epoch, from 1, whose weights the model has: the one with the best validation loss, in ranking with the highest NDCG@10, or the last.</param>
 /// <param name="Steps">Optimizer steps that were run.</param>
 /// <param name="WorldSize">Ranks that trained together.</param>
 /// <param name="Duration">From the first step to the last, validation included.</param>
@@ -53,8 +53,8 @@ public sealed record EpochSummary(int Epoch, double TrainingLoss, double? Valida
 {
     /// <summary>
     /// Metrics on the validation rows after the epoch, by ML.NET's names: MicroAccuracy and MacroAccuracy; Accuracy,
-    /// AreaUnderRocCurve and F1Score; Accuracy and F1Score of named entities; or RSquared, MeanAbsoluteError and RootMeanSquaredError; behind them those of a module of your
-    /// own. Rows count with their weights, as in the loss. NaN where the rows do not define one, as the curve of a single class.
+    /// AreaUnderRocCurve and F1Score; Accuracy and F1Score of named entities; RSquared, MeanAbsoluteError and RootMeanSquaredError; or NDCG@1, NDCG@3, NDCG@5 and NDCG@10 as
+    /// <c>ml.Ranking.Evaluate</c> defines them; behind them those of a module of your own. Rows count with their weights, as in the loss. NaN where the rows do not define one, as the curve of a single class.
     /// </summary>
     /// <value>Empty without validation rows.</value>
     public IReadOnlyDictionary<string, double> ValidationMetrics { get; init; } = ReadOnlyDictionary<string, double>.Empty;

@@ -136,6 +136,56 @@ public static class DistributedNeuralNetworkCatalog
         this RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options) =>
         OfModule(catalog, options, module: null);
 
+    /// <summary>A neural network that ranks the rows of a group, trained on a cluster: <see cref="DistributedRankingTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Ranking.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: degrees of relevance, a Single with whole numbers from 0 (not relevant) to 30, or a key, whose first value is 0.</param>
+    /// <param name="featureColumnName">The features column: a vector of Single with a known size. Raw values are fine; they are standardised inside.</param>
+    /// <param name="rowGroupColumnName">The column that tells which rows are ranked together: a key. The rows of a group stand one behind the other.</param>
+    /// <param name="hiddenLayers">The sizes of the hidden layers; null for [256, 128] (of wide sparse features the first is narrower), empty for a linear model.</param>
+    /// <param name="epochs">Passes over the training rows.</param>
+    /// <param name="batchSize">Rows a step on average, over all ranks together, in whole groups; null for about a fortieth of the rows, from 32 to 256.</param>
+    /// <param name="learningRate">The learning rate at its highest.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    /// <example><code>
+    /// var pipeline = ml.Transforms.Conversion.MapValueToKey("GroupId", "Query")
+    ///     .Append(ml.Ranking.Trainers.DistributedNeuralNetwork());
+    /// ITransformer model = pipeline.Fit(trainingData);
+    /// var metrics = ml.Ranking.Evaluate(model.Transform(testData));
+    /// </code></example>
+    public static DistributedRankingTrainer DistributedNeuralNetwork(
+        this RankingCatalog.RankingTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string featureColumnName = DefaultColumnNames.Features,
+        string rowGroupColumnName = DefaultColumnNames.GroupId,
+        int[]? hiddenLayers = null,
+        int epochs = NeuralNetworkOptions.DefaultEpochs,
+        int? batchSize = null,
+        double learningRate = NeuralNetworkOptions.DefaultLearningRate)
+    {
+        var options = Options<DistributedRankingTrainer.Options>(labelColumnName, featureColumnName, weight: null, hiddenLayers, epochs, batchSize, learningRate);
+        options.RowGroupColumnName = rowGroupColumnName;
+        return DistributedNeuralNetwork(catalog, options);
+    }
+
+    /// <summary>A neural network that ranks the rows of a group, trained on a cluster, with all options: <see cref="DistributedRankingTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Ranking.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    /// <example><code>
+    /// var trainer = ml.Ranking.Trainers.DistributedNeuralNetwork(new DistributedRankingTrainer.Options
+    /// {
+    ///     RowGroupColumnName = "Query",
+    ///     TruncationLevel = 10,
+    ///     ValidationFraction = 0.1,
+    /// });
+    /// </code></example>
+    public static DistributedRankingTrainer DistributedNeuralNetwork(this RankingCatalog.RankingTrainers catalog, DistributedRankingTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedRankingTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
     internal static DistributedMulticlassTrainer OfModule(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, NetworkModule? module)
     {
         ArgumentNullException.ThrowIfNull(catalog);

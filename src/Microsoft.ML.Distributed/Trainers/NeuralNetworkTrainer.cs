@@ -5,7 +5,7 @@ using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>What the three neural-network trainers share: they encode the data, hand a job to a cluster and make a model of its result.</summary>
+/// <summary>What the neural-network trainers share: they encode the data, hand a job to a cluster and make a model of its result.</summary>
 /// <typeparam name="TTransformer">ML.NET's prediction transformer for the task.</typeparam>
 /// <typeparam name="TModel">The model.</typeparam>
 public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstimatorBase<TTransformer, TModel>, IEstimator<TTransformer>
@@ -36,7 +36,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     /// <summary>Features are normalised inside the network, and data is read once: neither normalisation nor caching is asked for.</summary>
     public override TrainerInfo Info { get; } = new(normalization: false, caching: false);
 
-    private TrainingColumns Columns => new(_task, _options.FeatureColumnName, _options.LabelColumnName, _options.ExampleWeightColumnName);
+    private TrainingColumns Columns => new(_task, _options.FeatureColumnName, _options.LabelColumnName, _options.ExampleWeightColumnName) { Group = _options.GroupColumn };
 
     /// <summary>Trains a network on a cluster and returns the transformer that scores with it.</summary>
     /// <param name="input">The training data.</param>
@@ -141,6 +141,10 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             errors.Add($"Label column \"{_options.LabelColumnName}\" has one class only, expected two or more. Check that the data has rows, and how it was filtered or split.");
         if (_options.ExampleWeightColumnName == _options.LabelColumnName)
             errors.Add($"ExampleWeightColumnName is \"{_options.ExampleWeightColumnName}\", the label column, expected a column of weights, or null for equal weights.");
+        if (_task == MlTask.Ranking && _options.ExampleWeightColumnName is not null)
+            errors.Add($"ExampleWeightColumnName is \"{_options.ExampleWeightColumnName}\" in ranking, expected null: what counts are pairs of rows, all groups alike.");
+        if (_options.GroupColumn == _options.LabelColumnName)
+            errors.Add($"RowGroupColumnName is \"{_options.GroupColumn}\", the label column, expected the column that tells which rows are ranked together.");
         if (_options.ValidationSet is { } validation)
             errors.AddRange(ValidateValidationSet(validation.Schema, schema, areColumnsValid));
 
@@ -173,7 +177,10 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             errors.Add($"{subject}: feature column \"{_options.FeatureColumnName}\" has {features:N0} slots, expected {expected:N0} as in the training data. Transform both with the same fitted transformer.");
         else if (SameMeaning.CompareSlots(training[_options.FeatureColumnName], validation[_options.FeatureColumnName]) is { } slot)
             errors.Add(slot);
-        if (_task == MlTask.Multiclass && SameMeaning.CompareKeys(training[_options.LabelColumnName], validation[_options.LabelColumnName]) is { } error)
+        var label = _options.LabelColumnName;
+        if (training[label].Type is KeyDataViewType != validation[label].Type is KeyDataViewType)
+            errors.Add($"{subject}: label column \"{label}\" is a {validation[label].Type}, expected a {training[label].Type} as in the training data. Make both in the same way.");
+        else if (training[label].Type is KeyDataViewType && SameMeaning.CompareKeys(training[label], validation[label]) is { } error)
             errors.Add(error);
         return errors;
     }
@@ -191,6 +198,8 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             errors.Add("FeatureColumnName is empty, expected the name of the features column.");
         if (options.ExampleWeightColumnName is { Length: 0 })
             errors.Add("ExampleWeightColumnName is empty, expected the name of a column of weights, or null for equal weights.");
+        if (options is DistributedRankingTrainer.Options { RowGroupColumnName: null or "" })
+            errors.Add("RowGroupColumnName is empty, expected the name of the column that tells which rows are ranked together.");
         return errors.Count == 0 ? options : throw Refusal(name, errors);
     }
 

@@ -12,14 +12,14 @@ namespace Microsoft.ML.Distributed;
 /// </summary>
 internal static class ModelSchema
 {
-    /// <summary>Features, label and, where there is one, weight. Without the slots' names where these are too long; empty when the label's are.</summary>
+    /// <summary>Features, label and, where there is one, weight or group. Without the slots' names where these are too long; empty when the label's are.</summary>
     public static ByteString Write(IHostEnvironment environment, DataViewSchema schema, TrainingColumns columns)
     {
         foreach (var hasSlotNames in (bool[])[true, false])
         {
             var builder = new DataViewSchema.Builder();
             builder.AddColumn(columns.Features, schema[columns.Features].Type, hasSlotNames ? schema[columns.Features].Annotations : null);
-            foreach (var name in columns.Weight is { } weight ? (string[])[columns.Label, weight] : [columns.Label])
+            foreach (var name in columns.All.Skip(1))
                 builder.AddColumn(name, schema[name].Type, schema[name].Annotations);
             using var stream = new MemoryStream();
             var written = builder.ToSchema();
@@ -36,12 +36,13 @@ internal static class ModelSchema
     {
         var schema = new BinaryLoader(environment, new BinaryLoader.Arguments(), new MemoryStream(bytes.ToByteArray())).Schema;
         var (features, label) = (schema[0].Name, schema[1].Name);
-        var weight = schema.Count > 2 ? schema[2].Name : null;
+        var third = schema.Count > 2 ? schema[2].Name : null;
         return network.Spec.Task switch
         {
-            MlTask.Multiclass => new DistributedMulticlassTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = weight }).Restore(network, schema),
-            MlTask.Binary => new DistributedBinaryTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = weight }).Restore(network, schema),
-            _ => new DistributedRegressionTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = weight }).Restore(network, schema),
+            MlTask.Multiclass => new DistributedMulticlassTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
+            MlTask.Binary => new DistributedBinaryTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
+            MlTask.Ranking => new DistributedRankingTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema),
+            _ => new DistributedRegressionTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
         };
     }
 

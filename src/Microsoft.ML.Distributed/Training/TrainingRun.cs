@@ -131,8 +131,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
                 spec.StartingWeights = weights.AsWeights();
             }
 
-            if (spec.Data.ValidationFraction > 0 && training.Dataset.RowCount < 2)
-                throw new InvalidDataException($"Training data has 1 row that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add rows, or set ValidationFraction to 0 and EarlyStopping to null.");
+            if (spec.Data.ValidationFraction > 0 && (training.Groups?.Count ?? training.Dataset.RowCount) < 2)
+                throw new InvalidDataException($"Training data has 1 {(training.Groups is null ? "row" : "group")} that counts, expected at least 2 with ValidationFraction {spec.Data.ValidationFraction}: one to train on and one to validate on. Add some, or set ValidationFraction to 0 and EarlyStopping to null.");
             return use(new JobInputs(training.Dataset, validation?.Dataset) { Files = files }, progress);
         }
         finally
@@ -165,7 +165,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
         if (training.Labels.IsConstant)
             channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
-        AutomaticOptions.Complete(spec, options);
+        AutomaticOptions.Complete(spec, options, training.Groups?.Count);
     }
 
     private void Scale(EncodingResult training, DataViewSchema.Column features)
@@ -179,7 +179,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
         if (columns.Task == MlTask.Regression)
             spec.Data.Label = training.Labels.ToScaling();
-        else
+        else if (columns.Task != MlTask.Ranking)
             module.Describe(spec.Module, training.Labels);
     }
 

@@ -6,7 +6,7 @@ namespace MLDistributed.Protocol;
 
 /// <summary>
 /// The Arrow schema of a training set: "features" (FixedSizeList&lt;float32&gt;, or of uint8, as pixels are), "label" (float32; a
-/// class index from 0, 0 or 1, or a value) and, when examples are weighted, "weight" (float32). No column is nullable; missing
+/// class index from 0, 0 or 1, a value, or a <see cref="RankingLabel"/>) and, when examples are weighted, "weight" (float32). No column is nullable; missing
 /// features are NaN. Sparse features are List&lt;Struct&lt;index: int32, value: float32&gt;&gt;, the non-zero ones of a row by rising
 /// index; how many slots there are is in the field's metadata, "size".
 /// </summary>

@@ -73,7 +73,7 @@ public static class JobSpecRules
         CheckCheckpoint(spec.Checkpoint);
         Fraction("LabelSmoothing", spec.LabelSmoothing);
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
-        Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary or regression.");
+        Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary, regression, tagging or ranking.");
         Check(spec.Task is MlTask.Multiclass or MlTask.Tagging || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
         CheckLoss(spec.Loss);
         CheckModule();
@@ -107,6 +107,13 @@ public static class JobSpecRules
             Check(spec.Resources is not { Placement: not Placement.OneWorker }, $"Placement is {spec.Resources?.Placement} {Sparse}, expected OneWorker, or FeatureEncoding Dense: which weights a step changes, ranks tell one another in memory.");
             Check(spec.Resources?.Device != DeviceKind.Cuda, $"Device is Cuda {Sparse}, expected Cpu, or FeatureEncoding Dense.");
             Check(spec.Optimizer is not { AveragingDecay: > 0 }, $"WeightAveraging is on {Sparse}, expected null, or FeatureEncoding Dense: an average moves all weights in each step.");
+        }
+
+        if (spec.Task == MlTask.Ranking)
+        {
+            Check(spec.Module?.Kind is null or MlpKind, $"Task is ranking with a network of kind {spec.Module?.ModuleCase}, expected that of dense layers.");
+            Check(spec.MaxMicroBatchSize == 0, $"MaxMicroBatchSize is {spec.MaxMicroBatchSize} in ranking, expected 0: the rows of a group are compared with one another. Make BatchSize smaller.");
+            Check(spec.Data?.WeightScale is null or 0 && spec.Data?.ValidationWeightScale is null or 0, "Weight scale is set in ranking, expected 0: rows have no weights.");
         }
 
         if (spec.EarlyStopping is { } stopping)
@@ -169,8 +176,14 @@ public static class JobSpecRules
         {
             if (loss is null)
                 return;
-            Check(loss.LossCase != LossSpec.LossOneofCase.None, "Loss is not set, expected focal, Huber's or a quantile's, or the task's own.");
-            Check(spec.Task == MlTask.Regression ? loss.Focal is null : loss is { Huber: null, Quantile: null }, $"Loss is {loss.LossCase} in {spec.Task.ToString().ToLowerInvariant()} training, expected {(spec.Task == MlTask.Regression ? "squared, Huber's or a quantile's" : "cross-entropy or focal")}.");
+            Check(loss.LossCase != LossSpec.LossOneofCase.None, "Loss is not set, expected focal, Huber's, a quantile's or LambdaRank's, or the task's own.");
+            var (isTasks, expected) = spec.Task switch
+            {
+                MlTask.Regression => (loss is { Focal: null, LambdaRank: null }, "squared, Huber's or a quantile's"),
+                MlTask.Ranking => (loss is { Focal: null, Huber: null, Quantile: null }, "LambdaRank's"),
+                _ => (loss is { Huber: null, Quantile: null, LambdaRank: null }, "cross-entropy or focal"),
+            };
+            Check(isTasks, $"Loss is {loss.LossCase} in {spec.Task.ToString().ToLowerInvariant()} training, expected {expected}.");
             if (loss.Focal is { } focal)
             {
                 Range("FocalGamma", focal.Gamma, Smallest, LargestFocalGamma);
@@ -179,6 +192,8 @@ public static class JobSpecRules
 
             if (loss.Huber is { } huber)
                 Range("Delta of Huber's loss", huber.Delta, Smallest, Largest);
+            if (loss.LambdaRank is { } ranks)
+                Between("TruncationLevel", ranks.TruncationLevel, 0, RankingLabel.MaxRowsOfGroup, " 0 is all pairs.");
             if (loss.Quantile is { } quantile)
                 Check(quantile.Level is >= LeastQuantile and <= 1 - LeastQuantile, $"Level of the quantile's loss is {quantile.Level}, expected a number from {LeastQuantile} to {1 - LeastQuantile}.");
         }

@@ -5,6 +5,9 @@ namespace MLDistributed.Protocol;
 /// <summary>The metrics of a task, by ML.NET's names. A message carries their values alone, in this order; behind them those of the module's own.</summary>
 public static class MetricNames
 {
+    /// <summary>How many of a group's rows each metric of a ranking looks at, from the highest score on; the last is the one that the best epoch has most of.</summary>
+    public static IReadOnlyList<int> RankingLevels { get; } = [1, 3, 5, 10];
+
     /// <summary>The most metrics of a module's own.</summary>
     public const int MaxOwn = 24;
 
@@ -19,6 +22,8 @@ public static class MetricNames
     private static readonly string[] s_tagging = ["Accuracy", "F1Score"];
     private static readonly string[] s_regression = ["RSquared", "MeanAbsoluteError", "RootMeanSquaredError"];
 
+    private static readonly string[] s_ranking = [.. RankingLevels.Select(level => $"NDCG@{level}")];
+
     /// <summary>Those of a task.</summary>
     public static IReadOnlyList<string> Of(MlTask task) => task switch
     {
@@ -26,6 +31,7 @@ public static class MetricNames
         MlTask.Binary => s_binary,
         MlTask.Regression => s_regression,
         MlTask.Tagging => s_tagging,
+        MlTask.Ranking => s_ranking,
         _ => [],
     };
 

@@ -79,7 +79,7 @@ public static class OnnxFrame
                 // A scale of 0 stands for a constant label: every prediction is the mean.
                 var unscaled = graph.Node("Mul", [raw, graph.Constant(LabelUnit, [], [label.Scale == 0 ? 0 : 1 / label.Scale])]);
                 return [graph.Node("Add", [unscaled, graph.Constant(LabelMean, [], [label.Mean])], Score)];
-            case MlTask.Regression:
+            case MlTask.Regression or MlTask.Ranking:
                 return [graph.Node("Identity", [raw], Score)];
             default:
                 throw new ArgumentException($"Task is \"{spec.Task}\", expected one that this release knows.", nameof(spec));

@@ -13,16 +13,16 @@ internal sealed class TrainingPosition
     /// <summary>Steps that are done.</summary>
     public long Step { get; set; }
 
-    /// <summary>The epoch with the best validation loss, or the last.</summary>
+    /// <summary>The epoch with the least cost on the validation rows, or the last.</summary>
     public int BestEpoch { get; set; }
 
-    /// <summary>The best validation loss; infinite before the first.</summary>
-    public double BestLoss { get; set; } = double.PositiveInfinity;
+    /// <summary>The least cost on the validation rows: the loss, in ranking 1 less NDCG@10. Infinite before the first.</summary>
+    public double BestCost { get; set; } = double.PositiveInfinity;
 
-    /// <summary>The validation loss that the next must be better than, by the asked amount, for patience to last.</summary>
-    public double PatienceLoss { get; set; } = double.PositiveInfinity;
+    /// <summary>The cost that the next must be less than, by the asked amount, for patience to last.</summary>
+    public double PatienceCost { get; set; } = double.PositiveInfinity;
 
-    /// <summary>Epochs since <see cref="PatienceLoss"/>.</summary>
+    /// <summary>Epochs since <see cref="PatienceCost"/>.</summary>
     public int EpochsWithoutImprovement { get; set; }
 
     /// <summary>Seconds of training in earlier attempts and this one.</summary>
@@ -46,8 +46,8 @@ internal sealed class TrainingPosition
         ["epoch"] = Text(Epoch),
         ["step"] = Text(Step),
         ["best_epoch"] = Text(BestEpoch),
-        ["best_loss"] = Text(BestLoss),
-        ["patience_loss"] = Text(PatienceLoss),
+        ["best_loss"] = Text(BestCost),
+        ["patience_loss"] = Text(PatienceCost),
         ["epochs_without_improvement"] = Text(EpochsWithoutImprovement),
         ["seconds"] = Text(Seconds),
         ["loss_sum"] = Text(LossSum),
@@ -68,8 +68,8 @@ internal sealed class TrainingPosition
             Epoch = (int)Number("epoch"),
             Step = (long)Number("step"),
             BestEpoch = (int)Number("best_epoch"),
-            BestLoss = Number("best_loss"),
-            PatienceLoss = Number("patience_loss"),
+            BestCost = Number("best_loss"),
+            PatienceCost = Number("patience_loss"),
             EpochsWithoutImprovement = (int)Number("epochs_without_improvement"),
             Seconds = Number("seconds"),
             LossSum = Number("loss_sum"),

@@ -32,6 +32,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly MixedLabels? _mixed;
     private readonly BatchTransfer? _transfer;
     private readonly float* _featureMemory;
+    private readonly RowGroups? _groups;
     private readonly SparseRows? _sparse;
     private readonly int[] _stepSlots;
     private readonly float[] _stepStart;
@@ -39,6 +40,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly long* _classMemory;
     private readonly float* _valueMemory;
     private readonly float* _weightMemory;
+    private BatchRequest _rows;
 
     /// <param name="file">The rows.</param>
     /// <param name="spec">The job.</param>
@@ -46,9 +48,10 @@ internal sealed unsafe class BatchFeed : IDisposable
     /// <param name="maxRows">The most rows of a part.</param>
     /// <param name="device">Where the batch goes.</param>
     /// <param name="transfer">Makes the way there of the batch's tensors; null: there is none, or as libtorch copies.</param>
-    public BatchFeed(DatasetFile file, JobSpec spec, double weightScale, int maxRows, Device device, Func<IEnumerable<Tensor>, BatchTransfer?>? transfer = null)
+    /// <param name="groups">Those of the file's rows, which requests count then; null: they count rows.</param>
+    public BatchFeed(DatasetFile file, JobSpec spec, double weightScale, int maxRows, Device device, Func<IEnumerable<Tensor>, BatchTransfer?>? transfer = null, RowGroups? groups = null)
     {
-        (_file, _spec, _maxRows, _device) = (file, spec, maxRows, device);
+        (_file, _spec, _maxRows, _device, _groups) = (file, spec, maxRows, device, groups);
         _weightScale = weightScale == 0 ? 1 : weightScale;
         _mean = [.. spec.Data.Features?.Mean ?? []];
         _scale = [.. spec.Data.Features?.Scale ?? []];
@@ -80,14 +83,16 @@ internal sealed unsafe class BatchFeed : IDisposable
     public Batch Load(BatchRequest request)
     {
         Release();
-        return View(request, Fill(request));
+        return View(Fill(request));
     }
 
     /// <summary>Gathers the rows; from any thread.</summary>
     /// <returns>The sum of their weights.</returns>
     public double Fill(BatchRequest request)
     {
-        var weightSum = 0.0;
+        // Each group counts as one, whatever its rows.
+        var (weightSum, weightOfRow) = _groups is null ? (0.0, 1.0) : (request.Rows.Count, 0.0);
+        request = _rows = _groups?.RowsOf(request) ?? request;
         _transfer?.AwaitHost();
         _sparse?.Clear();
         for (var i = 0; i < request.Rows.Count; i++)
@@ -99,7 +104,7 @@ internal sealed unsafe class BatchFeed : IDisposable
                 _weightMemory[i] = (float)Weight(row, row);
             if (_mixed is not null && request.Epoch is { } epoch)
                 weightSum += Mix(row, i, request, epoch);
-            weightSum += _weightMemory != null ? _weightMemory[i] : 1;
+            weightSum += _weightMemory != null ? _weightMemory[i] : weightOfRow;
         }
 
         _transfer?.Send(request.Rows.Count);
@@ -107,8 +112,9 @@ internal sealed unsafe class BatchFeed : IDisposable
     }
 
     /// <summary>What was gathered, as tensors on the device.</summary>
-    public Batch View(BatchRequest request, double weightSum)
+    public Batch View(double weightSum)
     {
+        var request = _rows;
         _transfer?.Await();
         return new Batch(Part(_features), Part(_labels), _weights is null ? null : Part(_weights), weightSum, request.GlobalRows, request.Rows,
             _mixed is null || request.Epoch is null ? null : Part(_mixed.Labels), _mixed is null || request.Epoch is null ? null : Part(_mixed.Weights)) { Sparse = _sparse };
@@ -171,6 +177,8 @@ internal sealed unsafe class BatchFeed : IDisposable
             classes[place] = CheckClass(label, row, _classCount);
         else if (_spec.Task == MlTask.Binary)
             values[place] = CheckClass(label, row, 2);
+        else if (_spec.Task == MlTask.Ranking)
+            values[place] = label;
         else
             values[place] = _spec.Data.Label is { } scaling ? (label - scaling.Mean) * scaling.Scale : label;
     }

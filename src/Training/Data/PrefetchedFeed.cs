@@ -3,7 +3,7 @@ using MLDistributed.Collectives;
 
 namespace MLDistributed.Training.Data;
 
-/// <summary>Which rows are a batch.</summary>
+/// <summary>Which rows are a batch; in ranking, which groups of rows.</summary>
 /// <param name="RowAt">An order of rows.</param>
 /// <param name="Start">The global batch's first position in it.</param>
 /// <param name="Rows">Which positions of the global batch.</param>
@@ -54,7 +54,7 @@ internal sealed class PrefetchedFeed : IDisposable
         var weightSum = _weightSum;
         if (following is { } next)
             Ask(next);
-        return _buffers[_current].View(wanted, weightSum);
+        return _buffers[_current].View(weightSum);
     }
 
     public void Dispose()

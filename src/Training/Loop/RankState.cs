@@ -28,26 +28,30 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
     {
         (Start, Layout, Collective, Segment, _training) = (start, source.Layout, parallel.Collective, parallel.Memory, training);
         var spec = start.Spec;
-        Order = new RowOrder(spec.Seed, training.RowCount, spec.Data.ValidationFraction);
-        ValidationCount = validation?.RowCount ?? Order.ValidationCount;
-        BatchSize = (int)Math.Min(spec.GlobalBatchSize, Math.Max(Order.TrainingCount, ValidationCount));
+        var groups = spec.Task == MlTask.Ranking ? new RowGroups(training) : null;
+        var validationGroups = groups is null || validation is null ? groups : new RowGroups(validation);
+        Order = new RowOrder(spec.Seed, groups?.Count ?? training.RowCount, spec.Data.ValidationFraction);
+        ValidationCount = validation is null ? Order.ValidationCount : validationGroups?.Count ?? validation.RowCount;
+        BatchSize = (int)Math.Min(groups?.GroupsOf(spec.GlobalBatchSize) ?? spec.GlobalBatchSize, Math.Max(Order.TrainingCount, ValidationCount));
         StepsPerEpoch = (Order.TrainingCount + BatchSize - 1) / BatchSize;
         Parameters = Segment.Parameters;
         IsFirstOfMemory = Segment.Rank == 0;
         Tensors = tensors;
         Split = spec.BitExact is { } exact ? BatchSplit.OfParts(exact.MicroBatches, start.Rank, start.WorldSize) : BatchSplit.OverRanks(BatchSize, spec.MaxMicroBatchSize, start.Rank, start.WorldSize);
         var maxRows = Split.MaxRows(BatchSize);
+        if (groups is not null)
+            maxRows = checked((int)Math.Max(groups.MostRows(maxRows), validationGroups!.MostRows(maxRows)));
         Strategy = parallel.CreateUpdate(Layout, Split);
         // Gradients that do not stay on their device are where the ranks meet after the last backward only.
         Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored && !Tensors.StaysOnDevice ? null : Strategy.GradientsReady);
         var device = Tensors.Parameters.device;
-        _trainingFeed = Feed(training, spec.Data.WeightScale);
-        _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, spec.Data.WeightScale)) : null;
+        _trainingFeed = Feed(training, groups, spec.Data.WeightScale);
+        _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, groups, spec.Data.WeightScale)) : null;
         _validationRows = LengthOrder.Of(spec, validation ?? training, validation is null ? Order.ValidationRow : index => index, BatchSize, ValidationCount);
-        _validationFeed = validation is null ? _trainingFeed : Feed(validation, spec.Data.ValidationWeightScale);
+        _validationFeed = validation is null ? _trainingFeed : Feed(validation, validationGroups, spec.Data.ValidationWeightScale);
 
-        BatchFeed Feed(DatasetFile file, double weightScale) =>
-            new(file, spec, weightScale, maxRows, device, cuda is null ? null : hosts => BatchTransfer.Create(cuda, device, hosts));
+        BatchFeed Feed(DatasetFile file, RowGroups? groupsOfFile, double weightScale) =>
+            new(file, spec, weightScale, maxRows, device, cuda is null ? null : hosts => BatchTransfer.Create(cuda, device, hosts), groupsOfFile);
     }
 
     public RankStart Start { get; }
@@ -66,6 +70,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
 
     public ICollective Collective { get; }
 
+    /// <summary>That of the training set's rows; in ranking of its groups, which all numbers of rows here count then.</summary>
     public RowOrder Order { get; }
 
     public BatchSplit Split { get; }
@@ -96,7 +101,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
 
     public void ToHost() => Tensors.ToHost();
 
-    /// <summary>Rows of a step's global batch, the step counted from 0 within the epoch.</summary>
+    /// <summary>Rows, or groups, of a step's global batch, the step counted from 0 within the epoch.</summary>
     public int GlobalRows(long step) => (int)Math.Min(BatchSize, Order.TrainingCount - step * BatchSize);
 
     /// <summary>Loads a part of a step's global batch, the step counted from 0 within the epoch.</summary>

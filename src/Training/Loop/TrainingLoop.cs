@@ -19,6 +19,9 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
     private StepLedger? _ledger;
     private bool _isPublishing;
 
+    // Of the last step's global batch.
+    private int _rows;
+
     private StepLedger Ledger => _ledger ??= new StepLedger(state, position, _metrics, _progress, environment.Time);
 
     public void Run()
@@ -44,7 +47,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
                 commits.BeginStep(point);
                 var totals = Step(rowAt, step, rate);
                 position.EpochSeconds = earlier + environment.Time.GetElapsedTime(started).TotalSeconds;
-                Ledger.Add(new StepNote(epoch, ++position.Step, rate, state.GlobalRows(step)), totals);
+                Ledger.Add(new StepNote(epoch, ++position.Step, rate, _rows), totals);
                 BeginIfPlanned(checkpoints, point);
                 CommitIfPlanned(point);
                 pause.BetweenSteps();
@@ -74,7 +77,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             environment.Profile?.Lap(StepPhase.Feed);
             AwaitParameters();
             var (loss, outputs) = state.Model.Train(_spec, batch, position.Epoch, position.Step);
-            state.Model.Backward(loss, batch.GlobalRows);
+            state.Model.Backward(loss, _rows = batch.GlobalRows);
             _metrics.Add(outputs, batch);
             state.Strategy.Add(part, loss, batch.WeightSum);
         }
@@ -117,14 +120,14 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
     private void EndEpoch(ValidationResult? validation, CheckpointWriter checkpoints)
     {
         var trainingLoss = position.LossSum / position.WeightSum;
-        var isBest = validation is null || validation.Value.Loss < position.BestLoss || position.History.Count == 0;
-        if (validation?.Loss is { } loss)
+        var isBest = validation is null || validation.Value.Cost < position.BestCost || position.History.Count == 0;
+        if (validation?.Cost is { } cost)
         {
-            // Any better loss is kept; only one that is better by the asked amount resets the patience.
-            var counts = loss < position.PatienceLoss - (_spec.EarlyStopping?.MinImprovement ?? 0);
+            // Any better epoch is kept; only one that is better by the asked amount resets the patience.
+            var counts = cost < position.PatienceCost - (_spec.EarlyStopping?.MinImprovement ?? 0);
             position.EpochsWithoutImprovement = counts ? 0 : position.EpochsWithoutImprovement + 1;
-            position.PatienceLoss = counts ? loss : position.PatienceLoss;
-            position.BestLoss = isBest && !double.IsNaN(loss) ? loss : position.BestLoss;
+            position.PatienceCost = counts ? cost : position.PatienceCost;
+            position.BestCost = isBest && !double.IsNaN(cost) ? cost : position.BestCost;
             if (isBest && state.IsFirst)
                 state.Best = state.CopyWeights();
         }

@@ -9,8 +9,9 @@ namespace MLDistributed.Training.Loop;
 /// <summary>The loss and the metrics on the validation rows, the same on all ranks.</summary>
 /// <param name="Loss">The mean over the rows.</param>
 /// <param name="WeightSum">What all rows weigh together; of 0 there is no loss.</param>
-/// <param name="Metrics">As <see cref="Protocol.MetricNames"/> has them, then the module's own.</param>
-internal readonly record struct ValidationResult(double Loss, double WeightSum, double[] Metrics)
+/// <param name="Metrics">As <see cref="MetricNames"/> has them, then the module's own.</param>
+/// <param name="Cost">What the best epoch has least of: the loss, in ranking 1 less the last metric.</param>
+internal readonly record struct ValidationResult(double Loss, double WeightSum, double[] Metrics, double Cost)
 {
     private static readonly TimeSpan s_signInterval = TimeSpan.FromMinutes(1);
 
@@ -61,7 +62,8 @@ internal readonly record struct ValidationResult(double Loss, double WeightSum, 
         var (loss, weight) = (0.0, 0.0);
         for (var part = 0; part < state.Split.Total; part++)
             (loss, weight) = (loss + sums[2 * part], weight + sums[2 * part + 1]);
-        return new ValidationResult(loss / weight, weight, metrics.Values(sums.AsSpan(parts)));
+        var values = metrics.Values(sums.AsSpan(parts));
+        return new ValidationResult(loss / weight, weight, values, state.Spec.Task == MlTask.Ranking ? 1 - values[^1] : loss / weight);
 
         // Device sync here.
         void Settle()

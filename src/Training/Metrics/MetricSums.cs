@@ -22,6 +22,7 @@ internal abstract class MetricSums
         MlTask.Multiclass => new MulticlassSums(spec.Module.Kind!.OutputSize),
         MlTask.Binary => new BinarySums(),
         MlTask.Tagging => new TaggingSums(spec.Module.Text),
+        MlTask.Ranking => new RankingSums(),
         _ => new RegressionSums(spec.Data.Label?.Scale ?? 1),
     };
 

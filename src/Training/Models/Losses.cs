@@ -30,6 +30,8 @@ internal static class Losses
     /// <param name="weights">rows; null: all 1.</param>
     public static Tensor Sum(JobSpec spec, Tensor outputs, Tensor labels, Tensor? weights)
     {
+        if (spec.Task == MlTask.Ranking)
+            return LambdaRank.Sum(spec.Loss?.LambdaRank?.TruncationLevel ?? 0, outputs.squeeze(1), labels);
         // Sums of libtorch's own where rows count alike, else a loss a row.
         var reduction = weights is null && spec.Loss?.Focal is null ? Reduction.Sum : Reduction.None;
         var losses = spec.Task switch

@@ -18,8 +18,10 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
     private static readonly Scalar s_one = 1; // an implicit one may be collected in the middle of the call
     private static readonly long[] s_rowAxis = [0];
 
-    private readonly double[] _mine = new double[2 * features];
-    private readonly double[] _all = new double[2 * features * collective.WorldSize];
+    // Means, squared deviations, and of how many rows.
+    private readonly int _length = 2 * features + 1;
+    private readonly double[] _mine = new double[2 * features + 1];
+    private readonly double[] _all = new double[(2 * features + 1) * collective.WorldSize];
     private readonly double[] _sums = new double[2 * features];
 
     private Tensor? _input;
@@ -41,7 +43,8 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
             var localMean = rows > 0 ? input.mean(s_rowAxis) : zeros(features, device: input.device);
             var centered = input.sub(localMean);
             ReadTo(localMean, _mine.AsSpan(0, features));
-            ReadTo(centered.mul(centered).sum(s_rowAxis), _mine.AsSpan(features));
+            ReadTo(centered.mul(centered).sum(s_rowAxis), _mine.AsSpan(features, features));
+            _mine[^1] = rows;
             collective.AllGather(_mine, _all);
 
             var mean = new float[features];
@@ -103,13 +106,13 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
         {
             var sum = 0.0;
             for (var rank = 0; rank < collective.WorldSize; rank++)
-                sum += _all[rank * 2 * features + i] * Shard.Of(globalRows, rank, collective.WorldSize).Count;
+                sum += _all[rank * _length + i] * Rows(rank);
             var center = sum / globalRows;
             var squares = 0.0;
             for (var rank = 0; rank < collective.WorldSize; rank++)
             {
-                var offset = _all[rank * 2 * features + i] - center;
-                squares += _all[(rank * 2 + 1) * features + i] + offset * offset * Shard.Of(globalRows, rank, collective.WorldSize).Count;
+                var offset = _all[rank * _length + i] - center;
+                squares += _all[rank * _length + features + i] + offset * offset * Rows(rank);
             }
 
             mean[i] = (float)center;
@@ -117,6 +120,9 @@ internal sealed unsafe class SyncBatchNorm(int features, ICollective collective,
             runningMean.Span[i] += Momentum * (mean[i] - runningMean.Span[i]);
             runningVariance.Span[i] += Momentum * ((float)(variance[i] * unbiased) - runningVariance.Span[i]);
         }
+
+        // Where a batch is made of groups, ranks have not equally many.
+        double Rows(int rank) => _all[(rank + 1) * _length - 1];
     }
 
     private static void ReadTo(Tensor values, Span<double> into)

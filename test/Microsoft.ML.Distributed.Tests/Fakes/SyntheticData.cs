@@ -11,6 +11,9 @@ internal sealed class Example
 
     public bool Label { get; set; }
 
+    [KeyType(1 << 20)]
+    public uint Group { get; set; }
+
     public float Value { get; set; }
 
     public float Weight { get; set; } = 1;
@@ -35,6 +38,7 @@ internal static class SyntheticData
                 Features = features,
                 Kind = Kinds[kind],
                 Label = kind == 0,
+                Group = (uint)(i / 10),
                 Value = (10 * features[0]) - (5 * features[1]) + (features[3] / 50),
                 Weight = 1 + kind,
             };

@@ -75,7 +75,7 @@ public sealed class ConvertToOnnxTests : IDisposable
 
     // As people do: what was trained yesterday is read, and goes to where there is no .NET.
     [TestMethod]
-    [DataRow(MlTask.Multiclass), DataRow(MlTask.Binary), DataRow(MlTask.Regression)]
+    [DataRow(MlTask.Multiclass), DataRow(MlTask.Binary), DataRow(MlTask.Regression), DataRow(MlTask.Ranking)]
     public void ConvertToOnnx_PipelineReadFromItsFile_SaysWhatTransformSays(MlTask task)
     {
         var data = Data(hasMissing: false);
@@ -85,6 +85,7 @@ public sealed class ConvertToOnnxTests : IDisposable
             MlTask.Multiclass => before.Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedMulticlassTrainer.Options { LabelColumnName = "Key", FeatureColumnName = "All", HiddenLayers = [5] })))
                 .Append(_ml.Transforms.Conversion.MapKeyToValue("PredictedLabel")).Fit(data),
             MlTask.Binary => before.Append(_ml.BinaryClassification.Trainers.DistributedNeuralNetwork(Random(new DistributedBinaryTrainer.Options { FeatureColumnName = "All", HiddenLayers = [5] }))).Fit(data),
+            MlTask.Ranking => before.Append(_ml.Transforms.Conversion.MapValueToKey("Group", "Query")).Append(_ml.Ranking.Trainers.DistributedNeuralNetwork(Random(new DistributedRankingTrainer.Options { LabelColumnName = "Key", RowGroupColumnName = "Group", FeatureColumnName = "All", HiddenLayers = [5] }))).Fit(data),
             _ => before.Append(_ml.Regression.Trainers.DistributedNeuralNetwork(Random(new DistributedRegressionTrainer.Options { LabelColumnName = "Value", FeatureColumnName = "All", HiddenLayers = [5] }))).Fit(data),
         };
         using var file = new MemoryStream();
@@ -177,11 +178,14 @@ public sealed class ConvertToOnnxTests : IDisposable
         Value = 100 + (3 * i),
         Size = i % 7,
         Kind = $"kind {i % 3}",
+        Query = $"query {i / 10}",
         Features = [i % 3, hasMissing && i % 5 == 0 ? float.NaN : i, _random.NextSingle()],
     }).ToList());
 
     private sealed class Row
     {
+        public string Query { get; set; } = "";
+
         public bool Label { get; set; }
 
         public float Value { get; set; }

@@ -25,7 +25,7 @@ public sealed class SaveLoadTests : IDisposable
         Directory.Delete(_folder, recursive: true);
     }
 
-    public static IEnumerable<object[]> Tasks => [[MlTask.Multiclass], [MlTask.Binary], [MlTask.Regression]];
+    public static IEnumerable<object[]> Tasks => [[MlTask.Multiclass], [MlTask.Binary], [MlTask.Regression], [MlTask.Ranking]];
 
     [TestMethod]
     [DynamicData(nameof(Tasks))]
@@ -136,6 +136,7 @@ public sealed class SaveLoadTests : IDisposable
     {
         MlTask.Multiclass => _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.MulticlassClassification.Trainers.DistributedNeuralNetwork("Key")),
         MlTask.Binary => _ml.BinaryClassification.Trainers.DistributedNeuralNetwork(),
+        MlTask.Ranking => _ml.Transforms.Conversion.MapValueToKey("Key", "Kind").Append(_ml.Ranking.Trainers.DistributedNeuralNetwork("Key", rowGroupColumnName: "Group")),
         _ => _ml.Regression.Trainers.DistributedNeuralNetwork("Value"),
     };
 

@@ -8,7 +8,7 @@ namespace Microsoft.ML.Distributed.Tests;
 public sealed class OnnxMlpWriterTests
 {
     public static IEnumerable<object[]> Networks =>
-        from task in new[] { MlTask.Multiclass, MlTask.Binary, MlTask.Regression }
+        from task in new[] { MlTask.Multiclass, MlTask.Binary, MlTask.Regression, MlTask.Ranking }
         from activation in new[] { Activation.Relu, Activation.Gelu }
         from normalization in new[] { LayerNormalization.None, LayerNormalization.Batch, LayerNormalization.Layer }
         from isScaled in new[] { true, false }

@@ -17,7 +17,7 @@ public sealed class OnnxFileTests
     private const int Rows = 33;
 
     public static IEnumerable<object[]> Combinations =>
-        from task in new[] { MlTask.Multiclass, MlTask.Binary, MlTask.Regression }
+        from task in new[] { MlTask.Multiclass, MlTask.Binary, MlTask.Regression, MlTask.Ranking }
         from activation in Enum.GetValues<Activation>()
         from normalization in Enum.GetValues<LayerNormalization>()
         from hidden in new int[][] { [], [19], [24, 7] }

@@ -12,6 +12,7 @@ internal static class AutomaticOptions
     private const int TinyBatch = 4;
     private const int LeastSteps = 10;
     private const long RowsToValidate = 2_000;
+    private const long GroupsToValidate = 200;
     public const int MostLevels = 32;
     public const int MostSteps = 512;
     public const long RowsToEncodeLevels = RowsToValidate;
@@ -22,9 +23,12 @@ internal static class AutomaticOptions
     private const double SgdWeightDecay = 1e-4;
 
     /// <summary>Fills in what was left open, once the rows are counted.</summary>
-    public static void Complete(JobSpec spec, NeuralNetworkOptions options)
+    /// <param name="spec">The job.</param>
+    /// <param name="options">The trainer's.</param>
+    /// <param name="groups">How many groups a ranking's rows are.</param>
+    public static void Complete(JobSpec spec, NeuralNetworkOptions options, long? groups = null)
     {
-        if (options is { ValidationFraction: null, ValidationSet: null })
+        if (options is { ValidationFraction: null, ValidationSet: null } && (groups is null or >= GroupsToValidate || options.EarlyStopping is not null))
             HoldOut(spec, options.EarlyStopping is not null);
         var rows = (long)Math.Ceiling(spec.Data.RowCount * (1 - spec.Data.ValidationFraction));
         spec.GlobalBatchSize = options.BatchSize ?? BatchSize(rows);

@@ -16,7 +16,7 @@ public abstract class NeuralNetworkOptions
     {
     }
 
-    /// <summary>The label column: a key for multiclass, a Boolean for binary classification, a Single for regression.</summary>
+    /// <summary>The label column: a key for multiclass, a Boolean for binary classification, a Single for regression, a key or a Single for ranking.</summary>
     /// <value>"Label"</value>
     public string LabelColumnName { get; set; } = DefaultColumnNames.Label;
 
@@ -119,10 +119,10 @@ public abstract class NeuralNetworkOptions
     /// <value>null: it has the weights themselves.</value>
     public WeightAveraging? WeightAveraging { get; set; }
 
-    /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides. The model has the weights of the epoch with the least validation loss.</summary>
+    /// <summary>The part of the training rows, in [0, 1), that is kept for validation; which rows, the seed decides. The model has the weights of the epoch with the least validation loss. In ranking these are whole groups, and it is the epoch with the highest NDCG@10.</summary>
     /// <value>
     /// null: none of fewer than 2,000 rows, unless <see cref="EarlyStopping"/> asks for it, and none beside a
-    /// <see cref="ValidationSet"/>; of more rows a tenth, at most 20,000 rows.
+    /// <see cref="ValidationSet"/>; of more rows a tenth, at most 20,000 rows. None of fewer than 200 groups of a ranking.
     /// </value>
     public double? ValidationFraction { get; set; }
 
@@ -235,6 +235,8 @@ public abstract class NeuralNetworkOptions
     public CancellationToken CancellationToken { get; set; }
 
     internal NeuralNetworkOptions Copy() => (NeuralNetworkOptions)MemberwiseClone();
+
+    internal virtual string? GroupColumn => null;
 
     internal bool HasOwnLayers => !ReferenceEquals(_hiddenLayers, s_layers);
 
