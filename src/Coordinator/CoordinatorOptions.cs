@@ -50,6 +50,23 @@ public sealed class CoordinatorOptions
     /// <value>5 min.</value>
     public TimeSpan ProgressTimeout { get; init; } = TimeSpan.FromMinutes(5);
 
+    /// <summary>
+    /// So many failed attempts of a worker, at least half of those that ended on it within <see cref="CordonWindow"/>, and it is
+    /// cordoned: until <see cref="CordonPeriod"/> is over it gets only jobs that no others could hold. A failure counts where
+    /// the worker, its network or a rank of it was lost; not what a job's data or code did (NaN, an exception), nor
+    /// crashes of a job that crashed on another worker too.
+    /// </summary>
+    /// <value>2. 0: no worker is cordoned but by hand.</value>
+    public int CordonFailures { get; init; } = 2;
+
+    /// <summary>How long a failed attempt counts against its worker.</summary>
+    /// <value>10 min.</value>
+    public TimeSpan CordonWindow { get; init; } = TimeSpan.FromMinutes(10);
+
+    /// <summary>How long a worker is cordoned; until an attempt ends well on it, the next failure does so again, for twice as long, up to an hour.</summary>
+    /// <value>5 min.</value>
+    public TimeSpan CordonPeriod { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>Datasets and models that no job used for this long are removed, and the history of jobs that ended before.</summary>
     /// <value>30 days.</value>
     public TimeSpan RetentionPeriod { get; init; } = TimeSpan.FromDays(30);
@@ -137,6 +154,10 @@ public sealed class CoordinatorOptions
         Positive(nameof(StopTimeout), StopTimeout);
         Positive(nameof(PlacingTimeout), PlacingTimeout);
         Positive(nameof(ProgressTimeout), ProgressTimeout);
+        Positive(nameof(CordonWindow), CordonWindow);
+        Positive(nameof(CordonPeriod), CordonPeriod);
+        if (CordonFailures < 0)
+            errors.Add($"{nameof(CordonFailures)} is {CordonFailures}, expected at least 0.");
         Positive(nameof(RetentionPeriod), RetentionPeriod);
         Positive(nameof(LogRetentionPeriod), LogRetentionPeriod);
         if (CheckpointRetention < TimeSpan.Zero)

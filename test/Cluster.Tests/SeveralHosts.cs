@@ -19,7 +19,7 @@ internal sealed class SeveralHosts : IAsyncDisposable
 
     private SeveralHosts()
     {
-        _coordinator = Start(CoordinatorsHost, "coordinator", "--data", Data, "--socket", Path.Combine(_folder, "c.sock"), "--urls", $"https://{NetworkHosts.Address(CoordinatorsHost)}:0", "--heartbeat-timeout", "2");
+        _coordinator = Start(CoordinatorsHost, "coordinator", "--data", Data, "--socket", Path.Combine(_folder, "c.sock"), "--urls", $"https://{NetworkHosts.Address(CoordinatorsHost)}:0", "--heartbeat-timeout", "2", "--cordon-failures", "0"); // each test needs both
         _connection = ClusterConnection.Open(Address);
     }
 

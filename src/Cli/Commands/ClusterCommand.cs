@@ -47,6 +47,8 @@ internal sealed class CoordinatorClients(ClusterConnection connection, TimeSpan 
 
     public Datasets.DatasetsClient Datasets { get; } = new(Within(connection, timeout));
 
+    public Administration.AdministrationClient Administration { get; } = new(Within(connection, timeout));
+
     public Blobs.BlobsClient Blobs { get; } = new(connection.Invoker);
 
     private static CallInvoker Within(ClusterConnection connection, TimeSpan limit) => connection.Invoker.Intercept(new PatientCalls(limit, TimeProvider.System));

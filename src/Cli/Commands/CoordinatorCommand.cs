@@ -19,6 +19,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
     private readonly Option<long?> _cache = new("--cache-bytes") { Description = "Keep data and models that no job needs up to so many bytes, a tenth of the disk at most, and the history of a hundred jobs. Default: all of it for 30 days.", HelpName = "n" };
     private readonly Option<double> _retention = new("--checkpoint-retention") { Description = "A job that failed or was cancelled can be resumed for so many days. 0: never.", HelpName = "d", DefaultValueFactory = _ => 7 };
     private readonly Option<int> _jobs = new("--max-jobs") { Description = "So many jobs of a tenant may wait or run.", HelpName = "n", DefaultValueFactory = _ => 20_000 };
+    private readonly Option<int> _cordon = new("--cordon-failures") { Description = "A worker on which so many attempts failed of late, through no fault of their jobs, gets for a while only jobs that no others could hold. 0: never.", HelpName = "n", DefaultValueFactory = _ => 2 };
+    private readonly Option<double> _window = new("--cordon-window") { Description = "For so many seconds a failed attempt counts against its worker.", HelpName = "s", DefaultValueFactory = _ => 600 };
+    private readonly Option<double> _period = new("--cordon-period") { Description = "For so many seconds a worker is cordoned, and twice as long each time until an attempt ends well on it.", HelpName = "s", DefaultValueFactory = _ => 300 };
     private readonly Option<bool> _anew = new("--begin-anew") { Description = "Begin without the keys, jobs and workers of an earlier coordinator whose database is missing or empty. One that is there is used." };
     private readonly Option<string> _code = new("--user-code") { Description = "deny or allow jobs that bring a module of their own: code that then runs on the workers as their user. Default: deny.", HelpName = "p", DefaultValueFactory = _ => "deny" };
     private readonly Option<string?> _run = RunDirectory();
@@ -26,7 +29,7 @@ internal sealed class CoordinatorCommand : ServiceCommand
 
     public CoordinatorCommand() : base("coordinator", "Run a coordinator: it takes jobs, keeps data and models, and places jobs on workers.")
     {
-        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _progress, _grace, _retention, _cache, _jobs, _anew, _code, _run, _lifeline])
+        foreach (var option in (Option[])[_data, _socket, _urls, _certificate, _key, _timeout, _progress, _grace, _retention, _cache, _jobs, _cordon, _window, _period, _anew, _code, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -52,6 +55,14 @@ internal sealed class CoordinatorCommand : ServiceCommand
         var jobs = parsed.GetValue(_jobs);
         if (jobs < 1)
             throw new CliException($"--max-jobs is {jobs}, expected at least 1, as 20000.", ExitCode.Usage);
+        var cordon = parsed.GetValue(_cordon);
+        if (cordon is < 0 or > 1000)
+            throw new CliException($"--cordon-failures is {cordon}, expected 0 to 1000, as 2.", ExitCode.Usage);
+        var (window, period) = (parsed.GetValue(_window), parsed.GetValue(_period));
+        if (window is not (> 0 and < 864000))
+            throw new CliException($"--cordon-window is {window}, expected seconds above 0, as 600.", ExitCode.Usage);
+        if (period is not (> 0 and < 864000))
+            throw new CliException($"--cordon-period is {period}, expected seconds above 0, as 300.", ExitCode.Usage);
         var code = parsed.GetValue(_code);
         if (code is not ("deny" or "allow"))
             throw new CliException($"--user-code is \"{VisibleText.Shortened(code ?? "")}\", expected deny or allow.", ExitCode.Usage);
@@ -70,6 +81,9 @@ internal sealed class CoordinatorCommand : ServiceCommand
                 CheckpointRetention = TimeSpan.FromDays(retention),
                 CacheBytes = parsed.GetValue(_cache),
                 MaxJobs = jobs,
+                CordonFailures = cordon,
+                CordonWindow = TimeSpan.FromSeconds(window),
+                CordonPeriod = TimeSpan.FromSeconds(period),
                 BeginAnew = parsed.GetValue(_anew),
                 AllowUserCode = code == "allow",
             },

@@ -5,7 +5,7 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Cli.Commands;
 
-/// <summary>mldist workers, mldist workers revoke</summary>
+/// <summary>mldist workers, mldist workers revoke; <see cref="CordonCommand"/> has those that keep jobs away</summary>
 internal sealed class WorkersCommand : ClusterCommand
 {
     private readonly Option<bool> _json = AsJson();
@@ -19,6 +19,8 @@ internal sealed class WorkersCommand : ClusterCommand
         var revoke = new Command("revoke", "Take a worker's credential away, on the coordinator's machine: it leaves within seconds.") { _data, _id, _json };
         revoke.SetAction(Revoke);
         Add(revoke);
+        Add(new CordonCommand(Cluster));
+        Add(new UncordonCommand(Cluster));
     }
 
     private int Revoke(ParseResult parsed)
@@ -56,6 +58,8 @@ internal sealed class WorkersCommand : ClusterCommand
         }
 
         table.Write();
+        foreach (var worker in cluster.Workers.Where(w => w.Cordon is not null))
+            Console.WriteLine(VisibleText.Of(Words.Of(worker.Cordon, worker.Host)));
         foreach (var worker in cluster.Workers.Where(w => w.Network is { Fault.Length: > 0 }))
             Console.WriteLine($"Ranks of \"{VisibleText.Of(worker.Host)}\" meet those of no other worker: {VisibleText.Of(worker.Network.Fault)}.");
         foreach (var worker in cluster.Workers.Where(w => w.Network is { Fault: "", NcclFault.Length: > 0 }))

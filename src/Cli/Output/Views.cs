@@ -93,10 +93,16 @@ internal sealed record ClusterView(string Version, int QueuedJobs, int RunningJo
     public static ClusterView Of(ClusterSnapshot cluster) => new(cluster.Version, cluster.QueuedJobs, cluster.RunningJobs, [.. cluster.Workers.Select(WorkerView.Of)]);
 }
 
-internal sealed record WorkerView(string Id, string Host, string Status, IReadOnlyList<DeviceView> Devices, NetworkView? Network)
+internal sealed record WorkerView(string Id, string Host, string Status, IReadOnlyList<DeviceView> Devices, NetworkView? Network, CordonView? Cordon)
 {
     public static WorkerView Of(WorkerSnapshot worker) =>
-        new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)], worker.Network is { } network ? NetworkView.Of(network) : null);
+        new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(DeviceView.Of)], worker.Network is { } network ? NetworkView.Of(network) : null, worker.Cordon is { } cordon ? CordonView.Of(cordon) : null);
+}
+
+/// <summary>Why a worker gets no jobs, or few; secondsLeft is null where an operator ends it.</summary>
+internal sealed record CordonView(string Reason, bool IsByHand, double? SecondsLeft)
+{
+    public static CordonView Of(WorkerCordon cordon) => new(cordon.Reason, cordon.IsByHand, cordon.IsByHand ? null : cordon.SecondsLeft);
 }
 
 internal sealed record NetworkView(string Interface, string Address, string Mpi, string? Nccl, string? Fault)

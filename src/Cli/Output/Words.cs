@@ -56,5 +56,10 @@ internal static class Words
         }
     }
 
+    /// <summary>What a cordon means for whoever looks for a place for a job.</summary>
+    public static string Of(WorkerCordon cordon, string host) => cordon.IsByHand
+        ? $"\"{host}\" is cordoned and gets no jobs: {cordon.Reason}."
+        : $"\"{host}\" gets only jobs that no others could hold for {Duration(cordon.SecondsLeft)} more: {cordon.Reason}.";
+
     public static bool IsLast(this JobState state) => state is JobState.Succeeded or JobState.Failed or JobState.Cancelled;
 }

@@ -1,4 +1,5 @@
 using Grpc.Core;
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Retries;
 using MLDistributed.Coordinator.Store;
@@ -136,7 +137,7 @@ internal sealed partial class ClusterController
         else if (job.CancelReason is not null)
             Stopped(job, part);
         else if (failure is not null)
-            Fail(part, failure, ended.IsBystander);
+            Fail(part, failure, ended.IsBystander, isWorkers: !ended.IsLeaving);
         else if (ended.Result is { } result)
             Conclude(job, part, result);
         else
@@ -163,6 +164,8 @@ internal sealed partial class ClusterController
     {
         var attempt = part.Attempt;
         Release(part, "succeeded", null);
+        foreach (var each in attempt.Parts)
+            Note(each, OutcomeKind.Well);
         job.Current = null;
         job.Result = result;
         foreach (var artifact in result.Artifacts.Values)
@@ -173,7 +176,7 @@ internal sealed partial class ClusterController
     }
 
     /// <summary>A part has ended with a failure. That of a bystander is the attempt's only when no other comes to light.</summary>
-    private void Fail(AttemptPart part, JobFailure failure, bool isBystander)
+    private void Fail(AttemptPart part, JobFailure failure, bool isBystander, bool isWorkers = true)
     {
         var attempt = part.Attempt;
         if (jobs.Find(part.JobId)?.Current != attempt)
@@ -182,16 +185,16 @@ internal sealed partial class ClusterController
             return;
         }
 
-        attempt.Note(failure, isBystander);
+        attempt.Note(failure, isWorkers && !isBystander ? BlameOf(part, failure) : null, isBystander);
         NoteProgress(attempt);
         Release(part, "failed", failure);
         Wind(attempt, failure.Message);
     }
 
     /// <summary>Ends an attempt because of a part that may still run: its slots stay taken until its worker says that it ended.</summary>
-    private void GiveUp(AttemptPart part, JobFailure failure)
+    private void GiveUp(AttemptPart part, JobFailure failure, OutcomeKind kind = OutcomeKind.Lost)
     {
-        part.Attempt.Note(failure, isBystander: false);
+        part.Attempt.Note(failure, new Blame(part, kind), isBystander: false);
         NoteProgress(part.Attempt);
         Abandon(part, failure);
         Wind(part.Attempt, failure.Message);
@@ -247,6 +250,7 @@ internal sealed partial class ClusterController
         var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures, job.Checkpoints);
         job.Remember(failure);
         _log.AttemptFailed(job.Id, job.Attempt, decision.Reason);
+        var cordon = Count(attempt.Blame);
         if (decision.Retry)
         {
             var unusable = job.Checkpoints.Take(decision.DropsCheckpoint ? 1 : 0).ToList();
@@ -255,7 +259,7 @@ internal sealed partial class ClusterController
                 jobs.Log(job, Protocol.LogLevel.Warning, $"The checkpoint of step {checkpoint.Step} is damaged. Training goes on {StoredCheckpoint.Origin(job.Checkpoints)}.");
             job.Attempt++;
             job.NotBefore = clock.Now + decision.Delay;
-            jobs.Transition(job, JobState.Recovering, decision.Reason);
+            jobs.Transition(job, JobState.Recovering, decision.Reason + cordon);
             DropCheckpoints(job, unusable);
         }
         else

@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Membership;
 using MLDistributed.Coordinator.Metrics;
@@ -14,7 +15,7 @@ namespace MLDistributed.Coordinator.Cluster;
 /// The other parts of this class hold the jobs' commands, the workers' messages and the ends of attempts.
 /// </summary>
 internal sealed partial class ClusterController(
-    JobTable jobs, JobArchive archive, WorkerTable workers, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
+    JobTable jobs, JobArchive archive, WorkerTable workers, CordonBook cordons, Journal journal, Blobs.BlobStore blobs, Ownership ownership, DataFolder data, CoordinatorOptions options, AwakeClock clock, ILogger<ClusterController> logger)
 {
     private const double LeastRecoverySeconds = 3600;
     private const int BytesOfDevice = 400;
@@ -38,7 +39,7 @@ internal sealed partial class ClusterController(
             return;
         while (Scheduler.Decide(jobs.Queue, workers.Slots) is { } placement)
             Place(jobs.Find(placement.JobId)!, placement);
-        if (options.IsLocalOnly && !workers.Slots.IsEmpty)
+        if (options.IsLocalOnly && !workers.Slots.IsEmpty && !cordons.HasAnyByHand)
             foreach (var job in jobs.Queue.Unplaceable(workers.Slots).ToList())
                 Refuse(jobs.Find(job.Id)!, Scheduler.Explain(job, [], workers.Slots));
         _settled = Versions;
@@ -60,6 +61,7 @@ internal sealed partial class ClusterController(
         if (now - _droppedTold > DroppedInterval)
             TellDropped(now);
         jobs.Queue.Wake(now);
+        Recordon(cordons.Expire(now), "its time is over");
         // Who can be placed does not wait, and is not told why.
         Settle();
         if (_told == _settled)
@@ -90,7 +92,7 @@ internal sealed partial class ClusterController(
         {
             Version = typeof(ClusterController).Assembly.GetName().Version?.ToString(3) ?? "",
             ProtocolVersion = ProtocolVersion.Current,
-            Workers = { workers.Shown().Select(w => tenant is null || w.Attempts.Values.Any(a => jobs.Find(a.JobId)?.Tenant == tenant) ? w.ToSnapshot() : w.ToAnonymous()) },
+            Workers = { workers.Shown().Select(w => tenant is null || w.Attempts.Values.Any(a => jobs.Find(a.JobId)?.Tenant == tenant) ? w.ToSnapshot(clock.Now) : w.ToAnonymous()) },
             QueuedJobs = waiting,
             RunningJobs = jobs.ActiveOf(tenant) - waiting,
         };
@@ -134,7 +136,7 @@ internal sealed partial class ClusterController(
         else if (job is { State: JobState.Placing, Current: { } placed } && placed.Living.FirstOrDefault(p => IsAwaited(p) && now - p.LastSign > options.PlacingTimeout) is { } late)
             GiveUp(late, Failures.WorkerLost(late.Worker, $"Worker \"{late.Worker.Host}\" accepted the attempt and gave no sign of starting it for {options.PlacingTimeout.TotalSeconds:0.#} s, expected its ranks to start. See that worker's log."));
         else if (job is { State: JobState.Running, Current.First: { HasEnded: false, Worker.IsConnected: true } silent, CancelReason: null } && now - silent.LastSign > options.ProgressTimeout)
-            GiveUp(silent, Failures.WorkerLost(silent.Worker, $"Worker \"{silent.Worker.Host}\" runs the attempt and told nothing of it for {options.ProgressTimeout.TotalSeconds:0.#} s, expected a step within that time (--progress-timeout). See that worker's log."));
+            GiveUp(silent, Failures.WorkerLost(silent.Worker, $"Worker \"{silent.Worker.Host}\" runs the attempt and told nothing of it for {options.ProgressTimeout.TotalSeconds:0.#} s, expected a step within that time (--progress-timeout). See that worker's log."), OutcomeKind.Crashed); // it may be the job's own step that is so long
         else if (job.CancelReason is null && job.Watchers == 0 && job.Spec.DisconnectPolicy == DisconnectPolicy.Cancel && now - job.UnwatchedSince > options.DisconnectGrace)
             Cancel(job, $"its submitter was gone for {options.DisconnectGrace.TotalSeconds:0.#} s, and the job's policy is to cancel then");
     }

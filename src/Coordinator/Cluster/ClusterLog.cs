@@ -25,6 +25,12 @@ internal sealed partial class ClusterLog(ILogger logger)
     [LoggerMessage(123, LogLevel.Warning, "Worker \"{Host}\" is lost: {Reason}")]
     public partial void Lost(string host, string reason);
 
+    [LoggerMessage(124, LogLevel.Warning, "Worker \"{Host}\" is cordoned: {Reason}")]
+    public partial void Cordoned(string host, string reason);
+
+    [LoggerMessage(125, LogLevel.Information, "Worker \"{Host}\" gets jobs again: {Reason}")]
+    public partial void Uncordoned(string host, string reason);
+
     [LoggerMessage(131, LogLevel.Information, "Took {Count} jobs over from the run before")]
     public partial void Restored(int count);
 

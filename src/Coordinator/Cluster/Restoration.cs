@@ -1,5 +1,6 @@
 using System.Globalization;
 using Microsoft.EntityFrameworkCore;
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Store;
 using MLDistributed.Coordinator.Workers;
@@ -11,7 +12,7 @@ namespace MLDistributed.Coordinator.Cluster;
 /// Takes the living jobs over from the coordinator's run before. Waiting ones go on waiting; one that ran becomes
 /// Recovering, and Running again when its worker comes back with the attempt.
 /// </summary>
-internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, CoordinatorOptions options, AwakeClock clock, ILogger<Restoration> logger)
+internal sealed class Restoration(ClusterDatabase database, JobTable jobs, WorkerTable workers, CordonBook cordons, CoordinatorOptions options, AwakeClock clock, ILogger<Restoration> logger)
 {
     private readonly ClusterLog _log = new(logger);
 
@@ -27,6 +28,8 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             if (parts.Count > 0 && TryRead("Attempt", parts[0].Id, () => Attach(parts)) is { } running)
                 Await(job, running);
         HoldOthers(context);
+        foreach (var cordon in context.Cordons.AsNoTracking().ToList())
+            cordons.Put(cordon.WorkerId, cordon.Reason);
         if (restored.Count > 0)
             _log.Restored(restored.Count);
     }
@@ -131,7 +134,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             // Of several workers one had failed, and the others were awaited.
             if (row is { EndedAt: not null, Outcome: "failed" } && FailureOf(row) is { } failure)
             {
-                attempt.Note(failure, isBystander: true);
+                attempt.Note(failure, blame: null, isBystander: true);
                 attempt.EndsBy = clock.Now;
             }
         }
@@ -139,7 +142,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         // Its last word was written, and what follows from it was not.
         if (!attempt.Living.Any() && attempt.EndsBy is null)
         {
-            attempt.Note(Failures.WorkerLost(attempt.Parts[0].Worker, "The coordinator ended while it took in the end of the attempt."), isBystander: false);
+            attempt.Note(Failures.WorkerLost(attempt.Parts[0].Worker, "The coordinator ended while it took in the end of the attempt."), blame: null, isBystander: false);
             attempt.EndsBy = clock.Now;
         }
 

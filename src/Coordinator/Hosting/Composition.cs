@@ -3,6 +3,7 @@ using Microsoft.Extensions.Logging.Console;
 using MLDistributed.Coordinator.Blobs;
 using MLDistributed.Coordinator.Calls;
 using MLDistributed.Coordinator.Cluster;
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Datasets;
 using MLDistributed.Coordinator.Jobs;
 using MLDistributed.Coordinator.Metrics;
@@ -38,6 +39,7 @@ internal static class Composition
         app.Use(next => context => gate.PassAsync(context, next));
         app.UseRouting();
         app.MapGrpcService<JobsService>();
+        app.MapGrpcService<AdministrationService>();
         app.MapGrpcService<DatasetsService>();
         app.MapGrpcService<BlobsService>();
         app.MapGrpcService<WorkersService>();
@@ -62,10 +64,10 @@ internal static class Composition
         services.AddSingleton<CallGate>().AddSingleton<CallFailures>().AddSingleton<CallInterceptor>().AddSingleton<MessageBudget>();
         services.AddSingleton<Revocations>().AddHostedService(s => s.GetRequiredService<Revocations>());
         services.AddSingleton<BlobStore>().AddSingleton<DatasetStore>();
-        services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
+        services.AddSingleton(AwakeClock.Of(options)).AddSingleton<JobTable>().AddSingleton<CordonBook>().AddSingleton<WorkerTable>().AddSingleton<Restoration>();
         services.AddSingleton<EventLoop>().AddSingleton<ClusterController>().AddSingleton<ClusterService>().AddHostedService(s => s.GetRequiredService<ClusterService>());
         services.AddSingleton<RetentionService>().AddHostedService(s => s.GetRequiredService<RetentionService>());
-        services.AddSingleton<JobsService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>().AddSingleton<DatasetFlightServer>();
+        services.AddSingleton<JobsService>().AddSingleton<AdministrationService>().AddSingleton<DatasetsService>().AddSingleton<BlobsService>().AddSingleton<WorkersService>().AddSingleton<DatasetFlightServer>();
         services.AddSingleton<CallDrain>().AddHostedService(s => s.GetRequiredService<CallDrain>());
         services.AddGrpc(Listening.ConfigureMessages);
         if (options.Urls.Count > 0)

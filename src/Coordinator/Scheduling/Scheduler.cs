@@ -37,9 +37,9 @@ internal static class Scheduler
         foreach (var head in heads.TakeWhile(h => JobQueue.Order.Compare(h, job) < 0))
             line.Add(head);
         if (job.Placement != Placement.OneWorker && line.AheadOf(job) is null)
-            return GangWaits(job, slots);
-        if (job.Placement == Placement.OneWorker && slots.MostFree(job, line) is { } most)
-            return $"waits for {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}";
+            return GangWaits(job, slots.For(job)) + LeftOut(job, slots);
+        if (job.Placement == Placement.OneWorker && slots.For(job).MostFree(job, line) is { } most)
+            return $"waits for {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}{LeftOut(job, slots)}";
         var ahead = line.AheadOf(job)!;
         return $"waits behind {(ahead.Tenant == job.Tenant ? $"job \"{ahead.Name}\"" : "another tenant's job")}, {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}";
     }
@@ -81,14 +81,24 @@ internal static class Scheduler
 
     private static SchedulingDecision? Place(PendingJob job, WaitingLine line, SlotIndex slots)
     {
-        IReadOnlyList<(SlotPool Pool, int Ranks)> shares = job.Placement != Placement.OneWorker ? slots.BestGang(job, line)
-            : slots.Best(job, line) is { } pool ? [(pool, pool.WorldSize(job))]
+        var usable = slots.For(job);
+        IReadOnlyList<(SlotPool Pool, int Ranks)> shares = job.Placement != Placement.OneWorker ? usable.BestGang(job, line)
+            : usable.Best(job, line) is { } pool ? [(pool, pool.WorldSize(job))]
             : [];
         return shares.Count == 0 ? null : new SchedulingDecision(
             job.Id,
-            $"placed on {Words.Join(shares.Select(s => $"\"{s.Pool.Worker.Host}\" with {Words.Ranks(s.Ranks)}"))}{OfKind(shares[0].Pool.Kind)}",
+            $"placed on {Words.Join(shares.Select(s => $"\"{s.Pool.Worker.Host}\" with {Words.Ranks(s.Ranks)}"))}{OfKind(shares[0].Pool.Kind)}{LeftOut(job, slots)}{InDoubt(shares.Select(s => s.Pool.Worker))}",
             [.. shares.Select(s => new WorkerShare(s.Pool.Worker.Id, [.. s.Pool.Free.Take(s.Ranks)]))]);
     }
+
+    private static string LeftOut(PendingJob job, SlotIndex slots) => slots.LeftOut(job).ToList() is { Count: > 0 } doubted
+        ? $"; {Words.Join(doubted.Select(w => $"\"{w.Host}\" is left out ({w.Doubt})"))}"
+        : "";
+
+    // As no others could hold it.
+    private static string InDoubt(IEnumerable<WorkerCapacity> workers) => workers.Where(w => w.Doubt.Length > 0).ToList() is { Count: > 0 } doubted
+        ? $", for want of others: {Words.Join(doubted.Select(w => $"\"{w.Host}\" is in doubt ({w.Doubt})"))}"
+        : "";
 
     private static string GangWaits(PendingJob job, SlotIndex slots)
     {
@@ -103,7 +113,7 @@ internal static class Scheduler
         var apart = slots.Apart(job);
         var has = groups.Count == 0 ? "there are none" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
         var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Meeting}"))}, expected the same on all";
-        return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}";
+        return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}{Faults(job, slots)}";
     }
 
     private static string NeverFits(PendingJob job, SlotIndex slots)
@@ -112,10 +122,12 @@ internal static class Scheduler
             return "waits for a worker; none is connected";
         if (job.Placement != Placement.OneWorker)
             return GangNeverFits(job, slots);
-        var broken = slots.Broken(job.Device);
-        var faults = broken.Count == 0 ? "" : $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}";
-        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {slots.Largest(job.Device)}{faults}";
+        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {slots.Largest(job.Device)}{Faults(job, slots)}";
     }
+
+    private static string Faults(PendingJob job, SlotIndex slots) => slots.Broken(job.Device) is { Count: > 0 } broken
+        ? $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}"
+        : "";
 
     private static string Asked(PendingJob job)
     {

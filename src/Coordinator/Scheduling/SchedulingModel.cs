@@ -42,6 +42,9 @@ internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<Work
     /// <summary>Why none, without a full stop.</summary>
     public string NoNccl { get; init; } = "";
 
+    /// <summary>Why it gets those jobs alone that no others could hold, as in "2 of the 3 attempts on it failed". Empty: it is like any other.</summary>
+    public string Doubt { get; init; } = "";
+
     /// <summary>The same with these slots taken.</summary>
     public WorkerCapacity Without(IReadOnlyList<int> taken) => this with { Slots = [.. Slots.Select(s => taken.Contains(s.Index) ? s with { IsFree = false } : s)] };
 }

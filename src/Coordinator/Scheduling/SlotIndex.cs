@@ -15,6 +15,9 @@ internal sealed class SlotIndex
     private readonly SortedDictionary<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> _kinds = new(s_byKind); // kind, total, free
     private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => s_byWorker.Compare(a, b) is var order && order != 0 ? order : a.Kind.CompareTo(b.Kind)));
 
+    private readonly SortedDictionary<string, WorkerCapacity> _doubted = new(StringComparer.Ordinal);
+    private SlotIndex? _trusted; // all but these; null: there are none
+
     private readonly Dictionary<DeviceKind, int> _largest = []; // asked for each waiting job, again and again
     private readonly Dictionary<GangNeed, bool> _holds = [];
 
@@ -30,10 +33,21 @@ internal sealed class SlotIndex
     /// <exception cref="KeyNotFoundException">It has no slots.</exception>
     public WorkerCapacity Find(string workerId) => _workers[workerId][0].Worker;
 
+    /// <summary>The workers that the job may have: those that are doubted only where the others could not hold it, were all idle.</summary>
+    public SlotIndex For(PendingJob job) => _trusted?.CanHold(job) == true ? _trusted : this;
+
+    /// <summary>The doubted workers that the job could use and does not get.</summary>
+    public IEnumerable<WorkerCapacity> LeftOut(PendingJob job) =>
+        For(job) == this ? [] : _doubted.Values.Where(w => w.Slots.Any(s => Fits(job.Device, s.Kind)));
+
     /// <summary>Adds a worker, or replaces it.</summary>
     public void Put(WorkerCapacity worker)
     {
         Remove(worker.Id);
+        if (worker.Doubt.Length > 0)
+            Doubt(worker);
+        else
+            _trusted?.Put(worker);
         var pools = SlotPool.Of(worker);
         _workers.Add(worker.Id, pools);
         foreach (var pool in pools)
@@ -52,6 +66,9 @@ internal sealed class SlotIndex
         if (!_workers.Remove(workerId, out var pools))
             return;
         Changed();
+        _trusted?.Remove(workerId);
+        if (_doubted.Remove(workerId) && _doubted.Count == 0)
+            _trusted = null;
         foreach (var pool in pools)
         {
             _broken.Remove(pool);
@@ -144,6 +161,16 @@ internal sealed class SlotIndex
     {
         var isThere = _kinds.Keys.Any(k => Fits(device, k.Device));
         return [.. _broken.Where(p => !isThere || Fits(device, p.Kind))];
+    }
+
+    private void Doubt(WorkerCapacity worker)
+    {
+        _doubted.Add(worker.Id, worker);
+        if (_trusted is not null)
+            return;
+        _trusted = new SlotIndex();
+        foreach (var pools in _workers.Values.Where(p => p.Count > 0))
+            _trusted.Put(pools[0].Worker);
     }
 
     private IEnumerable<KeyValuePair<int, SortedDictionary<int, SortedSet<SlotPool>>>> Open(PendingJob job, WaitingLine ahead) => _kinds

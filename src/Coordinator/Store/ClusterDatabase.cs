@@ -7,7 +7,11 @@ namespace MLDistributed.Coordinator.Store;
 /// <summary>The SQLite file of a data folder.</summary>
 internal sealed class ClusterDatabase
 {
-    private const int SchemaVersion = 7;
+    private const int SchemaVersion = 8;
+
+    // What version 7 lacks.
+    private const string Upgrade = "CREATE TABLE \"Cordons\" (\"WorkerId\" TEXT NOT NULL CONSTRAINT \"PK_Cordons\" PRIMARY KEY, \"Reason\" TEXT NOT NULL, \"Since\" INTEGER NOT NULL); PRAGMA user_version = 8;";
+
     private static readonly TimeSpan CheckLimit = TimeSpan.FromSeconds(30);
     private readonly string _connectionString;
     private readonly DbContextOptions<ClusterDbContext> _options;
@@ -93,12 +97,18 @@ internal sealed class ClusterDatabase
 
     private void Check(SqliteConnection connection, TimeProvider time)
     {
-        RequireVersion(Version(connection));
+        var version = Version(connection);
+        RequireVersion(version == SchemaVersion - 1 ? SchemaVersion : version);
         var findings = DatabaseCheck.Run(connection, CheckLimit, time);
         IsChecked = findings is not null;
         if (findings is { Count: > 0 })
             throw new InvalidOperationException(
                 $"Database \"{Path}\" is damaged ({string.Join("; ", findings).ReplaceLineEndings(" ").TrimEnd('.')}), expected one that SQLite's quick_check finds whole. Move it away with the files whose names begin with its own, put its backup there, and check that disk; without a backup, begin anew with --begin-anew.");
+        if (version == SchemaVersion)
+            return;
+        using var transaction = connection.BeginTransaction();
+        Execute(connection, Upgrade, transaction);
+        transaction.Commit();
     }
 
     private void RequireVersion(long version)

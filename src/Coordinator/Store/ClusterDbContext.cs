@@ -16,6 +16,7 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
     public DbSet<ApiKeyRow> ApiKeys => Set<ApiKeyRow>();
     public DbSet<JoinTokenRow> JoinTokens => Set<JoinTokenRow>();
     public DbSet<WorkerRow> Workers => Set<WorkerRow>();
+    public DbSet<CordonRow> Cordons => Set<CordonRow>();
     public DbSet<StartRow> Starts => Set<StartRow>();
 
     /// <summary>Adds or overwrites a row by its key. Rows of one unit of work that share a key become the last of them.</summary>
@@ -45,6 +46,7 @@ internal sealed class ClusterDbContext(DbContextOptions<ClusterDbContext> option
         model.Entity<OwnerRow>().HasKey(o => new { o.FileId, o.Tenant });
         model.Entity<AttemptRow>().HasKey(a => new { a.Id, a.WorkerId });
         model.Entity<AttemptRow>().HasIndex(a => a.JobId);
+        model.Entity<CordonRow>().HasKey(c => c.WorkerId);
         model.Entity<ApiKeyRow>().HasIndex(k => k.Hash).IsUnique();
         model.Entity<JoinTokenRow>().HasKey(t => t.Hash);
         model.Entity<WorkerRow>().HasIndex(w => w.CredentialHash).IsUnique();

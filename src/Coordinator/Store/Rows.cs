@@ -136,6 +136,14 @@ internal sealed class WorkerRow
     public DateTimeOffset? RevokedAt { get; set; }
 }
 
+/// <summary>A worker that an operator keeps jobs away from.</summary>
+internal sealed class CordonRow
+{
+    public required string WorkerId { get; set; }
+    public required string Reason { get; set; }
+    public required DateTimeOffset Since { get; set; }
+}
+
 /// <summary>One start of a coordinator on this database; its id fences the worker sessions of earlier ones.</summary>
 internal sealed class StartRow
 {

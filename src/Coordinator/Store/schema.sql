@@ -31,6 +31,12 @@ CREATE TABLE "Blobs" (
     "UsedAt" INTEGER NOT NULL
 );
 
+CREATE TABLE "Cordons" (
+    "WorkerId" TEXT NOT NULL CONSTRAINT "PK_Cordons" PRIMARY KEY,
+    "Reason" TEXT NOT NULL,
+    "Since" INTEGER NOT NULL
+);
+
 CREATE TABLE "Datasets" (
     "Id" TEXT NOT NULL CONSTRAINT "PK_Datasets" PRIMARY KEY,
     "Tenant" TEXT NOT NULL,

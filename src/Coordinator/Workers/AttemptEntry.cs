@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Workers;
@@ -35,6 +36,9 @@ internal sealed class AttemptEntry
     /// <summary>What ends it, as far as is known: the first failure, but of a bystander only while nobody else has failed.</summary>
     public JobFailure? Failure { get; private set; }
 
+    /// <summary>What that says of a worker; null: nothing.</summary>
+    public Blame? Blame { get; private set; }
+
     /// <summary>When its workers are waited for no longer; null: nothing has failed.</summary>
     public TimeSpan? EndsBy { get; set; }
 
@@ -57,14 +61,17 @@ internal sealed class AttemptEntry
     }
 
     /// <summary>It is wanted again.</summary>
-    public void Forget() => (Failure, EndsBy) = (null, null);
+    public void Forget() => (Failure, Blame, EndsBy) = (null, null, null);
 
     /// <summary>Takes a failure for what ends the attempt, unless a better one is known.</summary>
-    public void Note(JobFailure failure, bool isBystander)
+    /// <param name="failure">What failed.</param>
+    /// <param name="blame">What it says of a worker; null: nothing.</param>
+    /// <param name="isBystander">Whether another's failure has stopped it.</param>
+    public void Note(JobFailure failure, Blame? blame, bool isBystander)
     {
         if (Failure is not null && (!_isBystanders || isBystander))
             return;
-        (Failure, _isBystanders) = (failure, isBystander);
+        (Failure, Blame, _isBystanders) = (failure, blame, isBystander);
     }
 
     /// <summary>Its workers by names of which each is another: two machines may have the same.</summary>
@@ -81,3 +88,8 @@ internal sealed class AttemptEntry
     /// <summary>As in: "box" with 2 ranks and "other" with 1 rank.</summary>
     public string Where() => Words.Join(_parts.Select(p => $"\"{p.Worker.Host}\" with {Words.Ranks(p.Slots.Count)}"));
 }
+
+/// <summary>What a failure says of a worker.</summary>
+/// <param name="Part">What the worker has of the attempt.</param>
+/// <param name="Kind">How that ended.</param>
+internal sealed record Blame(AttemptPart Part, OutcomeKind Kind);

@@ -1,3 +1,4 @@
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Protocol;
 
@@ -40,33 +41,45 @@ internal sealed class WorkerEntry
     /// <summary>Where its ranks meet those of other workers; null: nowhere.</summary>
     public Network? Network { get; set; }
 
+    /// <summary>Set by <see cref="WorkerTable"/>; null: jobs are placed here.</summary>
+    public Cordon? Cordon { get; set; }
+
     public WorkerCapacity ToCapacity()
     {
+        var closed = Cordon is { IsByHand: true } ? $"it is cordoned: {Cordon.Reason}" : "";
         var holdsAll = Attempts.Values.Any(a => a.IsForeign); // nobody knows which slots such an attempt has
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
         var held = Attempts.Values.Where(a => a.GivenUpFor is not null).SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault, holdsAll || held.Contains(d.Slot)))])
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault.Length > 0 ? d.Fault : closed, holdsAll || held.Contains(d.Slot)))])
         {
             Meeting = Network is { Fault: "" } ? $"mldist {Build} with {Network.Mpi}" : "",
             CannotMeet = Network is null ? "was started without --network" : $"cannot use its network: {Network.Fault}",
             Nccl = Network?.Nccl ?? "",
             NoNccl = Network?.NcclFault ?? "",
+            Doubt = Cordon is { IsByHand: false } ? Cordon.Reason : "",
         };
     }
 
-    public WorkerSnapshot ToSnapshot() => new()
+    public WorkerSnapshot ToSnapshot(TimeSpan now) => new()
     {
         Id = Id,
         Host = Host,
-        Status = IsLost || Session is null ? "lost" : Attempts.Count > 0 ? "busy" : Devices.Count > 0 && Devices.All(d => d.Fault.Length > 0) ? "broken" : "ready",
+        Status = Status,
         Devices = { Devices },
         Network = Network,
+        Cordon = Cordon?.ToSnapshot(now),
     };
 
     /// <summary>Without who it is, and without what others do on it.</summary>
     public WorkerSnapshot ToAnonymous() => new()
     {
-        Status = ToSnapshot().Status,
+        Status = Status,
         Devices = { Devices.Select(d => new Device { Slot = d.Slot, Kind = d.Kind, Index = d.Index, Name = d.Name, MemoryBytes = d.MemoryBytes, Fault = d.Fault.Length > 0 ? "it cannot be used" : "" }) },
     };
+
+    private string Status => IsLost || Session is null ? "lost"
+        : Attempts.Count > 0 ? "busy"
+        : Devices.Count > 0 && Devices.All(d => d.Fault.Length > 0) ? "broken"
+        : Cordon is not null ? "cordoned"
+        : "ready";
 }

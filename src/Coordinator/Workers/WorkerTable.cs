@@ -1,4 +1,5 @@
 using Grpc.Core;
+using MLDistributed.Coordinator.Cordons;
 using MLDistributed.Coordinator.Membership;
 using MLDistributed.Coordinator.Scheduling;
 using MLDistributed.Protocol;
@@ -6,7 +7,7 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Workers;
 
 /// <summary>The workers that are, or were lately, connected; used on the event loop only.</summary>
-internal sealed class WorkerTable
+internal sealed class WorkerTable(CordonBook cordons)
 {
     private static readonly TimeSpan LostShownFor = TimeSpan.FromMinutes(10);
     private readonly Dictionary<string, WorkerEntry> _workers = new(StringComparer.Ordinal);
@@ -15,6 +16,13 @@ internal sealed class WorkerTable
     /// <summary>Makes the epochs of this run higher than those of all runs before.</summary>
     /// <param name="start">Counts the coordinator's starts on its database.</param>
     public void StartEpochs(long start) => _lastEpoch = start << 32;
+
+    /// <summary>The cordons of these workers have changed.</summary>
+    public void Recordon(IEnumerable<string> ids)
+    {
+        foreach (var worker in ids.Select(Find).OfType<WorkerEntry>())
+            Changed(worker);
+    }
 
     public WorkerEntry? Find(string id) => _workers.GetValueOrDefault(id);
 
@@ -121,6 +129,7 @@ internal sealed class WorkerTable
 
     private void Changed(WorkerEntry worker)
     {
+        worker.Cordon = cordons.Find(worker.Id);
         if (worker.IsConnected)
             Slots.Put(worker.ToCapacity());
         else

@@ -32,6 +32,7 @@ public static class WireLimits
     private static readonly FieldLimit s_fileSize = new() { Largest = MaxFileBytes };
     private static readonly FieldLimit s_host = new() { MaxLength = MaxHost };
     private static readonly FieldLimit s_sentence = new() { MaxLength = MaxSentence };
+    private static readonly FieldLimit s_shortReason = new() { MaxLength = 1000 };
     private static readonly FieldLimit s_reason = new() { MaxLength = MaxReason };
     private static readonly FieldLimit s_epochs = new() { Largest = JobSpecRules.MaxEpochs };
     private static readonly FieldLimit s_ranks = new() { Largest = JobSpecRules.MaxRanks };
@@ -63,6 +64,10 @@ public static class WireLimits
         ["mldist.v1.ClusterSnapshot.workers"] = new() { MaxCount = 100_000 },
         ["mldist.v1.WorkerSnapshot.id"] = s_idOrEmpty, // not told to other tenants
         ["mldist.v1.WorkerSnapshot.host"] = s_host,
+        ["mldist.v1.WorkerCordon.reason"] = s_shortReason,
+        ["mldist.v1.CordonWorkerRequest.worker_id"] = s_id,
+        ["mldist.v1.CordonWorkerRequest.reason"] = s_shortReason,
+        ["mldist.v1.UncordonWorkerRequest.worker_id"] = s_id,
         ["mldist.v1.Device.slot"] = s_slot,
         ["mldist.v1.Device.index"] = s_slot,
         ["mldist.v1.Device.memory_bytes"] = s_fileSize,

@@ -64,7 +64,7 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
     {
         RefuseMore();
         foreach (var attempt in _attempts.Keys)
-            ReportFailure(attempt.Text, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.");
+            ReportFailure(attempt.Text, FailureKind.WorkerLost, $"Worker \"{services.Host}\" was told to leave while it ran the attempt.", isLeaving: true);
         await Task.WhenAll(_attempts.Values.Select(a => a.AbandonAsync())).ConfigureAwait(false);
     }
 
@@ -138,8 +138,8 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
 
     private AttemptRunner? Find(string attemptId) => OpaqueId.TryParse(attemptId, out var id) ? _attempts.GetValueOrDefault(id) : null;
 
-    private void ReportFailure(string attemptId, FailureKind kind, string message) => services.Outbox.Post(new WorkerMessage
+    private void ReportFailure(string attemptId, FailureKind kind, string message, bool isLeaving = false) => services.Outbox.Post(new WorkerMessage
     {
-        AttemptEnded = new AttemptEnded { AttemptId = attemptId, Failure = new JobFailure { Kind = kind, Message = message, Rank = -1, Host = services.Host } },
+        AttemptEnded = new AttemptEnded { AttemptId = attemptId, IsLeaving = isLeaving, Failure = new JobFailure { Kind = kind, Message = message, Rank = -1, Host = services.Host } },
     });
 }

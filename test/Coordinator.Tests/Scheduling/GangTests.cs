@@ -31,6 +31,17 @@ public sealed class GangTests
     }
 
     [TestMethod]
+    [DataRow(1, 4, "w1:2", DisplayName = "goes on on what is left")]
+    [DataRow(3, 4, "w0:2 w1:2", DisplayName = "the others could not hold it")]
+    public void Worker_InDoubt_IsLeftOutWhereTheOthersCanHoldTheJob(int min, int max, string expected)
+    {
+        var workers = Workers("2/2 2/2");
+        workers[0] = workers[0] with { Doubt = "it failed" };
+
+        Assert.AreEqual(expected, Outcome(Decide([Job("job", 1, min, max) with { Placement = Placement.Spread }], workers).Single()));
+    }
+
+    [TestMethod]
     public void Workers_ThatCannotMeet_HaveNoJobTogether()
     {
         var job = Job("job", 1, 4, 4) with { Placement = Placement.Pack };

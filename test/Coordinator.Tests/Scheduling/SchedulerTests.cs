@@ -59,6 +59,38 @@ public sealed class SchedulerTests
         Assert.AreEqual(expected, Decide([Job("job", 1, min, 0)], workers).Single().IsUnplaceable);
 
     [TestMethod]
+    // ranks min, max | free of total on each worker, ! in doubt | worker and world size, or why it waits
+    [DataRow(1, 2, "!2/2 2/2", "w1:2", DisplayName = "another is there")]
+    [DataRow(1, 0, "!8/8 2/2", "w1:2", DisplayName = "a smaller one is enough")]
+    [DataRow(1, 2, "!2/2 0/2", "waits for 1 rank on one worker; 0 are free on \"host1\"; \"host0\" is left out (it failed)", DisplayName = "another is busy")]
+    [DataRow(4, 0, "!4/4 2/2", "w0:4", DisplayName = "no other could hold it")]
+    [DataRow(1, 0, "!4/4 !2/2", "w0:4", DisplayName = "all are in doubt")]
+    [DataRow(8, 0, "!4/4 2/2", "needs 8 ranks on one worker; the largest worker has 4")]
+    public void Worker_InDoubt_IsForJobsThatNoOthersCouldHold(int min, int max, string workers, string expected) =>
+        Assert.AreEqual(expected, Outcome(Decide([Job("job", 1, min, max)], workers).Single()));
+
+    [TestMethod]
+    public void Worker_InDoubt_IsPutAndRemovedLikeAnyOther()
+    {
+        var slots = new SlotIndex();
+        var job = Job("job", 1, 1, 0);
+        slots.Put(Worker("w0", 4, 4) with { Doubt = "it failed" });
+        slots.Put(Worker("w1", 2, 2));
+        Assert.AreEqual("w1", slots.For(job).Best(job, new WaitingLine(slots))!.Worker.Id);
+
+        slots.Put(Worker("w0", 4, 4));
+        Assert.AreEqual("w0", slots.For(job).Best(job, new WaitingLine(slots))!.Worker.Id, "It is trusted again.");
+        slots.Put(Worker("w0", 4, 4) with { Doubt = "it failed" });
+        slots.Remove("w1");
+        Assert.AreEqual("w0", slots.For(job).Best(job, new WaitingLine(slots))!.Worker.Id, "The other has left.");
+        slots.Remove("w0");
+        Assert.IsTrue(slots.IsEmpty);
+        slots.Put(Worker("w0", 4, 4));
+        slots.Put(Worker("w1", 2, 2));
+        Assert.AreSame(slots, slots.For(job));
+    }
+
+    [TestMethod]
     public void Device_Cuda_IsLookedForAmongCudaSlots()
     {
         var job = Job("job", 1, 8, 0) with { Device = DeviceKind.Cuda };
@@ -142,7 +174,7 @@ public sealed class SchedulerTests
     }
 
     private static IReadOnlyList<SchedulingDecision> Decide(PendingJob[] jobs, string workers) => Scheduler.Decide(Now, jobs,
-        [.. workers.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select((w, i) => Worker($"w{i}", int.Parse(w.Split('/')[0]), int.Parse(w.Split('/')[1])))]);
+        [.. workers.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select((w, i) => Worker($"w{i}", int.Parse(w.Trim('!').Split('/')[0]), int.Parse(w.Split('/')[1])) with { Doubt = w[0] == '!' ? "it failed" : "" })]);
 
     private static PendingJob Job(string id, long number, int min, int max) => new(OpaqueId.Parse(id), id, number, 0, DeviceKind.Any, min, max);
 

@@ -11,6 +11,8 @@ public sealed class AccessRulesTests
     [DataRow("/mldist.v1.Jobs/SubmitJob", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Jobs/CancelJob", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Jobs/ResumeJob", Scopes.Submit | Scopes.Admin)]
+    [DataRow("/mldist.v1.Administration/CordonWorker", Scopes.Admin)]
+    [DataRow("/mldist.v1.Administration/UncordonWorker", Scopes.Admin)]
     [DataRow("/mldist.v1.Datasets/FindDataset", Scopes.Read | Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Datasets/AdoptDataset", Scopes.Submit | Scopes.Admin)]
     [DataRow("/mldist.v1.Blobs/Download", Scopes.Read | Scopes.Submit | Scopes.Admin | Scopes.Worker)]

@@ -29,6 +29,7 @@ internal sealed class TestCoordinator : IAsyncDisposable
     public Uri Address => _server!.Addresses[0];
 
     public Protocol.Jobs.JobsClient Jobs => new(Connect().Invoker);
+    public Administration.AdministrationClient Administration => new(Connect().Invoker);
     public Protocol.Datasets.DatasetsClient Datasets => new(Connect().Invoker);
     public Protocol.Blobs.BlobsClient Blobs => new(Connect().Invoker);
 
