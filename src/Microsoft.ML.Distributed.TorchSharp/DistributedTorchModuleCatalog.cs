@@ -1,3 +1,4 @@
+using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
 using static TorchSharp.torch;
 
@@ -62,4 +63,68 @@ public static class DistributedTorchModuleCatalog
         this RegressionCatalog.RegressionTrainers catalog, object? moduleOptions = null, DistributedRegressionTrainer.Options? options = null)
         where TModule : nn.Module<Tensor, Tensor> =>
         DistributedNeuralNetworkCatalog.OfModule(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions));
+
+    /// <summary>A TorchSharp module of your own with several columns as its inputs that tells classes apart, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from its inputs to [rows, classes], a number for each class without softmax. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <typeparam name="TInputs">A record of tensors, each [rows, size]: of the column that is called as it. A column of Single is Float32, standardised unless NormalizeFeatures is false; one of keys is Int64, from 1 to their number, and 0 where there is none. Its size is 1, or that of a vector.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network and FeatureColumnName; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="IModuleMetrics"/>.</remarks>
+    /// <exception cref="ArgumentException">The module has no such constructor, the argument cannot travel, or the inputs are no record of tensors.</exception>
+    public static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> DistributedTorchModule<TModule, TInputs>(
+        this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, object? moduleOptions = null, DistributedMulticlassTrainer.Options? options = null)
+        where TModule : nn.Module<TInputs, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfInputs(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions), ModuleDescription.InputsOf(typeof(TInputs)));
+
+    /// <summary>A TorchSharp module of your own with several columns as its inputs that answers yes or no, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from its inputs to [rows, 1], the logit, without sigmoid. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <typeparam name="TInputs">A record of tensors, each [rows, size]: of the column that is called as it. A column of Single is Float32, standardised unless NormalizeFeatures is false; one of keys is Int64, from 1 to their number, and 0 where there is none. Its size is 1, or that of a vector.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network and FeatureColumnName; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="IModuleMetrics"/>.</remarks>
+    /// <exception cref="ArgumentException">The module has no such constructor, the argument cannot travel, or the inputs are no record of tensors.</exception>
+    public static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> DistributedTorchModule<TModule, TInputs>(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, object? moduleOptions = null, DistributedBinaryTrainer.Options? options = null)
+        where TModule : nn.Module<TInputs, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfInputs(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions), ModuleDescription.InputsOf(typeof(TInputs)));
+
+    /// <summary>A TorchSharp module of your own with several columns as its inputs that predicts a number, trained on a cluster.</summary>
+    /// <typeparam name="TModule">The module: from its inputs to [rows, 1], the value in standard deviations from the labels' mean. It has a public constructor with no parameter, or with one.</typeparam>
+    /// <typeparam name="TInputs">A record of tensors, each [rows, size]: of the column that is called as it. A column of Single is Float32, standardised unless NormalizeFeatures is false; one of keys is Int64, from 1 to their number, and 0 where there is none. Its size is 1, or that of a vector.</typeparam>
+    /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
+    /// <param name="moduleOptions">The constructor's argument, which travels as JSON: public properties and fields; null: it takes none.</param>
+    /// <param name="options">The trainer's options, but for those of the built-in network and FeatureColumnName; null: the defaults.</param>
+    /// <returns>A trainer whose model saves, loads and scores without libtorch.</returns>
+    /// <remarks>The module may say itself how it is trained: <see cref="IParameterGroups"/>, <see cref="IModuleLoss"/>, <see cref="IModuleMetrics"/>.</remarks>
+    /// <exception cref="ArgumentException">The module has no such constructor, the argument cannot travel, or the inputs are no record of tensors.</exception>
+    /// <example><code>
+    /// public sealed record Visit(Tensor User, Tensor Item, Tensor Prices);
+    ///
+    /// public sealed class Rating : nn.Module&lt;Visit, Tensor&gt;
+    /// {
+    ///     private readonly Embedding users, items;
+    ///     private readonly Linear prices;
+    ///
+    ///     public Rating(RatingOptions o) : base(nameof(Rating))
+    ///     {
+    ///         users = nn.Embedding(o.Users + 1, 16);   // a row for each key, and one for none
+    ///         items = nn.Embedding(o.Items + 1, 16);
+    ///         prices = nn.Linear(o.Prices, 16);
+    ///         RegisterComponents();
+    ///     }
+    ///
+    ///     public override Tensor forward(Visit visit) =>
+    ///         (users.call(visit.User).flatten(1) * (items.call(visit.Item).flatten(1) + prices.call(visit.Prices))).sum(1, keepdim: true);
+    /// }
+    ///
+    /// var trainer = ml.Regression.Trainers.DistributedTorchModule&lt;Rating, Visit&gt;(new RatingOptions(Users: 943, Items: 1682, Prices: 2));
+    /// </code></example>
+    public static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> DistributedTorchModule<TModule, TInputs>(
+        this RegressionCatalog.RegressionTrainers catalog, object? moduleOptions = null, DistributedRegressionTrainer.Options? options = null)
+        where TModule : nn.Module<TInputs, Tensor> =>
+        DistributedNeuralNetworkCatalog.OfInputs(catalog, options ?? new(), ModuleDescription.Of(typeof(TModule), moduleOptions), ModuleDescription.InputsOf(typeof(TInputs)));
 }

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using MLDistributed.Protocol;
+using static TorchSharp.torch;
 
 namespace Microsoft.ML.Distributed;
 
@@ -25,6 +26,16 @@ internal static class ModuleDescription
         description.OptionsType = type.FullName ?? type.Name;
         description.Options = Json(argument, type);
         return new OwnModule(description, () => ModuleAssemblies.Pack(module.Assembly, type.Assembly));
+    }
+
+    /// <summary>The inputs of a module that takes a record of tensors: what these are called.</summary>
+    /// <exception cref="ArgumentException">It is no such record.</exception>
+    public static IReadOnlyList<string> InputsOf(Type record)
+    {
+        if (record != typeof(Tensor) && !record.IsAssignableTo(typeof(System.Runtime.CompilerServices.ITuple)) && record.GetConstructors() is [var constructor]
+            && constructor.GetParameters() is { Length: > 0 } tensors && Array.TrueForAll(tensors, t => t.ParameterType == typeof(Tensor)))
+            return [.. tensors.Select(t => t.Name!)];
+        throw new ArgumentException($"Inputs \"{record.Name}\" are no record of tensors, expected a type with one public constructor whose parameters are tensors, as: public sealed record {(record == typeof(Tensor) ? "Inputs" : record.Name)}(Tensor User, Tensor Item). For a module of one tensor use DistributedTorchModule<TModule>.", nameof(record));
     }
 
     private static string Json(object argument, Type type)

@@ -62,7 +62,7 @@ public sealed class OwnModuleTests
         var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
         var options = new DistributedMulticlassTrainer.Options { Epochs = 6, LearningRate = 0.005, MinRanks = 1, MaxRanks = 1 };
         var trainer = (DistributedMulticlassTrainer)typeof(DistributedTorchModuleCatalog).GetMethods()
-            .Single(m => m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.MulticlassClassification.Trainers.GetType()).MakeGenericMethod(module)
+            .Single(m => m.GetGenericArguments().Length == 1 && m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.MulticlassClassification.Trainers.GetType()).MakeGenericMethod(module)
             .Invoke(null, [ml.MulticlassClassification.Trainers, new NetOptions(64, 10, 16), options])!;
 
         var model = trainer.Fit(split.TrainSet);
@@ -220,7 +220,7 @@ public sealed class OwnModuleTests
         var states = new List<TrainingState>();
         var options = new DistributedRegressionTrainer.Options { Epochs = 1000, Progress = new Listener(p => states.Add(p.State)) };
         var trainer = (DistributedRegressionTrainer)typeof(DistributedTorchModuleCatalog).GetMethods()
-            .Single(m => m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.Regression.Trainers.GetType()).MakeGenericMethod(module)
+            .Single(m => m.GetGenericArguments().Length == 1 && m.GetParameters() is [var catalog, ..] && catalog.ParameterType == ml.Regression.Trainers.GetType()).MakeGenericMethod(module)
             .Invoke(null, [ml.Regression.Trainers, new NetOptions(10, 1), options])!;
 
         var e = Assert.ThrowsExactly<TrainingFailedException>(() => trainer.Fit(DataSets.Diabetes(ml)));

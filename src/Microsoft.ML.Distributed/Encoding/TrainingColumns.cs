@@ -57,7 +57,8 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         return holds(column) ? null : $"{role} column \"{name}\" is {Describe(column)}, expected {expected}. {remedy(column)}";
     }
 
-    private static string Describe(SchemaShape.Column column)
+    /// <summary>A column's type in words.</summary>
+    public static string Describe(SchemaShape.Column column)
     {
         var item = column.IsKey ? $"key of {column.ItemType}" : column.ItemType.ToString();
         return column.Kind switch

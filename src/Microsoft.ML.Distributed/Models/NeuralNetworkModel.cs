@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Microsoft.ML.Data;
 using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
@@ -61,18 +62,25 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
     private protected abstract string Loader { get; }
 
-    /// <summary>Writes the network as an ONNX file, which any ONNX runtime scores: input "features" [N, features], output "score" [N, k].</summary>
+    /// <summary>
+    /// Writes the network as an ONNX file, which any ONNX runtime scores: input "features" [N, features], output "score" [N, k]. Of a module of your own with
+    /// several inputs: an input for each, by its name, [N, size] of Float, or of Int64 for keys, from 1, and 0 for a missing one.
+    /// </summary>
     /// <param name="path">The file; an existing one is replaced.</param>
     /// <example><code>model.LastTransformer.Model.SaveOnnx("digits.onnx");</code></example>
-    public void SaveOnnx(string path) => File.WriteAllBytes(path, _network.Onnx);
+    public void SaveOnnx(string path) => File.WriteAllBytes(path, OnnxBytes());
 
     /// <summary>Writes the network as an ONNX model, which any ONNX runtime scores.</summary>
     /// <param name="stream">The stream; it stays open.</param>
     public void SaveOnnx(Stream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
-        stream.Write(_network.Onnx);
+        stream.Write(OnnxBytes());
     }
+
+    private byte[] OnnxBytes() => _network.Spec.Module.Torch is { Inputs: { Count: > 0 } inputs }
+        ? OnnxNamedInputs.Split(ModelProto.Parser.ParseFrom(_network.Onnx), inputs).ToByteArray()
+        : _network.Onnx;
 
     /// <inheritdoc/>
     public void Dispose()

@@ -12,17 +12,18 @@ internal static class OnnxConversion
 {
     // Clip's bounds as inputs.
     private const int LeastOpset = 11;
+    private const int Single = 1;
     private const int UInt32 = 12; // TensorProto.DataType, ML.NET's keys
     private const string StandardDomain = "";
 
     private static readonly HashSet<string> s_copied =
     [
-        "Abs", "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Conv", "Div", "Elu", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "LogSoftmax",
-        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Relu", "Reshape", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
+        "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Elu", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "LogSoftmax",
+        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Relu", "Reshape", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
     ];
 
     /// <summary>Whether all of a graph can be written.</summary>
-    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish"
+    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish" or "ReduceMax" or "ReduceMean" or "ReduceMin"
         || n.OpType is "LayerNormalization" && n.Attribute.All(a => a.Name != "axis" || a.I < 0)
         || n.OpType is "Gelu" && n.Attribute.All(a => a.S.ToStringUtf8() == "none"));
 
@@ -62,6 +63,9 @@ internal static class OnnxConversion
                 case "HardSwish":
                     WriteHardSwish(context, inputs[0], output);
                     break;
+                case "ReduceMax" or "ReduceMean" or "ReduceMin":
+                    WriteReduce(context, graph, node, inputs[0], output);
+                    break;
                 default:
                     Copy(node, Node(context, node.OpType, inputs, output));
                     break;
@@ -81,6 +85,18 @@ internal static class OnnxConversion
         Node(context, "Cast", [counted], key).AddAttribute("to", UInt32);
     }
 
+    /// <summary>Keys as numbers.</summary>
+    /// <returns>The name of the numbers.</returns>
+    public static string ToSingle(OnnxContext context, string keys)
+    {
+        var numbers = New(context, "numbers");
+        Node(context, "Cast", [keys], numbers).AddAttribute("to", Single);
+        return numbers;
+    }
+
+    /// <summary>Columns side by side.</summary>
+    public static void Join(OnnxContext context, string[] columns, string output) => Node(context, "Concat", columns, output).AddAttribute("axis", 1);
+
     // x/2 (1 + erf(x / sqrt 2))
     private static void WriteGelu(OnnxContext context, string input, string output)
     {
@@ -89,6 +105,14 @@ internal static class OnnxConversion
         Node(context, "Erf", [scaled], erf);
         var gate = Binary(context, "Add", erf, Scalar(context, 1));
         Node(context, "Mul", [Binary(context, "Mul", input, Scalar(context, 0.5f)), gate], output);
+    }
+
+    // Dimensions are an attribute in the version that ML.NET writes.
+    private static void WriteReduce(OnnxContext context, GraphProto graph, NodeProto from, string input, string output)
+    {
+        var node = Node(context, from.OpType, [input], output);
+        node.AddAttribute("axes", graph.Initializer.First(t => t.Name == from.Input[1]).Int64Data);
+        node.AddAttribute("keepdims", from.Attribute.FirstOrDefault(a => a.Name == "keepdims")?.I ?? 1);
     }
 
     // x * min(max(x / 6 + 1/2, 0), 1)

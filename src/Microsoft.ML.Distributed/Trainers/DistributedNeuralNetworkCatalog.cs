@@ -188,23 +188,35 @@ public static class DistributedNeuralNetworkCatalog
 
     internal static DistributedMulticlassTrainer OfModule(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, NetworkModule? module)
     {
-        ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
-        return new DistributedMulticlassTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
+        return new DistributedMulticlassTrainer(Environment(catalog), options, module);
     }
 
     internal static DistributedBinaryTrainer OfModule(BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options, NetworkModule? module)
     {
-        ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
-        return new DistributedBinaryTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
+        return new DistributedBinaryTrainer(Environment(catalog), options, module);
     }
 
     internal static DistributedRegressionTrainer OfModule(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, NetworkModule? module)
     {
-        ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
-        return new DistributedRegressionTrainer(CatalogUtils.GetEnvironment(catalog), options, module);
+        return new DistributedRegressionTrainer(Environment(catalog), options, module);
+    }
+
+    internal static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> OfInputs(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedMulticlassTrainer(environment, (DistributedMulticlassTrainer.Options)own, m));
+
+    internal static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> OfInputs(BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedBinaryTrainer(environment, (DistributedBinaryTrainer.Options)own, m));
+
+    internal static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> OfInputs(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedRegressionTrainer(environment, (DistributedRegressionTrainer.Options)own, m));
+
+    private static Runtime.IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase catalog)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        return CatalogUtils.GetEnvironment(catalog);
     }
 
     private static TOptions Options<TOptions>(string label, string features, string? weight, int[]? hiddenLayers, int epochs, int? batchSize, double learningRate)

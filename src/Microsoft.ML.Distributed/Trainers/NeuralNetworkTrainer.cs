@@ -185,8 +185,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         return errors;
     }
 
-    private static ArgumentException Refusal(string name, IReadOnlyList<string> errors) => new(
-        errors.Count == 1 ? $"{name} cannot train: {errors[0]}" : $"{name} cannot train:{string.Concat(errors.Select(e => $"{Environment.NewLine}- {e}"))}");
+    private static ArgumentException Refusal(string name, IReadOnlyList<string> errors) => new(NeuralNetworkOptions.Refusal(name, errors));
 
     // ML.NET's base makes columns of the names at once, so these errors cannot wait for the others.
     private static NeuralNetworkOptions WithNames(NeuralNetworkOptions options, string name)

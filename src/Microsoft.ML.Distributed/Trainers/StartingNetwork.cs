@@ -73,6 +73,8 @@ internal sealed class StartingNetwork
             yield return Differs("NormalizeFeatures", !isScaled, isScaled);
         if (schema is null)
             yield break;
+        if (!areBuiltIn && !Spec.Module!.Torch.Inputs.Equals(spec.Module!.Torch.Inputs))
+            yield return $"{Name} is a module with the inputs {Inputs(Spec)}, expected {Inputs(spec)}, as the data has them. Give the data the same columns, or train anew.";
         var features = schema[columns.Features];
         if (InputSize(Spec) != InputSize(spec))
             yield return $"{Name} has {InputSize(Spec):N0} features, expected {InputSize(spec):N0}, the slots of feature column \"{features.Name}\". Give the data the same columns, or train anew.";
@@ -113,7 +115,7 @@ internal sealed class StartingNetwork
 
     /// <summary>The slots whose numbers are far from those that the network was trained on, behind a scaling that stays.</summary>
     public IEnumerable<int> Moved(IFeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
-        : Enumerable.Range(0, scaling.Scale.Count).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
+        : Enumerable.Range(0, scaling.Scale.Count).Except(Spec.Module.Torch?.IdSlots() ?? []).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
 
     /// <summary>A slot's mean and standard deviation where the network was trained.</summary>
     public (double Mean, double Deviation) Trained(int slot) => (MeanOf(slot), 1 / Spec.Data.Features.Scale[slot]);
@@ -122,6 +124,8 @@ internal sealed class StartingNetwork
     /// <param name="data">The training data.</param>
     /// <param name="column">Its feature column.</param>
     public bool IsBehindOthers(IDataView data, string column) => _transformer?.FeatureColumnName == column && FeatureOrigin.IsAnother(data, column, _before);
+
+    private static string Inputs(JobSpec spec) => string.Join(", ", spec.Module.Torch.Inputs.Select(i => $"\"{i.Name}\" ({(i.KeyCount > 0 ? $"keys of {i.KeyCount:N0}" : "numbers")}, {i.Size:N0} a row)").DefaultIfEmpty("all features as one"));
 
     // Sparse features are not centred.
     private double MeanOf(int slot) => Spec.Data.Features.Mean.Count == 0 ? 0 : Spec.Data.Features.Mean[slot];

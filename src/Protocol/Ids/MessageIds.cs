@@ -50,6 +50,18 @@ public sealed partial class TorchModuleSpec
 {
     /// <summary><see cref="PackageId"/>, parsed.</summary>
     public ContentHash Package => ContentHash.Parse(PackageId);
+
+    /// <summary>The features of a row that are ids, whose size means nothing.</summary>
+    public IEnumerable<int> IdSlots()
+    {
+        var start = 0;
+        foreach (var input in Inputs)
+        {
+            for (var slot = start; input.KeyCount > 0 && slot < start + input.Size; slot++)
+                yield return slot;
+            start += input.Size;
+        }
+    }
 }
 
 /// <summary>What a job trains on.</summary>

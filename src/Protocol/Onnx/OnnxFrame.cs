@@ -86,14 +86,16 @@ public static class OnnxFrame
         }
     }
 
-    private static ValueInfoProto Rows(string name, params IEnumerable<int> shape) => new()
+    private static ValueInfoProto Rows(string name, params IEnumerable<int> shape) => Rows(name, TensorProto.Types.DataType.Float, shape);
+
+    internal static ValueInfoProto Rows(string name, TensorProto.Types.DataType type, params IEnumerable<int> shape) => new()
     {
         Name = name,
         Type = new TypeProto
         {
             TensorType = new TypeProto.Types.Tensor
             {
-                ElemType = (int)TensorProto.Types.DataType.Float,
+                ElemType = (int)type,
                 Shape = new TensorShapeProto
                 {
                     Dim = { new TensorShapeProto.Types.Dimension { DimParam = "N" }, shape.Select(size => new TensorShapeProto.Types.Dimension { DimValue = size }) },

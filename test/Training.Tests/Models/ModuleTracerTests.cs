@@ -48,18 +48,25 @@ public sealed class ModuleTracerTests
     [DynamicData(nameof(Modules))]
     public void Trace_Module_IsTheSameInOurProgramAndInOnnxRuntime(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make) => Compare(name, inputs, make, SampleRows.Normal);
 
+    [TestMethod]
+    public void Trace_WatchedModuleOfSeveralInputs_IsTheSameInOurProgramAndInOnnxRuntime()
+    {
+        var inputs = new ModuleInputs([new ModuleInput { Name = "User", Size = 1, KeyCount = 5 }, new ModuleInput { Name = "Tags", Size = 3, KeyCount = 4 }, new ModuleInput { Name = "Prices", Size = 4 }]);
+        Compare(nameof(RatingNet), 8, () => Make(typeof(RatingNet), new NetOptions(4, 3, 5)), SampleRows.Normal with { Inputs = inputs });
+    }
+
     // Their code, changed once.
     private static readonly Lazy<System.Reflection.Assembly> s_watched = new(() => new WatchedCode(new Dictionary<string, byte[]> { [$"{Own.Name}.dll"] = File.ReadAllBytes(typeof(SmallCnn).Assembly.Location) }).LoadFromAssemblyName(Own));
 
     private static System.Reflection.AssemblyName Own => typeof(SmallCnn).Assembly.GetName();
 
-    private static nn.Module<Tensor, Tensor> Make(Type type, NetOptions options)
+    private static nn.Module Make(Type type, NetOptions options)
     {
         var given = Activator.CreateInstance(s_watched.Value.GetType(typeof(NetOptions).FullName!)!, options.Inputs, options.Outputs, options.Width);
-        return (nn.Module<Tensor, Tensor>)Activator.CreateInstance(s_watched.Value.GetType(type.FullName!)!, given)!;
+        return (nn.Module)Activator.CreateInstance(s_watched.Value.GetType(type.FullName!)!, given)!;
     }
 
-    private static void Compare(string name, int inputs, Func<nn.Module<Tensor, Tensor>> make, SampleRows kind)
+    private static void Compare(string name, int inputs, Func<nn.Module> make, SampleRows kind)
     {
         RankTraining.Preload();
         using var scope = NewDisposeScope();
@@ -68,7 +75,7 @@ public sealed class ModuleTracerTests
         using var module = source.Module;
         module.eval();
         var features = kind.Make(Rows, inputs);
-        var expected = module.call(features);
+        var expected = kind.Inputs.Call(module, features);
         var outputs = (int)expected.shape[1];
 
         // The instance that is traced is gone when the model is written.

@@ -9,13 +9,31 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
 {
     private readonly Lazy<JobFile> _code = new(() => new JobFile(pack()));
 
+    /// <summary>What its class is called.</summary>
+    public string Name => module.Type.Split('.', '+')[^1];
+
     public override JobFile? Code => _code.Value;
+
+    /// <summary>The same with columns as its inputs.</summary>
+    public OwnModule WithInputs(IEnumerable<InputColumn> columns)
+    {
+        var spec = module.Clone();
+        spec.Inputs.AddRange(columns.Select(c => c.ToSpec()));
+        return new OwnModule(spec, pack);
+    }
 
     public override ModuleSpec ToSpec(NeuralNetworkOptions options, int inputs, int outputs)
     {
         var spec = module.Clone();
         (spec.InputSize, spec.OutputSize, spec.PackageId) = (inputs, outputs, _code.Value.Id.Text);
         return new ModuleSpec { Torch = spec };
+    }
+
+    // Ids are no quantities.
+    public override void Describe(JobSpec spec, NeuralNetworkOptions options, IFeatureStatistics features)
+    {
+        foreach (var slot in module.IdSlots())
+            (spec.Data.Features.Mean[slot], spec.Data.Features.Scale[slot]) = (0, 1);
     }
 
     // What a module computes is its own: an option without effect would mislead.

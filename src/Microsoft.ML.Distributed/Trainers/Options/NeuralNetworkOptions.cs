@@ -234,6 +234,9 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="CancellationToken.None"/></value>
     public CancellationToken CancellationToken { get; set; }
 
+    internal static string Refusal(string name, IReadOnlyList<string> errors) =>
+        errors.Count == 1 ? $"{name} cannot train: {errors[0]}" : $"{name} cannot train:{string.Concat(errors.Select(e => $"{Environment.NewLine}- {e}"))}";
+
     internal NeuralNetworkOptions Copy() => (NeuralNetworkOptions)MemberwiseClone();
 
     internal virtual string? GroupColumn => null;

@@ -37,7 +37,7 @@ internal static class ModuleTrial
         trial.Module.eval();
         if (contract.OwnStep is not null)
             CheckMean(name, batch, b => Losses.Number(contract.StepSum(b, epoch: 0, step: 1)) / b.WeightSum);
-        var outputs = trial.Module.call(batch.Features);
+        var outputs = trial.Inputs.Call(trial.Module, batch.Features);
         if (contract.OwnLoss is not null)
         {
             var sum = contract.LossSum(outputs, batch, isTrained: true, step: 0);

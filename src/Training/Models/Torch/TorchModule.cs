@@ -11,7 +11,8 @@ namespace MLDistributed.Training.Models;
 /// <summary>A TorchSharp module over the job's memory.</summary>
 internal sealed unsafe class TorchModule : ITrainedModule
 {
-    private readonly nn.Module<Tensor, Tensor> _module;
+    private readonly nn.Module _module;
+    private readonly ModuleInputs _inputs;
     private readonly ModuleTensors _tensors;
     private readonly FlatLayout _layout;
     private readonly ForwardPass _pass;
@@ -20,9 +21,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly ModuleContract _contract;
     private Tensor? _stepOutputs;
 
-    public TorchModule(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
+    public TorchModule(nn.Module module, ModuleInputs inputs, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
     {
-        (_module, _tensors, _layout, Buffers, _pass, _kept) = (module, tensors, layout, buffers, pass, kept);
+        (_module, _inputs, _tensors, _layout, Buffers, _pass, _kept) = (module, inputs, tensors, layout, buffers, pass, kept);
         foreach (var norm in tensors.BatchNorms)
         {
             if (norm.running_mean is null || norm.running_var is null)
@@ -37,8 +38,8 @@ internal sealed unsafe class TorchModule : ITrainedModule
         foreach (var dropout in tensors.Dropouts)
             RowDropout.Attach(dropout, pass);
         _contract = new ModuleContract(module);
-        if (_contract.OwnStep is not null)
-            module.register_forward_hook((_, _, output) => NoteOutputs(output));
+        if (_contract.OwnStep is not null && module is nn.Module<Tensor, Tensor> stepped)
+            stepped.register_forward_hook((_, _, output) => NoteOutputs(output));
     }
 
     public float[] Buffers { get; }
@@ -163,7 +164,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         Tensor outputs;
         try
         {
-            outputs = _module.call(features);
+            outputs = _inputs.Call(_module, features);
         }
         catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException) && !NativeMessage.IsOutOfMemory(e.Message))
         {

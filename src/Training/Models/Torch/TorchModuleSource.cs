@@ -8,7 +8,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>
-/// Any TorchSharp module from rows of features to rows of outputs. Parameters that are tied are kept once, frozen ones stay
+/// Any TorchSharp module from rows of features, as one tensor or as several, to rows of outputs. Parameters that are tied are kept once, frozen ones stay
 /// the module's own. One that a step does not use has a gradient of zero there: momentum and weight decay go on, as in
 /// libtorch where gradients are zeroed and not dropped. Batch normalisation has the statistics of all ranks' rows; dropout
 /// layers are the same on any number of ranks; other random numbers are those of seed, step and the rank's first row.
@@ -17,7 +17,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
 {
     // libtorch has one random generator a process.
     private static readonly Lock s_generator = new();
-    private readonly nn.Module<Tensor, Tensor> _module;
+    private readonly nn.Module _module;
     private readonly ulong _seed;
     private readonly List<FlatTensor> _parameters = [];
     private readonly List<FlatTensor> _buffers = [];
@@ -28,7 +28,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
     /// <param name="seed">Decides its first parameters.</param>
     /// <param name="keepsFrozen">Whether frozen parameters are among the job's tensors, and their normalisations frozen too.</param>
     /// <exception cref="UserModuleException">It throws, or has parameters that no job can train.</exception>
-    public TorchModuleSource(Func<nn.Module<Tensor, Tensor>> make, ulong seed, bool keepsFrozen = false)
+    public TorchModuleSource(Func<nn.Module> make, ulong seed, bool keepsFrozen = false)
     {
         (_seed, _keepsFrozen) = (seed, keepsFrozen);
         lock (s_generator)
@@ -56,7 +56,10 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
     public FlatLayout Layout { get; }
 
     /// <summary>The module, before it has the job's memory.</summary>
-    public nn.Module<Tensor, Tensor> Module => _module;
+    public nn.Module Module => _module;
+
+    /// <summary>How a row's features go into the module.</summary>
+    public ModuleInputs Inputs { get; init; } = ModuleInputs.One;
 
     public ModuleTensors Tensors { get; private set; }
 
@@ -102,6 +105,6 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             parameter.grad = gradient;
         }
 
-        return new TorchModule(_module, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
+        return new TorchModule(_module, Inputs, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
     }
 }

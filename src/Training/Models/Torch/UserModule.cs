@@ -22,15 +22,16 @@ internal static class UserModule
         using var pause = new CollectionPause();
         var spec = start.Spec.Module.Torch;
         var files = ReadCode(start);
-        var type = Find(new ModuleCode(files), spec);
-        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { OutputSize = spec.OutputSize };
+        var inputs = new ModuleInputs(spec.Inputs);
+        var type = Find(new ModuleCode(files), spec, inputs);
+        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Inputs = inputs, OutputSize = spec.OutputSize };
         CheckLayout(source, start.Spec, type);
         if (start.StartingWeightsPath.Length > 0)
             ModuleStart.Read(source, start.StartingWeightsPath);
         // What its metrics are called, all ranks have to know.
         if (start.Rank > 0 && source.Module is not IModuleMetrics)
             return source;
-        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed);
+        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Inputs = inputs };
         using (trial.Module)
         {
             var rows = Try(trial, spec);
@@ -38,7 +39,7 @@ internal static class UserModule
             if (start.Rank > 0)
                 return source;
             // Again, of code that tells what it calls. When the model is written that instance is gone: so it is here before they are compared.
-            var watched = Find(new WatchedCode(files), spec);
+            var watched = Find(new WatchedCode(files), spec, inputs);
             var traced = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
             using (traced.Module)
                 source.Trace = ModuleTracer.Trace(traced.Module, spec.InputSize, rows);
@@ -55,13 +56,13 @@ internal static class UserModule
         return CodePackage.Read(File.ReadAllBytes(start.CodePath));
     }
 
-    private static Type Find(ModuleCode code, TorchModuleSpec spec)
+    private static Type Find(ModuleCode code, TorchModuleSpec spec, ModuleInputs inputs)
     {
         try
         {
             var type = code.LoadFromAssemblyName(new AssemblyName(spec.Assembly)).GetType(spec.Type, throwOnError: true)!;
-            return typeof(nn.Module<Tensor, Tensor>).IsAssignableFrom(type) ? type
-                : throw new UserModuleException($"Type \"{spec.Type}\" is no nn.Module<Tensor, Tensor> of TorchSharp {typeof(torch).Assembly.GetName().Version?.ToString(3)}, expected one. Build it against that release.");
+            return inputs.Refusal(type) is not { } refusal ? type
+                : throw new UserModuleException($"Type \"{spec.Type}\" {refusal} of TorchSharp {typeof(torch).Assembly.GetName().Version?.ToString(3)}, expected one. Build it against that release.");
         }
         catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or ArgumentException or ReflectionTypeLoadException)
         {
@@ -69,14 +70,14 @@ internal static class UserModule
         }
     }
 
-    private static nn.Module<Tensor, Tensor> Make(Type type, TorchModuleSpec spec)
+    private static nn.Module Make(Type type, TorchModuleSpec spec)
     {
         try
         {
             if (spec.OptionsType.Length == 0)
-                return (nn.Module<Tensor, Tensor>)Activator.CreateInstance(type)!;
+                return (nn.Module)Activator.CreateInstance(type)!;
             var constructor = type.GetConstructors().First(c => c.GetParameters() is [var only] && only.ParameterType.FullName == spec.OptionsType);
-            return (nn.Module<Tensor, Tensor>)constructor.Invoke([ModuleOptions.Read(spec.Options, constructor.GetParameters()[0].ParameterType)]);
+            return (nn.Module)constructor.Invoke([ModuleOptions.Read(spec.Options, constructor.GetParameters()[0].ParameterType)]);
         }
         catch (TargetInvocationException e) when (e.InnerException is { } thrown)
         {
@@ -111,6 +112,8 @@ internal static class UserModule
             throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
         if (source.Module is IModuleLoss && (spec.Loss is not null || spec.LabelSmoothing > 0))
             throw new UserModuleException($"{(spec.Loss is { } loss ? $"The trainer's loss is {loss.LossCase}" : $"LabelSmoothing is {spec.LabelSmoothing}")} beside the loss of module \"{type.Name}\", expected that of the module alone. Leave the option out.");
+        if (source.Module is ITrainingStep && source.Inputs.Named.Count > 0)
+            throw new UserModuleException($"Module \"{type.Name}\" has a TrainingStep beside several inputs, expected none: a step has the features as one tensor. Give it a Loss of its own (IModuleLoss), or one input.");
         if (source.JoinsRows && spec.MaxMicroBatchSize > 0)
             throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{type.Name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
         if (source.JoinsRows && spec.Optimizer.AveragingDecay > 0)
@@ -122,6 +125,7 @@ internal static class UserModule
     // Wrong shapes, and forwards that throw, before data is read.
     private static SampleRows Try(TorchModuleSource trial, TorchModuleSpec spec)
     {
+        var kinds = Array.ConvertAll(SampleRows.Kinds, k => k with { Inputs = trial.Inputs });
         var kind = 0;
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
@@ -136,12 +140,16 @@ internal static class UserModule
             {
                 try
                 {
-                    outputs = trial.Module.call(SampleRows.Kinds[kind].Make(Rows, spec.InputSize));
+                    outputs = trial.Inputs.Call(trial.Module, kinds[kind].Make(Rows, spec.InputSize));
                     break;
                 }
-                catch (Exception e) when (SampleRows.IsOutside(e) && kind < SampleRows.Kinds.Length - 1)
+                catch (Exception e) when (SampleRows.IsOutside(e) && kind < kinds.Length - 1)
                 {
                     kind++; // its tables are smaller
+                }
+                catch (Exception e) when (SampleRows.IsOutside(e) && trial.Inputs.Named.Where(i => i.KeyCount > 0).ToList() is { Count: > 0 } ids)
+                {
+                    throw new UserModuleException($"Module \"{spec.Type}\" has a table without a row for each id, expected as many as its column has keys and one more, for a missing one (0): {string.Join(", ", ids.Select(i => $"{i.KeyCount + 1:N0} for \"{i.Name}\""))}.", inner: e);
                 }
                 catch (Exception e) when (e is not OutOfMemoryException)
                 {
@@ -159,6 +167,6 @@ internal static class UserModule
         var now = new ModuleTensors(trial.Module); // throws where a parameter's type was changed
         if (!now.Trained.Select(t => t.Parameter).SequenceEqual(trial.Tensors.Trained.Select(t => t.Parameter), ReferenceEqualityComparer.Instance))
             throw new UserModuleException($"Module \"{trial.Module.GetType().Name}\" replaces parameters in its forward, expected the same ones as after its constructor.");
-        return SampleRows.Kinds[kind];
+        return kinds[kind];
     }
 }

@@ -66,7 +66,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
 
     /// <summary>Compares the graph with the module on random rows, with random parameters and statistics, which are put back.</summary>
     /// <exception cref="UserModuleException">They differ, or a layer cannot be written.</exception>
-    public void Check(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, int inputs, int outputs)
+    public void Check(nn.Module module, ModuleTensors tensors, int inputs, int outputs)
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
@@ -90,7 +90,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         }
     }
 
-    private void Compare(nn.Module<Tensor, Tensor> module, ModuleTensors tensors, int inputs, int outputs)
+    private void Compare(nn.Module module, ModuleTensors tensors, int inputs, int outputs)
     {
         var values = tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.contiguous().data<float>().ToArray(), StringComparer.Ordinal);
         // The module alone: no scaling, no softmax.
@@ -98,7 +98,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         var run = Program(module, Write(bare, module, tensors, values), inputs, outputs).CreateRunner();
         module.eval();
         var features = cat([.. s_scales.Select(scale => Rows.Make(1, inputs, scale))]);
-        var (rows, expected) = (features.data<float>().ToArray(), module.call(features).contiguous().data<float>().ToArray());
+        var (rows, expected) = (features.data<float>().ToArray(), Rows.Inputs.Call(module, features).contiguous().data<float>().ToArray());
         var got = new float[outputs];
         for (var r = 0; r < s_scales.Length; r++)
         {

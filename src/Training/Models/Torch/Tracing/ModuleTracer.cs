@@ -1,6 +1,8 @@
 using System.Reflection;
 using System.Runtime.Loader;
 using Microsoft.ML.Distributed;
+using MLDistributed.Protocol;
+using MLDistributed.Protocol.Onnx;
 using TorchSharp;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
@@ -18,21 +20,21 @@ internal sealed class ModuleTracer : IDisposable
     // What tells code of shapes and types, or people of numbers; all else that is no tensor, code may decide by.
     private static readonly HashSet<string> s_harmless = new(StringComparer.Ordinal) { "size", "dim", "ndimension", "numel", "stride", "storage_offset", "element_size", "result_type", "can_cast", "promote_types", "ToString", "str", "jlstr", "npstr", "cstr", "print" };
 
-    private readonly nn.Module<Tensor, Tensor> _module;
+    private readonly nn.Module _module;
     private readonly List<TraceStep> _steps = [];
     private readonly TraceValues _values = new();
     private readonly List<Action> _removals = [];
     private int _depth;
     private SampleRows _rows = SampleRows.Normal;
 
-    private ModuleTracer(nn.Module<Tensor, Tensor> module) => _module = module;
+    private ModuleTracer(nn.Module module) => _module = module;
 
     /// <summary>Traces a module on random rows.</summary>
     /// <param name="module">The module.</param>
     /// <param name="inputs">Its features.</param>
     /// <param name="rows">Rows that it takes; null: any.</param>
     /// <exception cref="UserModuleException">It does something that cannot be seen or written; names the first layer or place.</exception>
-    public static ModuleTrace Trace(nn.Module<Tensor, Tensor> module, int inputs, SampleRows? rows = null)
+    public static ModuleTrace Trace(nn.Module module, int inputs, SampleRows? rows = null)
     {
         rows ??= SampleRows.Normal;
         using var scope = NewDisposeScope();
@@ -51,7 +53,10 @@ internal sealed class ModuleTracer : IDisposable
     private ModuleTrace Run(Tensor features, SampleRows rows)
     {
         _rows = rows;
-        _values.Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
+        var root = _values.Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
+        var parts = rows.Inputs.Split(features);
+        foreach (var (part, (input, start)) in parts.Zip(rows.Inputs.Places()))
+            AddPart(root, part, input, start);
         foreach (var (name, tensor) in TraceWriter.NamedTensors(_module))
             _values.Keep(tensor, v => v with { Outside = new ParameterValue(name) });
         foreach (var layer in ModuleTensors.Layers(_module))
@@ -70,7 +75,7 @@ internal sealed class ModuleTracer : IDisposable
 
         try
         {
-            var outputs = _module.call(features);
+            var outputs = rows.Inputs.CallParts(_module, parts);
             return new ModuleTrace([.. _steps], Written(outputs, "its output", rowAxis: 0).Number) { Rows = rows };
         }
         catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
@@ -78,6 +83,13 @@ internal sealed class ModuleTracer : IDisposable
             throw Refusal(e is NotTracedException ? $"it {e.Message}" : $"its forward failed on {RowLayout.Rows} rows: {NotTracedException.Described(e)}");
         }
     }
+
+    private void AddPart(TraceValue features, Tensor part, ModuleInput input, long start) =>
+        Add(new Mapping([features], new RowLayout(part.shape, 0), (writer, inputs) =>
+        {
+            var numbers = writer.Slice(inputs[0], [1], [start], [start + input.Size], [1]);
+            return input.KeyCount == 0 ? numbers : writer.Node("Cast", [numbers], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Int64));
+        }), part, $"input \"{input.Name}\"");
 
     private void Watch(nn.Module<Tensor, Tensor> layer)
     {

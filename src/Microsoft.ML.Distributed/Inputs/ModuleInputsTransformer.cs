@@ -1,0 +1,200 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Distributed;
+using Microsoft.ML.Model.OnnxConverter;
+using Microsoft.ML.Runtime;
+using MLDistributed.Protocol;
+
+[assembly: LoadableClass(typeof(ModuleInputsTransformer), null, typeof(SignatureLoadModel), "Inputs of a module", ModuleInputsTransformer.LoaderSignature)]
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>Makes one vector of the columns that are a module's inputs: numbers as they are, keys as whole ones from 1, and 0 where there is none.</summary>
+internal sealed class ModuleInputsTransformer : RowToRowTransformerBase
+{
+    public const string LoaderSignature = "MLDistModuleInputs";
+    private const string ModelSignature = "MLDINPUT";
+    private const uint Initial = 0x00010001;
+
+    private readonly string _output;
+    private readonly IReadOnlyList<InputColumn> _columns;
+
+    public ModuleInputsTransformer(IHostEnvironment environment, string output, IReadOnlyList<InputColumn> columns)
+        : base(environment.Register(LoaderSignature)) => (_output, _columns) = (output, columns);
+
+    // Called by ML.NET when it loads a model file.
+    internal static ModuleInputsTransformer Create(IHostEnvironment environment, ModelLoadContext ctx)
+    {
+        ctx.CheckAtModel(Version());
+        try
+        {
+            var (output, count) = (ctx.Reader.ReadString(), ctx.Reader.ReadInt32());
+            if (output.Length == 0 || count is < 1 or > TorchKind.MaxInputs)
+                throw new FormatException($"it has {count:N0} columns");
+            var columns = new InputColumn[count];
+            foreach (ref var column in columns.AsSpan())
+            {
+                column = new InputColumn(ctx.Reader.ReadString(), ctx.Reader.ReadInt32(), ctx.Reader.ReadBoolean(), ctx.Reader.ReadInt32());
+                if (column.Name.Length == 0 || column.Size < 1 || (!column.IsVector && column.Size > 1) || column.KeyCount is < 0 or > TorchKind.MaxKeyCount)
+                    throw new FormatException($"column \"{VisibleText.Shortened(column.Name)}\" is {column}");
+            }
+
+            if (columns.Sum(c => (long)c.Size) > DatasetSchema.MaxFeatures)
+                throw new FormatException("its columns have too many numbers");
+            return new ModuleInputsTransformer(environment, output, columns);
+        }
+        catch (Exception e) when (e is IOException or FormatException)
+        {
+            throw new FormatException($"The inputs of a module in the model file are damaged ({e.Message.TrimEnd('.')}), expected what ml.Model.Save wrote. Copy the file again from its source, or train anew.", e);
+        }
+    }
+
+    protected override void SaveModel(ModelSaveContext ctx)
+    {
+        ctx.CheckAtModel();
+        ctx.SetVersionInfo(Version());
+        // *** Binary format ***
+        // string: output column
+        // int: columns; of each:
+        // string: its name; int: numbers of a row; bool: whether it is a vector; int: its keys, 0 of numbers
+        ctx.Writer.Write(_output);
+        ctx.Writer.Write(_columns.Count);
+        foreach (var column in _columns)
+        {
+            ctx.Writer.Write(column.Name);
+            ctx.Writer.Write(column.Size);
+            ctx.Writer.Write(column.IsVector);
+            ctx.Writer.Write(column.KeyCount);
+        }
+    }
+
+    protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);
+
+    private static VersionInfo Version() => new(
+        modelSignature: ModelSignature,
+        verWrittenCur: Initial,
+        verReadableCur: Initial,
+        verWeCanReadBack: Initial,
+        loaderSignature: LoaderSignature,
+        loaderAssemblyName: typeof(ModuleInputsTransformer).Assembly.FullName);
+
+    private sealed class Mapper : MapperBase, ISaveAsOnnx
+    {
+        private const int MostNamedSlots = 100_000;
+        private readonly ModuleInputsTransformer _parent;
+        private readonly int[] _indices;
+        private readonly int _size;
+
+        public Mapper(ModuleInputsTransformer parent, DataViewSchema schema)
+            : base(parent.Host.Register(nameof(Mapper)), schema, parent)
+        {
+            _parent = parent;
+            foreach (var column in parent._columns)
+                if (column.Mismatch(schema, "Input") is { } error)
+                    throw new ArgumentOutOfRangeException(nameof(schema), error);
+            _indices = [.. parent._columns.Select(c => schema[c.Name].Index)];
+            _size = parent._columns.Sum(c => c.Size);
+        }
+
+        protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore()
+        {
+            var annotations = new DataViewSchema.Annotations.Builder();
+            if (_size <= MostNamedSlots)
+                annotations.AddSlotNames(_size, (ref VBuffer<ReadOnlyMemory<char>> names) => names = new VBuffer<ReadOnlyMemory<char>>(_size, [.. _parent._columns.SelectMany(SlotNames)]));
+            return [new(_parent._output, new VectorDataViewType(NumberDataViewType.Single, _size), annotations.ToAnnotations())];
+        }
+
+        protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput) => column => activeOutput(0) && _indices.Contains(column);
+
+        protected override void SaveModel(ModelSaveContext ctx) => _parent.SaveModel(ctx);
+
+        protected override Delegate MakeGetter(DataViewRow input, int iinfo, Func<int, bool> activeOutput, out Action? disposer)
+        {
+            disposer = null;
+            var parts = _parent._columns.Zip(_indices, (column, index) => Part(column, input, index)).ToArray();
+            ValueGetter<VBuffer<float>> get = (ref VBuffer<float> row) =>
+            {
+                var editor = VBufferEditor.Create(ref row, _size);
+                var start = 0;
+                foreach (var (i, part) in parts.Index())
+                {
+                    var size = _parent._columns[i].Size;
+                    part(editor.Values.Slice(start, size));
+                    start += size;
+                }
+
+                row = editor.Commit();
+            };
+            return get;
+        }
+
+        bool ICanSaveOnnx.CanSaveOnnx(OnnxContext ctx) => true;
+
+        void ISaveAsOnnx.SaveAsOnnx(OnnxContext ctx)
+        {
+            var parts = _parent._columns.Select(column =>
+            {
+                var name = ctx.GetVariableName(column.Name);
+                return column.IsKey ? OnnxConversion.ToSingle(ctx, name) : name;
+            }).ToArray();
+            OnnxConversion.Join(ctx, parts, ctx.AddIntermediateVariable(new VectorDataViewType(NumberDataViewType.Single, _size), _parent._output));
+        }
+
+        private static IEnumerable<ReadOnlyMemory<char>> SlotNames(InputColumn column) =>
+            Enumerable.Range(0, column.Size).Select(i => (column.IsVector ? $"{column.Name}[{i}]" : column.Name).AsMemory());
+
+        private static Action<Span<float>> Part(InputColumn column, DataViewRow input, int index)
+        {
+            if (column.IsKey)
+            {
+                // Keys of any size are whole numbers of 64 bits too.
+                if (!column.IsVector)
+                {
+                    var getKey = RowCursorUtils.GetGetterAs<ulong>(NumberDataViewType.UInt64, input, index);
+                    var key = 0UL;
+                    return to =>
+                    {
+                        getKey(ref key);
+                        to[0] = Id(key, column);
+                    };
+                }
+
+                var getKeys = RowCursorUtils.GetVecGetterAs<ulong>(NumberDataViewType.UInt64, input, index);
+                VBuffer<ulong> keys = default;
+                return to =>
+                {
+                    getKeys(ref keys);
+                    to.Clear();
+                    foreach (var (slot, key) in keys.Items())
+                        to[slot] = Id(key, column);
+                };
+            }
+
+            if (!column.IsVector)
+            {
+                var getNumber = input.GetGetter<float>(input.Schema[index]);
+                var number = 0f;
+                return to =>
+                {
+                    getNumber(ref number);
+                    to[0] = number;
+                };
+            }
+
+            var getNumbers = input.GetGetter<VBuffer<float>>(input.Schema[index]);
+            VBuffer<float> numbers = default;
+            return to =>
+            {
+                getNumbers(ref numbers);
+                if (numbers.Length != column.Size)
+                    throw new InvalidDataException($"Input column \"{column.Name}\" has {numbers.Length:N0} slots in a row, expected {column.Size:N0}. Fix the source or drop the row.");
+                to.Clear();
+                foreach (var (slot, number) in numbers.Items())
+                    to[slot] = number;
+            };
+        }
+
+        // What a column's type does not have is as if it were missing.
+        private static float Id(ulong key, InputColumn column) => key <= (ulong)column.KeyCount ? key : 0;
+    }
+}
