@@ -19,7 +19,8 @@ static int Usage()
 {
     Console.Error.WriteLine("""
         dotnet run -c Release --project bench -- COMMAND
-          quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, diabetes, bike, queries
+          quality [SET..]  held-out quality beside ML.NET's own trainers, 5 seeds: digits, iris, cancer, rare, text, diabetes, bike, queries, and of R's packages
+                           letters, spam, income, loans, churn, diamonds, houses
           quality fashion [mlp|cnn|resnet18..]
                            images: accuracy on Fashion-MNIST's test set; takes a while
           quality drawings fine-tuned images: pretrained weights beside the same network from scratch

@@ -22,6 +22,13 @@ internal static class Quality
         ("diabetes", () => Compare("diabetes, R squared", DataSets.Diabetes, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
         ("text", TextQuality.Compare),
         ("queries", () => Compare("1,000 queries of 20 rows (made), NDCG@10", DataSets.Queries, Ndcg, ml => ml.Ranking.Trainers.DistributedNeuralNetwork(), RankingPeers)),
+        ("letters", () => Compare("printed letters", "micro accuracy", "{ data(LetterRecognition, package = 'mlbench'); LetterRecognition }", DataKind.String, MicroAccuracy, ml => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(), MulticlassPeers)),
+        ("spam", () => CompareBinary("mail that is spam", "{ data(spam, package = 'kernlab'); cbind(spam$type == 'spam', spam[names(spam) != 'type']) }")),
+        ("income", () => CompareBinary("income from 50,000 on", "{ data(income, package = 'kernlab'); cbind(as.integer(income$INCOME) >= 8, income[names(income) != 'INCOME']) }")),
+        ("loans", () => CompareBinary("loans that went bad", "{ data(lending_club, package = 'modeldata'); cbind(lending_club$Class == 'bad', lending_club[names(lending_club) != 'Class']) }")),
+        ("churn", () => CompareBinary("customers who left", "{ data(wa_churn, package = 'modeldata'); cbind(wa_churn$churn == 'Yes', wa_churn[names(wa_churn) != 'churn']) }")),
+        ("diamonds", () => CompareRegression("diamonds, logarithm of the price", "cbind(log(ggplot2::diamonds$price), ggplot2::diamonds[names(ggplot2::diamonds) != 'price'])")),
+        ("houses", () => CompareRegression("houses, logarithm of the price", "{ data(ames, package = 'modeldata'); cbind(log10(ames$Sale_Price), ames[names(ames) != 'Sale_Price']) }")),
         ("bike", () => Compare("bike sharing, R squared", DataSets.Bike, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
     ];
 
@@ -94,6 +101,29 @@ internal static class Quality
             ? ml.Data.CrossValidationSplit(data, Seeds.Length, group.Name)[seed - 1]
             : ml.Data.TrainTestSplit(data, testFraction: 0.2, seed: seed);
         return (split.TrainSet, split.TestSet);
+    }
+
+    private static void CompareBinary(string what, string table) =>
+        Compare(what, "area under the ROC curve", table, DataKind.Boolean, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers);
+
+    private static void CompareRegression(string what, string table) =>
+        Compare(what, "R squared", table, DataKind.Single, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers);
+
+    private static void Compare(
+        string what, string measure, string table, DataKind label, Func<MLContext, IDataView, double> score,
+        Func<MLContext, IEstimator<ITransformer>> ours, (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers)
+    {
+        try
+        {
+            using var rows = new RTable(table, label);
+            Compare($"{what} ({rows.Rows:N0} rows, {rows.Columns} columns, {rows.Categories} of them categories), {measure}", rows.Load, score, Encoded(ours), Array.ConvertAll(peers, p => (p.Name, Encoded(p.Make))));
+
+            Func<MLContext, IEstimator<ITransformer>> Encoded(Func<MLContext, IEstimator<ITransformer>> make) => ml => rows.Encode(ml).AppendCacheCheckpoint(ml).Append(make(ml));
+        }
+        catch (InvalidDataException e)
+        {
+            Console.WriteLine($"\n{what}: left out. {e.Message} Install Debian's packages {RTable.Packages}.");
+        }
     }
 
     private static void Compare(

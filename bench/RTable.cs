@@ -1,0 +1,93 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using Microsoft.ML;
+using Microsoft.ML.Data;
+
+namespace MLDistributed.Bench;
+
+/// <summary>
+/// A real table, most with columns of categories, that a package of R carries. Rscript writes it into a folder of its own, which goes with it;
+/// nothing of it is shipped. All trainers see the same features: numbers as they are, categories one-hot.
+/// </summary>
+internal sealed class RTable : IDisposable
+{
+    /// <summary>What the packages are called that have all of them, and R.</summary>
+    public const string Packages = "r-base-core, r-cran-modeldata, r-cran-mlbench, r-cran-kernlab and r-cran-ggplot2";
+    private const string Label = "Label";
+
+    // The first line says of which kind each column is. A category that is missing is one more; rows without a number are left out.
+    private const string Write = """
+        table <- as.data.frame(table)
+        isCategory <- sapply(table, function(c) is.factor(c) || is.character(c))
+        for (c in which(isCategory)) { table[[c]] <- as.character(table[[c]]); table[[c]][is.na(table[[c]])] <- "?" }
+        table <- table[complete.cases(table), ]
+        write(paste(ifelse(isCategory, "category", "number"), collapse = ","), stdout())
+        write.table(table, sep = ",", row.names = FALSE, col.names = FALSE, qmethod = "double")
+        """;
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("mldist-bench-").FullName;
+    private readonly List<TextLoader.Column> _columns = [];
+    private readonly bool _hasClasses;
+
+    /// <param name="expression">R's, of the table, its label first.</param>
+    /// <param name="label">The label's type; text becomes classes.</param>
+    /// <exception cref="InvalidDataException">R or its package is not there.</exception>
+    public RTable(string expression, DataKind label)
+    {
+        _hasClasses = label == DataKind.String;
+        try
+        {
+            Export($"table <- {expression}\n{Write}");
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+
+        Rows = File.ReadLines(Path).Count() - 1;
+        foreach (var (i, kind) in File.ReadLines(Path).First().Split(',').Index())
+            _columns.Add(i == 0 ? new TextLoader.Column(Label, label, 0) : new TextLoader.Column($"C{i}", kind == "category" ? DataKind.String : DataKind.Single, i));
+    }
+
+    public int Rows { get; }
+
+    public int Columns => _columns.Count - 1;
+
+    public int Categories => Names(DataKind.String).Count;
+
+    private string Path => System.IO.Path.Combine(_folder, "table.csv");
+
+    public IDataView Load(MLContext ml) => ml.Data.Cache(ml.Data.LoadFromTextFile(Path, [.. _columns], separatorChar: ',', hasHeader: true, allowQuoting: true));
+
+    /// <summary>The table's columns as "Features" and "Label".</summary>
+    public IEstimator<ITransformer> Encode(MLContext ml)
+    {
+        IEstimator<ITransformer> encode = ml.Transforms.Concatenate("Features", [.. Names(DataKind.Single), .. Names(DataKind.String)]);
+        if (Names(DataKind.String) is { Count: > 0 } categories)
+            encode = ml.Transforms.Categorical.OneHotEncoding([.. categories.Select(c => new InputOutputColumnPair(c))]).Append(encode);
+        return _hasClasses ? ml.Transforms.Conversion.MapValueToKey(Label).Append(encode) : encode;
+    }
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    private List<string> Names(DataKind kind) => [.. _columns.Skip(1).Where(c => c.DataKind == kind).Select(c => c.Name)];
+
+    private void Export(string script)
+    {
+        try
+        {
+            using var r = Process.Start(new ProcessStartInfo("Rscript", ["--vanilla", "-e", script]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            var words = r.StandardError.ReadToEndAsync();
+            using (var file = File.Create(Path))
+                r.StandardOutput.BaseStream.CopyTo(file);
+            r.WaitForExit();
+            if (r.ExitCode != 0)
+                throw new InvalidDataException(words.Result.Trim());
+        }
+        catch (Win32Exception e)
+        {
+            throw new InvalidDataException(e.Message);
+        }
+    }
+}
