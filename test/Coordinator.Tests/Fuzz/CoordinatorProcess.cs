@@ -72,6 +72,9 @@ internal sealed class CoordinatorProcess : IDisposable
         }
 
         using var worker = await FakeWorker.ConnectAsync(machine.Invoker, WorkerId, 1);
+        // What anybody sent may have been an administrator's cordon of it.
+        using var administrator = ClusterConnection.Open(Address, Keys["administrator"]);
+        await new Administration.AdministrationClient(administrator.Invoker).UncordonWorkerAsync(new UncordonWorkerRequest { WorkerId = WorkerId }).Within();
         var jobs = new Protocol.Jobs.JobsClient(tenant.Invoker);
         var id = (await jobs.SubmitJobAsync(new SubmitJobRequest { Spec = Specs.Valid(change: s => s.Data.DatasetId = data.Id) }).Within()).JobId;
         var start = await worker.ExpectStartAsync();
