@@ -1,5 +1,4 @@
 using MLDistributed.Protocol;
-using MLDistributed.Training.Models;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Metrics;
@@ -10,6 +9,9 @@ namespace MLDistributed.Training.Metrics;
 /// </summary>
 internal sealed class TaggingSums(TextSpec text) : MetricSums
 {
+    /// <summary>Columns behind the logits.</summary>
+    public const int Besides = 3;
+
     private readonly int _classes = text.OutputSize;
     private readonly int[] _entity = [.. text.Tags.Entity];
     private readonly bool[] _begins = [.. text.Tags.Begins];
@@ -19,14 +21,14 @@ internal sealed class TaggingSums(TextSpec text) : MetricSums
 
     private int Kinds => _entity.Length > 0 ? 1 : _classes;
 
-    /// <param name="outputs">As <see cref="TaggedTokens"/> has them, which are all that is needed.</param>
+    /// <param name="outputs">[labelled tokens, classes + <see cref="Besides"/>], which is all that is needed: the logits, and behind them the label's class, what the token counts, and whether it is its row's first.</param>
     /// <param name="labels">Of rows.</param>
     /// <param name="weights">Of rows.</param>
     /// <param name="sums"><see cref="Count"/> of them.</param>
     public override void Add(Tensor outputs, Tensor labels, Tensor? weights, Span<double> sums)
     {
         var tokens = Elements<float>(outputs);
-        var size = _classes + TaggedTokens.Besides;
+        var size = _classes + Besides;
         var right = sums.Slice(2, Kinds);
         var said = sums.Slice(2 + Kinds, Kinds);
         var actual = sums.Slice(2 + (2 * Kinds), Kinds);

@@ -1,20 +1,18 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Metrics;
 using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
 
 /// <summary>
-/// The tokens of a part of a batch that are labelled, one a line: [labelled tokens, classes + <see cref="Besides"/>], the logits, and
+/// The tokens of a part of a batch that are labelled, one a line: [labelled tokens, classes + <see cref="TaggingSums.Besides"/>], the logits, and
 /// behind them the label's class, what the token counts in the loss, and whether it is its row's first. What is not labelled, as the
 /// later pieces of a word and padding, has no line: the batches of an epoch can be put one behind the other, whatever their lengths.
 /// </summary>
 internal static class TaggedTokens
 {
-    /// <summary>Columns behind the logits.</summary>
-    public const int Besides = 3;
-
     /// <summary>Makes them.</summary>
     /// <param name="spec">The encoder.</param>
     /// <param name="encoded">rows x length x width.</param>
@@ -39,7 +37,7 @@ internal static class TaggedTokens
     /// <summary>The weighted sum of their losses.</summary>
     public static Tensor Loss(JobSpec spec, Tensor tokens)
     {
-        var classes = tokens.shape[1] - Besides;
+        var classes = tokens.shape[1] - TaggingSums.Besides;
         return Losses.Sum(spec, tokens.narrow(1, 0, classes), tokens.select(1, classes).to(ScalarType.Int64), tokens.select(1, classes + 1));
     }
 }
