@@ -8,8 +8,8 @@ namespace Microsoft.ML.Distributed;
 /// <summary>What all trainers of texts share: their columns, the encoder that they train, and what is refused before a row is read.</summary>
 public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<ITransformer>>
 {
+    private protected const int LeastVocabulary = 100;
     private const int LeastTokens = 3;
-    private const int LeastVocabulary = 100;
     private const int MostVocabulary = 1_000_000;
     private const int TokenUnit = 8;
 
@@ -115,7 +115,6 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
         var vocabulary = _text.Weights?.Vocabulary ?? _text.Vocabulary;
         var network = Sketch((_text.Weights?.VocabularySize ?? vocabulary?.Tokens.Count ?? LeastVocabulary, vocabulary?.SeparatorId ?? 0));
         var options = TrainingOptions();
-        options.ValidationSet = _training.ValidationSet;
         var spec = JobSpecFactory.Create(options, network, Task, MostTokens, Task == MlTask.Regression ? 1 : 2, seed: 0, GetType().Name);
         spec.ClassWeights.Clear();
         var errors = JobSpecFactory.Validate(options, network, spec).ToList();
@@ -138,6 +137,6 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
     private protected void ThrowIfAny(IReadOnlyList<string> errors)
     {
         if (errors.Count > 0)
-            throw new ArgumentException(errors.Count == 1 ? $"{GetType().Name} cannot train: {errors[0]}" : $"{GetType().Name} cannot train:{string.Concat(errors.Select(e => $"{System.Environment.NewLine}- {e}"))}");
+            throw NeuralNetworkOptions.Refusal(GetType().Name, errors);
     }
 }

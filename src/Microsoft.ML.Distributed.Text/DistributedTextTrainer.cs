@@ -7,8 +7,6 @@ namespace Microsoft.ML.Distributed;
 /// <summary>What the trainers of whole texts do: they make token ids of the texts, and train an encoder of them on a cluster.</summary>
 public abstract class DistributedTextTrainer : DistributedEncoderTrainer
 {
-    // Of a vocabulary that is not known yet.
-    private const int SomeTokens = 100;
     private readonly TextOptions _text;
     private readonly NeuralNetworkOptions _training;
 
@@ -41,7 +39,7 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
     {
         var tokens = new SchemaShape.Column(TokensColumnName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
         var schema = new SchemaShape(input.Where(c => c.Name != TokensColumnName).Append(tokens));
-        schema = MakeTrainer(TrainingOptions(), new TextNetwork(_text, (SomeTokens, 0))).GetOutputSchema(schema);
+        schema = MakeTrainer(TrainingOptions(), Sketch((LeastVocabulary, 0))).GetOutputSchema(schema);
         foreach (var (from, to) in Renamed())
             schema = new ColumnCopyingEstimator(Environment, (to, from)).GetOutputSchema(schema);
         return schema;

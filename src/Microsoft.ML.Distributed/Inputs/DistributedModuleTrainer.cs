@@ -75,6 +75,6 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
     private void ThrowIfAny(IReadOnlyList<string> errors)
     {
         if (errors.Count > 0)
-            throw new ArgumentException(NeuralNetworkOptions.Refusal(_module.Name, errors));
+            throw NeuralNetworkOptions.Refusal(_module.Name, errors);
     }
 }

@@ -31,8 +31,6 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
     /// <inheritdoc/>
     protected override PredictionKind PredictionKind => PredictionKind.BinaryClassification;
 
-    private protected override DataViewType OutputType => NumberDataViewType.Single;
-
     private protected override string Signature => ModelSignature;
 
     private protected override string Loader => LoaderSignature;
@@ -55,8 +53,6 @@ public sealed class NeuralNetworkBinaryModel : NeuralNetworkModel<float>, IValue
         // The predicted label, first, is ML.NET's to write.
         OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[1], [OnnxMlpWriter.Probability] = outputs[2] });
     }
-
-    private protected override Delegate CreateMapper() => CreateScalarMapper();
 
     // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
     internal static NeuralNetworkBinaryModel Create(IHostEnvironment env, ModelLoadContext ctx)

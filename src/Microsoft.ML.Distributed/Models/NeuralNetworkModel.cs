@@ -54,7 +54,8 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
     internal IScorer Scorer => _network.Scorer;
 
-    private protected abstract DataViewType OutputType { get; }
+    // This, WriteOnnx and CreateMapper are those of networks whose one output is the score; others have their own.
+    private protected virtual DataViewType OutputType => NumberDataViewType.Single;
 
     private GraphProto Graph => ModelProto.Parser.ParseFrom(_network.Onnx).Graph;
 
@@ -103,15 +104,14 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     }
 
     /// <summary>Adds the network to the ONNX model of a pipeline; the names of the output columns are in ML.NET's order.</summary>
-    private protected abstract void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features);
+    private protected virtual void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features) =>
+        OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[0] });
 
-    private protected abstract Delegate CreateMapper();
-
-    /// <summary>A mapper of networks with one output, which is the score.</summary>
-    private protected ValueMapper<VBuffer<float>, float> CreateScalarMapper()
+    private protected virtual Delegate CreateMapper()
     {
         var run = CreateRunner();
-        return (in VBuffer<float> features, ref float score) => run(in features, new Span<float>(ref score));
+        ValueMapper<VBuffer<float>, float> map = (in VBuffer<float> features, ref float score) => run(in features, new Span<float>(ref score));
+        return map;
     }
 
     /// <summary>A runner that takes ML.NET's dense or sparse vectors, for one thread at a time.</summary>

@@ -1,10 +1,8 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
-using Microsoft.ML.Model.OnnxConverter;
 using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
-using MLDistributed.Protocol.Onnx;
 
 [assembly: LoadableClass(typeof(NeuralNetworkRegressionModel), null, typeof(SignatureLoadModel), "Distributed neural network, regression", NeuralNetworkRegressionModel.LoaderSignature)]
 
@@ -29,16 +27,9 @@ public sealed class NeuralNetworkRegressionModel : NeuralNetworkModel<float>
     /// <inheritdoc/>
     protected override PredictionKind PredictionKind => PredictionKind.Regression;
 
-    private protected override DataViewType OutputType => NumberDataViewType.Single;
-
     private protected override string Signature => ModelSignature;
 
     private protected override string Loader => LoaderSignature;
-
-    private protected override void WriteOnnx(OnnxContext context, GraphProto graph, string[] outputs, string features) =>
-        OnnxConversion.Write(context, graph, features, new Dictionary<string, string> { [OnnxMlpWriter.Score] = outputs[0] });
-
-    private protected override Delegate CreateMapper() => CreateScalarMapper();
 
     // Called by ML.NET when it loads a model file; more visible than the constructor, or it would not know which to take.
     internal static NeuralNetworkRegressionModel Create(IHostEnvironment env, ModelLoadContext ctx)

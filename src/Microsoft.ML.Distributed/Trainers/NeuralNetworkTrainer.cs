@@ -185,8 +185,6 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         return errors;
     }
 
-    private static ArgumentException Refusal(string name, IReadOnlyList<string> errors) => new(NeuralNetworkOptions.Refusal(name, errors));
-
     // ML.NET's base makes columns of the names at once, so these errors cannot wait for the others.
     private static NeuralNetworkOptions WithNames(NeuralNetworkOptions options, string name)
     {
@@ -199,12 +197,12 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
             errors.Add("ExampleWeightColumnName is empty, expected the name of a column of weights, or null for equal weights.");
         if (options is DistributedRankingTrainer.Options { RowGroupColumnName: null or "" })
             errors.Add("RowGroupColumnName is empty, expected the name of the column that tells which rows are ranked together.");
-        return errors.Count == 0 ? options : throw Refusal(name, errors);
+        return errors.Count == 0 ? options : throw NeuralNetworkOptions.Refusal(name, errors);
     }
 
     private void ThrowIfAny(List<string> errors)
     {
         if (errors.Count > 0)
-            throw Refusal(_name, errors);
+            throw NeuralNetworkOptions.Refusal(_name, errors);
     }
 }

@@ -52,13 +52,19 @@ public sealed partial class TorchModuleSpec
     public ContentHash Package => ContentHash.Parse(PackageId);
 
     /// <summary>The features of a row that are ids, whose size means nothing.</summary>
-    public IEnumerable<int> IdSlots()
+    public IEnumerable<int> IdSlots() => ModuleInput.Places(Inputs).Where(p => p.Input.KeyCount > 0).SelectMany(p => Enumerable.Range(p.Start, p.Input.Size));
+}
+
+/// <summary>A named part of a row.</summary>
+public sealed partial class ModuleInput
+{
+    /// <summary>Some parts, and where in a row each begins.</summary>
+    public static IEnumerable<(ModuleInput Input, int Start)> Places(IEnumerable<ModuleInput> inputs)
     {
         var start = 0;
-        foreach (var input in Inputs)
+        foreach (var input in inputs)
         {
-            for (var slot = start; input.KeyCount > 0 && slot < start + input.Size; slot++)
-                yield return slot;
+            yield return (input, start);
             start += input.Size;
         }
     }

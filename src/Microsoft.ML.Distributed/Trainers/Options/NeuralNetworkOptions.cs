@@ -234,8 +234,8 @@ public abstract class NeuralNetworkOptions
     /// <value><see cref="CancellationToken.None"/></value>
     public CancellationToken CancellationToken { get; set; }
 
-    internal static string Refusal(string name, IReadOnlyList<string> errors) =>
-        errors.Count == 1 ? $"{name} cannot train: {errors[0]}" : $"{name} cannot train:{string.Concat(errors.Select(e => $"{Environment.NewLine}- {e}"))}";
+    internal static ArgumentException Refusal(string name, IReadOnlyList<string> errors) =>
+        new(errors.Count == 1 ? $"{name} cannot train: {errors[0]}" : $"{name} cannot train:{string.Concat(errors.Select(e => $"{Environment.NewLine}- {e}"))}");
 
     internal NeuralNetworkOptions Copy() => (NeuralNetworkOptions)MemberwiseClone();
 

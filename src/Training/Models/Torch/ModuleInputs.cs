@@ -58,15 +58,7 @@ internal sealed class ModuleInputs(IReadOnlyList<ModuleInput> named)
     }
 
     /// <summary>The parts, and where each begins.</summary>
-    public IEnumerable<(ModuleInput Input, long Start)> Places()
-    {
-        var start = 0L;
-        foreach (var input in named)
-        {
-            yield return (input, start);
-            start += input.Size;
-        }
-    }
+    public IEnumerable<(ModuleInput Input, int Start)> Places() => ModuleInput.Places(named);
 
     private Func<nn.Module, Tensor[], Tensor> Caller(Type record)
     {
