@@ -82,10 +82,11 @@ internal sealed class NetworkHosts : IDisposable
 
     /// <summary>Limits what a host sends.</summary>
     /// <param name="host">From 0.</param>
-    /// <param name="rate">As tc has it: "1gbit".</param>
-    public void SetRate(int host, string rate)
+    /// <param name="rate">As tc has it: "1gbit"; null: no limit any more.</param>
+    public void SetRate(int host, string? rate)
     {
-        if (Run("tc", ["-n", Name(host), "qdisc", "replace", "dev", Interface, "root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"]) is { } refusal)
+        string[] discipline = rate is null ? ["del", "dev", Interface, "root"] : ["replace", "dev", Interface, "root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"];
+        if (Run("tc", ["-n", Name(host), "qdisc", .. discipline]) is { } refusal)
             throw new InvalidOperationException($"tc: {refusal}");
     }
 

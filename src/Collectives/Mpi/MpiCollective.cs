@@ -31,8 +31,10 @@ public sealed unsafe class MpiCollective : ICollective
     private readonly nint[] _terms;
     private readonly byte* _outgoing;
     private readonly byte* _incoming;
+    private readonly MpiProgress _progress;
     private long _number;
     private bool _isBroken;
+    private string? _failure;
     private bool _disposed;
 
     internal MpiCollective(MpiOptions options, MpiPatience patience)
@@ -49,6 +51,7 @@ public sealed unsafe class MpiCollective : ICollective
                        select new PieceStream(peer, way is Way.SendParts or Way.ReceiveParts ? PartsTag : SumsTag, way is Way.SendParts or Way.SendSums, options.PieceBytes,
                            way == Way.ReceiveParts && peer != Rank ? Allocate((long)PieceStream.Window * options.PieceBytes) : null)];
         ExpectAnnouncements();
+        _progress = new MpiProgress(Look);
     }
 
     private enum Way { SendParts, ReceiveParts, SendSums, ReceiveSums }
@@ -115,7 +118,12 @@ public sealed unsafe class MpiCollective : ICollective
     public void Abort() => _patience.Abort();
 
     /// <summary>Takes its leave of nobody: a <see cref="Barrier()"/> before it keeps the last values from being lost with the process.</summary>
-    public void Dispose() => _disposed = true;
+    public void Dispose()
+    {
+        if (!_disposed)
+            _progress.Dispose();
+        _disposed = true;
+    }
 
     private static byte* Allocate(long bytes) => (byte*)NativeMemory.AlignedAlloc((nuint)bytes, 4096);
 
@@ -352,6 +360,8 @@ public sealed unsafe class MpiCollective : ICollective
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         _patience.ThrowIfAborted();
+        if (_failure is not null)
+            throw new CollectiveNetworkException(_failure);
         if (_isBroken)
             throw new CollectiveException($"Rank {_options.Describe(Rank)} has had a failed operation: MPI cannot be called again in this process. Start another for the next attempt.");
         _isBroken = true;
@@ -381,6 +391,29 @@ public sealed unsafe class MpiCollective : ICollective
     {
         foreach (var rank in _others)
             _announcements.Add(NativeMpi.Receive(Message(rank), MessageBytes, rank, AnnouncementTag), rank);
+    }
+
+    // Between operations; what fails here is the next operation's failure.
+    private bool Look()
+    {
+        if (!_lock.TryEnter())
+            return true;
+        try
+        {
+            if (_isBroken || IsAborted)
+                return false;
+            _announcements.Test();
+            return true;
+        }
+        catch (CollectiveException e)
+        {
+            (_isBroken, _failure) = (true, e.Message);
+            return false;
+        }
+        finally
+        {
+            _lock.Exit();
+        }
     }
 
     private ReadOnlySpan<(int Owner, int Piece)> Await(RequestSet requests, TimeSpan timeout)
