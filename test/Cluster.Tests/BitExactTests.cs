@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Microsoft.ML;
 using Microsoft.ML.Distributed;
@@ -23,11 +24,11 @@ public sealed class BitExactTests
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 3 });
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
-        List<string> messages = [];
+        ConcurrentQueue<string> messages = [];
         ml.Log += (_, e) =>
         {
             if (e.Message.Contains("recovering: ", StringComparison.Ordinal) && e.Message.Contains("SIGKILL", StringComparison.Ordinal))
-                messages.Add(e.Message);
+                messages.Enqueue(e.Message);
         };
         var data = DataSets.Digits(ml);
         const int epochs = 24;
@@ -59,11 +60,11 @@ public sealed class BitExactTests
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 11 });
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
-        List<string> recoveries = [];
+        ConcurrentQueue<string> recoveries = [];
         ml.Log += (_, e) =>
         {
             if (e.Message.Contains("recovering: ", StringComparison.Ordinal) && e.Message.Contains("SIGKILL", StringComparison.Ordinal))
-                recoveries.Add(e.Message);
+                recoveries.Enqueue(e.Message);
         };
         var data = DataSets.Digits(ml);
         const int epochs = 6;

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML;
 using Microsoft.ML.Distributed;
 using MLDistributed.Bench;
@@ -18,10 +19,10 @@ public sealed class CordonTests
         using var connection = cluster.Connect();
         var ml = new MLContext(1);
         ml.UseCluster(connection);
-        var heard = new List<string>();
+        var heard = new ConcurrentQueue<string>();
         var killed = new List<string>();
         var recoveries = 0;
-        ml.Log += (_, e) => heard.Add(e.Message);
+        ml.Log += (_, e) => heard.Enqueue(e.Message);
 
         ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
         {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML;
 using Microsoft.ML.Distributed;
 using MLDistributed.Bench;
@@ -24,7 +25,7 @@ public sealed class DeviceTests
         cluster.StartWorker(0, new() { [CudaVariable] = library, [NcclVariable] = library });
 
         var (killed, isNccl) = (0, false);
-        var messages = new List<string>();
+        var messages = new ConcurrentQueue<string>();
         var actual = await FitAsync(cluster, p =>
         {
             if (p.Epoch < 3 || Interlocked.Exchange(ref killed, 1) != 0)
@@ -43,10 +44,10 @@ public sealed class DeviceTests
         Assert.IsEmpty(Directory.GetFiles("/dev/shm", "mldist-nccl-*"));
     }
 
-    private static async Task<double> FitAsync(RealCluster cluster, Action<TrainingProgress> onProgress, List<string>? messages = null)
+    private static async Task<double> FitAsync(RealCluster cluster, Action<TrainingProgress> onProgress, ConcurrentQueue<string>? messages = null)
     {
         var ml = new MLContext(1);
-        ml.Log += (_, e) => messages?.Add(e.Message);
+        ml.Log += (_, e) => messages?.Enqueue(e.Message);
         using var connection = cluster.Connect();
         ml.UseCluster(connection);
         var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Security.Cryptography;
 using Microsoft.ML;
@@ -61,13 +62,13 @@ public sealed class FaultTests
         Assert.IsTrue(messages.Any(m => m.Contains($"Attempt {kills + 1} follows.", StringComparison.Ordinal)), "Each gets on, so that none is counted with the ones before.");
         CollectionAssert.AreEqual(Enumerable.Range(1, (int)told.Max()).Select(s => (long)s).ToArray(), told.Distinct().Order().ToArray(), "No step is missing.");
 
-        static string Fit(Action<TrainingCluster, TrainingProgress> onProgress, out List<string> messages)
+        static string Fit(Action<TrainingCluster, TrainingProgress> onProgress, out ConcurrentQueue<string> messages)
         {
             using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
             var ml = new MLContext(1);
             ml.UseCluster(cluster);
             var heard = messages = [];
-            ml.Log += (_, e) => heard.Add(e.Message);
+            ml.Log += (_, e) => heard.Enqueue(e.Message);
             var trainer = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
             {
                 Seed = 3,
@@ -139,13 +140,13 @@ public sealed class FaultTests
     }
 
     // The hash of the model.
-    private static string Train(Action<TrainingCluster>? onFirstEpoch, out List<string> messages, List<StepLoss>? losses = null)
+    private static string Train(Action<TrainingCluster>? onFirstEpoch, out ConcurrentQueue<string> messages, List<StepLoss>? losses = null)
     {
         using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
         var heard = messages = [];
-        ml.Log += (_, e) => heard.Add(e.Message);
+        ml.Log += (_, e) => heard.Enqueue(e.Message);
         var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
         var act = onFirstEpoch;
         var model = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
@@ -57,13 +58,13 @@ public sealed class RankingTests
         Assert.IsTrue(messages.Any(m => m.Contains("SIGKILL", StringComparison.Ordinal)), string.Join('\n', messages));
         CollectionAssert.AreEqual(undisturbed, disturbed, "On as many ranks as before it is the same model, bit for bit.");
 
-        static float[] Train(Action<TrainingCluster>? onSecondEpoch, out List<string> messages)
+        static float[] Train(Action<TrainingCluster>? onSecondEpoch, out ConcurrentQueue<string> messages)
         {
             using var cluster = TrainingCluster.StartLocal(new LocalClusterOptions { Slots = 2 });
             var ml = new MLContext(1);
             ml.UseCluster(cluster);
             var heard = messages = [];
-            ml.Log += (_, e) => heard.Add(e.Message);
+            ml.Log += (_, e) => heard.Enqueue(e.Message);
             var act = onSecondEpoch;
             var data = DataSets.Queries(ml);
             var model = ml.Ranking.Trainers.DistributedNeuralNetwork(new DistributedRankingTrainer.Options

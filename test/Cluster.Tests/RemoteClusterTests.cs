@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
@@ -50,8 +51,8 @@ public sealed class RemoteClusterTests
         var ml = new MLContext(1);
         ml.UseCluster(cluster);
         var split = ml.Data.TrainTestSplit(DataSets.Digits(ml), 0.2);
-        var messages = new List<string>();
-        ml.Log += (_, e) => messages.Add(e.Message);
+        var messages = new ConcurrentQueue<string>();
+        ml.Log += (_, e) => messages.Enqueue(e.Message);
 
         var model = ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(epochs: 15).Fit(split.TrainSet);
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
@@ -181,8 +182,8 @@ public sealed class ServiceFaultTests
         using var connection = cluster.Connect();
         var ml = new MLContext(1);
         ml.UseCluster(connection);
-        var heard = new List<string>();
-        ml.Log += (_, e) => heard.Add(e.Message);
+        var heard = new ConcurrentQueue<string>();
+        ml.Log += (_, e) => heard.Enqueue(e.Message);
         var act = onSecondEpoch;
         ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options
         {

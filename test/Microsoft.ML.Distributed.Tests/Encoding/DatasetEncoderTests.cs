@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
@@ -131,8 +132,8 @@ public sealed class DatasetEncoderTests : IDisposable
         examples[4].Weight = float.NaN;
         examples[6].Weight = float.NaN;
         examples[7].Weight = 0;
-        var warnings = new List<string>();
-        _ml.Log += (_, e) => { if (e.Kind == ChannelMessageKind.Warning) warnings.Add(e.RawMessage); };
+        var warnings = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => { if (e.Kind == ChannelMessageKind.Warning) warnings.Enqueue(e.RawMessage); };
 
         var result = Encode(_ml.Data.LoadFromEnumerable(examples), Regression with { Weight = "Weight" });
 

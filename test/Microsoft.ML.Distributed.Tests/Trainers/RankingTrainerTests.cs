@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
@@ -48,8 +49,8 @@ public sealed class RankingTrainerTests : IDisposable
         var rows = Rows();
         rows[0].Relevance = float.NaN;
         rows[4].Group = 999;
-        var warnings = new List<string>();
-        _ml.Log += (_, e) => { if (e.Kind == ChannelMessageKind.Warning) warnings.Add(e.RawMessage); };
+        var warnings = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => { if (e.Kind == ChannelMessageKind.Warning) warnings.Enqueue(e.RawMessage); };
         var firsts = new List<int>();
         _backend.OnTrain = (_, _) => firsts.AddRange(FakeBackend.Read(_backend.Files.Single()).Index().Where(r => RankingLabel.IsFirst(r.Item.Label)).Select(r => r.Index));
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML.Data;
 using Microsoft.ML.Transforms;
 using MLDistributed.Protocol;
@@ -313,8 +314,8 @@ public sealed class TrainerTests : IDisposable
     [TestMethod]
     public void Fit_JobLog_ReachesTheContextsLog()
     {
-        var messages = new List<string>();
-        _ml.Log += (_, e) => messages.Add($"{e.Kind}: {e.Message}");
+        var messages = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => messages.Enqueue($"{e.Kind}: {e.Message}");
         _backend.OnTrain = (log, _) =>
         {
             log(new LogLine { Level = LogLevel.Info, Source = "coordinator", Message = "queued {0}" });
@@ -342,8 +343,8 @@ public sealed class TrainerTests : IDisposable
     [DataRow(3, false, DisplayName = "again and again")]
     public void Fit_WhoseDataTheClusterLost_SendsItAgain(int losses, bool succeeds)
     {
-        var (messages, left) = (new List<string>(), losses);
-        _ml.Log += (_, e) => messages.Add(e.Message);
+        var (messages, left) = (new ConcurrentQueue<string>(), losses);
+        _ml.Log += (_, e) => messages.Enqueue(e.Message);
         _backend.OnTrain = (_, _) =>
         {
             if (left-- > 0)

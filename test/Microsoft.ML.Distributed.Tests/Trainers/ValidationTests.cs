@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Microsoft.ML.Data;
 
 namespace Microsoft.ML.Distributed.Tests;
@@ -341,15 +342,15 @@ public sealed class ValidationTests : IDisposable
     [TestMethod]
     public void Fit_ConstantOrLostColumns_Warns()
     {
-        var warnings = new List<string>();
-        _ml.Log += (_, e) => { if (e.Kind == Runtime.ChannelMessageKind.Warning) warnings.Add(e.RawMessage); };
+        var warnings = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => { if (e.Kind == Runtime.ChannelMessageKind.Warning) warnings.Enqueue(e.RawMessage); };
         var examples = SyntheticData.Examples(12);
         examples.ForEach(e => (e.Value, e.Features[1]) = (42, e.Features[1] * 1e-39f));
         _ml.Regression.Trainers.DistributedNeuralNetwork("Value").Fit(View(examples));
 
         Assert.HasCount(2, warnings);
-        StringAssert.Contains(warnings[0], "in slot 1, out of the range");
-        Assert.AreEqual("Label column \"Value\" is 42 in all rows: so will the predictions be.", warnings[1]);
+        StringAssert.Contains(warnings.ElementAt(0), "in slot 1, out of the range");
+        Assert.AreEqual("Label column \"Value\" is 42 in all rows: so will the predictions be.", warnings.ElementAt(1));
     }
 
     private IDataView Keyed<T>(T[] values)

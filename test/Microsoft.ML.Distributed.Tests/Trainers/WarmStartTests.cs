@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
@@ -124,8 +125,8 @@ public sealed class WarmStartTests : IDisposable
     [TestMethod]
     public void Fit_StartFromAConstantFeature_WarnsThatItIsIgnored()
     {
-        var messages = new List<string>();
-        _ml.Log += (_, e) => messages.Add($"{e.Kind}: {e.Message}");
+        var messages = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => messages.Enqueue($"{e.Kind}: {e.Message}");
         var constant = _ml.Data.LoadFromEnumerable(SyntheticData.Examples().Select(e => { e.Features[2] = 7; return e; }).ToList());
         var options = Regression();
         options.StartFrom = _ml.Regression.Trainers.DistributedNeuralNetwork(options).Fit(constant);
@@ -194,10 +195,10 @@ public sealed class WarmStartTests : IDisposable
         StringAssert.Contains(Refusal(() => _ml.Regression.Trainers.DistributedNeuralNetwork(options).Fit(_data)), "WeightAveraging.Decay is 0, expected more");
     }
 
-    private List<string> Warnings()
+    private ConcurrentQueue<string> Warnings()
     {
-        var messages = new List<string>();
-        _ml.Log += (_, e) => messages.Add(e.Kind == ChannelMessageKind.Warning ? e.Message : "");
+        var messages = new ConcurrentQueue<string>();
+        _ml.Log += (_, e) => messages.Enqueue(e.Kind == ChannelMessageKind.Warning ? e.Message : "");
         return messages;
     }
 
