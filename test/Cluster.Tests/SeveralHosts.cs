@@ -74,6 +74,9 @@ internal sealed class SeveralHosts : IAsyncDisposable
             await timer.WaitForNextTickAsync(limit.Token);
     }
 
+    /// <summary>The coordinator's name for the worker on a host.</summary>
+    public async Task<string> IdOfAsync(int host) => (await Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Single(w => w.Host == $"h{host}").Id;
+
     /// <summary>The processes of a host's slots, in their order.</summary>
     public int[] RanksOf(int host) => [.. Enumerable.Range(0, 2).Select(slot => RankOf(host, slot))];
 
@@ -86,7 +89,20 @@ internal sealed class SeveralHosts : IAsyncDisposable
         process.Kill();
     }
 
+    /// <summary>Stops the process that speaks for its host, without ending it, or lets it go on.</summary>
+    public void PauseLeader(int host) => RunningProgram.Signal(RankOf(host, slot: 0), "STOP");
+
     public void SetLink(int host, bool isUp) => _network.SetLink(host, isUp);
+
+    /// <summary>Has a network lose all that goes between a host and the other workers, whose links are up and who reach the coordinator.</summary>
+    public void SetApart(int host, bool isApart)
+    {
+        foreach (var other in Enumerable.Range(0, Count).Where(o => o != host))
+        {
+            _network.SetDeaf(host, other, isApart);
+            _network.SetDeaf(other, host, isApart);
+        }
+    }
 
     public async Task<string> RunAsync(params string[] arguments)
     {

@@ -10,6 +10,9 @@ public sealed class SeveralHostsTests
     // The heartbeat that workers are given here and 3 s, twice for a busy machine. MPI's own limit, by which ranks would end
     // that nobody told, is 60 s.
     private static readonly TimeSpan EndOfAttempt = 2 * TimeSpan.FromSeconds(2 + 3);
+
+    // What leaders may be silent for and 3 s, twice for a busy machine.
+    private static readonly TimeSpan EndOfSilence = 2 * TimeSpan.FromSeconds(5 + 3);
     private static SeveralHosts? s_hosts;
 
     private static SpreadRunEnd? s_alone;
@@ -109,5 +112,46 @@ public sealed class SeveralHostsTests
         {
             s_hosts.SetLink(1, isUp: true);
         }
+    }
+
+    [TestMethod]
+    public async Task Loss_ByANetworkBetweenHosts_EndsTheAttemptAndTheJobGoesOnOnOne()
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Pack, ranks: 1, most: 4);
+        var fit = run.FitAsync();
+        await run.TrainsAsync(attempt: 1);
+        var hosts = await run.HostsAsync();
+
+        s_hosts!.SetApart(hosts[1], isApart: true);
+        try
+        {
+            await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[0]}\" has heard nothing of worker \"h{hosts[1]}\" ({NetworkHosts.Address(hosts[1])}:73");
+            await run.TrainsAsync(attempt: 2);
+            Assert.HasCount(1, await run.HostsAsync());
+            // Both have said so, and it counts against the one without rank 0.
+            Assert.IsTrue(run.Messages.Any(m => m.Contains($", and \"h{hosts[1]}\" nothing of \"h{hosts[0]}\". Look at", StringComparison.Ordinal) && m.Contains($"For 1 min worker \"h{hosts[1]}\" gets no job over several workers", StringComparison.Ordinal)), string.Join('\n', run.Messages));
+            StringAssert.Contains(await s_hosts.RunAsync("workers", "--json"), "\"fault\": \"other workers did not hear it there\"");
+            (await fit).ShouldBe(s_alone!, attempts: 2, ranks: 2);
+        }
+        finally
+        {
+            s_hosts.SetApart(hosts[1], isApart: false);
+            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(hosts[1]));
+        }
+    }
+
+    [TestMethod]
+    public async Task Pause_OfTheLeaderOfAHost_EndsTheAttemptAndTheJobGoesOnOnBoth()
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Pack, ranks: 4, most: 4);
+        var fit = run.FitAsync();
+        await run.TrainsAsync(attempt: 1);
+        var hosts = await run.HostsAsync();
+
+        // The one with rank 0: no tie that goes against it.
+        s_hosts!.PauseLeader(hosts[0]);
+        await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[1]}\" has heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:73");
+
+        (await fit).ShouldBe(s_alone!, attempts: 2, ranks: 4);
     }
 }

@@ -22,6 +22,16 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
 
     public string JobId => _last!.JobId;
 
+    /// <summary>What the app has heard until now.</summary>
+    public IReadOnlyList<string> Messages
+    {
+        get
+        {
+            lock (_gate)
+                return [.. _messages];
+        }
+    }
+
     public Task<SpreadRunEnd> FitAsync() => Task.Run(async () =>
     {
         using var cluster = TrainingCluster.Connect(hosts.Address);

@@ -93,6 +93,10 @@ internal sealed class NetworkHosts : IDisposable
     /// <summary>Has the switch forget a host, whose own link stays up: what it sends is lost.</summary>
     public void SetLost(int host, bool isLost) => Must(["-n", Switch, "link", "set", Port(host), .. isLost ? (string[])["nomaster"] : ["master", "br0"]]);
 
+    /// <summary>Has what a host sends to another be lost, without a word, or arrive again; all else goes on.</summary>
+    public void SetDeaf(int from, int to, bool isDeaf) =>
+        Must("-n", Name(from), "neigh", "replace", Address(to), "lladdr", isDeaf ? "02:00:0a:4d:ff:ff" : HardwareAddress(to), "dev", Interface, "nud", "permanent");
+
     public void Dispose()
     {
         for (var host = 0; host < _count; host++)

@@ -91,7 +91,10 @@ internal sealed partial class RunningProgram : IDisposable
         return _process.ExitCode;
     }
 
-    public void Signal(string name) => Process.Start("/bin/kill", [$"-{name}", $"{Id}"]).WaitForExit(TimeSpan.FromSeconds(10));
+    public void Signal(string name) => Signal(Id, name);
+
+    /// <summary>Signals any process.</summary>
+    public static void Signal(int id, string name) => Process.Start("/bin/kill", [$"-{name}", $"{id}"]).WaitForExit(TimeSpan.FromSeconds(10));
 
     public void Dispose()
     {

@@ -1,3 +1,5 @@
+using MLDistributed.Collectives.Heartbeats;
+
 namespace MLDistributed.Collectives.Mpi;
 
 /// <summary>
@@ -16,4 +18,9 @@ public interface IRendezvous
     /// <summary>Completes <see cref="Aborted"/> of all other ranks, soon. From any thread; does not wait, and does not throw.</summary>
     /// <param name="rank">The rank that it is because of.</param>
     void Abort(int rank);
+
+    /// <summary>Says which ranks this one does not hear over the network that they compute over. From any thread; does not wait, and does not throw.</summary>
+    /// <param name="silent">These.</param>
+    /// <param name="isLost">Whether one was silent for so long that the attempt ends by it.</param>
+    void TellUnheard(IReadOnlyList<SilentPeer> silent, bool isLost) { }
 }

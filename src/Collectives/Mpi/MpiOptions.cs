@@ -16,7 +16,11 @@ public sealed record MpiOptions
     /// <value>Empty: UCX chooses, which fails where hosts have an interface with the same address, as Docker's.</value>
     public string NetworkInterface { get; init; } = "";
 
-    /// <summary>The first TCP port that the others may connect to.</summary>
+    /// <summary>This machine's address on it, such as "10.1.0.1", to which the others send heartbeats.</summary>
+    /// <value>Empty: there are none.</value>
+    public string NetworkAddress { get; init; } = "";
+
+    /// <summary>The first port that the others may connect to (TCP), or send heartbeats to (UDP).</summary>
     /// <value>7300</value>
     public int FirstPort { get; init; } = 7300;
 
@@ -31,6 +35,14 @@ public sealed record MpiOptions
     /// <summary>How long an operation waits while nothing comes. The last resort: a rank whose end is noticed is aborted for by others.</summary>
     /// <value>60 seconds</value>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>How often a rank says that it is there.</summary>
+    /// <value>0.5 seconds</value>
+    public TimeSpan HeartbeatInterval { get; init; } = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>How long a rank may say nothing, until it is lost: several heartbeats, and what a busy or paused machine keeps a process from running.</summary>
+    /// <value>5 seconds</value>
+    public TimeSpan SilenceLimit { get; init; } = TimeSpan.FromSeconds(5);
 
     /// <summary>Whose leaders the ranks are: messages then have the job's ranks, and the hosts' names.</summary>
     /// <value>null: the ranks are all there are.</value>

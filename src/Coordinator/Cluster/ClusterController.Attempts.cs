@@ -165,7 +165,12 @@ internal sealed partial class ClusterController
         var attempt = part.Attempt;
         Release(part, "succeeded", null);
         foreach (var each in attempt.Parts)
+        {
             Note(each, OutcomeKind.Well);
+            if (attempt.Parts.Count > 1)
+                workers.Trust(each.Worker);
+        }
+
         job.Current = null;
         job.Result = result;
         foreach (var artifact in result.Artifacts.Values)
@@ -226,6 +231,7 @@ internal sealed partial class ClusterController
 
     private void EndAttempt(AttemptEntry attempt)
     {
+        attempt.Judge(); // all have said whom they do not hear
         NoteProgress(attempt);
         foreach (var part in attempt.Living.ToList())
             Abandon(part, attempt.Failure!);
@@ -250,7 +256,7 @@ internal sealed partial class ClusterController
         var decision = RetryPolicy.Decide(failure, job.Attempt, job.Spec, job.EarlierFailures, job.Checkpoints);
         job.Remember(failure);
         _log.AttemptFailed(job.Id, job.Attempt, decision.Reason);
-        var cordon = Count(attempt.Blame);
+        var cordon = Count(attempt.Blame) + Doubt(attempt);
         if (decision.Retry)
         {
             var unusable = job.Checkpoints.Take(decision.DropsCheckpoint ? 1 : 0).ToList();

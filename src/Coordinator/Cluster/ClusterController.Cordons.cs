@@ -25,6 +25,7 @@ internal sealed partial class ClusterController
         var isKnown = cordons.Remove(workerId);
         var worker = workers.Find(workerId) ?? (isKnown ? new WorkerEntry { Id = workerId, IsLost = true } : null)
             ?? throw Refusal(StatusCode.NotFound, $"Worker \"{workerId}\" is unknown, expected the id of one that \"mldist workers\" shows, or that was cordoned.");
+        workers.Trust(worker);
         journal.Append(context => context.Cordons.RemoveRange(context.Cordons.Where(c => c.WorkerId == workerId)));
         return Recordon(worker);
     }

@@ -62,6 +62,7 @@ internal sealed partial class ClusterController(
             TellDropped(now);
         jobs.Queue.Wake(now);
         Recordon(cordons.Expire(now), "its time is over");
+        workers.EndDoubts(now);
         // Who can be placed does not wait, and is not told why.
         Settle();
         if (_told == _settled)

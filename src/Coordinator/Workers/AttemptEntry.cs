@@ -1,4 +1,5 @@
 using MLDistributed.Coordinator.Cordons;
+using MLDistributed.Coordinator.Membership;
 using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Workers;
@@ -7,7 +8,11 @@ namespace MLDistributed.Coordinator.Workers;
 internal sealed class AttemptEntry
 {
     private readonly List<AttemptPart> _parts = [];
-    private bool _isBystanders;
+    private readonly Dictionary<int, Unheard> _unheard = [];
+    private Weight _weight;
+
+    // Whose failure it is that ends it: one that was stopped, one whom others do not hear, one that failed.
+    private enum Weight { Bystander, Silence, Own }
 
     public required OpaqueId Id { get; init; }
     /// <summary>Null: only a worker knows of it.</summary>
@@ -39,6 +44,9 @@ internal sealed class AttemptEntry
     /// <summary>What that says of a worker; null: nothing.</summary>
     public Blame? Blame { get; private set; }
 
+    /// <summary>The worker that the network has lost, where that is the failure.</summary>
+    public LostHost? Lost { get; private set; }
+
     /// <summary>When its workers are waited for no longer; null: nothing has failed.</summary>
     public TimeSpan? EndsBy { get; set; }
 
@@ -61,7 +69,11 @@ internal sealed class AttemptEntry
     }
 
     /// <summary>It is wanted again.</summary>
-    public void Forget() => (Failure, Blame, EndsBy) = (null, null, null);
+    public void Forget()
+    {
+        (Failure, Blame, Lost, EndsBy) = (null, null, null, null);
+        _unheard.Clear();
+    }
 
     /// <summary>Takes a failure for what ends the attempt, unless a better one is known.</summary>
     /// <param name="failure">What failed.</param>
@@ -69,9 +81,27 @@ internal sealed class AttemptEntry
     /// <param name="isBystander">Whether another's failure has stopped it.</param>
     public void Note(JobFailure failure, Blame? blame, bool isBystander)
     {
-        if (Failure is not null && (!_isBystanders || isBystander))
+        var weight = isBystander ? Weight.Bystander : Weight.Own;
+        if (Failure is not null && weight <= _weight)
             return;
-        (Failure, Blame, _isBystanders) = (failure, blame, isBystander);
+        (Failure, Blame, Lost, _weight) = (failure, blame, null, weight);
+    }
+
+    /// <summary>Takes in whom a worker does not hear on the network of the ranks.</summary>
+    public void Hear(AttemptPart by, Unheard told) => _unheard[_parts.IndexOf(by)] = told;
+
+    /// <summary>Takes for the failure what workers said of one another, unless one has failed by itself.</summary>
+    /// <returns>Whether it is the failure now.</returns>
+    public bool Judge()
+    {
+        var told = _unheard.SelectMany(u => u.Value.Workers.Where(w => w.Participant < _parts.Count && w.Participant != u.Key).DistinctBy(w => w.Participant)
+            .Select(w => new Silence(u.Key, w.Participant, w.Seconds is > 0 and < 86400 ? TimeSpan.FromSeconds(w.Seconds) : TimeSpan.Zero, w.Address))).ToList();
+        if ((Failure is not null && _weight == Weight.Own) || SilenceRules.Decide([.. Participants().Select(p => p.Host)], told, _parts.All(p => p.HasStarted)) is not { } lost)
+            return false;
+        var part = _parts[lost.Host];
+        (Failure, Lost, _weight) = (new JobFailure { Kind = FailureKind.WorkerLost, Rank = -1, Host = part.Worker.Host, Message = lost.Reason, KeptStep = Failure?.KeptStep ?? 0 }, lost, Weight.Silence);
+        Blame = new Blame(part, OutcomeKind.Lost);
+        return true;
     }
 
     /// <summary>Its workers by names of which each is another: two machines may have the same.</summary>

@@ -38,24 +38,28 @@ internal sealed class WorkerEntry
     /// <summary>Which release it is of.</summary>
     public string Build { get; set; } = "";
 
-    /// <summary>Where its ranks meet those of other workers; null: nowhere.</summary>
+    /// <summary>Where its ranks meet those of other workers, as it says itself; null: nowhere.</summary>
     public Network? Network { get; set; }
+
+    /// <summary>What others say of that; set by <see cref="WorkerTable"/>, null: nothing.</summary>
+    public NetworkDoubt? NetworkDoubt { get; set; }
 
     /// <summary>Set by <see cref="WorkerTable"/>; null: jobs are placed here.</summary>
     public Cordon? Cordon { get; set; }
 
     public WorkerCapacity ToCapacity()
     {
+        var network = UsableNetwork();
         var closed = Cordon is { IsByHand: true } ? $"it is cordoned: {Cordon.Reason}" : "";
         var holdsAll = Attempts.Values.Any(a => a.IsForeign); // nobody knows which slots such an attempt has
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
         var held = Attempts.Values.Where(a => a.GivenUpFor is not null).SelectMany(a => a.Slots).ToHashSet();
         return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault.Length > 0 ? d.Fault : closed, holdsAll || held.Contains(d.Slot)))])
         {
-            Meeting = Network is { Fault: "" } ? $"mldist {Build} with {Network.Mpi}" : "",
-            CannotMeet = Network is null ? "was started without --network" : $"cannot use its network: {Network.Fault}",
-            Nccl = Network?.Nccl ?? "",
-            NoNccl = Network?.NcclFault ?? "",
+            Meeting = network is { Fault: "" } ? $"mldist {Build} with {network.Mpi}" : "",
+            CannotMeet = network is null ? "was started without --network" : $"cannot use its network: {network.Fault}",
+            Nccl = network?.Nccl ?? "",
+            NoNccl = network?.NcclFault ?? "",
             Doubt = Cordon is { IsByHand: false } ? Cordon.Reason : "",
         };
     }
@@ -66,7 +70,7 @@ internal sealed class WorkerEntry
         Host = Host,
         Status = Status,
         Devices = { Devices },
-        Network = Network,
+        Network = UsableNetwork(),
         Cordon = Cordon?.ToSnapshot(now),
     };
 
@@ -76,6 +80,9 @@ internal sealed class WorkerEntry
         Status = Status,
         Devices = { Devices.Select(d => new Device { Slot = d.Slot, Kind = d.Kind, Index = d.Index, Name = d.Name, MemoryBytes = d.MemoryBytes, Fault = d.Fault.Length > 0 ? "it cannot be used" : "" }) },
     };
+
+    private Network? UsableNetwork() =>
+        Network is { Fault: "" } && NetworkDoubt is { IsOver: false } doubt ? new Network(Network) { Fault = doubt.Reason } : Network;
 
     private string Status => IsLost || Session is null ? "lost"
         : Attempts.Count > 0 ? "busy"

@@ -76,6 +76,30 @@ internal sealed class WorkerTable(CordonBook cordons)
             Changed(worker);
     }
 
+    /// <summary>Keeps a worker out of attempts over several for a while.</summary>
+    public void Doubt(WorkerEntry worker, NetworkDoubt doubt)
+    {
+        worker.NetworkDoubt = doubt;
+        Changed(worker);
+    }
+
+    /// <summary>The network of a worker is as good as any.</summary>
+    public void Trust(WorkerEntry worker)
+    {
+        if (worker.NetworkDoubt is null)
+            return;
+        worker.NetworkDoubt = null;
+        Changed(worker);
+    }
+
+    /// <summary>Lets those in again whose time is over.</summary>
+    public void EndDoubts(TimeSpan now)
+    {
+        foreach (var worker in _workers.Values)
+            if (worker.NetworkDoubt is { IsOver: false } doubt && doubt.Until <= now)
+                Doubt(worker, doubt with { IsOver = true });
+    }
+
     /// <summary>The part has its slots from now on, until <see cref="Release"/>.</summary>
     public void Hold(AttemptPart part) => Hold(part.Worker, [part]);
 

@@ -134,6 +134,10 @@ public static class WireLimits
         ["mldist.v1.Gathered.texts"] = s_gathered,
         ["mldist.v1.Abort.attempt_id"] = s_id,
         ["mldist.v1.Abort.rank"] = s_ranks,
+        ["mldist.v1.Unheard.attempt_id"] = s_id,
+        ["mldist.v1.Unheard.workers"] = s_workers,
+        ["mldist.v1.UnheardWorker.participant"] = new() { Largest = JobSpecRules.MaxWorkers - 1 },
+        ["mldist.v1.UnheardWorker.address"] = s_name,
         ["mldist.v1.StopAttempt.attempt_id"] = s_id,
         ["mldist.v1.StopAttempt.reason"] = s_reason,
 

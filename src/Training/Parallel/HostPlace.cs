@@ -1,4 +1,5 @@
 using MLDistributed.Collectives;
+using MLDistributed.Collectives.Heartbeats;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Native;
@@ -12,6 +13,10 @@ namespace MLDistributed.Training.Parallel;
 /// <param name="MeetLeaders">Joins the leaders of all hosts, on a leader; disposed with the attempt.</param>
 internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IReadOnlyList<string>> TellLeaders, Func<ICollective> MeetLeaders)
 {
+    /// <summary>Begins to tell the other leaders that this one is there, and to listen to them, on a leader, before they meet; disposed with the attempt.</summary>
+    /// <value>null: they do not.</value>
+    public Func<PeerWatch>? Watch { get; init; }
+
     /// <summary>This host, of the topology's.</summary>
     public int Host => Topology.HostOf(Rank);
 
@@ -34,6 +39,7 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
             WorldSize = topology.Hosts.Count,
             RunId = start.AttemptId,
             NetworkInterface = start.NetworkInterface,
+            NetworkAddress = start.NetworkAddress,
             Topology = topology,
         };
         return new HostPlace(topology, start.Rank, Tell, () =>
@@ -41,7 +47,10 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
             if (start.Spec.BitExact is not null)
                 RequireOneKind(topology, Tell(CpuKind.Here));
             return MpiWorld.Join(options, workers, stop);
-        });
+        })
+        {
+            Watch = () => PeerWatch.Begin(options, Tell, workers, stop),
+        };
 
         IReadOnlyList<string> Tell(string mine) => AllGather(workers, mine, options, stop);
     }

@@ -37,7 +37,7 @@ internal sealed class Hybrid : IParallelStrategy
         ? new HybridUpdate(_place.Topology, _ranks.Local, _ranks.Leaders, _place.Host, layout, _spec)
         : new BitExactUpdate(_ranks.Local, _place.Topology, _place.Host, _ranks.Leaders, layout, _spec);
 
-    public void Complete() => Collective.Barrier();
+    public void Complete() => _ranks.Complete();
 
-    public void Dispose() => Collective.Dispose();
+    public void Dispose() => _ranks.Dispose();
 }

@@ -64,14 +64,14 @@ internal sealed class OnDevice : IParallelStrategy
     // Nobody leaves while another is at sums.
     public void Complete()
     {
-        Collective.Barrier();
+        _ranks.Complete();
         _exchange?.Complete();
     }
 
     public void Dispose()
     {
         _exchange?.Dispose();
-        Collective.Dispose();
+        _ranks.Dispose();
     }
 
     // The first rank's id is NCCL's rendezvous; it is as secret as the memory that it goes through.

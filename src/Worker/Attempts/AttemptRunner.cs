@@ -165,6 +165,9 @@ internal sealed class AttemptRunner : IRankObserver
             case RankEvent.EventOneofCase.Abort when IsOurs(message.Abort.AttemptId) && IsSpeaker(rank):
                 _services.Outbox.Post(new WorkerMessage { Abort = message.Abort });
                 break;
+            case RankEvent.EventOneofCase.Unheard when IsOurs(message.Unheard.AttemptId) && IsSpeaker(rank):
+                _services.Outbox.Post(new WorkerMessage { Unheard = message.Unheard });
+                break;
             case RankEvent.EventOneofCase.Progress:
                 // Where there is no memory to say it exactly in: rank 0 speaks for all.
                 _lastStep = message.Progress.Step;
@@ -238,6 +241,7 @@ internal sealed class AttemptRunner : IRankObserver
     private RankStart CreateStart(int rank)
     {
         var device = _services.Devices[_start.Slots[rank]];
+        var network = _place.IsShared ? _services.Network!.Look() : new Network();
         return new RankStart
         {
             AttemptId = AttemptId,
@@ -257,7 +261,8 @@ internal sealed class AttemptRunner : IRankObserver
             StartingWeightsPath = _start.Spec.StartingWeights is null ? "" : _files.StartingWeightsPath,
             CodePath = _start.Spec.Module?.Torch is null ? "" : _files.CodePath,
             Participants = { _start.Participants },
-            NetworkInterface = _place.IsShared ? _services.Network!.Look().Interface : "",
+            NetworkInterface = network.Interface,
+            NetworkAddress = network.Address,
         };
     }
 

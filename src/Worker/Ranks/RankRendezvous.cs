@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Google.Protobuf;
+using MLDistributed.Collectives.Heartbeats;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 
@@ -24,16 +25,13 @@ internal sealed class RankRendezvous(string attemptId, FrameWriter writer) : IRe
                 return [.. gathered.Texts.Select(t => t.ToStringUtf8())];
     }
 
-    public void Abort(int rank)
+    public void Abort(int rank) => Tell(new RankEvent { Abort = new Abort { AttemptId = attemptId, Rank = rank } });
+
+    public void TellUnheard(IReadOnlyList<SilentPeer> silent, bool isLost)
     {
-        try
-        {
-            writer.Write(new RankEvent { Abort = new Abort { AttemptId = attemptId, Rank = rank } });
-        }
-        catch (Exception e) when (e is IOException or ObjectDisposedException)
-        {
-            // The agent is gone, and this process goes with it.
-        }
+        var told = new Unheard { AttemptId = attemptId, IsLost = isLost };
+        told.Workers.AddRange(silent.Select(s => new UnheardWorker { Participant = s.Rank, Seconds = s.Silence.TotalSeconds, Address = s.Address }));
+        Tell(new RankEvent { Unheard = told });
     }
 
     /// <summary>Takes what the agent tells.</summary>
@@ -41,4 +39,16 @@ internal sealed class RankRendezvous(string attemptId, FrameWriter writer) : IRe
 
     /// <summary>Takes what the agent tells.</summary>
     public void Take(Abort abort) => _aborted.TrySetResult(abort.Rank);
+
+    private void Tell(RankEvent message)
+    {
+        try
+        {
+            writer.Write(message);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // The agent is gone, and this process goes with it.
+        }
+    }
 }

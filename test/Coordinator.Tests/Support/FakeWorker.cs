@@ -55,6 +55,12 @@ internal sealed class FakeWorker : IDisposable
 
     public Task AbortAsync(StartAttempt attempt, int rank) => SendAsync(new WorkerMessage { Abort = new Abort { AttemptId = attempt.AttemptId, Rank = rank } });
 
+    /// <summary>Does not hear some of the others.</summary>
+    public Task DoesNotHearAsync(StartAttempt attempt, bool isLost, params int[] participants) => SendAsync(new WorkerMessage
+    {
+        Unheard = new Unheard { AttemptId = attempt.AttemptId, IsLost = isLost, Workers = { participants.Select(p => new UnheardWorker { Participant = p, Seconds = 5, Address = "10.0.0.1:7300" }) } },
+    });
+
     public Task FinishAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attempt.AttemptId, Finished = new Finished() } });
 
     public Task FailAsBystanderAsync(StartAttempt attempt, string message) => SendAsync(new WorkerMessage

@@ -126,6 +126,66 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
+    public async Task Network_ThatLosesTheirWords_EndsTheAttemptAndKeepsTheLostOneFromGangsForAMinute()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        // The one that is lost is the first to say so.
+        await gang.Workers[1].DoesNotHearAsync(gang.Starts[1], isLost: true, 0);
+        await gang.Workers[0].ExpectStopAsync();
+        await gang.Workers[1].ExpectStopAsync();
+        await gang.Workers[0].DoesNotHearAsync(gang.Starts[0], isLost: false, 1, 1, 0, 77); // nonsense besides
+        for (var i = 0; i < 2; i++)
+            await gang.Workers[i].StoppedAsync(gang.Starts[i].AttemptId);
+
+        var reason = (await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason;
+        StringAssert.StartsWith(reason, "Worker \"host-w1\" has heard nothing of worker \"host-w2\" (10.0.0.1:7300, UDP) for 5 s");
+        StringAssert.EndsWith(reason, "For 1 min worker \"host-w2\" gets no job over several workers.");
+        var job = await Eventually.UntilAsync(gang.Coordinator, gang.JobAsync, j => !j.Reason.Contains("Attempt 2", StringComparison.Ordinal));
+        StringAssert.Contains(job.Reason, "\"host-w2\" cannot use its network: other workers did not hear it there");
+        for (var beats = 0; beats < 20; beats++) // a minute
+        {
+            gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(3.1));
+            foreach (var worker in gang.Workers)
+                await worker.BeatAsync(gang.Coordinator);
+        }
+
+        foreach (var worker in gang.Workers)
+            Assert.AreEqual(2, (await worker.ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Worker_ThatStandsStill_MayBeInTheNextAttempt()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[1].DoesNotHearAsync(gang.Starts[1], isLost: true, 0);
+        for (var i = 0; i < 2; i++)
+        {
+            await gang.Workers[i].ExpectStopAsync();
+            await gang.Workers[i].StoppedAsync(gang.Starts[i].AttemptId);
+        }
+
+        StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason, "Worker \"host-w2\" has heard nothing of worker \"host-w1\"");
+        foreach (var worker in gang.Workers)
+            Assert.AreEqual(2, (await worker.ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Silence_OfAWorkerThatThenTellsOfACrash_IsTheCrash()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+
+        await gang.Workers[0].DoesNotHearAsync(gang.Starts[0], isLost: true, 1);
+        await gang.Workers[0].ExpectStopAsync();
+        await gang.Workers[0].FailAsBystanderAsync(gang.Starts[0], "Rank 0 was stopped because rank 0 aborted.");
+        await gang.Workers[1].ExpectStopAsync();
+        await gang.Workers[1].FailAsync(gang.Starts[1], FailureKind.Crashed, message: "Rank 3 was killed.");
+
+        StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason, "Rank 3 was killed.");
+    }
+
+    [TestMethod]
     public async Task Cancel_WaitsForAllWorkers()
     {
         await using var gang = await StartAsync(isRunning: true);

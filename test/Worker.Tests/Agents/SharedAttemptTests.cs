@@ -88,6 +88,23 @@ public sealed class SharedAttemptTests
     }
 
     [TestMethod]
+    public async Task Silence_OfAnotherWorker_IsToldByTheSpeakerAlone()
+    {
+        await using var fixture = await StartAsync();
+        await fixture.StartPartAsync("p1", "wait | wait | gather unheard wait | unheard threads wait");
+        await ReadyAsync(fixture, "p1");
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+
+        // What rank 3 says after has come.
+        await fixture.Coordinator.HearAsync(m => m.Unheard is null ? m.AttemptEvent?.Log : throw new AssertFailedException("Rank 3 speaks for nobody."));
+        fixture.Coordinator.Send(new WorkerCommand { Gathered = new Gathered { AttemptId = "p1", Texts = { ByteString.CopyFromUtf8("rank0"), ByteString.CopyFromUtf8("rank2") } } });
+        var unheard = await fixture.Coordinator.HearAsync(m => m.Unheard);
+        Assert.AreEqual(("p1", true, new UnheardWorker { Seconds = 5, Address = "10.0.0.1:7300" }), (unheard.AttemptId, unheard.IsLost, unheard.Workers.Single()));
+        fixture.StopAttempt("p1");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("p1")).OutcomeCase);
+    }
+
+    [TestMethod]
     public async Task Part_OnAWorkerWithoutNetwork_IsRefused()
     {
         await using var fixture = await AgentFixture.CreateAsync();

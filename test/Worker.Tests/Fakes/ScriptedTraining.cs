@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.Heartbeats;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training;
@@ -80,6 +81,9 @@ internal static class ScriptedTraining
             case "aborted":   // until another worker's rank aborts
                 Task.WaitAny([workers.Aborted], stop);
                 throw new TrainingException(new JobFailure { Kind = FailureKind.Crashed, Rank = start.Rank, Message = $"Rank {workers.Aborted.Result} aborted." }, isBystander: true);
+            case "unheard":   // the network has lost another worker
+                workers.TellUnheard([new SilentPeer(0, TimeSpan.FromSeconds(5), "10.0.0.1:7300")], isLost: true);
+                break;
             case "hang":   // as a rank in native code: whatever it is told
                 new ManualResetEventSlim().Wait(CancellationToken.None);
                 break;

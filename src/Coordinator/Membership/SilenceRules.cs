@@ -1,0 +1,58 @@
+using System.Globalization;
+using MLDistributed.Protocol;
+
+namespace MLDistributed.Coordinator.Membership;
+
+/// <summary>Decides which of an attempt's workers the network between them has lost, by what each says of the others.</summary>
+internal static class SilenceRules
+{
+    private const string Expected = "over the network of their ranks, expected a heartbeat every half second";
+
+    /// <param name="hosts">The attempt's workers as messages call them, in the order of their ranks.</param>
+    /// <param name="told">Who does not hear whom.</param>
+    /// <param name="hasTrained">Whether they have met, and trained.</param>
+    /// <returns>The one with the most others between whom and it something is not heard; of those alike the one that most do not hear; of those alike the last, so that the one with rank 0 stays. Null: nobody says anything.</returns>
+    public static LostHost? Decide(IReadOnlyList<string> hosts, IReadOnlyCollection<Silence> told, bool hasTrained)
+    {
+        if (told.Count == 0)
+            return null;
+        var lost = Enumerable.Range(0, hosts.Count)
+            .OrderByDescending(h => told.Where(s => s.By == h || s.Of == h).Select(s => s.By + s.Of - h).Distinct().Count())
+            .ThenByDescending(h => told.Count(s => s.Of == h))
+            .ThenByDescending(h => h)
+            .First();
+        var deaf = told.Where(s => s.Of == lost).OrderBy(s => s.By).ToList();
+        var unheard = told.Where(s => s.By == lost).OrderBy(s => s.Of).ToList();
+        var reason = (deaf.Count, unheard.Count) switch
+        {
+            (0, _) => $"{Hear([lost], unheard)} {Expected}; they hear it. Look at its cable, switch and firewall.",
+            (_, 0) => $"{Hear(deaf.Select(s => s.By), deaf[..1])} {Expected}. See whether its machine or process stood still, and look at the network between them.",
+            _ => $"{Hear(deaf.Select(s => s.By), deaf[..1])} {Expected}, and {Quoted(lost)} nothing of {Words.Join(unheard.Select(s => Quoted(s.Of)))}. Look at the cables, switches and firewalls between them.",
+        };
+        // Who stood still says nothing of others, and may be as good as before.
+        return new LostHost(lost, reason, IsCutOff: unheard.Count > 0 || !hasTrained);
+
+        string Hear(IEnumerable<int> by, IReadOnlyList<Silence> of)
+        {
+            var who = by.Select(Quoted).ToList();
+            return $"Worker{(who.Count == 1 ? "" : "s")} {Words.Join(who)} {(who.Count == 1 ? "has" : "have")} heard nothing of worker{(of.Count == 1 ? "" : "s")} {Words.Join(of.Select(s => $"{Quoted(s.Of)} ({s.Address}, UDP)"))} for {Seconds(of.Max(s => s.For))}";
+        }
+
+        string Quoted(int host) => $"\"{hosts[host]}\"";
+    }
+
+    private static string Seconds(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.#} s");
+}
+
+/// <summary>One worker of an attempt has not heard another.</summary>
+/// <param name="By">Who says so: its place among the attempt's workers.</param>
+/// <param name="Of">Who was not heard.</param>
+/// <param name="For">For how long.</param>
+/// <param name="Address">Where it should be.</param>
+internal sealed record Silence(int By, int Of, TimeSpan For, string Address);
+
+/// <summary>The worker that a network has lost.</summary>
+/// <param name="Host">Its place among the attempt's workers.</param>
+/// <param name="Reason">Who does not hear it, in a sentence.</param>
+/// <param name="IsCutOff">Whether it would be so in the next attempt: it lives, and its network does not carry.</param>
+internal sealed record LostHost(int Host, string Reason, bool IsCutOff);

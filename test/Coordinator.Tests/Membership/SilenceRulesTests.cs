@@ -1,0 +1,44 @@
+using MLDistributed.Coordinator.Membership;
+
+namespace MLDistributed.Coordinator.Tests.Membership;
+
+[TestClass]
+public sealed class SilenceRulesTests
+{
+    // "0:1" - the first does not hear the second.
+    [TestMethod]
+    [DataRow(2, "0:1", 1, DisplayName = "Stands still, or speaks and is not heard")]
+    [DataRow(2, "1:0", 0, DisplayName = "The one with rank 0 stands still")]
+    [DataRow(2, "0:1 1:0", 1, DisplayName = "The link between two: against the one without rank 0")]
+    [DataRow(3, "0:2 1:2 2:0 2:1", 2, DisplayName = "The last is cut off")]
+    [DataRow(3, "1:0 2:0 0:1 0:2", 0, DisplayName = "The first is cut off")]
+    [DataRow(3, "0:1 2:1", 1, DisplayName = "One of three stands still")]
+    [DataRow(3, "2:0 2:1", 2, DisplayName = "One hears nobody, and is heard")]
+    [DataRow(3, "0:1 0:2", 0, DisplayName = "The one with rank 0 hears nobody")]
+    [DataRow(3, "0:2 2:0 2:1", 2, DisplayName = "One was stopped before it spoke")]
+    [DataRow(3, "1:2 2:1", 2, DisplayName = "The link between two of three")]
+    [DataRow(4, "0:2 0:3 1:2 1:3 2:0 2:1 3:0 3:1", 3, DisplayName = "Two halves")]
+    [DataRow(4, "0:1 2:1 3:1 1:0", 1)]
+    public void Lost_IsTheOneThatMostDoNotHear(int hosts, string told, int expected) =>
+        Assert.AreEqual(expected, Decide(hosts, told)!.Host);
+
+    [TestMethod]
+    [DataRow("0:1", true, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether its machine or process stood still, and look at the network between them.", false)]
+    [DataRow("0:1", false, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether its machine or process stood still, and look at the network between them.", true)]
+    [DataRow("2:1 0:1 1:2 1:0", true, "Workers \"h0\" and \"h2\" have heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second, and \"h1\" nothing of \"h0\" and \"h2\". Look at the cables, switches and firewalls between them.", true)]
+    [DataRow("2:1 2:0", true, "Worker \"h2\" has heard nothing of workers \"h0\" (10.0.0.1:7300, UDP) and \"h1\" (10.0.0.2:7300, UDP) for 5.2 s over the network of their ranks, expected a heartbeat every half second; they hear it. Look at its cable, switch and firewall.", true)]
+    public void Reason_NamesAllAndWhatToLookAt(string told, bool hasTrained, string reason, bool isCutOff)
+    {
+        var lost = Decide(3, told, hasTrained)!;
+
+        Assert.AreEqual((reason, isCutOff), (lost.Reason, lost.IsCutOff));
+    }
+
+    [TestMethod]
+    public void Nobody_WithoutAWord_IsLost() => Assert.IsNull(Decide(3, ""));
+
+    private static LostHost? Decide(int hosts, string told, bool hasTrained = true) => SilenceRules.Decide(
+        [.. Enumerable.Range(0, hosts).Select(h => $"h{h}")],
+        [.. told.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(t => (By: t[0] - '0', Of: t[2] - '0')).Select(s => new Silence(s.By, s.Of, TimeSpan.FromSeconds(5.1 + s.By / 20.0), $"10.0.0.{s.Of + 1}:7300"))],
+        hasTrained);
+}
