@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using Microsoft.ML.Transforms.Image;
@@ -12,7 +11,7 @@ namespace Microsoft.ML.Distributed;
 /// here, on all cores, and travel as a byte a channel. What cannot be read is named, with its row, in training and in scoring. Output
 /// columns: Score, the probability of each class, and PredictedLabel, a key with the label's own values.
 /// </remarks>
-public sealed partial class DistributedImageClassificationTrainer : IEstimator<TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>>
+public sealed partial class DistributedImageClassificationTrainer : IEstimator<TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>>, IDistributedTrainer
 {
     private const string Suffix = ".Pixels";
     private readonly IHostEnvironment _environment;
@@ -45,29 +44,10 @@ public sealed partial class DistributedImageClassificationTrainer : IEstimator<T
     public TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> Fit(IDataView input)
     {
         ArgumentNullException.ThrowIfNull(input);
-        CheckImages(SchemaShape.Create(input.Schema), "");
-        var pixels = Pixels;
-        var options = _options.Copy();
-        if (options.ValidationSet is { } validation)
-        {
-            CheckImages(SchemaShape.Create(validation.Schema), "Validation set: ");
-            options.ValidationSet = pixels.Transform(validation);
-        }
-
-        MulticlassPredictionTransformer<NeuralNetworkMulticlassModel> predictor;
-        try
-        {
-            predictor = Trainer(options).Fit(pixels.Transform(input));
-        }
-        catch (InvalidOperationException e) when (e.InnerException is InvalidDataException)
-        {
-            // From one of ML.NET's threads that read ahead.
-            ExceptionDispatchInfo.Throw(e.InnerException);
-            throw;
-        }
-
-        return new TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>(pixels, predictor);
+        return Prepare(input).Fit();
     }
+
+    string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Prepare(input).Submit(cluster, cancellation);
 
     /// <summary>The schema after this trainer's transformer.</summary>
     /// <param name="inputSchema">The schema of the training data.</param>
@@ -78,6 +58,20 @@ public sealed partial class DistributedImageClassificationTrainer : IEstimator<T
         CheckImages(inputSchema, "");
         var pixels = new SchemaShape.Column(_options.FeatureColumnName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
         return Trainer(_options).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != pixels.Name).Append(pixels)));
+    }
+
+    private FramedTraining<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> Prepare(IDataView input)
+    {
+        CheckImages(SchemaShape.Create(input.Schema), "");
+        var pixels = Pixels;
+        var options = _options.Copy();
+        if (options.ValidationSet is { } validation)
+        {
+            CheckImages(SchemaShape.Create(validation.Schema), "Validation set: ");
+            options.ValidationSet = pixels.Transform(validation);
+        }
+
+        return new(Trainer(options), new PredictionFrame(_environment, pixels) { PredictedLabel = options.PredictedLabelColumnName }, pixels.Transform(input));
     }
 
     private DistributedMulticlassTrainer Trainer(Options options) => new(_environment, options, new ImageNetworkModule(options));

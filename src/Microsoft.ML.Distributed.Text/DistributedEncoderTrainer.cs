@@ -6,7 +6,7 @@ using MLDistributed.Protocol.Weights;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>What all trainers of texts share: their columns, the encoder that they train, and what is refused before a row is read.</summary>
-public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<ITransformer>>
+public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<ITransformer>>, IDistributedTrainer
 {
     private protected const int LeastVocabulary = 100;
     private const int LeastTokens = 3;
@@ -44,11 +44,15 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
     public TransformerChain<ITransformer> Fit(IDataView input)
     {
         ArgumentNullException.ThrowIfNull(input);
-        ThrowIfAny([
-            .. ValidateColumns(SchemaShape.Create(input.Schema), "Text"),
-            .. _training.ValidationSet is { } set ? ValidateColumns(SchemaShape.Create(set.Schema), "Validation set: text") : [],
-            .. ValidateOptions()]);
+        Validate(input);
         return Train(input);
+    }
+
+    string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation)
+    {
+        Validate(input);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellation, _training.CancellationToken);
+        return Submit(cluster, input, either.Token);
     }
 
     /// <inheritdoc/>
@@ -61,6 +65,8 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
     }
 
     private protected abstract TransformerChain<ITransformer> Train(IDataView input);
+
+    private protected abstract string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation);
 
     private protected abstract SchemaShape OutputSchema(SchemaShape input);
 
@@ -109,6 +115,11 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
             yield return error;
     }
 
+    private void Validate(IDataView input) => ThrowIfAny([
+        .. ValidateColumns(SchemaShape.Create(input.Schema), "Text"),
+        .. _training.ValidationSet is { } set ? ValidateColumns(SchemaShape.Create(set.Schema), "Validation set: text") : [],
+        .. ValidateOptions()]);
+
     // All that a job would be refused for, before a row is read.
     private IEnumerable<string> ValidateNetwork()
     {
@@ -124,10 +135,10 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
     }
 
     /// <summary>The vocabulary, and the tokens that a row has at the most.</summary>
-    private protected (TextVocabulary Vocabulary, int Tokens) Measure(IDataView input, Func<TextVocabulary, int> longestWith)
+    private protected (TextVocabulary Vocabulary, int Tokens) Measure(IDataView input, Func<TextVocabulary, int> longestWith, CancellationToken cancellation)
     {
         using var channel = Host.Start("Tokenizing");
-        var pass = new TextPass(input, _text.Sentence1ColumnName, _text.Sentence2ColumnName, _training.CancellationToken);
+        var pass = new TextPass(input, _text.Sentence1ColumnName, _text.Sentence2ColumnName, cancellation);
         var vocabulary = _text.Weights?.Vocabulary ?? _text.Vocabulary ?? pass.Learn(_text.VocabularySize);
         var longest = longestWith(vocabulary);
         channel.Info(MessageSensitivity.None, $"Texts have up to {longest:N0} tokens{(longest == MostTokens ? ", where longer ones are cut" : "")}, of a vocabulary of {vocabulary.Tokens.Count:N0}.");

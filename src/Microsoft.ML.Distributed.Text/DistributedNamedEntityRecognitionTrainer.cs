@@ -25,36 +25,12 @@ public sealed class DistributedNamedEntityRecognitionTrainer : DistributedEncode
 
     private protected override TextNetwork Sketch((int Size, int Separator) vocabulary) => new(_options, vocabulary, WordTags.Sketch);
 
-    private protected override TransformerChain<ITransformer> Train(IDataView input)
-    {
-        using var channel = Host.Start("Training");
-        var options = TrainingOptions();
-        // First, so that a cluster that has to be started does so while the data is read.
-        var backend = ClusterSelection.Resolve(Environment, options.Cluster);
-        var keys = LabelKeys.Of(input.Schema[LabelColumnName]);
-        if (keys.Refusal(Host, LabelColumnName) is { } refusal)
-            throw new ArgumentException(refusal);
-        LabelledTextStatistics statistics = null!;
-        var (vocabulary, most) = Measure(input, v => (statistics = Texts(input, "Label").Count(new WordTokenizer(new TextTokenizer(v), MostTokens))).Longest);
-        Check(statistics, channel);
-        var tags = WordTags.Of(input.Schema[LabelColumnName], statistics.Counts);
-        var network = new TextNetwork(_options, (vocabulary.Tokens.Count, vocabulary.SeparatorId), tags);
-        var columns = new TrainingColumns(Task, TokensColumnName, $"{_options.Sentence1ColumnName}.None", $"{_options.Sentence1ColumnName}.Words");
-        var tokenizer = new WordTokenizer(new TextTokenizer(vocabulary), most);
-        var rows = new TaggedRowsTransformer(Environment, tokenizer, tags, columns, _options.Sentence1ColumnName, LabelColumnName, options.ExampleWeightColumnName);
-        if (options.ValidationSet is { } validation)
-        {
-            if (SameMeaning.CompareKeys(input.Schema[LabelColumnName], validation.Schema[LabelColumnName]) is { } error)
-                throw new ArgumentException(error);
-            Texts(validation, "Validation set: label").Count(tokenizer);
-            options.ValidationSet = rows.Transform(validation);
-        }
+    // The cluster first, so that one that has to be started does so while the data is read.
+    private protected override TransformerChain<ITransformer> Train(IDataView input) => Run(
+        ClusterSelection.Resolve(Environment, _options.Training.Cluster), input, _options.Training.CancellationToken,
+        (run, rows, frame) => new TransformerChain<ITransformer>(frame.Around(Environment, run.Execute(rows))));
 
-        var spec = JobSpecFactory.Create(options, network, Task, most, tags.ClassCount, _seed, GetType().Name);
-        var run = new TrainingRun(backend, columns, options, network, spec, start: null, channel, FitEnvironment.EncodingFolder(Environment), options.CancellationToken);
-        var trained = run.Execute(rows.Transform(input));
-        return new TransformerChain<ITransformer>(new NamedEntityTransformer(Environment, trained, vocabulary, keys, new EntityColumns(_options.Sentence1ColumnName, _options.OutputColumnName, _options.ScoreColumnName)));
-    }
+    private protected override string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Run(cluster, input, cancellation, (run, rows, _) => run.Submit(rows));
 
     private protected override SchemaShape OutputSchema(SchemaShape input)
     {
@@ -96,8 +72,36 @@ public sealed class DistributedNamedEntityRecognitionTrainer : DistributedEncode
             yield return "ClassWeights is set for named entities, expected null: a row has words of several classes. FocalGamma has words count less that are right already.";
     }
 
-    private LabelledTexts Texts(IDataView data, string subject) =>
-        new(data, _options.Sentence1ColumnName, LabelColumnName, subject, _options.Training.CancellationToken);
+    private T Run<T>(ITrainingBackend backend, IDataView input, CancellationToken cancellation, Func<TrainingRun, IDataView, EntityFrame, T> use)
+    {
+        using var channel = Host.Start("Training");
+        var options = TrainingOptions();
+        var keys = LabelKeys.Of(input.Schema[LabelColumnName]);
+        if (keys.Refusal(Host, LabelColumnName) is { } refusal)
+            throw new ArgumentException(refusal);
+        LabelledTextStatistics statistics = null!;
+        var (vocabulary, most) = Measure(input, v => (statistics = Texts(input, "Label").Count(new WordTokenizer(new TextTokenizer(v), MostTokens))).Longest, cancellation);
+        Check(statistics, channel);
+        var tags = WordTags.Of(input.Schema[LabelColumnName], statistics.Counts);
+        var network = new TextNetwork(_options, (vocabulary.Tokens.Count, vocabulary.SeparatorId), tags);
+        var columns = new TrainingColumns(Task, TokensColumnName, $"{_options.Sentence1ColumnName}.None", $"{_options.Sentence1ColumnName}.Words");
+        var tokenizer = new WordTokenizer(new TextTokenizer(vocabulary), most);
+        var rows = new TaggedRowsTransformer(Environment, tokenizer, tags, columns, _options.Sentence1ColumnName, LabelColumnName, options.ExampleWeightColumnName);
+        if (options.ValidationSet is { } validation)
+        {
+            if (SameMeaning.CompareKeys(input.Schema[LabelColumnName], validation.Schema[LabelColumnName]) is { } error)
+                throw new ArgumentException(error);
+            Texts(validation, "Validation set: label").Count(tokenizer);
+            options.ValidationSet = rows.Transform(validation);
+        }
+
+        var frame = new EntityFrame(Environment, new EntityColumns(_options.Sentence1ColumnName, _options.OutputColumnName, _options.ScoreColumnName), vocabulary, keys);
+        var spec = JobSpecFactory.Create(options, network, Task, most, tags.ClassCount, _seed, GetType().Name);
+        var run = new TrainingRun(backend, columns, options, network, spec, start: null, channel, FitEnvironment.EncodingFolder(Environment), cancellation) { Frame = frame };
+        return use(run, rows.Transform(input), frame);
+
+        LabelledTexts Texts(IDataView data, string subject) => new(data, _options.Sentence1ColumnName, LabelColumnName, subject, cancellation);
+    }
 
     private void Check(LabelledTextStatistics statistics, IChannel channel)
     {

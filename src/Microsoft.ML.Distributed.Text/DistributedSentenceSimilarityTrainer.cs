@@ -14,7 +14,7 @@ public sealed class DistributedSentenceSimilarityTrainer : DistributedTextTraine
 
     private protected override MlTask Task => MlTask.Regression;
 
-    private protected override IEstimator<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
+    private protected override INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
         new DistributedRegressionTrainer(Environment, (DistributedRegressionTrainer.Options)options, network);
 
     /// <summary>Options of <see cref="DistributedSentenceSimilarityTrainer"/>.</summary>

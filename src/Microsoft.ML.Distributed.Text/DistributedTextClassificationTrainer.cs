@@ -18,7 +18,7 @@ public sealed class DistributedTextClassificationTrainer : DistributedTextTraine
 
     private protected override MlTask Task => MlTask.Multiclass;
 
-    private protected override IEstimator<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
+    private protected override INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
         new DistributedMulticlassTrainer(Environment, (DistributedMulticlassTrainer.Options)options, network);
 
     private protected override IEnumerable<(string From, string To)> Renamed() => _options.OutputColumnName == DefaultColumnNames.PredictedLabel

@@ -13,7 +13,7 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
     private protected DistributedTextTrainer(IHostEnvironment environment, TextOptions text, NeuralNetworkOptions training)
         : base(environment, text, training) => (_text, _training) = (text, training);
 
-    private protected abstract IEstimator<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network);
+    private protected abstract INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network);
 
     /// <summary>The prediction's output columns that are to have other names.</summary>
     private protected virtual IEnumerable<(string From, string To)> Renamed()
@@ -22,18 +22,9 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
             yield return (DefaultColumnNames.Score, _text.ScoreColumnName);
     }
 
-    // Token ids, ML.NET's prediction transformer, and copies of its outputs where they are to have other names.
-    private protected override TransformerChain<ITransformer> Train(IDataView input)
-    {
-        var pass = new TextPass(input, _text.Sentence1ColumnName, _text.Sentence2ColumnName, _training.CancellationToken);
-        var (vocabulary, most) = Measure(input, v => pass.Longest(new TextTokenizer(v), MostTokens));
-        var tokens = new TextTokensTransformer(Environment, vocabulary, most, TokensColumnName, _text.Sentence1ColumnName, _text.Sentence2ColumnName);
-        var options = TrainingOptions();
-        options.ValidationSet = _training.ValidationSet is { } validation ? tokens.Transform(validation) : null;
-        var network = new TextNetwork(_text, (vocabulary.Tokens.Count, vocabulary.SeparatorId));
-        var prediction = MakeTrainer(options, network).Fit(tokens.Transform(input));
-        return new TransformerChain<ITransformer>([tokens, prediction, .. Renamed().Select(r => new ColumnCopyingTransformer(Environment, (r.To, r.From)))]);
-    }
+    private protected override TransformerChain<ITransformer> Train(IDataView input) => Prepare(input, _training.CancellationToken).Fit();
+
+    private protected override string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Prepare(input, cancellation).Submit(cluster, cancellation);
 
     private protected override SchemaShape OutputSchema(SchemaShape input)
     {
@@ -43,5 +34,17 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
         foreach (var (from, to) in Renamed())
             schema = new ColumnCopyingEstimator(Environment, (to, from)).GetOutputSchema(schema);
         return schema;
+    }
+
+    // Token ids, ML.NET's prediction transformer, and copies of its outputs where they are to have other names.
+    private FramedTraining<ITransformer> Prepare(IDataView input, CancellationToken cancellation)
+    {
+        var pass = new TextPass(input, _text.Sentence1ColumnName, _text.Sentence2ColumnName, cancellation);
+        var (vocabulary, most) = Measure(input, v => pass.Longest(new TextTokenizer(v), MostTokens), cancellation);
+        var tokens = new TextTokensTransformer(Environment, vocabulary, most, TokensColumnName, _text.Sentence1ColumnName, _text.Sentence2ColumnName);
+        var options = TrainingOptions();
+        options.ValidationSet = _training.ValidationSet is { } validation ? tokens.Transform(validation) : null;
+        var network = new TextNetwork(_text, (vocabulary.Tokens.Count, vocabulary.SeparatorId));
+        return new(MakeTrainer(options, network), new PredictionFrame(Environment, tokens, [.. Renamed()]), tokens.Transform(input));
     }
 }

@@ -22,18 +22,6 @@ public sealed class DetachedTests
     [ClassCleanup]
     public static async Task Stop() => await _cluster.DisposeAsync();
 
-    [TestMethod]
-    public Task Attach_MulticlassOfAnotherConnection_IsTheTransformerThatFitReturns() =>
-        ShouldBeTheSame(DataSets.Digits, ml => ml.MulticlassClassification.Trainers.DistributedNeuralNetwork(new DistributedMulticlassTrainer.Options { Epochs = 3, MinRanks = 2, Seed = 5 }));
-
-    [TestMethod]
-    public Task Attach_BinaryOfAnotherConnection_IsTheTransformerThatFitReturns() =>
-        ShouldBeTheSame(DataSets.BreastCancer, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(new DistributedBinaryTrainer.Options { Epochs = 3, MinRanks = 2, Seed = 5 }));
-
-    [TestMethod]
-    public Task Attach_RegressionOfAnotherConnection_IsTheTransformerThatFitReturns() =>
-        ShouldBeTheSame(DataSets.Diabetes, ml => ml.Regression.Trainers.DistributedNeuralNetwork(new DistributedRegressionTrainer.Options { Epochs = 3, MinRanks = 2, Seed = 5 }));
-
     [TestMethod, TestCategory("Slow")]
     public async Task App_ThatSubmitsAndIsGone_ItsModelIsFetchedByOthers()
     {
@@ -130,61 +118,6 @@ public sealed class DetachedTests
         Assert.AreNotEqual(0, code);
         StringAssert.Contains(error, "has no checkpoint to go on from");
     }
-
-    private async Task ShouldBeTheSame<TTransformer, TModel>(Func<MLContext, IDataView> load, Func<MLContext, NeuralNetworkTrainer<TTransformer, TModel>> make)
-        where TTransformer : ISingleFeaturePredictionTransformer<TModel>
-        where TModel : class
-    {
-        var ml = new MLContext(1);
-        var data = load(ml);
-        string jobId;
-        ITransformer fitted;
-        using (var connection = _cluster.Connect())
-        {
-            ml.UseCluster(connection);
-            fitted = make(ml).Fit(data);
-            jobId = (await connection.SubmitAsync(make(ml), data, TestContext.CancellationToken)).Id;
-        }
-
-        using var another = _cluster.Connect();
-        var attached = await another.AttachAsync(jobId, cancellation: TestContext.CancellationToken).WaitAsync(Limit, TestContext.CancellationToken);
-
-        Assert.AreEqual(fitted.GetType(), attached.GetType());
-        Assert.AreEqual(HashOf(fitted), HashOf(attached));
-        var (expected, found) = (fitted.Transform(data), attached.Transform(data));
-        Assert.AreEqual(Describe(expected.Schema), Describe(found.Schema));
-        CollectionAssert.AreEqual(Scores(expected), Scores(found));
-        // Of a model that was saved and loaded too.
-        using var file = new MemoryStream();
-        ml.Model.Save(attached, data.Schema, file);
-        file.Position = 0;
-        var again = ml.Model.Load(file, out _).Transform(data);
-        Assert.AreEqual(Describe(expected.Schema), Describe(again.Schema));
-        CollectionAssert.AreEqual(Scores(expected), Scores(again));
-    }
-
-    private static string Describe(DataViewSchema schema) => string.Join('\n', schema.Select(c =>
-        $"{c.Name}: {c.Type} {string.Join(", ", c.Annotations.Schema.Select(a => a.Name))} {(c.HasSlotNames() ? "slots" : "")} {Keys(c)}"));
-
-    private static string Keys(DataViewSchema.Column column)
-    {
-        if (column.Annotations.Schema.GetColumnOrNull("KeyValues") is not { } keys)
-            return "";
-        if (((VectorDataViewType)keys.Type).ItemType is not TextDataViewType)
-        {
-            var numbers = default(VBuffer<float>);
-            column.Annotations.GetValue("KeyValues", ref numbers);
-            return string.Join(' ', numbers.DenseValues());
-        }
-
-        var names = default(VBuffer<ReadOnlyMemory<char>>);
-        column.Annotations.GetValue("KeyValues", ref names);
-        return string.Join(' ', names.DenseValues());
-    }
-
-    private static float[] Scores(IDataView scored) => scored.Schema["Score"].Type is VectorDataViewType
-        ? [.. scored.GetColumn<float[]>("Score").SelectMany(s => s)]
-        : [.. scored.GetColumn<float>("Score")];
 
     private static string HashOf(ITransformer transformer)
     {

@@ -211,7 +211,7 @@ public sealed class ImageTests
     // ML.NET's own threads wrap what they throw.
     private static InvalidDataException Unwrapped(Exception? e) => e as InvalidDataException ?? Unwrapped(e!.InnerException);
 
-    private static IDataView Images(MLContext ml) => ml.Data.LoadFromEnumerable(s_digits.Value);
+    internal static IDataView Images(MLContext ml) => ml.Data.LoadFromEnumerable(s_digits.Value);
 
     private static List<Digit> Read()
     {

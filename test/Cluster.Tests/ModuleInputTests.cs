@@ -11,7 +11,7 @@ namespace Cluster.Tests;
 [TestClass]
 public sealed class ModuleInputTests
 {
-    private const int Users = 20;
+    internal const int Users = 20;
     private static readonly string[] s_tags = ["new", "old", "red", "blue"];
 
     [TestMethod]
@@ -88,6 +88,13 @@ public sealed class ModuleInputTests
         var ml = new MLContext();
         var e = Assert.ThrowsExactly<ArgumentException>(() => ml.Regression.Trainers.DistributedTorchModule<SmallCnn, TorchSharp.torch.Tensor>(new NetOptions(64, 1)));
         StringAssert.Contains(e.Message, "Inputs \"Tensor\" are no record of tensors");
+    }
+
+    /// <summary>Visits as the module sees them.</summary>
+    internal static IDataView Mapped(MLContext ml)
+    {
+        var visits = ml.Data.LoadFromEnumerable(Visits(200, seed: 5));
+        return Keys(ml).Fit(visits).Transform(visits);
     }
 
     private static IEstimator<ITransformer> Keys(MLContext ml) =>

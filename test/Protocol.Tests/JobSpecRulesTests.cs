@@ -63,6 +63,8 @@ public sealed class JobSpecRulesTests
         (s => (s.Optimizer.AveragingDecay, s.Module.Mlp.Normalization) = (0.9, LayerNormalization.Batch), "WeightAveraging is on beside Normalization Batch"),
         (s => s.StartFrom = new StartingModel { ModelId = "../x", SizeBytes = 2000 }, "Id of the model to start from is \"../x\""),
         (s => s.StartFrom = new StartingModel { ModelId = new string('0', 64), SizeBytes = 1L << 40 }, "The model to start from has 1,099,511,627,776 bytes, expected "),
+        (s => s.ModelFrame = new ModelFrame { FileId = "../x", SizeBytes = 20 }, "Id of the model's frame is \"../x\""),
+        (s => s.ModelFrame = new ModelFrame { FileId = new string('0', 64), SizeBytes = 1L << 40 }, "Bytes of the model's frame is 1099511627776, expected at most 67,108,864"),
         (s => s.Schedule.WarmupFraction = 1, "WarmupFraction is 1"),
         (s => s.Schedule = new ScheduleSpec { Kind = ScheduleKind.Exponential }, "InitialFraction is 0"),
         (s => s.Resources.MinRanks = 9, "MinRanks is 9"),

@@ -174,10 +174,11 @@ internal sealed partial class ClusterController(
     // Of what an app needs for its model alone, a worker has no use.
     private static JobSpec ForWorkers(JobSpec spec)
     {
-        if (spec.ModelSchema.IsEmpty)
+        if (spec.ModelSchema.IsEmpty && spec.ModelFrame is null)
             return spec;
         var sent = spec.Clone();
         sent.ModelSchema = Google.Protobuf.ByteString.Empty;
+        sent.ModelFrame = null;
         return sent;
     }
 

@@ -186,6 +186,7 @@ internal sealed class JobEntry
     private static JobSpec ParseSpec(byte[] stored)
     {
         var spec = JobSpec.Parser.ParseFrom(stored);
+        _ = spec.FrameId;
         return spec.DatasetIds.Concat(spec.FileIds).Any() ? spec : throw new FormatException("it names no data");
     }
 

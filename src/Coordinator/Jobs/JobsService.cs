@@ -236,7 +236,9 @@ internal sealed class JobsService(
             datasets.MarkUsed(id);
         }
 
-        // An attempt that goes on needs them too.
+        // An attempt that goes on needs these too.
+        if (spec.ModelFrame is { } frame && !await HasAsync(caller, frame.Hash, frame.SizeBytes, context.CancellationToken).ConfigureAwait(false))
+            throw new RpcException(new Status(StatusCode.FailedPrecondition, $"The model's frame \"{frame.FileId}\" of {frame.SizeBytes:N0} bytes is not in the store, expected it uploaded before the job is submitted. Upload it again."));
         if (spec.StartingWeights is { } weights && !await HasAsync(caller, weights.Hash, weights.SizeBytes, context.CancellationToken).ConfigureAwait(false))
             throw new RpcException(new Status(StatusCode.FailedPrecondition, $"Starting weights \"{weights.FileId}\" of {weights.SizeBytes:N0} bytes are not in the store, expected them uploaded before the job is submitted. Upload them again."));
         if (!isResumed && spec.StartFrom is { } start && !await HasAsync(caller, start.Hash, start.SizeBytes, context.CancellationToken).ConfigureAwait(false))

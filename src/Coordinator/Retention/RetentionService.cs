@@ -174,7 +174,7 @@ internal sealed class RetentionService(
         {
             if (TryRead(job) is not { } entry)
                 continue;
-            references.AddRange((entry.Result?.Artifacts.Values ?? []).Select(a => new FileReference(a.Hash, job.EndedAt, IsResult: true)));
+            references.AddRange((entry.Result?.Artifacts.Values ?? []).Select(a => a.Hash).Concat(new[] { entry.Spec.FrameId }.OfType<ContentHash>()).Select(id => new FileReference(id, job.EndedAt, IsResult: true)));
             references.AddRange(entry.Checkpoints.Select(c => c.Id).Concat(entry.Spec.DatasetIds).Concat(entry.Spec.FileIds).Select(id => new FileReference(id, job.EndedAt)));
         }
 

@@ -12,7 +12,7 @@ namespace Microsoft.ML.Distributed;
 /// Turns a column of images into one of their pixels, as a network takes them: a vector of numbers from 0 to 255, one plane of a colour
 /// after the other. An image is an <see cref="MLImage"/>, the bytes of a file in a vector of Byte, or a file's path as text.
 /// </summary>
-internal sealed class ImagePixelsTransformer : OneToOneTransformerBase
+internal sealed class ImagePixelsTransformer : OneToOneTransformerBase, INetworkInputs
 {
     internal const string LoaderSignature = "MLDistImagePixels";
     private const string ModelSignature = "MLDIMGPX";

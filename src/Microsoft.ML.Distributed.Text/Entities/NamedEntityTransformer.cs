@@ -24,18 +24,17 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
     private const uint Initial = 0x00010001;
 
     private readonly TrainedNetwork _network;
-    private readonly TextVocabulary _vocabulary;
-    private readonly LabelKeys _keys;
+    private readonly EntityFrame _frame;
     private readonly WordTokenizer _tokenizer;
 
-    internal NamedEntityTransformer(IHostEnvironment environment, TrainedNetwork network, TextVocabulary vocabulary, LabelKeys keys, EntityColumns columns)
+    internal NamedEntityTransformer(IHostEnvironment environment, TrainedNetwork network, EntityFrame frame)
         : base(environment.Register(LoaderSignature))
     {
         var text = network.Spec.Module?.Text;
-        if (text?.Tags is null || text.InputSize < 3 || (uint)(text.OutputSize - keys.Type.GetCountAsInt32()) > 1)
-            throw new FormatException($"The network has {text?.OutputSize ?? 0} classes of {text?.InputSize ?? 0} tokens, expected those of its {keys.Type.Count} labels. Copy the file again from its source, or train anew.");
-        (_network, _vocabulary, _keys, Columns) = (network, vocabulary, keys, columns);
-        _tokenizer = new WordTokenizer(new TextTokenizer(vocabulary), text.InputSize);
+        if (text?.Tags is null || text.InputSize < 3 || (uint)(text.OutputSize - frame.Keys.Type.GetCountAsInt32()) > 1)
+            throw new FormatException($"The network has {text?.OutputSize ?? 0} classes of {text?.InputSize ?? 0} tokens, expected those of its {frame.Keys.Type.Count} labels. Copy the file again from its source, or train anew.");
+        (_network, _frame) = (network, frame);
+        _tokenizer = new WordTokenizer(new TextTokenizer(frame.Vocabulary), text.InputSize);
     }
 
     /// <summary>The id of the job that trained the network.</summary>
@@ -47,10 +46,12 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
     /// </summary>
     public TrainingSummary Summary => TrainingSummary.From(_network.Result);
 
-    private EntityColumns Columns { get; }
+    private EntityColumns Columns => _frame.Columns;
+
+    private LabelKeys Keys => _frame.Keys;
 
     // Of a missing key before the first.
-    private uint FirstKey => (uint)(_keys.Type.GetCountAsInt32() + 1 - _network.Scorer.OutputSize / _network.Scorer.InputSize);
+    private uint FirstKey => (uint)(Keys.Type.GetCountAsInt32() + 1 - _network.Scorer.OutputSize / _network.Scorer.InputSize);
 
     /// <summary>Writes the encoder as an ONNX file: input "features" [N, tokens], ids with 0 behind the last, output "score" [N, tokens, classes], of which a word's first token counts.</summary>
     /// <param name="path">The file; an existing one is replaced.</param>
@@ -70,11 +71,8 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
         ctx.CheckAtModel(Version());
         try
         {
-            var columns = new EntityColumns(ctx.Reader.ReadString(), ctx.Reader.ReadString(), ctx.Reader.ReadString());
-            if (columns.Text.Length == 0 || columns.Labels.Length == 0 || columns.Scores.Length == 0)
-                throw new FormatException("a column has no name");
-            var (vocabulary, keys) = (TextVocabulary.Load(ctx.Reader), LabelKeys.Load(environment, ctx.Reader));
-            return new NamedEntityTransformer(environment, TrainedNetwork.Read(ctx.Reader), vocabulary, keys, columns);
+            var frame = EntityFrame.Read(environment, ctx.Reader);
+            return new NamedEntityTransformer(environment, TrainedNetwork.Read(ctx.Reader), frame);
         }
         catch (Exception e) when (e is IOException or FormatException or ArgumentException)
         {
@@ -88,13 +86,8 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
         ctx.CheckAtModel();
         ctx.SetVersionInfo(Version());
         // *** Binary format ***
-        // string: text column, output columns of labels and scores
-        // <vocabulary>, <labels>, <network>
-        ctx.Writer.Write(Columns.Text);
-        ctx.Writer.Write(Columns.Labels);
-        ctx.Writer.Write(Columns.Scores);
-        _vocabulary.Save(ctx.Writer);
-        _keys.Save(Host, ctx.Writer);
+        // <frame>, <network>
+        _frame.Write(ctx.Writer);
         _network.Write(ctx.Writer);
     }
 
@@ -118,7 +111,7 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
 
         protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore() =>
         [
-            new(parent.Columns.Labels, new VectorDataViewType(parent._keys.Type), parent._keys.Annotations),
+            new(parent.Columns.Labels, new VectorDataViewType(parent.Keys.Type), parent.Keys.Annotations),
             new(parent.Columns.Scores, new VectorDataViewType(NumberDataViewType.Single)),
         ];
 

@@ -8,7 +8,7 @@ using Microsoft.ML.Runtime;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>Makes a vector of token ids of one or two text columns, 0 behind the last.</summary>
-internal sealed class TextTokensTransformer : RowToRowTransformerBase
+internal sealed class TextTokensTransformer : RowToRowTransformerBase, INetworkInputs
 {
     public const string LoaderSignature = "MLDistTextTokens";
     private const string ModelSignature = "MLDTOKEN";

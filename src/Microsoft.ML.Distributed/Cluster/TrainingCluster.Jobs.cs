@@ -11,7 +11,7 @@ public sealed partial class TrainingCluster
     /// Encodes and sends the data and starts the job, which then goes on without this app; of the trainer's options,
     /// <see cref="NeuralNetworkOptions.OnDisconnect"/> and <see cref="NeuralNetworkOptions.Cluster"/> do not count.
     /// </summary>
-    /// <param name="trainer">One of the distributed neural-network trainers.</param>
+    /// <param name="trainer">A trainer of this library: of tables, rankings, images, texts or modules of your own.</param>
     /// <param name="data">The training data, as this trainer sees it: what stands before it in a pipeline is fitted and applied first.</param>
     /// <param name="cancellation">Ends the encoding and sending, as the options' own token does.</param>
     /// <returns>The job, as soon as the coordinator has it: keep its id.</returns>
@@ -24,9 +24,7 @@ public sealed partial class TrainingCluster
     /// // another day, another process
     /// ITransformer model = await cluster.AttachAsync(jobId);
     /// </code></example>
-    public async Task<TrainingJob> SubmitAsync<TTransformer, TModel>(NeuralNetworkTrainer<TTransformer, TModel> trainer, IDataView data, CancellationToken cancellation = default)
-        where TTransformer : ISingleFeaturePredictionTransformer<TModel>
-        where TModel : class
+    public async Task<TrainingJob> SubmitAsync(IDistributedTrainer trainer, IDataView data, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(trainer);
         ArgumentNullException.ThrowIfNull(data);
@@ -52,8 +50,7 @@ public sealed partial class TrainingCluster
             await ReadyAsync(either).ConfigureAwait(false);
             using var channel = environment.Register("TrainingCluster").Start("Training");
             using var log = new TrainingLog(line => TrainingRun.Log(channel, line));
-            var network = await new JobAttachment(_coordinator, progress, log.Write).GetAsync(jobId, either).ConfigureAwait(false);
-            return ModelSchema.MakeTransformer(environment, network.Network, network.Schema);
+            return await new JobAttachment(_coordinator, progress, log.Write).GetAsync(jobId, environment, either).ConfigureAwait(false);
         }, cancellation);
     }
 

@@ -6,16 +6,16 @@ namespace Microsoft.ML.Distributed;
 /// <summary>Trains a module of your own that has several named columns as its inputs, on a cluster.</summary>
 /// <remarks>Made by <c>DistributedTorchModule&lt;TModule, TInputs&gt;</c> of ML.NET's catalogs of trainers, with the package MLDistributed.TorchSharp.</remarks>
 /// <typeparam name="TTransformer">ML.NET's prediction transformer for the task.</typeparam>
-public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<TransformerChain<TTransformer>>
+public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<TransformerChain<TTransformer>>, IDistributedTrainer
     where TTransformer : class, ITransformer
 {
     private readonly IHostEnvironment _environment;
     private readonly NeuralNetworkOptions _options;
     private readonly OwnModule _module;
     private readonly IReadOnlyList<string> _inputs;
-    private readonly Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, IEstimator<TTransformer>> _make;
+    private readonly Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, INetworkTrainer<TTransformer>> _make;
 
-    internal DistributedModuleTrainer(IHostEnvironment environment, NeuralNetworkOptions options, OwnModule module, IReadOnlyList<string> inputs, Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, IEstimator<TTransformer>> make) =>
+    internal DistributedModuleTrainer(IHostEnvironment environment, NeuralNetworkOptions options, OwnModule module, IReadOnlyList<string> inputs, Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, INetworkTrainer<TTransformer>> make) =>
         (_environment, _options, _module, _inputs, _make) = (environment, options, module, inputs, make);
 
     private string FeaturesName => $"{_module.Name}.Inputs";
@@ -32,19 +32,10 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
     public TransformerChain<TTransformer> Fit(IDataView input)
     {
         ArgumentNullException.ThrowIfNull(input);
-        ThrowIfAny([.. OptionErrors(), .. InputColumn.Validate(_inputs, SchemaShape.Create(input.Schema), "Input")]);
-        var found = _inputs.Select(name => InputColumn.Of(input.Schema[name], "Input")).ToList();
-        ThrowIfAny([.. found.Select(f => f.Error).OfType<string>()]);
-        var columns = found.ConvertAll(f => f.Column!);
-        if (_options.ValidationSet is { } set)
-            ThrowIfAny([.. columns.Select(c => c.Mismatch(set.Schema, "Validation set: input")).OfType<string>()]);
-
-        var inputs = new ModuleInputsTransformer(_environment, FeaturesName, columns);
-        var options = Options();
-        options.ValidationSet = _options.ValidationSet is { } validation ? inputs.Transform(validation) : null;
-        var prediction = _make(_environment, options, _module.WithInputs(columns)).Fit(inputs.Transform(input));
-        return new TransformerChain<TTransformer>(inputs, prediction);
+        return Prepare(input).Fit();
     }
+
+    string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Prepare(input).Submit(cluster, cancellation);
 
     /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
     /// <param name="inputSchema">The schema of the training data.</param>
@@ -55,6 +46,21 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
         ThrowIfAny([.. OptionErrors(), .. InputColumn.Validate(_inputs, inputSchema, "Input")]);
         var features = new SchemaShape.Column(FeaturesName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
         return _make(_environment, Options(), _module).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != FeaturesName).Append(features)));
+    }
+
+    private FramedTraining<TTransformer> Prepare(IDataView input)
+    {
+        ThrowIfAny([.. OptionErrors(), .. InputColumn.Validate(_inputs, SchemaShape.Create(input.Schema), "Input")]);
+        var found = _inputs.Select(name => InputColumn.Of(input.Schema[name], "Input")).ToList();
+        ThrowIfAny([.. found.Select(f => f.Error).OfType<string>()]);
+        var columns = found.ConvertAll(f => f.Column!);
+        if (_options.ValidationSet is { } set)
+            ThrowIfAny([.. columns.Select(c => c.Mismatch(set.Schema, "Validation set: input")).OfType<string>()]);
+
+        var inputs = new ModuleInputsTransformer(_environment, FeaturesName, columns);
+        var options = Options();
+        options.ValidationSet = _options.ValidationSet is { } validation ? inputs.Transform(validation) : null;
+        return new FramedTraining<TTransformer>(_make(_environment, options, _module.WithInputs(columns)), new PredictionFrame(_environment, inputs), inputs.Transform(input));
     }
 
     private NeuralNetworkOptions Options()

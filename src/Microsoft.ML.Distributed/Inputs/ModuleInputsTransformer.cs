@@ -10,7 +10,7 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>Makes one vector of the columns that are a module's inputs: numbers as they are, keys as whole ones from 1, and 0 where there is none.</summary>
-internal sealed class ModuleInputsTransformer : RowToRowTransformerBase
+internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetworkInputs
 {
     public const string LoaderSignature = "MLDistModuleInputs";
     private const string ModelSignature = "MLDINPUT";

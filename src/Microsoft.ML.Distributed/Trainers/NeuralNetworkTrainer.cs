@@ -8,7 +8,7 @@ namespace Microsoft.ML.Distributed;
 /// <summary>What the neural-network trainers share: they encode the data, hand a job to a cluster and make a model of its result.</summary>
 /// <typeparam name="TTransformer">ML.NET's prediction transformer for the task.</typeparam>
 /// <typeparam name="TModel">The model.</typeparam>
-public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstimatorBase<TTransformer, TModel>, IEstimator<TTransformer>
+public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstimatorBase<TTransformer, TModel>, INetworkTrainer<TTransformer>
     where TTransformer : ISingleFeaturePredictionTransformer<TModel>
     where TModel : class
 {
@@ -21,6 +21,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     private readonly MlTask _task;
     private readonly ulong _seed;
     private readonly string _name;
+    private ModelFrame? _frame;
 
     private protected NeuralNetworkTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module, MlTask task, string name, Func<string, SchemaShape.Column> label)
         : base(
@@ -35,6 +36,11 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
 
     /// <summary>Features are normalised inside the network, and data is read once: neither normalisation nor caching is asked for.</summary>
     public override TrainerInfo Info { get; } = new(normalization: false, caching: false);
+
+    ModelFrame? INetworkTrainer<TTransformer>.Frame
+    {
+        set => _frame = value;
+    }
 
     private TrainingColumns Columns => new(_task, _options.FeatureColumnName, _options.LabelColumnName, _options.ExampleWeightColumnName) { Group = _options.GroupColumn };
 
@@ -76,8 +82,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         return NewRun(ClusterSelection.Resolve(_environment, _options.Cluster), input, channel, _options.CancellationToken).FindLearningRate(input, from, to, steps);
     }
 
-    /// <summary>Encodes and sends the data, and returns the id of a job that goes on without this app.</summary>
-    internal string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation)
+    string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation)
     {
         Validate(input.Schema);
         using var channel = Host.Start("Training");
@@ -120,7 +125,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
         var (features, outputs) = Columns.Measure(data.Schema);
         var spec = JobSpecFactory.Create(_options, _module, _task, features, outputs, _seed, _name);
         spec.ModelSchema = ModelSchema.Write(Host, data.Schema, Columns);
-        return new TrainingRun(backend, Columns, _options, _module, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, FitEnvironment.EncodingFolder(_environment), cancellation);
+        return new TrainingRun(backend, Columns, _options, _module, spec, StartingNetwork.Find(_options.StartFrom, out _), channel, FitEnvironment.EncodingFolder(_environment), cancellation) { Frame = _frame };
     }
 
     private static TTransformer Introduced(TTransformer transformer)

@@ -32,18 +32,21 @@ internal static class ModelSchema
     }
 
     /// <summary>The transformer of a trained network, as the trainer that made the schema would return it.</summary>
-    public static ITransformer MakeTransformer(IHostEnvironment environment, TrainedNetwork network, ByteString bytes)
+    public static ITransformer MakeTransformer(IHostEnvironment environment, TrainedNetwork network, ByteString bytes, PredictionFrame? frame = null)
     {
         var schema = new BinaryLoader(environment, new BinaryLoader.Arguments(), new MemoryStream(bytes.ToByteArray())).Schema;
         var (features, label) = (schema[0].Name, schema[1].Name);
         var third = schema.Count > 2 ? schema[2].Name : null;
         return network.Spec.Task switch
         {
-            MlTask.Multiclass => new DistributedMulticlassTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
-            MlTask.Binary => new DistributedBinaryTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
-            MlTask.Ranking => new DistributedRankingTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema),
-            _ => new DistributedRegressionTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema),
+            MlTask.Multiclass => Framed(new DistributedMulticlassTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third, PredictedLabelColumnName = frame?.PredictedLabel ?? DefaultColumnNames.PredictedLabel }).Restore(network, schema)),
+            MlTask.Binary => Framed(new DistributedBinaryTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
+            MlTask.Ranking => Framed(new DistributedRankingTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema)),
+            _ => Framed(new DistributedRegressionTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
         };
+
+        ITransformer Framed<T>(T prediction)
+            where T : class, ITransformer => frame?.Around(prediction) ?? prediction;
     }
 
     /// <summary>A job's specification as a model keeps it.</summary>
@@ -51,6 +54,7 @@ internal static class ModelSchema
     {
         var kept = spec.Clone();
         kept.ModelSchema = ByteString.Empty;
+        kept.ModelFrame = null;
         return kept;
     }
 }

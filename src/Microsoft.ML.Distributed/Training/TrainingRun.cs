@@ -1,3 +1,4 @@
+using Google.Protobuf;
 using Microsoft.ML.Runtime;
 using MLDistributed.Protocol;
 
@@ -7,6 +8,25 @@ namespace Microsoft.ML.Distributed;
 internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns columns, NeuralNetworkOptions options, NetworkModule module, JobSpec spec, StartingNetwork? start, IChannel channel, string? folder, CancellationToken cancellation)
 {
     private const int MaxRuns = 3;
+    private readonly JobFile? _frame;
+    private readonly bool _isFrameTooLarge;
+
+    /// <summary>What is to stand around the network, which the job keeps; null: nothing.</summary>
+    public ModelFrame? Frame
+    {
+        init
+        {
+            if (value is null)
+                return;
+            (_frame, _isFrameTooLarge) = value.ToFile() is { } file ? (file, false) : (null, true);
+            // One without the other would make another transformer than the trainer's.
+            if (_isFrameTooLarge)
+                spec.ModelSchema = ByteString.Empty;
+            else if (value.NeedsSchema && spec.ModelSchema.IsEmpty)
+                _frame = null;
+            spec.ModelFrame = _frame is null ? null : new() { FileId = _frame.Id.Text, SizeBytes = _frame.Content.Length };
+        }
+    }
 
     public TrainedNetwork Execute(IDataView data)
     {
@@ -32,7 +52,9 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
     public string Submit(IDataView data)
     {
         spec.DisconnectPolicy = DisconnectPolicy.Finish;
-        if (spec.ModelSchema.IsEmpty)
+        if (_isFrameTooLarge)
+            throw new InvalidOperationException($"What stands around the network, as its vocabulary, takes more than {JobSpecRules.MaxModelFrameBytes:N0} bytes, expected fewer for a job that is attached to later. Use Fit, or a smaller vocabulary.");
+        if (spec.ModelSchema.IsEmpty && _frame is null)
             throw new InvalidOperationException($"The names of the classes of label column \"{columns.Label}\" take more than {JobSpecRules.MaxModelSchemaBytes:N0} bytes, expected fewer for a job that is attached to later. Use Fit, or map shorter keys.");
         return Encode(data, (inputs, progress) => backend.Submit(spec, inputs, progress, Log, cancellation));
     }
@@ -123,6 +145,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
             var files = new List<JobFile>();
             if (start is not null)
                 files.Add(start.Attach(spec, data.Schema[columns.Label]));
+            if (_frame is not null)
+                files.Add(_frame);
             if (module.Code is { } code)
                 files.Add(code);
             if (module.Weights is { } weights)

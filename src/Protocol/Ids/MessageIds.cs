@@ -45,6 +45,13 @@ public sealed partial class PretrainedWeights
     public ContentHash Hash => ContentHash.Parse(FileId);
 }
 
+/// <summary>What stands around a job's network.</summary>
+public sealed partial class ModelFrame
+{
+    /// <summary><see cref="FileId"/>, parsed.</summary>
+    public ContentHash Hash => ContentHash.Parse(FileId);
+}
+
 /// <summary>A user's own module.</summary>
 public sealed partial class TorchModuleSpec
 {

@@ -12,6 +12,9 @@ public static class JobSpecRules
     /// <summary>The most bytes of <see cref="JobSpec.ModelSchema"/>.</summary>
     public const int MaxModelSchemaBytes = 1 << 20;
 
+    /// <summary>The most bytes of what stands around a job's network.</summary>
+    public const int MaxModelFrameBytes = 64 << 20;
+
     /// <summary>The most characters of a job's name.</summary>
     public const int MaxNameLength = 200;
 
@@ -127,6 +130,12 @@ public static class JobSpecRules
             CheckStart(spec.StartFrom);
         if (spec.StartingWeights is { } weights)
             CheckWeights(weights);
+        if (spec.ModelFrame is { } frame)
+        {
+            Check(ContentHash.TryParse(frame.FileId, out _), $"Id of the model's frame is \"{VisibleText.Shortened(frame.FileId)}\", expected {ContentHash.Expectation}.");
+            Between("Bytes of the model's frame", frame.SizeBytes, 1, MaxModelFrameBytes);
+        }
+
         return errors;
 
         void Check(bool holds, string error)

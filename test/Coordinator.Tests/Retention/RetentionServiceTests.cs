@@ -13,7 +13,8 @@ public sealed class RetentionServiceTests
         await Specs.AddDatasetAsync(coordinator);
         var model = await Specs.UploadAsync(coordinator, "a model that nobody fetched");
         var start = await Specs.UploadAsync(coordinator, new string('m', 300));
-        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.StartFrom = new StartingModel { ModelId = start.Id, SizeBytes = start.SizeBytes }));
+        var frame = await Specs.UploadAsync(coordinator, "what stands around the network");
+        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => (s.StartFrom, s.ModelFrame) = (new StartingModel { ModelId = start.Id, SizeBytes = start.SizeBytes }, new ModelFrame { FileId = frame.Id, SizeBytes = frame.SizeBytes })));
         await coordinator.Get<Journal>().FlushAsync().Within();
         coordinator.Time.Leap(TimeSpan.FromDays(31));
 
@@ -21,6 +22,7 @@ public sealed class RetentionServiceTests
 
         Assert.IsFalse(File.Exists(Path.Combine(coordinator.DataFolder, "blobs", model.Id)));
         Assert.IsTrue(File.Exists(Path.Combine(coordinator.DataFolder, "blobs", start.Id)));
+        Assert.IsTrue(File.Exists(Path.Combine(coordinator.DataFolder, "blobs", frame.Id)));
         Assert.IsTrue(File.Exists(Path.Combine(coordinator.DataFolder, "datasets", Specs.DatasetId + ".arrow")));
     }
 

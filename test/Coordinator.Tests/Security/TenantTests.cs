@@ -172,7 +172,9 @@ public sealed class TenantTests
     }
 
     [TestMethod]
-    public async Task StartingModel_OfAnotherTenant_IsNotThereUntilItIsSentToo()
+    [DataRow(false, "Model \"{0}\" of 300 bytes, which the job starts from, is not in the store")]
+    [DataRow(true, "The model's frame \"{0}\" of 300 bytes is not in the store")]
+    public async Task FileOfAJob_OfAnotherTenant_IsNotThereUntilItIsSentToo(bool isFrame, string words)
     {
         await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
         var (mine, theirs) = (Tenant(coordinator, "a"), Tenant(coordinator, "b"));
@@ -183,7 +185,7 @@ public sealed class TenantTests
         var model = await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(mine), content).Within();
         using var worker = await FakeWorker.ConnectAsync(coordinator);
 
-        StringAssert.Contains((await Submit(theirs, content.Length).Fails(StatusCode.FailedPrecondition)).Status.Detail, $"Model \"{model.Id}\" of 300 bytes, which the job starts from, is not in the store");
+        StringAssert.Contains((await Submit(theirs, content.Length).Fails(StatusCode.FailedPrecondition)).Status.Detail, string.Format(System.Globalization.CultureInfo.InvariantCulture, words, model.Id));
         StringAssert.Contains((await Submit(mine, content.Length + 1).Fails(StatusCode.FailedPrecondition)).Status.Detail, "of 301 bytes");
         await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(theirs), [], model.Id).Fails(StatusCode.DataLoss); // its id alone proves nothing
         await Submit(theirs, content.Length).Fails(StatusCode.FailedPrecondition);
@@ -194,7 +196,7 @@ public sealed class TenantTests
         await Specs.UploadAsync(new Protocol.Blobs.BlobsClient(Key(coordinator, "reader", Scopes.Read)), content).Fails(StatusCode.PermissionDenied);
 
         AsyncUnaryCall<SubmitJobReply> Submit(CallInvoker tenant, long bytes) =>
-            Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => s.StartFrom = new StartingModel { ModelId = model.Id, SizeBytes = bytes }) });
+            Jobs(tenant).SubmitJobAsync(new SubmitJobRequest { Spec = Spec(data, s => (s.StartFrom, s.ModelFrame) = (isFrame ? null : new StartingModel { ModelId = model.Id, SizeBytes = bytes }, isFrame ? new ModelFrame { FileId = model.Id, SizeBytes = bytes } : null)) });
     }
 
     [TestMethod]

@@ -20,13 +20,16 @@ public sealed class WorkerFilesTests
         await Download(credential, Specs.DatasetId, BlobKind.Dataset).Fails(StatusCode.NotFound);
         var model = await Specs.UploadAsync(coordinator, new string('m', 300));
 
-        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.StartFrom = new StartingModel { ModelId = model.Id, SizeBytes = model.SizeBytes }));
-        await worker.ExpectStartAsync();
+        var frame = await Specs.UploadAsync(coordinator, "what the app alone needs");
+
+        await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => (s.StartFrom, s.ModelFrame) = (new StartingModel { ModelId = model.Id, SizeBytes = model.SizeBytes }, new ModelFrame { FileId = frame.Id, SizeBytes = frame.SizeBytes })));
+        Assert.IsNull((await worker.ExpectStartAsync()).Spec.ModelFrame);
 
         Assert.IsTrue(await Download(credential, Specs.DatasetId, BlobKind.Dataset).Within());
         Assert.IsTrue(await Download(credential, model.Id, BlobKind.Artifact).Within());
         await Download(credential, other.Id, BlobKind.Dataset).Fails(StatusCode.NotFound);
         await Download(credential, foreign.Id, BlobKind.Artifact).Fails(StatusCode.NotFound);
+        await Download(credential, frame.Id, BlobKind.Artifact).Fails(StatusCode.NotFound);
     }
 
     [TestMethod]

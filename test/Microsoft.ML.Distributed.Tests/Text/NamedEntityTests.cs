@@ -55,7 +55,7 @@ public sealed class NamedEntityTests
     {
         var (spec, onnx) = TextScorerTests.Encoder(normFirst: true, MLDistributed.Protocol.TextPooling.Mean, Activation.Gelu, MlTask.Tagging);
         var keys = LabelKeys.Of(Labels([["O", "PER", "LOC"]]));
-        var entities = new NamedEntityTransformer(_ml, new TrainedNetwork(onnx, spec, new JobResult(), "job"), s_vocabulary, keys, new EntityColumns("Text", "Found", "Certainty"));
+        var entities = new NamedEntityTransformer(_ml, new TrainedNetwork(onnx, spec, new JobResult(), "job"), new EntityFrame(_ml, new EntityColumns("Text", "Found", "Certainty"), s_vocabulary, keys));
         var data = _ml.Data.LoadFromEnumerable(new[] { new Row { Text = "the cat" } });
         Assert.AreEqual(2, entities.Transform(data).GetColumn<float[]>("Certainty").Single().Length);
         using var file = new MemoryStream();
