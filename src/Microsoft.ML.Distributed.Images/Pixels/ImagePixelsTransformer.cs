@@ -16,7 +16,6 @@ internal sealed class ImagePixelsTransformer : OneToOneTransformerBase, INetwork
 {
     internal const string LoaderSignature = "MLDistImagePixels";
     private const string ModelSignature = "MLDIMGPX";
-    private const uint Version = 0x00010001;
     private const int MaxSide = 1024;
     private readonly PixelSize _size;
     private readonly string? _folder;
@@ -55,7 +54,7 @@ internal sealed class ImagePixelsTransformer : OneToOneTransformerBase, INetwork
     protected override void SaveModel(ModelSaveContext ctx)
     {
         ctx.CheckAtModel();
-        ctx.SetVersionInfo(GetVersion());
+        ctx.SetVersionInfo(Version());
         SaveColumns(ctx);
         ctx.Writer.Write(_size.Height);
         ctx.Writer.Write(_size.Width);
@@ -70,13 +69,11 @@ internal sealed class ImagePixelsTransformer : OneToOneTransformerBase, INetwork
     // Called by ML.NET when it loads a model file.
     internal static ImagePixelsTransformer Create(IHostEnvironment env, ModelLoadContext ctx)
     {
-        ctx.CheckAtModel(GetVersion());
+        ctx.CheckAtModel(Version());
         return new ImagePixelsTransformer(env.Register(nameof(ImagePixelsTransformer)), ctx);
     }
 
-    private static VersionInfo GetVersion() => new(
-        modelSignature: ModelSignature, verWrittenCur: Version, verReadableCur: Version, verWeCanReadBack: Version,
-        loaderSignature: LoaderSignature, loaderAssemblyName: typeof(ImagePixelsTransformer).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(ImagePixelsTransformer));
 
     private sealed class Mapper(ImagePixelsTransformer parent, DataViewSchema schema) : OneToOneMapperBase(parent.Host.Register(nameof(Mapper)), parent, schema)
     {

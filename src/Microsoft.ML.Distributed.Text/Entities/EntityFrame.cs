@@ -17,7 +17,6 @@ internal sealed class EntityFrame(IHostEnvironment environment, EntityColumns co
 {
     public const string LoaderSignature = "MLDistEntityFrame";
     private const string ModelSignature = "MLDENTFR";
-    private const uint Initial = 0x00010001;
 
     public EntityColumns Columns => columns;
 
@@ -67,11 +66,5 @@ internal sealed class EntityFrame(IHostEnvironment environment, EntityColumns co
         Write(ctx.Writer);
     }
 
-    private static VersionInfo Version() => new(
-        modelSignature: ModelSignature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: LoaderSignature,
-        loaderAssemblyName: typeof(EntityFrame).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(EntityFrame));
 }

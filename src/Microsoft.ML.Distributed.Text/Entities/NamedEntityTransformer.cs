@@ -21,7 +21,6 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
 {
     internal const string LoaderSignature = "MLDistEntities";
     private const string ModelSignature = "MLDENTTY";
-    private const uint Initial = 0x00010001;
 
     private readonly TrainedNetwork _network;
     private readonly EntityFrame _frame;
@@ -94,13 +93,7 @@ public sealed class NamedEntityTransformer : RowToRowTransformerBase
     /// <inheritdoc/>
     protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);
 
-    private static VersionInfo Version() => new(
-        modelSignature: ModelSignature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: LoaderSignature,
-        loaderAssemblyName: typeof(NamedEntityTransformer).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(NamedEntityTransformer));
 
     private sealed class Mapper(NamedEntityTransformer parent, DataViewSchema schema) : MapperBase(parent.Host.Register(nameof(Mapper)), schema, parent), ISaveAsOnnx
     {

@@ -12,7 +12,6 @@ internal sealed class TextTokensTransformer : RowToRowTransformerBase, INetworkI
 {
     public const string LoaderSignature = "MLDistTextTokens";
     private const string ModelSignature = "MLDTOKEN";
-    private const uint Initial = 0x00010001;
     private const int MaxSavedTokens = 1 << 16;
 
     private readonly TextTokenizer _tokenizer;
@@ -78,13 +77,7 @@ internal sealed class TextTokensTransformer : RowToRowTransformerBase, INetworkI
         null => throw new ArgumentOutOfRangeException(nameof(schema), $"Text column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}."),
     };
 
-    private static VersionInfo Version() => new(
-        modelSignature: ModelSignature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: LoaderSignature,
-        loaderAssemblyName: typeof(TextTokensTransformer).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(TextTokensTransformer));
 
     private sealed class Mapper : MapperBase
     {

@@ -14,7 +14,6 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
 {
     public const string LoaderSignature = "MLDistModuleInputs";
     private const string ModelSignature = "MLDINPUT";
-    private const uint Initial = 0x00010001;
 
     private readonly string _output;
     private readonly IReadOnlyList<InputColumn> _columns;
@@ -70,13 +69,7 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
 
     protected override IRowMapper MakeRowMapper(DataViewSchema schema) => new Mapper(this, schema);
 
-    private static VersionInfo Version() => new(
-        modelSignature: ModelSignature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: LoaderSignature,
-        loaderAssemblyName: typeof(ModuleInputsTransformer).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(ModuleInputsTransformer));
 
     private sealed class Mapper : MapperBase, ISaveAsOnnx
     {

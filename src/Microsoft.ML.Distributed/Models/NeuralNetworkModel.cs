@@ -153,24 +153,16 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
 
 internal static class NetworkVersion
 {
-    private const uint Initial = 0x00010001;
-
-    public static VersionInfo Of(string signature, string loader) => new(
-        modelSignature: signature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: loader,
-        loaderAssemblyName: typeof(NetworkVersion).Assembly.FullName);
+    public static VersionInfo Of(string signature, string loader) => ModelVersion.First(signature, loader, typeof(NetworkVersion));
 
     /// <summary>ML.NET's own check, with a message that says what to do.</summary>
     public static void Check(ModelLoadContext ctx, string signature, string loader)
     {
-        if (ctx.Header.ModelVerReadable > Initial)
+        if (ctx.Header.ModelVerReadable > ModelVersion.Initial)
         {
             throw new FormatException(
                 $"The neural network in the model file has format {ctx.Header.ModelVerReadable >> 16}.{ctx.Header.ModelVerReadable & 0xFFFF}, " +
-                $"expected at most {Initial >> 16}.{Initial & 0xFFFF}. Update the package Microsoft.ML.Distributed.");
+                $"expected at most {ModelVersion.Initial >> 16}.{ModelVersion.Initial & 0xFFFF}. Update the package Microsoft.ML.Distributed.");
         }
 
         ctx.CheckAtModel(Of(signature, loader));

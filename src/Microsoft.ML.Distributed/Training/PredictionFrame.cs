@@ -14,7 +14,6 @@ internal sealed class PredictionFrame : ModelFrame
 {
     public const string LoaderSignature = "MLDistFrame";
     private const string ModelSignature = "MLDFRAME";
-    private const uint Initial = 0x00010001;
     private const int MaxCopies = 16;
     private readonly IHostEnvironment _environment;
     private readonly INetworkInputs _inputs;
@@ -82,11 +81,5 @@ internal sealed class PredictionFrame : ModelFrame
         ? throw new FormatException($"its inputs have {length:N0} bytes")
         : reader.ReadBytes(length);
 
-    private static VersionInfo Version() => new(
-        modelSignature: ModelSignature,
-        verWrittenCur: Initial,
-        verReadableCur: Initial,
-        verWeCanReadBack: Initial,
-        loaderSignature: LoaderSignature,
-        loaderAssemblyName: typeof(PredictionFrame).Assembly.FullName);
+    private static VersionInfo Version() => ModelVersion.First(ModelSignature, LoaderSignature, typeof(PredictionFrame));
 }
