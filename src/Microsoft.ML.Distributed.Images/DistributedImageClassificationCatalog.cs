@@ -3,7 +3,7 @@ using Microsoft.ML.Distributed;
 
 namespace Microsoft.ML;
 
-/// <summary>Adds the distributed image trainer to ML.NET's catalog.</summary>
+/// <summary>Adds the distributed trainers of images to ML.NET's catalogs.</summary>
 public static class DistributedImageClassificationCatalog
 {
     /// <summary>A convolutional network that tells images apart, trained on a cluster: <see cref="DistributedImageClassificationTrainer"/>.</summary>
@@ -55,5 +55,33 @@ public static class DistributedImageClassificationCatalog
         ArgumentNullException.ThrowIfNull(catalog);
         ArgumentNullException.ThrowIfNull(options);
         return new DistributedImageClassificationTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
+    /// <summary>A convolutional network that answers yes or no to images, trained on a cluster: <see cref="DistributedBinaryImageClassificationTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a Boolean.</param>
+    /// <param name="featureColumnName">The column of images: MLImage, the bytes of a file as a vector of Byte, or its path as text.</param>
+    /// <param name="validationSet">Rows for validation; null: see <see cref="NeuralNetworkOptions.ValidationFraction"/>.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: an image cannot be read; the message names it and its row.</exception>
+    /// <example><code>
+    /// ITransformer model = ml.BinaryClassification.Trainers.DistributedImageClassification("IsDamaged", "ImagePath").Fit(trainingData);
+    /// </code></example>
+    public static DistributedBinaryImageClassificationTrainer DistributedImageClassification(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string featureColumnName = DefaultColumnNames.Features,
+        IDataView? validationSet = null) =>
+        DistributedImageClassification(catalog, new DistributedBinaryImageClassificationTrainer.Options { LabelColumnName = labelColumnName, FeatureColumnName = featureColumnName, ValidationSet = validationSet });
+
+    /// <summary>A convolutional network that answers yes or no to images, trained on a cluster, with all options: <see cref="DistributedBinaryImageClassificationTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    public static DistributedBinaryImageClassificationTrainer DistributedImageClassification(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryImageClassificationTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedBinaryImageClassificationTrainer(CatalogUtils.GetEnvironment(catalog), options);
     }
 }

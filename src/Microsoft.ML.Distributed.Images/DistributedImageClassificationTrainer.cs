@@ -1,6 +1,6 @@
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using Microsoft.ML.Transforms.Image;
+using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed;
 
@@ -11,86 +11,43 @@ namespace Microsoft.ML.Distributed;
 /// here, on all cores, and travel as a byte a channel. What cannot be read is named, with its row, in training and in scoring. Output
 /// columns: Score, the probability of each class, and PredictedLabel, a key with the label's own values.
 /// </remarks>
-public sealed partial class DistributedImageClassificationTrainer : IEstimator<TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>>, IDistributedTrainer
+public sealed class DistributedImageClassificationTrainer : DistributedImageTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>>
 {
-    private const string Suffix = ".Pixels";
-    private readonly IHostEnvironment _environment;
-    private readonly Options _options;
-    private readonly string _images;
-
     internal DistributedImageClassificationTrainer(IHostEnvironment environment, Options options)
+        : base(environment, options)
     {
-        _images = options.FeatureColumnName;
-        (_environment, _options) = (environment, options.Copy());
-        _options.FeatureColumnName = string.IsNullOrEmpty(_images) ? "" : _images + Suffix;
-        _options.NormalizeFeatures = false; // channels are, in the network
-        if (_options.LearningRate == 0)
-            _options.LearningRate = _options.AutomaticRate;
-        if (_options is { WeightDecay: null, Optimizer: AdamWOptimizer })
-            _options.WeightDecay = Options.DefaultWeightDecay;
-        if (_options.MetricsCallback is { } callback)
-            _options.Progress = new Told(callback, _options.Progress);
-        // At once, as other trainers refuse names.
-        _ = Trainer(_options);
     }
 
-    private ImagePixelsTransformer Pixels => new(_environment, _options.FeatureColumnName, _images, new PixelSize(Math.Max(1, _options.Size.Height), Math.Max(1, _options.Size.Width), _options.Channels == 1 ? 1 : 3, _options.Resizing), _options.ImageFolder);
+    private protected override INetworkTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> MakeTrainer(IHostEnvironment environment, ImageOptions options, ImageNetworkModule network) =>
+        new DistributedMulticlassTrainer(environment, options, network, PredictedLabel(options));
 
-    /// <summary>Trains a network on a cluster and returns what scores images with it.</summary>
-    /// <param name="input">The training data.</param>
-    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is. No data was read.</exception>
-    /// <exception cref="InvalidDataException">An image cannot be read, or a row not be trained on; the message names it.</exception>
-    /// <exception cref="OperationCanceledException">The options' token was cancelled.</exception>
-    public TransformerChain<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> Fit(IDataView input)
+    private protected override string PredictedLabel(ImageOptions options) => ((Options)options).PredictedLabelColumnName;
+
+    /// <summary>Options of <see cref="DistributedImageClassificationTrainer"/>.</summary>
+    public sealed class Options : ImageOptions
     {
-        ArgumentNullException.ThrowIfNull(input);
-        return Prepare(input).Fit();
-    }
+        /// <summary>The column of each class's probability. ML.NET's transformer for classes knows no other name than "Score", so that another is refused: copy the column behind, with <c>ml.Transforms.CopyColumns</c>.</summary>
+        /// <value>"Score"</value>
+        public string ScoreColumnName { get; set; } = DefaultColumnNames.Score;
 
-    string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Prepare(input).Submit(cluster, cancellation);
+        /// <summary>The column of the likeliest class.</summary>
+        /// <value>"PredictedLabel"</value>
+        public string PredictedLabelColumnName { get; set; } = DefaultColumnNames.PredictedLabel;
 
-    /// <summary>The schema after this trainer's transformer.</summary>
-    /// <param name="inputSchema">The schema of the training data.</param>
-    /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
-    {
-        ArgumentNullException.ThrowIfNull(inputSchema);
-        CheckImages(inputSchema, "");
-        var pixels = new SchemaShape.Column(_options.FeatureColumnName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
-        return Trainer(_options).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != pixels.Name).Append(pixels)));
-    }
+        /// <summary>The part of each label, in [0, 1), that is spread over all classes (Szegedy et al., arXiv:1512.00567). Not beside <see cref="ImageOptions.FocalGamma"/>.</summary>
+        /// <value>0</value>
+        public double LabelSmoothing { get; set; }
 
-    private FramedTraining<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> Prepare(IDataView input)
-    {
-        CheckImages(SchemaShape.Create(input.Schema), "");
-        var pixels = Pixels;
-        var options = _options.Copy();
-        if (options.ValidationSet is { } validation)
+        internal override IEnumerable<string> OwnErrors()
         {
-            CheckImages(SchemaShape.Create(validation.Schema), "Validation set: ");
-            options.ValidationSet = pixels.Transform(validation);
+            if (ScoreColumnName != DefaultColumnNames.Score)
+                yield return $"ScoreColumnName is \"{ScoreColumnName}\", expected \"Score\", the only name that ML.NET's transformer for classes knows. Copy the column behind the trainer: ml.Transforms.CopyColumns(\"{ScoreColumnName}\", \"Score\").";
         }
 
-        return new(Trainer(options), new PredictionFrame(_environment, pixels) { PredictedLabel = options.PredictedLabelColumnName }, pixels.Transform(input));
-    }
-
-    private DistributedMulticlassTrainer Trainer(Options options) => new(_environment, options, new ImageNetworkModule(options));
-
-    private void CheckImages(SchemaShape schema, string subject)
-    {
-        if (!schema.TryFindColumn(_images, out var column))
-            throw new ArgumentException($"{subject}Feature column \"{_images}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}; expected images. Name another column or add it.");
-        var isVector = column.Kind != SchemaShape.Column.VectorKind.Scalar;
-        if (column.IsKey || (isVector ? column.ItemType != NumberDataViewType.Byte : column.ItemType is not (ImageDataViewType or TextDataViewType)))
-            throw new ArgumentException(subject + ImagePixelsTransformer.Refusal(_images, isVector ? $"a vector of {column.ItemType}" : $"a {column.ItemType}"));
-    }
-
-    private sealed class Told(Action<TrainingProgress> callback, IProgress<TrainingProgress>? other) : IProgress<TrainingProgress>
-    {
-        public void Report(TrainingProgress value)
+        internal override void Complete(JobSpec spec)
         {
-            callback(value);
-            other?.Report(value);
+            base.Complete(spec);
+            spec.LabelSmoothing = LabelSmoothing;
         }
     }
 }

@@ -4,7 +4,7 @@ using MLDistributed.Protocol.Weights;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>The image network that the options describe.</summary>
-internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.Options options) : NetworkModule
+internal sealed class ImageNetworkModule(ImageOptions options) : NetworkModule
 {
     private const float White = 255;
 
@@ -39,8 +39,8 @@ internal sealed class ImageNetworkModule(DistributedImageClassificationTrainer.O
     // What the network is, its architecture says: an option without effect would mislead.
     public override IEnumerable<string> Errors(NeuralNetworkOptions given)
     {
-        if (options.ScoreColumnName != "Score")
-            yield return $"ScoreColumnName is \"{options.ScoreColumnName}\", expected \"Score\", the only name that ML.NET's transformer for classes knows. Copy the column behind the trainer: ml.Transforms.CopyColumns(\"{options.ScoreColumnName}\", \"Score\").";
+        foreach (var error in options.OwnErrors())
+            yield return error;
         if (given.HiddenLayers is not [256, 128])
             yield return "HiddenLayers is set beside an image network, expected it left alone. Choose another Arch.";
         if (given.Activation != NetworkActivation.Relu)

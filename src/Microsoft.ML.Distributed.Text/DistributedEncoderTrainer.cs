@@ -126,7 +126,7 @@ public abstract class DistributedEncoderTrainer : IEstimator<TransformerChain<IT
         var vocabulary = _text.Weights?.Vocabulary ?? _text.Vocabulary;
         var network = Sketch((_text.Weights?.VocabularySize ?? vocabulary?.Tokens.Count ?? LeastVocabulary, vocabulary?.SeparatorId ?? 0));
         var options = TrainingOptions();
-        var spec = JobSpecFactory.Create(options, network, Task, MostTokens, Task == MlTask.Regression ? 1 : 2, seed: 0, GetType().Name);
+        var spec = JobSpecFactory.Create(options, network, Task, MostTokens, Task is MlTask.Regression or MlTask.Binary ? 1 : 2, seed: 0, GetType().Name);
         spec.ClassWeights.Clear();
         var errors = JobSpecFactory.Validate(options, network, spec).ToList();
         if (errors.Count > 0 || _text.Weights is not { } weights)

@@ -15,7 +15,7 @@ public sealed class DistributedSentenceSimilarityTrainer : DistributedTextTraine
     private protected override MlTask Task => MlTask.Regression;
 
     private protected override INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
-        new DistributedRegressionTrainer(Environment, (DistributedRegressionTrainer.Options)options, network);
+        new DistributedRegressionTrainer(Environment, options, network);
 
     /// <summary>Options of <see cref="DistributedSentenceSimilarityTrainer"/>.</summary>
     public sealed class Options : TextOptions

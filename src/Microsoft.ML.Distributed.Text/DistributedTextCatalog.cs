@@ -61,6 +61,49 @@ public static class DistributedTextCatalog
         return new DistributedTextClassificationTrainer(CatalogUtils.GetEnvironment(catalog), options);
     }
 
+    /// <summary>Answers yes or no to texts, or to pairs of texts: <see cref="DistributedBinaryTextClassificationTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="labelColumnName">The label column: a Boolean.</param>
+    /// <param name="scoreColumnName">The output column of logits.</param>
+    /// <param name="outputColumnName">The output column of predicted labels, Booleans. Beside it is "Probability".</param>
+    /// <param name="sentence1ColumnName">The column of texts.</param>
+    /// <param name="sentence2ColumnName">The column of second texts; null: there is none.</param>
+    /// <param name="batchSize">Rows a step, over all ranks together.</param>
+    /// <param name="maxEpochs">Passes over the training rows.</param>
+    /// <param name="validationSet">Rows for validation, whose least loss decides which epoch's weights the model has; null: none.</param>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <example><code>
+    /// ITransformer model = ml.BinaryClassification.Trainers.DistributedTextClassification("IsToxic", sentence1ColumnName: "Comment").Fit(comments);
+    /// </code></example>
+    public static DistributedBinaryTextClassificationTrainer DistributedTextClassification(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog,
+        string labelColumnName = DefaultColumnNames.Label,
+        string scoreColumnName = DefaultColumnNames.Score,
+        string outputColumnName = DefaultColumnNames.PredictedLabel,
+        string sentence1ColumnName = "Sentence1",
+        string? sentence2ColumnName = null,
+        int batchSize = TextOptions.DefaultBatchSize,
+        int maxEpochs = TextOptions.DefaultEpochs,
+        IDataView? validationSet = null) => DistributedTextClassification(catalog, new DistributedBinaryTextClassificationTrainer.Options
+        {
+            ScoreColumnName = scoreColumnName,
+            OutputColumnName = outputColumnName,
+            Sentence1ColumnName = sentence1ColumnName,
+            Sentence2ColumnName = sentence2ColumnName,
+            Training = { LabelColumnName = labelColumnName, BatchSize = batchSize, Epochs = maxEpochs, ValidationSet = validationSet },
+        });
+
+    /// <summary>Answers yes or no to texts, or to pairs of texts, with all options: <see cref="DistributedBinaryTextClassificationTrainer"/>.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="options">The options; they are checked, all at once, when <c>Fit</c> starts.</param>
+    public static DistributedBinaryTextClassificationTrainer DistributedTextClassification(
+        this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTextClassificationTrainer.Options options)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        ArgumentNullException.ThrowIfNull(options);
+        return new DistributedBinaryTextClassificationTrainer(CatalogUtils.GetEnvironment(catalog), options);
+    }
+
     /// <summary>Tells what each word of a text is, as a person or a place: <see cref="DistributedNamedEntityRecognitionTrainer"/>.</summary>
     /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
     /// <param name="labelColumnName">The label column: a vector of keys, one for each word; a missing key is a word of nothing.</param>

@@ -19,11 +19,9 @@ public sealed class DistributedTextClassificationTrainer : DistributedTextTraine
     private protected override MlTask Task => MlTask.Multiclass;
 
     private protected override INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network) =>
-        new DistributedMulticlassTrainer(Environment, (DistributedMulticlassTrainer.Options)options, network);
+        new DistributedMulticlassTrainer(Environment, options, network);
 
-    private protected override IEnumerable<(string From, string To)> Renamed() => _options.OutputColumnName == DefaultColumnNames.PredictedLabel
-        ? base.Renamed()
-        : base.Renamed().Append((DefaultColumnNames.PredictedLabel, _options.OutputColumnName));
+    private protected override IEnumerable<(string From, string To)> Outputs() => base.Outputs().Append((DefaultColumnNames.PredictedLabel, _options.OutputColumnName));
 
     /// <summary>Options of <see cref="DistributedTextClassificationTrainer"/>.</summary>
     public sealed class Options : TextOptions

@@ -15,12 +15,8 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
 
     private protected abstract INetworkTrainer<ITransformer> MakeTrainer(NeuralNetworkOptions options, TextNetwork network);
 
-    /// <summary>The prediction's output columns that are to have other names.</summary>
-    private protected virtual IEnumerable<(string From, string To)> Renamed()
-    {
-        if (_text.ScoreColumnName != DefaultColumnNames.Score)
-            yield return (DefaultColumnNames.Score, _text.ScoreColumnName);
-    }
+    /// <summary>The prediction's output columns, and what they are to be called.</summary>
+    private protected virtual IEnumerable<(string From, string To)> Outputs() => [(DefaultColumnNames.Score, _text.ScoreColumnName)];
 
     private protected override TransformerChain<ITransformer> Train(IDataView input) => Prepare(input, _training.CancellationToken).Fit();
 
@@ -47,4 +43,17 @@ public abstract class DistributedTextTrainer : DistributedEncoderTrainer
         var network = new TextNetwork(_text, (vocabulary.Tokens.Count, vocabulary.SeparatorId));
         return new(MakeTrainer(options, network), new PredictionFrame(Environment, tokens, [.. Renamed()]), tokens.Transform(input));
     }
+
+    private protected override IEnumerable<string> ValidateOptions()
+    {
+        foreach (var error in base.ValidateOptions())
+            yield return error;
+        // The score's own name was looked at.
+        foreach (var (from, _) in Outputs().Where(o => o.From != DefaultColumnNames.Score && string.IsNullOrEmpty(o.To)))
+            yield return $"{(from == DefaultColumnNames.PredictedLabel ? "Output" : from)}ColumnName is empty, expected the name of the column to make.";
+        if (Outputs().GroupBy(o => o.To, StringComparer.Ordinal).FirstOrDefault(g => g.Count() > 1) is { Key.Length: > 0 } twice)
+            yield return $"The output columns {string.Join(", ", twice.Select(o => o.From))} are all to be called \"{twice.Key}\", expected a name for each.";
+    }
+
+    private IEnumerable<(string From, string To)> Renamed() => Outputs().Where(o => o.From != o.To);
 }

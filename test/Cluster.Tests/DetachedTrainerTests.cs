@@ -47,6 +47,14 @@ public sealed class DetachedTrainerTests
         }));
 
     [TestMethod]
+    public Task Attach_BinaryTextClassification_IsTheTransformerThatFitReturns() =>
+        ShouldBeTheSame(Reviews, ml => ml.BinaryClassification.Trainers.DistributedTextClassification(new DistributedBinaryTextClassificationTrainer.Options
+        {
+            Sentence1ColumnName = "Text", Sentence2ColumnName = "Name", ProbabilityColumnName = "Certainty", Width = 16, Layers = 1, FeedForwardSize = 16, VocabularySize = 200,
+            Training = { LabelColumnName = "IsGood", Epochs = 2, MinRanks = 2, Seed = 5 },
+        }));
+
+    [TestMethod]
     public Task Attach_SentenceSimilarity_IsTheTransformerThatFitReturns() =>
         ShouldBeTheSame(Reviews, ml => ml.Regression.Trainers.DistributedSentenceSimilarity(new DistributedSentenceSimilarityTrainer.Options
         {
@@ -214,7 +222,7 @@ public sealed class DetachedTrainerTests
         {
             var isGood = random.Next(2) == 0;
             string[] words = [.. Enumerable.Range(0, random.Next(1, 9)).Select(_ => $"film{random.Next(30)}"), "was", isGood ? "good" : "bad"];
-            return new Review { Text = string.Join(' ', words), Name = $"review {random.Next(9)}", Label = isGood ? "good" : "bad", Stars = isGood ? 5 : 1, Tags = [.. words.Select(w => w[0] == 'f' ? "B-FILM" : "O")] };
+            return new Review { Text = string.Join(' ', words), Name = $"review {random.Next(9)}", Label = isGood ? "good" : "bad", IsGood = isGood, Stars = isGood ? 5 : 1, Tags = [.. words.Select(w => w[0] == 'f' ? "B-FILM" : "O")] };
         }).ToList());
         return ml.Transforms.Conversion.MapValueToKey("Label").Append(ml.Transforms.Conversion.MapValueToKey("Tags")).Fit(rows).Transform(rows);
     }
@@ -226,6 +234,8 @@ public sealed class DetachedTrainerTests
         public string Name { get; set; } = "";
 
         public string Label { get; set; } = "";
+
+        public bool IsGood { get; set; }
 
         public float Stars { get; set; }
 

@@ -2,6 +2,8 @@ using System.Runtime.InteropServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
 using Microsoft.ML.Transforms.Image;
 using MLDistributed.Bench;
 using MLDistributed.Protocol;
@@ -47,6 +49,52 @@ public sealed class ImageTests
         CollectionAssert.AreEqual(scored.GetColumn<string>("Name").ToArray(), again.GetColumn<string>("Name").ToArray());
         CollectionAssert.AreEqual(scored.GetColumn<float[]>("Score").SelectMany(p => p).ToArray(), again.GetColumn<float[]>("Score").SelectMany(p => p).ToArray());
         Assert.DoesNotContain("libtorch", File.ReadAllText("/proc/self/maps"), "The app that trains has loaded libtorch.");
+    }
+
+    [TestMethod]
+    public void Fit_BooleanLabel_LearnsTheSameOnOneAndTwoRanksAndTellsItsMetrics()
+    {
+        var ml = SharedCluster.NewContext();
+        var split = ml.Data.TrainTestSplit(ml.Data.LoadFromEnumerable(s_digits.Value.Select(d => new Sign { Image = d.Image, IsRound = d.Name is "0" or "6" or "8" or "9" })), 0.2);
+
+        var models = new[] { 1, 2 }.Select(ranks => ml.BinaryClassification.Trainers.DistributedImageClassification(new DistributedBinaryImageClassificationTrainer.Options
+        {
+            LabelColumnName = "IsRound", FeatureColumnName = "Image", ImageHeight = Side, Channels = 1, Epoch = 8, LearningRate = 5e-3, Seed = 3, MinRanks = ranks, MaxRanks = ranks,
+            ClassWeights = [1, 2], Augmentation = new ImageAugmentation { Mixup = 0.2 }, ValidationSet = split.TestSet,
+        }).Fit(split.TrainSet)).ToArray();
+
+        var summaries = models.Select(m => m.LastTransformer.Model.Summary).ToArray();
+        Assert.AreEqual(summaries[0].History[0].TrainingLoss, summaries[1].History[0].TrainingLoss, 5e-3 * summaries[0].History[0].TrainingLoss);
+        Assert.IsTrue(summaries[1].History.All(e => e.ValidationMetrics.Keys.SequenceEqual(["Accuracy", "AreaUnderRocCurve", "F1Score"])));
+        var scored = models[1].Transform(split.TestSet);
+        var metrics = ml.BinaryClassification.Evaluate(scored, "IsRound");
+        Assert.IsGreaterThanOrEqualTo(0.98, metrics.AreaUnderRocCurve);
+        Assert.AreEqual(metrics.AreaUnderRocCurve, summaries[1].ValidationMetrics["AreaUnderRocCurve"], 1e-3);
+        CollectionAssert.AreEqual(scored.GetColumn<float>("Score").Select(s => s > 0).ToArray(), scored.GetColumn<bool>("PredictedLabel").ToArray());
+        using var file = new MemoryStream();
+        ml.Model.Save(models[1], split.TrainSet.Schema, file);
+        file.Position = 0;
+        CollectionAssert.AreEqual(scored.GetColumn<float>("Probability").ToArray(), new MLContext().Model.Load(file, out _).Transform(split.TestSet).GetColumn<float>("Probability").ToArray());
+        using var onnx = new MemoryStream();
+        models[1].LastTransformer.Model.SaveOnnx(onnx);
+        var pixels = scored.GetColumn<float[]>("Image.Pixels").ToArray();
+        using var session = new InferenceSession(onnx.ToArray());
+        using var results = session.Run([NamedOnnxValue.CreateFromTensor("features", new DenseTensor<float>(pixels.SelectMany(p => p).ToArray(), [pixels.Length, Side * Side]))]);
+        foreach (var (expected, found) in scored.GetColumn<float>("Probability").Zip(results.Single(r => r.Name == "probability").AsTensor<float>()))
+            Assert.AreEqual(expected, found, 1e-4f);
+    }
+
+    [TestMethod]
+    public void Fit_BooleanLabelThatIsNone_IsRefusedBeforeDataIsRead()
+    {
+        var ml = new MLContext(1);
+
+        var message = Assert.ThrowsExactly<ArgumentException>(() => ml.BinaryClassification.Trainers.DistributedImageClassification(new DistributedBinaryImageClassificationTrainer.Options
+        {
+            LabelColumnName = "Name", FeatureColumnName = "Image", ClassWeights = [1, 2, 3],
+        }).Fit(Images(ml))).Message;
+
+        StringAssert.Contains(message, "Label column \"Name\" is a String, expected a Boolean");
     }
 
     [TestMethod]
@@ -232,6 +280,14 @@ public sealed class ImageTests
                 bitmap.SetPixel(x, y, new SKColor(grey(x, y), grey(x, y), grey(x, y)));
         using var data = bitmap.Encode(SKEncodedImageFormat.Png, 100);
         return data.ToArray();
+    }
+
+    public sealed class Sign
+    {
+        [ImageType(Side, Side)]
+        public MLImage Image { get; set; } = null!;
+
+        public bool IsRound { get; set; }
     }
 
     public sealed class Digit

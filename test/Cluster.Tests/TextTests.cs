@@ -2,6 +2,8 @@ using System.Runtime.InteropServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Distributed;
+using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Protocol.Weights;
 using TextSpec = MLDistributed.Protocol.TextSpec;
@@ -51,6 +53,56 @@ public sealed class TextTests
         var odd = fresh.Data.LoadFromEnumerable(new[] { "", null, "\u4e2d \ud83d\ude00 \ud800", string.Concat(Enumerable.Repeat("great ", 100_000)) }.Select(t => new Review { Text = t!, Label = "good" }));
         foreach (var probabilities in loaded.Transform(odd).GetColumn<float[]>("Probabilities"))
             Assert.AreEqual(1, probabilities.Sum(), 1e-4);
+    }
+
+    [TestMethod]
+    public void BinaryClassification_OfTextsAndOfPairs_LearnsAndTellsItsMetricsAndScoresAgainAfterLoading()
+    {
+        var ml = SharedCluster.NewContext();
+        IDataView Texts(int count, int seed) => ml.Data.LoadFromEnumerable(Reviews(count, seed).Select(r => new Question { Sentence1 = r.Text, IsSo = r.Label == "good" }));
+        IDataView OfPairs(int count, int seed) => ml.Data.LoadFromEnumerable(Pairs(count, seed).Select(r => new Question { Sentence1 = r.Sentence1, Sentence2 = r.Sentence2, IsSo = r.Label == 1 }));
+        foreach (var (data, second) in new (Func<int, int, IDataView>, string?)[] { (Texts, null), (OfPairs, "Sentence2") })
+        {
+            var (training, test) = (data(400, 1), data(200, 2));
+            var pipeline = ml.BinaryClassification.Trainers.DistributedTextClassification(new DistributedBinaryTextClassificationTrainer.Options
+            {
+                Sentence2ColumnName = second, ScoreColumnName = "Logit", ProbabilityColumnName = "Certainty", OutputColumnName = "Answer", Width = 32, FeedForwardSize = 64, VocabularySize = 200,
+                Training = { LabelColumnName = "IsSo", LearningRate = 3e-3, Epochs = 20, MaxRanks = 2, ValidationSet = data(60, 3) },
+            });
+
+            var model = pipeline.Fit(training);
+
+            var scored = model.Transform(test);
+            var metrics = ml.BinaryClassification.Evaluate(scored, "IsSo", "Logit", "Certainty", "Answer");
+            Assert.IsGreaterThanOrEqualTo(0.9, metrics.AreaUnderRocCurve);
+            Assert.IsGreaterThanOrEqualTo(0.85, metrics.Accuracy);
+            var network = model.OfType<BinaryPredictionTransformer<NeuralNetworkBinaryModel>>().Single().Model;
+            CollectionAssert.AreEqual((string[])["Accuracy", "AreaUnderRocCurve", "F1Score"], network.Summary.ValidationMetrics.Keys.ToArray());
+            Assert.IsTrue(network.Summary.History.All(e => e.ValidationMetrics["AreaUnderRocCurve"] is > 0 and <= 1));
+            using var file = new MemoryStream();
+            ml.Model.Save(model, training.Schema, file);
+            file.Position = 0;
+            CollectionAssert.AreEqual(scored.GetColumn<float>("Certainty").ToArray(), new MLContext().Model.Load(file, out _).Transform(test).GetColumn<float>("Certainty").ToArray());
+            using var onnx = new MemoryStream();
+            network.SaveOnnx(onnx);
+            var tokens = scored.GetColumn<float[]>("Sentence1.Tokens").ToArray();
+            using var session = new InferenceSession(onnx.ToArray());
+            using var results = session.Run([NamedOnnxValue.CreateFromTensor("features", new DenseTensor<float>(tokens.SelectMany(t => t).ToArray(), [tokens.Length, tokens[0].Length]))]);
+            foreach (var (expected, found) in scored.GetColumn<float>("Certainty").Zip(results.Single(r => r.Name == "probability").AsTensor<float>()))
+                Assert.AreEqual(expected, found, 1e-5f);
+        }
+    }
+
+    [TestMethod]
+    public void BinaryClassification_WrongColumnsAndOptions_AreAllNamedBeforeDataIsRead()
+    {
+        var ml = new MLContext();
+        var options = new DistributedBinaryTextClassificationTrainer.Options { Sentence1ColumnName = "Text", ScoreColumnName = "Same", ProbabilityColumnName = "Same", OutputColumnName = "", Training = { Epochs = 0 } };
+
+        var message = Assert.ThrowsExactly<ArgumentException>(() => ml.BinaryClassification.Trainers.DistributedTextClassification(options).Fit(ml.Data.LoadFromEnumerable(Reviews(3, 1)))).Message;
+
+        foreach (var expected in (string[])["OutputColumnName is empty", "The output columns Score, Probability are all to be called \"Same\"", "Epochs is 0"])
+            StringAssert.Contains(message, expected);
     }
 
     [TestMethod]
@@ -167,6 +219,15 @@ public sealed class TextTests
         public string Label { get; set; } = "";
 
         public float Stars { get; set; }
+    }
+
+    private sealed class Question
+    {
+        public string Sentence1 { get; set; } = "";
+
+        public string Sentence2 { get; set; } = "";
+
+        public bool IsSo { get; set; }
     }
 
     private sealed class Pair

@@ -14,7 +14,7 @@ public sealed class DistributedBinaryTrainer : NeuralNetworkTrainer<BinaryPredic
 {
     private const string Name = "DistributedBinaryTrainer";
 
-    internal DistributedBinaryTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+    internal DistributedBinaryTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module = null)
         : base(environment, options, module, MlTask.Binary, Name, TrainerUtils.MakeBoolScalarLabel)
     {
     }

@@ -15,9 +15,9 @@ public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<Multicla
     private const string Name = "DistributedMulticlassTrainer";
     private readonly string _predictedLabel;
 
-    internal DistributedMulticlassTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+    internal DistributedMulticlassTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module = null, string predictedLabel = DefaultColumnNames.PredictedLabel)
         : base(environment, options, module, MlTask.Multiclass, Name, TrainerUtils.MakeU4ScalarColumn) =>
-        _predictedLabel = options.PredictedLabelColumnName;
+        _predictedLabel = predictedLabel;
 
     /// <inheritdoc/>
     protected override PredictionKind PredictionKind => PredictionKind.MulticlassClassification;
@@ -41,14 +41,8 @@ public sealed class DistributedMulticlassTrainer : NeuralNetworkTrainer<Multicla
     private protected override NeuralNetworkMulticlassModel MakeModel(IHostEnvironment environment, TrainedNetwork network) => new(environment, network);
 
     /// <summary>Options of <see cref="DistributedMulticlassTrainer"/>.</summary>
-    /// <remarks>Trainers of this library that are built on this one have options of their own, which are these and more.</remarks>
-#pragma warning disable RS0022 // nobody else has a use for what would be inherited
-    public class Options : NeuralNetworkOptions
-#pragma warning restore RS0022
+    public sealed class Options : NeuralNetworkOptions
     {
-        // What trainers that are built on this one let the user name; ML.NET's transformer for classes calls its scores "Score".
-        internal string PredictedLabelColumnName { get; set; } = DefaultColumnNames.PredictedLabel;
-
         /// <summary>The part of each label, in [0, 1), that is spread over all classes (Szegedy et al., arXiv:1512.00567).</summary>
         /// <value>0</value>
         public double LabelSmoothing { get; set; }

@@ -205,13 +205,13 @@ public static class DistributedNeuralNetworkCatalog
     }
 
     internal static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> OfInputs(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedMulticlassTrainer(environment, (DistributedMulticlassTrainer.Options)own, m));
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedMulticlassTrainer(environment, own, m));
 
     internal static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> OfInputs(BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedBinaryTrainer(environment, (DistributedBinaryTrainer.Options)own, m));
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedBinaryTrainer(environment, own, m));
 
     internal static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> OfInputs(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedRegressionTrainer(environment, (DistributedRegressionTrainer.Options)own, m));
+        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedRegressionTrainer(environment, own, m));
 
     private static Runtime.IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase catalog)
     {

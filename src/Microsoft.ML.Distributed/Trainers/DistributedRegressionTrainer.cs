@@ -14,7 +14,7 @@ public sealed class DistributedRegressionTrainer : NeuralNetworkTrainer<Regressi
 {
     private const string Name = "DistributedRegressionTrainer";
 
-    internal DistributedRegressionTrainer(IHostEnvironment environment, Options options, NetworkModule? module = null)
+    internal DistributedRegressionTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module = null)
         : base(environment, options, module, MlTask.Regression, Name, TrainerUtils.MakeR4ScalarColumn)
     {
     }

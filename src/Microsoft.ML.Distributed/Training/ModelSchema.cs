@@ -39,10 +39,10 @@ internal static class ModelSchema
         var third = schema.Count > 2 ? schema[2].Name : null;
         return network.Spec.Task switch
         {
-            MlTask.Multiclass => Framed(new DistributedMulticlassTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third, PredictedLabelColumnName = frame?.PredictedLabel ?? DefaultColumnNames.PredictedLabel }).Restore(network, schema)),
-            MlTask.Binary => Framed(new DistributedBinaryTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
+            MlTask.Multiclass => Framed(new DistributedMulticlassTrainer(environment, new DistributedMulticlassTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }, predictedLabel: frame?.PredictedLabel ?? DefaultColumnNames.PredictedLabel).Restore(network, schema)),
+            MlTask.Binary => Framed(new DistributedBinaryTrainer(environment, new DistributedBinaryTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
             MlTask.Ranking => Framed(new DistributedRankingTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema)),
-            _ => Framed(new DistributedRegressionTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
+            _ => Framed(new DistributedRegressionTrainer(environment, new DistributedRegressionTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
         };
 
         ITransformer Framed<T>(T prediction)
