@@ -32,7 +32,7 @@ public static class AgentHost
         RankPool? pool = null;
         try
         {
-            var network = options.Network is null ? null : WorkerNetwork.Of(options.Network);
+            var network = options.Network is null ? null : WorkerNetwork.Of(options.Network, options.NetworkPorts);
             var offer = ChooseOffer(options, new NvmlDevices(new NvmlLibrary()));
             pool = await StartPoolAsync(offer).ConfigureAwait(false);
             var first = offer.Kind == DeviceKind.Cuda ? await FirstAnswerAsync(pool, loop, cancellation).ConfigureAwait(false) : null;
@@ -114,6 +114,8 @@ public static class AgentHost
             throw new AgentException($"The grace at the end is {options.LeaveGrace.TotalSeconds} s, expected 0 to 86400, as 25.");
         if (options.Slots is < 1)
             throw new AgentException($"Slots is {options.Slots}, expected at least 1.");
+        if (options is { Network: null, NetworkPorts: not null })
+            throw new AgentException($"Network ports are \"{VisibleText.Shortened(options.NetworkPorts)}\" and no network is named, expected that too, as --network eth1.");
     }
 
     private static Offer ChooseOffer(AgentOptions options, NvmlDevices nvml)

@@ -37,6 +37,10 @@ public sealed class AgentOptions
     /// <value>null: they meet no others, and jobs over several workers are not placed here.</value>
     public string? Network { get; init; }
 
+    /// <summary>The ports there, as "7300-7399", at which those of other workers reach this worker's ranks: TCP for MPI, UDP for heartbeats. Within 1024 to 65535.</summary>
+    /// <value>null: 7300 to 7399.</value>
+    public string? NetworkPorts { get; init; }
+
     /// <summary>Datasets that are kept for later jobs; the least recently used go first.</summary>
     /// <value>64 GiB.</value>
     public long DatasetCacheBytes { get; init; } = 64L << 30;

@@ -2,26 +2,33 @@ using MLDistributed.Protocol;
 
 namespace Cluster.Tests;
 
-/// <summary>Two workers of two slots and a coordinator, each on a host of its own network; the app's side is the test, by the coordinator's socket.</summary>
+/// <summary>Workers and a coordinator, each on a host of its own network; the app's side is the test, by the coordinator's socket.</summary>
 internal sealed class SeveralHosts : IAsyncDisposable
 {
-    public const int Count = 2;
-    private const int CoordinatorsHost = 2;
+    /// <summary>Where the last of the workers is found, which has ports of its own; the others have 7300 to 7399.</summary>
+    public const string LastPorts = "7400-7409";
+
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly string _folder = Directory.CreateTempSubdirectory("mltest-").FullName;
-    private readonly RunningProgram?[] _workers = new RunningProgram?[Count];
-    private readonly NetworkHosts _network = NetworkHosts.Create(CoordinatorsHost + 1);
+    private readonly RunningProgram?[] _workers;
+    private readonly int _slots;
+    private readonly NetworkHosts _network;
     private readonly RunningProgram _coordinator;
     private readonly ClusterConnection _connection;
     private string[] _join = [];
     private Dictionary<string, string> _environment = [];
     private Func<int, IReadOnlyDictionary<string, string>>? _environmentOf;
 
-    private SeveralHosts()
+    private SeveralHosts(int count, int slots)
     {
+        (_workers, _slots, _network) = (new RunningProgram?[count], slots, NetworkHosts.Create(count + 1));
         _coordinator = Start(CoordinatorsHost, "coordinator", "--data", Data, "--socket", Path.Combine(_folder, "c.sock"), "--urls", $"https://{NetworkHosts.Address(CoordinatorsHost)}:0", "--heartbeat-timeout", "2", "--cordon-failures", "0"); // each test needs both
         _connection = ClusterConnection.Open(Address);
     }
+
+    private int Count => _workers.Length;
+
+    private int CoordinatorsHost => Count;
 
     public Uri Address => new($"unix://{_folder}/c.sock");
 
@@ -31,15 +38,17 @@ internal sealed class SeveralHosts : IAsyncDisposable
 
     /// <summary>Starts all; fails with the reason where hosts or MPI are not to be had.</summary>
     /// <param name="environmentOf">What a host's worker has in its environment besides.</param>
-    public static async Task<SeveralHosts> StartAsync(Func<int, IReadOnlyDictionary<string, string>>? environmentOf = null)
+    /// <param name="count">How many workers.</param>
+    /// <param name="slots">Of each.</param>
+    public static async Task<SeveralHosts> StartAsync(Func<int, IReadOnlyDictionary<string, string>>? environmentOf = null, int count = 2, int slots = 2)
     {
-        var hosts = new SeveralHosts { _environmentOf = environmentOf };
+        var hosts = new SeveralHosts(count, slots) { _environmentOf = environmentOf };
         try
         {
             hosts._join = (await hosts._coordinator.Line("^ +mldist worker ", Limit)).Trim().Split(' ')[1..];
             hosts._environment = hosts._coordinator.Output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("export ", StringComparison.Ordinal))
                 .Select(l => l["export ".Length..].Split('=', 2)).ToDictionary(p => p[0], p => p[1]);
-            for (var host = 0; host < Count; host++)
+            for (var host = 0; host < count; host++)
                 await hosts.StartWorkerAsync(host);
             foreach (var worker in hosts._workers)
                 if ((await worker!.Line("Ranks (meet|cannot meet) ", Limit)).Contains("cannot", StringComparison.Ordinal))
@@ -62,7 +71,7 @@ internal sealed class SeveralHosts : IAsyncDisposable
             environment["MLDIST_JOIN_TOKEN"] = await TokenAsync();
         foreach (var (name, value) in _environmentOf?.Invoke(host) ?? new Dictionary<string, string>())
             environment[name] = value;
-        _workers[host] = Start(host, environment, [.. _join, "--work", WorkFolder(host), "--slots", "2", "--device", "cpu", "--name", $"h{host}", "--network", host == 0 ? NetworkHosts.Interface : "10.77.0.0/24"]);
+        _workers[host] = Start(host, environment, [.. _join, "--work", WorkFolder(host), "--slots", $"{_slots}", "--device", "cpu", "--name", $"h{host}", "--network", host == 0 ? NetworkHosts.Interface : "10.77.0.0/24", .. host == Count - 1 ? (string[])["--network-ports", LastPorts] : []]);
     }
 
     /// <summary>Waits until all workers are there and idle.</summary>
@@ -78,7 +87,7 @@ internal sealed class SeveralHosts : IAsyncDisposable
     public async Task<string> IdOfAsync(int host) => (await Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Single(w => w.Host == $"h{host}").Id;
 
     /// <summary>The processes of a host's slots, in their order.</summary>
-    public int[] RanksOf(int host) => [.. Enumerable.Range(0, 2).Select(slot => RankOf(host, slot))];
+    public int[] RanksOf(int host) => [.. Enumerable.Range(0, _slots).Select(slot => RankOf(host, slot))];
 
     public void KillWorker(int host) => _workers[host]!.Signal("KILL");
 
@@ -102,6 +111,25 @@ internal sealed class SeveralHosts : IAsyncDisposable
             _network.SetDeaf(host, other, isApart);
             _network.SetDeaf(other, host, isApart);
         }
+    }
+
+    /// <summary>Limits what all workers send; null: no more.</summary>
+    public void SetRate(string? rate) => Each(host => _network.SetRate(host, rate));
+
+    /// <summary>Delays what all workers send, until <see cref="SetRate"/>.</summary>
+    public void SetDelay(string delay) => Each(host =>
+    {
+        if (_network.SetDelay(host, delay) is { } refusal)
+            Assert.Inconclusive($"Delays packets by tc, which this kernel does not ({refusal}).");
+    });
+
+    /// <summary>The TCP ports at which the process of a host's first slot is reached.</summary>
+    public int[] ListeningPorts(int host)
+    {
+        const string listens = "0A";
+        // "1: 0100007F:1C84 00000000:0000 0A ...", hexadecimal, of all processes of that host.
+        return [.. File.ReadLines($"/proc/{RankOf(host, slot: 0)}/net/tcp").Skip(1).Select(l => l.Split(' ', StringSplitOptions.RemoveEmptyEntries)).Where(f => f[3] == listens)
+            .Select(f => int.Parse(f[1].Split(':')[1], System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture))];
     }
 
     public async Task<string> RunAsync(params string[] arguments)
@@ -132,6 +160,12 @@ internal sealed class SeveralHosts : IAsyncDisposable
         using var tokens = RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", "tokens", "create", "--data", Data);
         Assert.AreEqual(0, await tokens.Exit(Limit), tokens.Output);
         return tokens.StandardOutput.Trim();
+    }
+
+    private void Each(Action<int> change)
+    {
+        for (var host = 0; host < Count; host++)
+            change(host);
     }
 
     private int RankOf(int host, int slot) => ProcessTree.Naming(Path.Combine(WorkFolder(host), "r.sock")).Single(p => p.CommandLine.Contains($"--slot {slot}", StringComparison.Ordinal)).Id;

@@ -40,8 +40,16 @@ public sealed class SeveralHostsTests
     [TestMethod]
     public async Task Fit_OverTwoHosts_HasTheLossesOfOne()
     {
-        var spread = await new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 4, most: 4).FitAsync();
+        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 4, most: 4);
+        var fit = run.FitAsync();
+        await run.TrainsAsync(attempt: 1);
+        foreach (var (host, first, last) in new[] { (0, 7300, 7399), (1, 7400, 7409) })
+        {
+            var ports = s_hosts!.ListeningPorts(host);
+            Assert.IsTrue(ports.Length > 0 && ports.All(p => p >= first && p <= last), $"Host {host}: {string.Join(' ', ports)}");
+        }
 
+        var spread = await fit;
         spread.ShouldBe(s_alone!, attempts: 1, ranks: 4);
         StringAssert.Contains(await s_hosts!.RunAsync("workers", "--json"), $"\"address\": \"{NetworkHosts.Address(0)}\"");
         StringAssert.EndsWith(spread.Job.Reason, "on 4 ranks of 2 workers");
@@ -125,7 +133,7 @@ public sealed class SeveralHostsTests
         s_hosts!.SetApart(hosts[1], isApart: true);
         try
         {
-            await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[0]}\" has heard nothing of worker \"h{hosts[1]}\" ({NetworkHosts.Address(hosts[1])}:73");
+            await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[0]}\" has heard nothing of worker \"h{hosts[1]}\" ({NetworkHosts.Address(hosts[1])}:{Ports(hosts[1])}");
             await run.TrainsAsync(attempt: 2);
             Assert.HasCount(1, await run.HostsAsync());
             // Both have said so, and it counts against the one without rank 0.
@@ -150,8 +158,11 @@ public sealed class SeveralHostsTests
 
         // The one with rank 0: no tie that goes against it.
         s_hosts!.PauseLeader(hosts[0]);
-        await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[1]}\" has heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:73");
+        await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[1]}\" has heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:{Ports(hosts[0])}");
 
         (await fit).ShouldBe(s_alone!, attempts: 2, ranks: 4);
     }
+
+    // As --network-ports has them.
+    private static string Ports(int host) => host == 0 ? "73" : "74";
 }

@@ -85,10 +85,15 @@ internal sealed class NetworkHosts : IDisposable
     /// <param name="rate">As tc has it: "1gbit"; null: no limit any more.</param>
     public void SetRate(int host, string? rate)
     {
-        string[] discipline = rate is null ? ["del", "dev", Interface, "root"] : ["replace", "dev", Interface, "root", "tbf", "rate", rate, "burst", "256k", "latency", "50ms"];
-        if (Run("tc", ["-n", Name(host), "qdisc", .. discipline]) is { } refusal)
+        if (Shape(host, rate is null ? [] : ["tbf", "rate", rate, "burst", "256k", "latency", "50ms"]) is { } refusal)
             throw new InvalidOperationException($"tc: {refusal}");
     }
+
+    /// <summary>Delays what a host sends, until <see cref="SetRate"/>.</summary>
+    /// <param name="host">From 0.</param>
+    /// <param name="delay">As tc has it: "1ms".</param>
+    /// <returns>Why this kernel does not; null: it does.</returns>
+    public string? SetDelay(int host, string delay) => Shape(host, ["netem", "delay", delay]);
 
     /// <summary>Has the switch forget a host, whose own link stays up: what it sends is lost.</summary>
     public void SetLost(int host, bool isLost) => Must(["-n", Switch, "link", "set", Port(host), .. isLost ? (string[])["nomaster"] : ["master", "br0"]]);
@@ -103,6 +108,9 @@ internal sealed class NetworkHosts : IDisposable
             Ip(["netns", "del", Name(host)]);
         Ip(["netns", "del", Switch]);
     }
+
+    private string? Shape(int host, string[] discipline) =>
+        Run("tc", ["-n", Name(host), "qdisc", discipline.Length == 0 ? "del" : "replace", "dev", Interface, "root", .. discipline]);
 
     private static string HardwareAddress(int host) => string.Create(CultureInfo.InvariantCulture, $"02:00:0a:4d:00:{host + 1:x2}");
 

@@ -18,13 +18,14 @@ internal sealed class WorkerCommand : ServiceCommand
     private readonly Option<string> _name = new("--name") { Description = "The name of this machine.", HelpName = "host", DefaultValueFactory = _ => Environment.MachineName };
     private readonly Option<double> _grace = new("--grace") { Description = "Told to leave (SIGTERM, Ctrl-C), take no more jobs and stay for so many seconds at most, until those that run have stored a checkpoint. 0: leave at once.", HelpName = "s" };
     private readonly Option<string?> _network = new("--network") { Description = "Interface, or range of addresses, on which its ranks meet those of other workers, unencrypted (MPI). Default: they meet none.", HelpName = "eth1|CIDR" };
+    private readonly Option<string?> _networkPorts = new("--network-ports") { Description = "Ports there for MPI (TCP) and heartbeats (UDP). Default: 7300-7399.", HelpName = "first-last" };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 
     public WorkerCommand() : base("worker", "Run a worker: it offers this machine's cores or GPUs to a coordinator.")
     {
         _device.AcceptOnlyFromAmong("cpu", "cuda", "auto");
-        foreach (var option in (Option[])[_coordinator, _tokenFile, _token, _fingerprint, _work, _slots, _device, _name, _network, _grace, _run, _lifeline])
+        foreach (var option in (Option[])[_coordinator, _tokenFile, _token, _fingerprint, _work, _slots, _device, _name, _network, _networkPorts, _grace, _run, _lifeline])
             Add(option);
         SetAction((parsed, _) => RunAsync(parsed));
     }
@@ -49,6 +50,7 @@ internal sealed class WorkerCommand : ServiceCommand
                 Host = parsed.GetRequiredValue(_name),
                 LeaveGrace = TimeSpan.FromSeconds(grace),
                 Network = parsed.GetValue(_network),
+                NetworkPorts = parsed.GetValue(_networkPorts),
                 LoggerFactory = log,
             },
             lifespan.Stop).ConfigureAwait(false);

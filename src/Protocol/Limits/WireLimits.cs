@@ -37,6 +37,7 @@ public static class WireLimits
     private static readonly FieldLimit s_epochs = new() { Largest = JobSpecRules.MaxEpochs };
     private static readonly FieldLimit s_ranks = new() { Largest = JobSpecRules.MaxRanks };
     private static readonly FieldLimit s_slot = new() { Largest = MaxSlots - 1 };
+    private static readonly FieldLimit s_port = new() { Largest = ushort.MaxValue };
     private static readonly FieldLimit s_workers = new() { MaxCount = JobSpecRules.MaxWorkers };
     private static readonly FieldLimit s_participant = new() { MaxLength = MaxHost + 20 }; // with a number, where two have the same name
     private static readonly FieldLimit s_rounds = new() { Largest = 100 }; // MPI needs two
@@ -145,6 +146,8 @@ public static class WireLimits
         ["mldist.v1.RankStart.rank"] = s_ranks,
         ["mldist.v1.RankStart.world_size"] = s_ranks,
         ["mldist.v1.RankStart.participants"] = s_workers,
+        ["mldist.v1.RankStart.first_network_port"] = s_port,
+        ["mldist.v1.RankStart.last_network_port"] = s_port,
         ["mldist.v1.RankCheckpointNow.attempt_id"] = s_id,
         ["mldist.v1.RankStop.attempt_id"] = s_id,
         ["mldist.v1.RankStop.reason"] = s_reason,

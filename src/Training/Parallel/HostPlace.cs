@@ -40,6 +40,8 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
             RunId = start.AttemptId,
             NetworkInterface = start.NetworkInterface,
             NetworkAddress = start.NetworkAddress,
+            FirstPort = start.FirstNetworkPort,
+            LastPort = start.LastNetworkPort,
             Topology = topology,
         };
         return new HostPlace(topology, start.Rank, Tell, () =>

@@ -263,6 +263,8 @@ internal sealed class AttemptRunner : IRankObserver
             Participants = { _start.Participants },
             NetworkInterface = network.Interface,
             NetworkAddress = network.Address,
+            FirstNetworkPort = _services.Network?.Ports.First ?? 0,
+            LastNetworkPort = _services.Network?.Ports.Last ?? 0,
         };
     }
 

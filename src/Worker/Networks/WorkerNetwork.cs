@@ -11,21 +11,27 @@ namespace MLDistributed.Worker.Networks;
 /// address of the range that he names. Looked at again and again, as links go and come.
 /// </summary>
 /// <param name="asked">As in "eth1" or "10.1.0.0/16".</param>
+/// <param name="ports">Where ranks are found there.</param>
 /// <param name="mpi">MPI's version.</param>
 /// <param name="mpiFault">Why MPI cannot be used; null: it can.</param>
 /// <param name="list">The machine's interfaces that are there now.</param>
-internal sealed class WorkerNetwork(string asked, string mpi, string? mpiFault, Func<IReadOnlyList<NetworkLink>> list)
+internal sealed class WorkerNetwork(string asked, PortRange ports, string mpi, string? mpiFault, Func<IReadOnlyList<NetworkLink>> list)
 {
     /// <summary>Asks MPI and the system.</summary>
     /// <param name="asked">As in "eth1" or "10.1.0.0/16".</param>
-    /// <exception cref="AgentException">It is neither.</exception>
-    public static WorkerNetwork Of(string asked)
+    /// <param name="ports">As in "7300-7399"; null: these.</param>
+    /// <exception cref="AgentException">It is neither, or these are no ports.</exception>
+    public static WorkerNetwork Of(string asked, string? ports = null)
     {
+        var range = ports is null ? PortRange.Default : PortRange.Parse(ports);
         if (asked.Contains('/', StringComparison.Ordinal) ? !IPNetwork.TryParse(asked, out _) : asked.Length is 0 or > 15 || asked.Any(c => char.IsWhiteSpace(c) || char.IsControl(c)))
             throw new AgentException($"Network is \"{VisibleText.Shortened(asked)}\", expected the name of an interface, as \"eth1\", or a range of addresses, as \"10.1.0.0/16\".");
         var fault = MpiWorld.Unavailable();
-        return new WorkerNetwork(asked, fault is null ? MpiWorld.LibraryVersion() : "", fault, ListLinks);
+        return new WorkerNetwork(asked, range, fault is null ? MpiWorld.LibraryVersion() : "", fault, ListLinks);
     }
+
+    /// <summary>Where ranks are found.</summary>
+    public PortRange Ports => ports;
 
     /// <summary>Which NCCL the ranks of GPUs here have, as "2.27.5", and why none.</summary>
     public (string Version, string Fault) Nccl { get; set; } = ("", "");

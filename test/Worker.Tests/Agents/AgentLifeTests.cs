@@ -127,5 +127,7 @@ public sealed class AgentLifeTests
         StringAssert.Contains((await Assert.ThrowsExactlyAsync<AgentException>(() => AgentHost.RunAsync(ftp, CancellationToken.None))).Message, "\"ftp://x/\"");
         var none = new AgentOptions { Coordinator = new Uri("http://x"), Slots = 0 };
         StringAssert.Contains((await Assert.ThrowsExactlyAsync<AgentException>(() => AgentHost.RunAsync(none, CancellationToken.None))).Message, "at least 1");
+        var nowhere = new AgentOptions { Coordinator = new Uri("http://x"), NetworkPorts = "7300-7399" };
+        StringAssert.Contains((await Assert.ThrowsExactlyAsync<AgentException>(() => AgentHost.RunAsync(nowhere, CancellationToken.None))).Message, "\"7300-7399\" and no network is named");
     }
 }

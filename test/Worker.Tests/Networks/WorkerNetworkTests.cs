@@ -24,14 +24,14 @@ public sealed class WorkerNetworkTests
     [DataRow("eth9", "  no interface is, or has an address of, \"eth9\" (--network); there are \"lo\" (127.0.0.1), \"eth0\" (10.0.0.7), \"eth1\" (10.1.0.7), \"eth2\" ()")]
     public void Look_NamesTheInterfaceOrWhyThereIsNone(string asked, string expected)
     {
-        var network = new WorkerNetwork(asked, "MPICH 4", mpiFault: null, () => s_links).Look();
+        var network = new WorkerNetwork(asked, PortRange.Default, "MPICH 4", mpiFault: null, () => s_links).Look();
 
         Assert.AreEqual(expected, $"{network.Interface} {network.Address} {network.Fault}");
     }
 
     [TestMethod]
     public void Look_WithoutMpi_SaysSo() =>
-        Assert.AreEqual("not installed", new WorkerNetwork("eth0", "", "not installed", () => s_links).Look().Fault);
+        Assert.AreEqual("not installed", new WorkerNetwork("eth0", PortRange.Default, "", "not installed", () => s_links).Look().Fault);
 
     [TestMethod]
     [DataRow("")]
@@ -40,4 +40,22 @@ public sealed class WorkerNetworkTests
     [DataRow("a-name-of-many-letters")]
     public void Of_WhatIsNoNetwork_IsRefused(string asked) =>
         StringAssert.Contains(Assert.ThrowsExactly<AgentException>(() => WorkerNetwork.Of(asked)).Message, "expected the name of an interface, as \"eth1\", or a range of addresses");
+
+    [TestMethod]
+    [DataRow("7300-7399", 7300, 7399)]
+    [DataRow("1024-65535", 1024, 65535)]
+    [DataRow("9000-9000", 9000, 9000)]
+    public void Ports_OfARange_AreIts(string text, int first, int last) => Assert.AreEqual(new PortRange(first, last), PortRange.Parse(text));
+
+    [TestMethod]
+    [DataRow("")]
+    [DataRow("7300")]
+    [DataRow("7399-7300")]
+    [DataRow("80-90")]
+    [DataRow("65000-65536")]
+    [DataRow("7300-+7399")]
+    [DataRow("7300 - 7399")]
+    [DataRow("7300-7350-7399")]
+    public void Ports_ThatAreNone_AreRefused(string text) =>
+        StringAssert.Contains(Assert.ThrowsExactly<AgentException>(() => PortRange.Parse(text)).Message, $"Network ports are \"{text}\", expected the first and the last of a range within 1024 to 65535, as \"7300-7399\"");
 }

@@ -1,0 +1,111 @@
+using Microsoft.ML.Distributed;
+using MLDistributed.Protocol;
+
+namespace Cluster.Tests;
+
+/// <summary>One Fit over three and four hosts, and over a network that is slow and far.</summary>
+[TestClass, DoNotParallelize]
+public sealed class ManyHostsTests
+{
+    private const int Count = 4;
+
+    // What leaders may be silent for and 3 s, twice for a busy machine.
+    private static readonly TimeSpan EndOfSilence = 2 * TimeSpan.FromSeconds(5 + 3);
+
+    private static SeveralHosts? s_hosts;
+    private static SpreadRunEnd? s_alone;
+
+    [ClassInitialize]
+    public static async Task Start(TestContext _)
+    {
+        if (NetworkHosts.Unavailable() is { } reason)
+            Assert.Inconclusive(reason);
+        // Each believes that it has this machine's cores to itself.
+        s_hosts = await SeveralHosts.StartAsync(_ => new Dictionary<string, string> { ["MLDIST_CHILD_OMP_NUM_THREADS"] = "1" }, Count, slots: 1);
+        s_alone = await new SpreadRun(s_hosts, RankPlacement.OneWorker, ranks: 1, most: 1).FitAsync();
+    }
+
+    // What ran where a test before disturbed it has ended, and all slots are free again.
+    [TestInitialize]
+    public Task Ready() => s_hosts!.ReadyAsync();
+
+    [ClassCleanup]
+    public static async Task Stop()
+    {
+        if (s_hosts is not null)
+            await s_hosts.DisposeAsync();
+    }
+
+    [TestMethod, DataRow(3), DataRow(4)]
+    public async Task Fit_OverManyHosts_HasTheLossesOfOneRank(int count)
+    {
+        var spread = await new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: count, most: count).FitAsync();
+
+        spread.ShouldBe(s_alone!, attempts: 1, ranks: count);
+        StringAssert.EndsWith(spread.Job.Reason, $"on {count} ranks of {count} workers");
+    }
+
+    [TestMethod]
+    public async Task Fit_BitExactOverManyHosts_IsTheModelOfOneRank()
+    {
+        var alone = await new SpreadRun(s_hosts!, RankPlacement.OneWorker, ranks: 1, most: 1, Reproducibility.BitExact, epochs: 4).FitAsync();
+        var spread = await new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 3, most: 3, Reproducibility.BitExact, epochs: 4).FitAsync();
+
+        StringAssert.EndsWith(spread.Job.Reason, "on 3 ranks of 3 workers");
+        Assert.AreEqual(alone.Job.Result.Artifacts[ArtifactName.Onnx].Id, spread.Job.Result.Artifacts[ArtifactName.Onnx].Id, "The files' SHA-256.");
+    }
+
+    // A step's gradients of 20 KB take longer than all else in it.
+    [TestMethod]
+    public async Task Fit_OverASlowNetwork_HasTheLossesOfOneRank()
+    {
+        s_hosts!.SetRate("10mbit");
+        try
+        {
+            (await new SpreadRun(s_hosts, RankPlacement.Spread, ranks: 3, most: 3).FitAsync()).ShouldBe(s_alone!, attempts: 1, ranks: 3);
+        }
+        finally
+        {
+            s_hosts.SetRate(null);
+        }
+    }
+
+    [TestMethod]
+    public async Task Fit_OverANetworkWithDelay_HasTheLossesOfOneRank()
+    {
+        s_hosts!.SetDelay("2ms");
+        try
+        {
+            (await new SpreadRun(s_hosts, RankPlacement.Spread, ranks: 3, most: 3).FitAsync()).ShouldBe(s_alone!, attempts: 1, ranks: 3);
+        }
+        finally
+        {
+            s_hosts.SetRate(null);
+        }
+    }
+
+    [TestMethod]
+    public async Task Loss_OfOneOfFourHosts_CountsAgainstItAndTheOthersGoOn()
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 2, most: Count);
+        var fit = run.FitAsync();
+        await run.TrainsAsync(attempt: 1);
+        // Rank 0 is lost: all others say so, though it would be the one that stays.
+        var hosts = await run.HostsAsync();
+        var lost = hosts[0];
+
+        s_hosts!.SetApart(lost, isApart: true);
+        try
+        {
+            await run.RecoversWithinAsync(EndOfSilence, $"have heard nothing of worker \"h{lost}\" ({NetworkHosts.Address(lost)}:7");
+            await run.TrainsAsync(attempt: 2);
+            CollectionAssert.AreEquivalent(hosts[1..], await run.HostsAsync());
+            (await fit).ShouldBe(s_alone!, attempts: 2, ranks: Count - 1);
+        }
+        finally
+        {
+            s_hosts.SetApart(lost, isApart: false);
+            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
+        }
+    }
+}
