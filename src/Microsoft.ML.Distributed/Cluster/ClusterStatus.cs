@@ -11,7 +11,7 @@ public sealed record ClusterStatus(string Version, IReadOnlyList<ClusterWorker> 
 {
     internal static ClusterStatus From(ClusterSnapshot snapshot) => new(
         snapshot.Version,
-        [.. snapshot.Workers.Select(w => new ClusterWorker(w.Id, w.Host, w.Status, [.. w.Devices.Select(ClusterDevice.From)]))],
+        [.. snapshot.Workers.Select(ClusterWorker.From)],
         snapshot.QueuedJobs,
         snapshot.RunningJobs);
 }
@@ -19,9 +19,24 @@ public sealed record ClusterStatus(string Version, IReadOnlyList<ClusterWorker> 
 /// <summary>A machine of a cluster.</summary>
 /// <param name="Id">Its id.</param>
 /// <param name="Host">Its name.</param>
-/// <param name="Status">"ready", "busy" or "lost".</param>
+/// <param name="Status">"ready", "busy", "broken" (no device can be used), "cordoned" or "lost".</param>
 /// <param name="Devices">What it trains on; each takes one rank.</param>
-public sealed record ClusterWorker(string Id, string Host, string Status, IReadOnlyList<ClusterDevice> Devices);
+public sealed record ClusterWorker(string Id, string Host, string Status, IReadOnlyList<ClusterDevice> Devices)
+{
+    /// <summary>Why it gets no jobs, or those alone that no others could hold, as in "2 of the 3 attempts on it failed within 10 min". Told to administrators, and to whose job runs there.</summary>
+    /// <value>Empty: it gets jobs.</value>
+    public string CordonReason { get; init; } = "";
+
+    /// <summary>Why its ranks meet those of no other worker, though a network is named for them, as in "interface "eth1" has no link". Told to the same.</summary>
+    /// <value>Empty: they can, or no network is named.</value>
+    public string NetworkFault { get; init; } = "";
+
+    internal static ClusterWorker From(WorkerSnapshot worker) => new(worker.Id, worker.Host, worker.Status, [.. worker.Devices.Select(ClusterDevice.From)])
+    {
+        CordonReason = worker.Cordon?.Reason ?? "",
+        NetworkFault = worker.Network?.Fault ?? "",
+    };
+}
 
 /// <summary>A core or GPU of a machine.</summary>
 /// <param name="Slot">Its number on the machine.</param>
