@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>The pieces that texts are cut into: word pieces (WordPiece, as BERT has them), or pairs of bytes (byte-level BPE, as RoBERTa has them). A token's id is its place.</summary>
+/// <summary>The pieces that texts are cut into: word pieces (WordPiece, as BERT has them), pairs of bytes (byte-level BPE, as RoBERTa has them), or those of a SentencePiece model of unigrams (as XLM-RoBERTa has them). A token's id is its place.</summary>
 public sealed class TextVocabulary
 {
     internal const string Padding = "[PAD]";
@@ -16,14 +16,15 @@ public sealed class TextVocabulary
     private const int MaxTokenLength = 500;
     internal const int MaxBytes = 64 << 20;
     private const byte BytePairFormat = 2;
+    private const byte SentencePieceFormat = 3;
 
-    private TextVocabulary(IReadOnlyList<string> tokens, bool isLowerCase, BytePairs? pairs = null)
+    private TextVocabulary(IReadOnlyList<string> tokens, bool isLowerCase, BytePairs? pairs = null, SentencePieces? pieces = null)
     {
-        (Tokens, IsLowerCase, Pairs) = (tokens, isLowerCase, pairs);
-        SeparatorId = IdOf(pairs is null ? Separator : BytePairs.Separator);
+        (Tokens, IsLowerCase, Pairs, Pieces) = (tokens, isLowerCase, pairs, pieces);
+        SeparatorId = IdOf(HasWordPieces ? Separator : BytePairs.Separator);
     }
 
-    /// <summary>The tokens; word pieces that go on within a word begin with "##", of byte pairs those that begin one behind a space with "Ġ".</summary>
+    /// <summary>The tokens; word pieces that go on within a word begin with "##", of byte pairs those that begin one behind a space with "Ġ", of a SentencePiece model those that begin one with "▁".</summary>
     public IReadOnlyList<string> Tokens { get; }
 
     /// <summary>Whether texts are lower-cased, and accents taken off, before they are cut ("uncased").</summary>
@@ -31,8 +32,14 @@ public sealed class TextVocabulary
 
     internal int SeparatorId { get; }
 
-    /// <summary>What joins bytes; null: tokens are word pieces.</summary>
+    /// <summary>What joins bytes; null: tokens are no pairs of them.</summary>
     internal BytePairs? Pairs { get; }
+
+    /// <summary>The model of unigrams; null: there is none.</summary>
+    internal SentencePieces? Pieces { get; }
+
+    /// <summary>Whether tokens are word pieces, with BERT's special ones; else these are RoBERTa's.</summary>
+    internal bool HasWordPieces => Pairs is null && Pieces is null;
 
     internal int IdOf(string token) => Tokens.ToList().IndexOf(token);
 
@@ -65,6 +72,20 @@ public sealed class TextVocabulary
         return new TextVocabulary(tokens, isLowerCase: false, pairs);
     }
 
+    /// <summary>Reads a SentencePiece model of unigrams without fallback to bytes, as XLM-RoBERTa's. It says itself how texts are normalised.</summary>
+    /// <param name="path">Often called sentencepiece.bpe.model or spiece.model.</param>
+    /// <returns>The tokens "&lt;pad&gt;", "&lt;s&gt;", "&lt;/s&gt;", "&lt;unk&gt;", and the file's other pieces in its order.</returns>
+    /// <exception cref="FormatException">It is no such model; says what is wrong.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static TextVocabulary FromSentencePiece(string path)
+    {
+        if (new FileInfo(path) is { Exists: true, Length: > MaxBytes } large)
+            throw new FormatException($"\"{path}\" has {large.Length:N0} bytes, expected at most {MaxBytes:N0}, a SentencePiece model.");
+        return Of(SentencePieces.Of(File.ReadAllBytes(path), $"\"{path}\""));
+    }
+
+    private static TextVocabulary Of(SentencePieces pieces) => new(pieces.Tokens, isLowerCase: false, pieces: pieces);
+
     /// <summary>A vocabulary of given tokens.</summary>
     /// <param name="tokens">"[PAD]" first, with "[UNK]", "[CLS]" and "[SEP]".</param>
     /// <param name="isLowerCase">Whether texts are lower-cased.</param>
@@ -76,9 +97,17 @@ public sealed class TextVocabulary
     }
 
     // byte: 0, 1: word pieces, 1 of texts that are lower-cased; 2: byte pairs
-    // length-prefixed, UTF-8: a token a line; of byte pairs as many lines more, a pair a line
+    // length-prefixed, UTF-8: a token a line; of byte pairs as many lines more, a pair a line; 3: a SentencePiece model, length-prefixed
     internal void Save(BinaryWriter writer)
     {
+        if (Pieces is not null)
+        {
+            writer.Write(SentencePieceFormat);
+            writer.Write(Pieces.File.Length);
+            writer.Write(Pieces.File);
+            return;
+        }
+
         writer.Write(Pairs is not null ? BytePairFormat : (byte)(IsLowerCase ? 1 : 0));
         foreach (var lines in Pairs is null ? [Tokens] : (IReadOnlyList<string>[])[Tokens, Pairs.Merges])
         {
@@ -92,17 +121,18 @@ public sealed class TextVocabulary
     internal static TextVocabulary Load(BinaryReader reader)
     {
         var format = reader.ReadByte();
+        if (format == SentencePieceFormat)
+            return Of(SentencePieces.Of(LoadBytes(reader), "The vocabulary"));
         var tokens = LoadLines(reader);
         return format == BytePairFormat ? new TextVocabulary(tokens, isLowerCase: false, BytePairs.Of(tokens, LoadLines(reader), "The vocabulary")) : FromTokens(tokens, format != 0);
     }
 
-    private static string[] LoadLines(BinaryReader reader)
-    {
-        // A file of a few kilobytes can unpack to gigabytes.
-        if (reader.ReadInt32() is var bytes && bytes is < 0 or > MaxBytes || reader.ReadBytes(bytes) is var lines && lines.Length != bytes)
-            throw new FormatException($"its vocabulary has {bytes:N0} bytes");
-        return lines.Length == 0 ? [] : Encoding.UTF8.GetString(lines).Split('\n');
-    }
+    private static string[] LoadLines(BinaryReader reader) => LoadBytes(reader) is { Length: > 0 } lines ? Encoding.UTF8.GetString(lines).Split('\n') : [];
+
+    // A file of a few kilobytes can unpack to gigabytes.
+    private static byte[] LoadBytes(BinaryReader reader) => reader.ReadInt32() is var length && length is < 0 or > MaxBytes || reader.ReadBytes(length) is var bytes && bytes.Length != length
+        ? throw new FormatException($"its vocabulary has {length:N0} bytes")
+        : bytes;
 
     private static TextVocabulary Read(Stream stream, bool isLowerCase, string name)
     {

@@ -14,11 +14,12 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
     private const int CharactersPerToken = 64;
     private const string Mask = "[MASK]";
     private readonly BpeTokenizer? _bytes = vocabulary.Pairs?.Create(vocabulary.Tokens);
-    private readonly BertTokenizer? _tokenizer = vocabulary.Pairs is null ? Create(vocabulary) : null;
-    private readonly int _first = vocabulary.IdOf(vocabulary.Pairs is null ? TextVocabulary.First : BytePairs.First);
+    private readonly BertTokenizer? _tokenizer = vocabulary.HasWordPieces ? Create(vocabulary) : null;
+    private readonly SentencePieceTokenizer? _pieces = vocabulary.Pieces?.Create();
+    private readonly int _first = vocabulary.IdOf(vocabulary.HasWordPieces ? TextVocabulary.First : BytePairs.First);
     private readonly int _separator = vocabulary.SeparatorId;
-    private readonly int _unknown = vocabulary.IdOf(vocabulary.Pairs is null ? TextVocabulary.Unknown : BytePairs.Unknown);
-    private readonly int[] _between = [.. Enumerable.Repeat(vocabulary.SeparatorId, vocabulary.Pairs is null ? 0 : 1)];
+    private readonly int _unknown = vocabulary.IdOf(vocabulary.HasWordPieces ? TextVocabulary.Unknown : BytePairs.Unknown);
+    private readonly int[] _between = [.. Enumerable.Repeat(vocabulary.SeparatorId, vocabulary.HasWordPieces ? 0 : 1)];
 
     /// <summary>The ids of a row.</summary>
     /// <param name="text">The first text.</param>
@@ -43,9 +44,9 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
 
     /// <summary>The ids of a word, without special tokens. What has no pieces, as a word of control characters, is [UNK].</summary>
     /// <param name="word">It has no white space.</param>
-    /// <param name="isFirst">Whether it is its text's first: others have a space before them, which byte pairs know.</param>
+    /// <param name="isFirst">Whether it is its text's first: others have a space before them, which byte pairs know, and SentencePiece where it does not put one before each text.</param>
     /// <param name="most">The most ids, from 1.</param>
-    public List<int> EncodeWord(ReadOnlyMemory<char> word, bool isFirst, int most) => Pieces(isFirst || vocabulary.Pairs is null ? word : $" {word}".AsMemory(), most) is { Count: > 0 } pieces ? pieces : [_unknown];
+    public List<int> EncodeWord(ReadOnlyMemory<char> word, bool isFirst, int most) => Pieces(isFirst || vocabulary.HasWordPieces || _pieces is { AddDummyPrefix: true } ? word : $" {word}".AsMemory(), most) is { Count: > 0 } pieces ? pieces : [_unknown];
 
     /// <summary>Ids with the special tokens around them.</summary>
     public List<int> Framed(IEnumerable<int> ids) => [_first, .. ids, _separator];
@@ -79,6 +80,8 @@ internal sealed class TextTokenizer(TextVocabulary vocabulary)
             return [];
         var looked = text.Length <= (long)most * CharactersPerToken ? text : text[..(most * CharactersPerToken)];
         var folded = Folded(looked.Span);
+        if (_pieces is not null)
+            return [.. vocabulary.Pieces!.ToIds(_pieces.EncodeToIds(folded, addBeginningOfSentence: false, addEndOfSentence: false)).Take(most)];
         return [.. (_bytes?.EncodeToIds(folded) ?? _tokenizer!.EncodeToIds(folded, addSpecialTokens: false)).Take(most)];
     }
 }

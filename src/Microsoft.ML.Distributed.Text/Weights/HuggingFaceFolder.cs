@@ -13,8 +13,8 @@ internal static class HuggingFaceFolder
     {
         var config = Json(Path.Combine(folder, "config.json"));
         var type = Text(config, "model_type") ?? "bert";
-        if (type is not ("bert" or "roberta"))
-            throw Unfit(folder, $"model_type is \"{type}\"", "\"bert\" or \"roberta\"");
+        if (type is not ("bert" or "roberta" or "xlm-roberta"))
+            throw Unfit(folder, $"model_type is \"{type}\"", "\"bert\", \"roberta\" or \"xlm-roberta\"");
         if (Text(config, "position_embedding_type") is { } positions and not "absolute")
             throw Unfit(folder, $"position_embedding_type is \"{positions}\"", "\"absolute\"");
         var activation = Text(config, "hidden_act") switch
@@ -26,9 +26,10 @@ internal static class HuggingFaceFolder
         using var file = File.OpenRead(Path.Combine(folder, "model.safetensors"));
         var tensors = EncoderTensors.Renamed(TensorFile.Read(file).Values);
         var vocabulary = type == "bert" ? TextVocabulary.FromFile(Path.Combine(folder, "vocab.txt"), IsLowerCase(folder))
+            : type == "xlm-roberta" ? TextVocabulary.FromSentencePiece(Path.Combine(folder, "sentencepiece.bpe.model"))
             : TextVocabulary.FromBytePairFiles(Path.Combine(folder, "vocab.json"), Path.Combine(folder, "merges.txt"));
         // What was 0 is where padding was.
-        if (type == "roberta")
+        if (type != "bert")
             EncoderTensors.MakeBert(tensors, vocabulary.IdOf(BytePairs.First) is var padding && padding == Number(config, "pad_token_id") ? padding : throw Unfit(folder, $"pad_token_id is {Number(config, "pad_token_id")}", $"{padding}, the id of {BytePairs.Padding}, with {BytePairs.First} as 0"), $"\"{folder}\"");
         var (tokens, width) = EncoderTensors.Table(tensors, TextTensors.Words, $"\"{folder}\"");
         if (tokens < vocabulary.Tokens.Count)

@@ -26,7 +26,7 @@ public sealed class TextWeightsTests
     }
 
     [TestMethod]
-    [DataRow("""{ "model_type": "deberta-v2", "num_attention_heads": 2 }""", "model_type is \"deberta-v2\", expected \"bert\" or \"roberta\"")]
+    [DataRow("""{ "model_type": "deberta-v2", "num_attention_heads": 2 }""", "model_type is \"deberta-v2\", expected \"bert\", \"roberta\" or \"xlm-roberta\"")]
     [DataRow("""{ "hidden_act": "silu" }""", "hidden_act is \"silu\"")]
     [DataRow("{ }", "num_attention_heads is missing")]
     [DataRow("[1]", "is no object of JSON")]
