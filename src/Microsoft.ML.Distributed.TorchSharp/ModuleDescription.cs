@@ -30,12 +30,18 @@ internal static class ModuleDescription
 
     /// <summary>The inputs of a module that takes a record of tensors: what these are called.</summary>
     /// <exception cref="ArgumentException">It is no such record.</exception>
-    public static IReadOnlyList<string> InputsOf(Type record)
+    public static IReadOnlyList<string> InputsOf(Type record) => NamesOf(record, "Inputs", " For a module of one tensor use DistributedTorchModule<TModule>.");
+
+    /// <summary>What the tensors of a module whose outputs are columns are called.</summary>
+    /// <exception cref="ArgumentException">One of them is no record of tensors.</exception>
+    public static ModuleNames NamesOf(Type inputs, Type outputs, Type labels) => new(NamesOf(inputs, "Inputs"), NamesOf(labels, "Labels"), NamesOf(outputs, "Outputs"));
+
+    private static IReadOnlyList<string> NamesOf(Type record, string role, string besides = "")
     {
         if (record != typeof(Tensor) && !record.IsAssignableTo(typeof(System.Runtime.CompilerServices.ITuple)) && record.GetConstructors() is [var constructor]
-            && constructor.GetParameters() is { Length: > 0 } tensors && Array.TrueForAll(tensors, t => t.ParameterType == typeof(Tensor)))
+            && constructor.GetParameters() is { Length: > 0 } tensors && Array.TrueForAll(tensors, t => t.ParameterType == typeof(Tensor) && record.GetProperty(t.Name!)?.PropertyType == typeof(Tensor)))
             return [.. tensors.Select(t => t.Name!)];
-        throw new ArgumentException($"Inputs \"{record.Name}\" are no record of tensors, expected a type with one public constructor whose parameters are tensors, as: public sealed record {(record == typeof(Tensor) ? "Inputs" : record.Name)}(Tensor User, Tensor Item). For a module of one tensor use DistributedTorchModule<TModule>.", nameof(record));
+        throw new ArgumentException($"{role} \"{record.Name}\" are no record of tensors, expected a type with one public constructor whose parameters are tensors, and properties that are called as these, as: public sealed record {(record == typeof(Tensor) ? role : record.Name)}(Tensor User, Tensor Item).{besides}", nameof(record));
     }
 
     private static string Json(object argument, Type type)

@@ -20,3 +20,21 @@ public interface IModuleLoss
     /// </returns>
     Tensor Loss(Tensor outputs, Tensor labels, Tensor weights);
 }
+
+/// <summary>A module whose outputs are columns, with the loss that it is trained by.</summary>
+/// <typeparam name="TOutputs">The record of tensors that forward returns.</typeparam>
+/// <typeparam name="TLabels">A record of tensors, each [rows, size]: of the column that is called as it, as it is. A column of Single is Float32; one of keys is Int64, from 1 to their number, and 0 where there is none.</typeparam>
+/// <example><code>
+/// public Tensor Loss(Shop outputs, Bought labels, Tensor weights) =>
+///     nn.functional.mse_loss(outputs.Amount, labels.Amount, nn.Reduction.None)
+///     + nn.functional.cross_entropy(outputs.Item, labels.Item.squeeze(1) - 1, reduction: nn.Reduction.None).unsqueeze(1);
+/// </code></example>
+public interface IModuleLoss<in TOutputs, in TLabels>
+{
+    /// <summary>The loss of a part of a batch: as many rows as a rank has, which depends on the number of ranks.</summary>
+    /// <param name="outputs">What forward has put out.</param>
+    /// <param name="labels">The rows' labels.</param>
+    /// <param name="weights">The rows' weights, [rows, 1] of Float32; 1 where there are none.</param>
+    /// <returns>As <see cref="IModuleLoss.Loss"/>: the loss of each row, [rows, 1] or [rows], or one number, their mean by weights.</returns>
+    Tensor Loss(TOutputs outputs, TLabels labels, Tensor weights);
+}

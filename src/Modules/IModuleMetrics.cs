@@ -21,3 +21,16 @@ public interface IModuleMetrics
     /// </returns>
     IReadOnlyDictionary<string, Tensor> Metrics(Tensor outputs, Tensor labels, Tensor weights);
 }
+
+/// <summary>A module whose outputs are columns, with metrics of its own, of the training and the validation rows of each epoch.</summary>
+/// <typeparam name="TOutputs">The record of tensors that forward returns.</typeparam>
+/// <typeparam name="TLabels">As of <see cref="IModuleLoss{TOutputs, TLabels}"/>.</typeparam>
+public interface IModuleMetrics<in TOutputs, in TLabels>
+{
+    /// <summary>The metrics of some rows. An epoch's are the means over all of its rows by their weights.</summary>
+    /// <param name="outputs">What forward has put out.</param>
+    /// <param name="labels">The rows' labels.</param>
+    /// <param name="weights">As of <see cref="IModuleLoss{TOutputs, TLabels}.Loss"/>.</param>
+    /// <returns>As <see cref="IModuleMetrics.Metrics"/>: by name, of each row, [rows, 1] or [rows], or one number, their mean by weights.</returns>
+    IReadOnlyDictionary<string, Tensor> Metrics(TOutputs outputs, TLabels labels, Tensor weights);
+}

@@ -48,6 +48,18 @@ public sealed class JobSpecRulesTests
         (s => s.Module = Own(m => m.OutputSize = 1), "Output size is 1, expected at least 2"),
         (s => (s.Task, s.Module) = (MlTask.Regression, Own(m => m.OutputSize = 2)), "Output size is 2, expected 1 in regression training"),
         (s => (s.Module, s.Data.Features) = (Own(m => m.InputSize = 5), new FeatureScaling { Mean = { 1 }, Scale = { 1 } }), "Feature scaling has 1 means and 1 scales, expected 5"),
+        (s => s.Module = Columns(_ => { }), "The module has 1 outputs and 1 labels by name in multiclass training, expected none"),
+        (s => s.Task = MlTask.Own, "Task is own with a network of kind Mlp, expected a module of your own"),
+        (s => (s.Task, s.Loss, s.Module) = (MlTask.Own, new LossSpec { Huber = new HuberLossSpec { Delta = 1 } }, Columns(_ => { })), "Loss is Huber in own training, expected none, but the module's own"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Labels.Clear())), "The module has 1 inputs, 0 labels and 1 outputs of the size 0, expected at least one of each"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.OutputSize = 3)), "1 outputs of the size 3, expected at least one of each, at most 1,000, and no size"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Labels[0].Size = 3)), "The module's inputs and labels have 6 numbers a row, expected 4"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Labels[0].KeyCount = -1)), "Label \"Paid\" of the module has -1 keys"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Outputs[0].Column = "Prices")), "Output \"Amount\" of the module has the column \"Prices\", which is called as an input"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Outputs[0].Column = "a\nb")), "Output \"Amount\" of the module has the column"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Outputs[0].Name = "a.b")), "Output \"a.b\" of the module has a name that no tensor of a record has"),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Outputs.Add(new ModuleOutput { Name = "Other", Column = "Amount" }))), "Two outputs of the module have the column \"Amount\""),
+        (s => (s.Task, s.Module) = (MlTask.Own, Columns(m => m.Outputs.Add(new ModuleOutput { Name = "Amount", Column = "Other" }))), "Two outputs of the module have the same name"),
         (s => s.Precision = (Precision)3, "Precision is 3, expected one of Float32, TensorFloat32, BFloat16"),
         (s => (s.Precision, s.Module) = (Precision.BFloat16, Own(_ => { })), "Precision is BFloat16 with a module of your own, expected Float32 or TensorFloat32"),
         (s => (s.Precision, s.BitExact) = (Precision.BFloat16, new BitExactSpec { MicroBatches = 8 }), "Precision is BFloat16 beside Reproducibility.BitExact, expected Float32"),
@@ -206,6 +218,15 @@ public sealed class JobSpecRulesTests
 
         Assert.HasCount(3, JobSpecRules.Validate(spec));
     }
+
+    private static ModuleSpec Columns(Action<TorchModuleSpec> change) => Own(m =>
+    {
+        m.OutputSize = 0;
+        m.Inputs.Add(new ModuleInput { Name = "Prices", Size = 3 });
+        m.Labels.Add(new ModuleInput { Name = "Paid", Size = 1 });
+        m.Outputs.Add(new ModuleOutput { Name = "Amount", Column = "Amount" });
+        change(m);
+    });
 
     private static ModuleSpec Own(Action<TorchModuleSpec> change)
     {

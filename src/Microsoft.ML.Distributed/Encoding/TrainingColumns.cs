@@ -27,12 +27,15 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
             yield return feature;
         if (Check(schema, subject, "Label", Label, expected, c => ColumnRemedy.ForLabel(Task, c), IsLabel) is { } label)
             yield return label;
-        if (Weight is not null && Check(schema, subject, "Weight", Weight, "a Single", ColumnRemedy.ForNumber,
-            c => c.Kind == SchemaShape.Column.VectorKind.Scalar && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } weight)
+        if (WeightError(schema, subject) is { } weight)
             yield return weight;
         if (Group is not null && Check(schema, subject, "Group", Group, "a key", ColumnRemedy.ForKey, IsKey) is { } group)
             yield return group;
     }
+
+    /// <summary>What is wrong with the column of weights; null: nothing, or there is none.</summary>
+    public string? WeightError(SchemaShape schema, string subject) => Weight is null ? null : Check(schema, subject, "Weight", Weight, "a Single", ColumnRemedy.ForNumber,
+        c => c.Kind == SchemaShape.Column.VectorKind.Scalar && c.ItemType == NumberDataViewType.Single && !c.IsKey);
 
     /// <summary>The number of features and outputs of data whose columns are valid.</summary>
     public (int Features, int Outputs) Measure(DataViewSchema schema) => (

@@ -35,6 +35,14 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
         return Prepare(input).Fit();
     }
 
+    /// <summary>Trains for a while with a learning rate that rises in every step, and tells the losses, as <c>NeuralNetworkTrainer.FindLearningRate</c> does.</summary>
+    /// <inheritdoc cref="NeuralNetworkTrainer{TTransformer, TModel}.FindLearningRate"/>
+    public LearningRateCurve FindLearningRate(IDataView input, double from = 1e-6, double to = 1, int steps = 200)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        return Prepare(input).FindLearningRate(from, to, steps);
+    }
+
     string IDistributedTrainer.Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Prepare(input).Submit(cluster, cancellation);
 
     /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>

@@ -43,7 +43,10 @@ internal sealed record InputColumn(string Name, int Size, bool IsVector, int Key
             : (new InputColumn(column.Name, size, isVector, (int)key.Count), null);
     }
 
-    public ModuleInput ToSpec() => new() { Name = Name, Size = Size, KeyCount = KeyCount };
+    public ModuleInput ToSpec() => new() { Name = Name, Size = Size, KeyCount = KeyCount, IsVector = IsVector };
+
+    /// <summary>The column of a job's specification.</summary>
+    public static InputColumn Of(ModuleInput input) => new(input.Name, input.Size, input.IsVector, input.KeyCount);
 
     /// <summary>What a column of other data must be, where it is another; null: it is the same.</summary>
     public string? Mismatch(DataViewSchema schema, string role)

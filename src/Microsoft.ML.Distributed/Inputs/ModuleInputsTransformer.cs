@@ -73,10 +73,8 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
 
     private sealed class Mapper : MapperBase, ISaveAsOnnx
     {
-        private const int MostNamedSlots = 100_000;
         private readonly ModuleInputsTransformer _parent;
-        private readonly int[] _indices;
-        private readonly int _size;
+        private readonly InputRow _row;
 
         public Mapper(ModuleInputsTransformer parent, DataViewSchema schema)
             : base(parent.Host.Register(nameof(Mapper)), schema, parent)
@@ -85,40 +83,19 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
             foreach (var column in parent._columns)
                 if (column.Mismatch(schema, "Input") is { } error)
                     throw new ArgumentOutOfRangeException(nameof(schema), error);
-            _indices = [.. parent._columns.Select(c => schema[c.Name].Index)];
-            _size = parent._columns.Sum(c => c.Size);
+            _row = new InputRow(parent._columns);
         }
 
-        protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore()
-        {
-            var annotations = new DataViewSchema.Annotations.Builder();
-            if (_size <= MostNamedSlots)
-                annotations.AddSlotNames(_size, (ref VBuffer<ReadOnlyMemory<char>> names) => names = new VBuffer<ReadOnlyMemory<char>>(_size, [.. _parent._columns.SelectMany(SlotNames)]));
-            return [new(_parent._output, new VectorDataViewType(NumberDataViewType.Single, _size), annotations.ToAnnotations())];
-        }
+        protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore() => [new(_parent._output, _row.Type, _row.Annotations())];
 
-        protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput) => column => activeOutput(0) && _indices.Contains(column);
+        protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput) => column => activeOutput(0) && _row.Reads(InputSchema[column].Name);
 
         protected override void SaveModel(ModelSaveContext ctx) => _parent.SaveModel(ctx);
 
         protected override Delegate MakeGetter(DataViewRow input, int iinfo, Func<int, bool> activeOutput, out Action? disposer)
         {
             disposer = null;
-            var parts = _parent._columns.Zip(_indices, (column, index) => Part(column, input, index)).ToArray();
-            ValueGetter<VBuffer<float>> get = (ref VBuffer<float> row) =>
-            {
-                var editor = VBufferEditor.Create(ref row, _size);
-                var start = 0;
-                foreach (var (i, part) in parts.Index())
-                {
-                    var size = _parent._columns[i].Size;
-                    part(editor.Values.Slice(start, size));
-                    start += size;
-                }
-
-                row = editor.Commit();
-            };
-            return get;
+            return _row.VectorGetter(input);
         }
 
         bool ICanSaveOnnx.CanSaveOnnx(OnnxContext ctx) => true;
@@ -130,64 +107,7 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
                 var name = ctx.GetVariableName(column.Name);
                 return column.IsKey ? OnnxConversion.ToSingle(ctx, name) : name;
             }).ToArray();
-            OnnxConversion.Join(ctx, parts, ctx.AddIntermediateVariable(new VectorDataViewType(NumberDataViewType.Single, _size), _parent._output));
+            OnnxConversion.Join(ctx, parts, ctx.AddIntermediateVariable(_row.Type, _parent._output));
         }
-
-        private static IEnumerable<ReadOnlyMemory<char>> SlotNames(InputColumn column) =>
-            Enumerable.Range(0, column.Size).Select(i => (column.IsVector ? $"{column.Name}[{i}]" : column.Name).AsMemory());
-
-        private static Action<Span<float>> Part(InputColumn column, DataViewRow input, int index)
-        {
-            if (column.IsKey)
-            {
-                // Keys of any size are whole numbers of 64 bits too.
-                if (!column.IsVector)
-                {
-                    var getKey = RowCursorUtils.GetGetterAs<ulong>(NumberDataViewType.UInt64, input, index);
-                    var key = 0UL;
-                    return to =>
-                    {
-                        getKey(ref key);
-                        to[0] = Id(key, column);
-                    };
-                }
-
-                var getKeys = RowCursorUtils.GetVecGetterAs<ulong>(NumberDataViewType.UInt64, input, index);
-                VBuffer<ulong> keys = default;
-                return to =>
-                {
-                    getKeys(ref keys);
-                    to.Clear();
-                    foreach (var (slot, key) in keys.Items())
-                        to[slot] = Id(key, column);
-                };
-            }
-
-            if (!column.IsVector)
-            {
-                var getNumber = input.GetGetter<float>(input.Schema[index]);
-                var number = 0f;
-                return to =>
-                {
-                    getNumber(ref number);
-                    to[0] = number;
-                };
-            }
-
-            var getNumbers = input.GetGetter<VBuffer<float>>(input.Schema[index]);
-            VBuffer<float> numbers = default;
-            return to =>
-            {
-                getNumbers(ref numbers);
-                if (numbers.Length != column.Size)
-                    throw new InvalidDataException($"Input column \"{column.Name}\" has {numbers.Length:N0} slots in a row, expected {column.Size:N0}. Fix the source or drop the row.");
-                to.Clear();
-                foreach (var (slot, number) in numbers.Items())
-                    to[slot] = number;
-            };
-        }
-
-        // What a column's type does not have is as if it were missing.
-        private static float Id(ulong key, InputColumn column) => key <= (ulong)column.KeyCount ? key : 0;
     }
 }

@@ -80,7 +80,7 @@ public abstract class NeuralNetworkModel<TOutput> : ModelParametersBase<TOutput>
     }
 
     private byte[] OnnxBytes() => _network.Spec.Module.Torch is { Inputs: { Count: > 0 } inputs }
-        ? OnnxNamedInputs.Split(ModelProto.Parser.ParseFrom(_network.Onnx), inputs).ToByteArray()
+        ? OnnxNamedColumns.Split(ModelProto.Parser.ParseFrom(_network.Onnx), inputs, columns: []).ToByteArray()
         : _network.Onnx;
 
     /// <inheritdoc/>

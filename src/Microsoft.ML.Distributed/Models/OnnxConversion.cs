@@ -23,7 +23,7 @@ internal static class OnnxConversion
     ];
 
     /// <summary>Whether all of a graph can be written.</summary>
-    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish" or "ReduceMax" or "ReduceMean" or "ReduceMin"
+    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish" || IsReduction(n)
         || n.OpType is "LayerNormalization" && n.Attribute.All(a => a.Name != "axis" || a.I < 0)
         || n.OpType is "Gelu" && n.Attribute.All(a => a.S.ToStringUtf8() == "none"));
 
@@ -36,7 +36,9 @@ internal static class OnnxConversion
     {
         context.CheckOpSetVersion(LeastOpset, nameof(NeuralNetworkModel<>));
         var names = new Dictionary<string, string>(outputs, StringComparer.Ordinal) { [OnnxMlpWriter.Features] = features };
-        foreach (var tensor in graph.Initializer)
+        // What becomes an attribute would be left over.
+        var read = graph.Node.SelectMany(Read).ToHashSet(StringComparer.Ordinal);
+        foreach (var tensor in graph.Initializer.Where(t => read.Contains(t.Name)))
         {
             if (tensor.DataType == (int)TensorProto.Types.DataType.Int64)
             {
@@ -50,7 +52,7 @@ internal static class OnnxConversion
 
         foreach (var node in graph.Node)
         {
-            var inputs = node.Input.Select(i => names[i]).ToArray();
+            var inputs = Read(node).Select(i => names[i]).ToArray();
             var output = names.TryGetValue(node.Output[0], out var known) ? known : names[node.Output[0]] = New(context, node.Output[0]);
             switch (node.OpType)
             {
@@ -63,7 +65,7 @@ internal static class OnnxConversion
                 case "HardSwish":
                     WriteHardSwish(context, inputs[0], output);
                     break;
-                case "ReduceMax" or "ReduceMean" or "ReduceMin":
+                case var _ when IsReduction(node):
                     WriteReduce(context, graph, node, inputs[0], output);
                     break;
                 default:
@@ -106,6 +108,10 @@ internal static class OnnxConversion
         var gate = Binary(context, "Add", erf, Scalar(context, 1));
         Node(context, "Mul", [Binary(context, "Mul", input, Scalar(context, 0.5f)), gate], output);
     }
+
+    private static bool IsReduction(NodeProto node) => node.OpType is "ReduceMax" or "ReduceMean" or "ReduceMin" or "ReduceSum";
+
+    private static IEnumerable<string> Read(NodeProto node) => IsReduction(node) ? node.Input.Take(1) : node.Input;
 
     // Dimensions are an attribute in the version that ML.NET writes.
     private static void WriteReduce(OnnxContext context, GraphProto graph, NodeProto from, string input, string output)

@@ -9,6 +9,9 @@ internal sealed class ProgramScorer(OnnxProgram program) : IScorer
 
     public int OutputSize => program.OutputSize;
 
+    /// <summary>Numbers of each output, which a runner writes one behind the other.</summary>
+    public IReadOnlyList<int> OutputSizes => program.OutputSizes;
+
     public RowScorer CreateRunner() => new(program.CreateRunner());
 
     public void Dispose()

@@ -213,6 +213,12 @@ public static class DistributedNeuralNetworkCatalog
     internal static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> OfInputs(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
         new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedRegressionTrainer(environment, own, m));
 
+    internal static DistributedOutputsTrainer OfOutputs(TransformsCatalog catalog, DistributedOutputsTrainer.Options options, OwnModule module, ModuleNames names)
+    {
+        ArgumentNullException.ThrowIfNull(catalog);
+        return new DistributedOutputsTrainer(CatalogUtils.GetEnvironment(catalog), options, module, names);
+    }
+
     private static Runtime.IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase catalog)
     {
         ArgumentNullException.ThrowIfNull(catalog);

@@ -24,6 +24,9 @@ internal sealed class FramedTraining<TTransformer>
     /// <summary>Encodes and sends the data, and returns the id of a job whose transformer is that chain.</summary>
     public string Submit(TrainingCluster cluster, CancellationToken cancellation) => Unwrapped(() => _trainer.Submit(cluster, _data, cancellation));
 
+    /// <summary>Trains for a while with a learning rate that rises in every step.</summary>
+    public LearningRateCurve FindLearningRate(double from, double to, int steps) => Unwrapped(() => _trainer.FindLearningRate(_data, from, to, steps));
+
     private static T Unwrapped<T>(Func<T> call)
     {
         try

@@ -14,4 +14,7 @@ internal interface INetworkTrainer<out TTransformer> : IDistributedTrainer, IEst
 {
     /// <summary>What stands around the network, for its job to keep.</summary>
     ModelFrame? Frame { set; }
+
+    /// <summary>Trains for a while with a learning rate that rises in every step.</summary>
+    LearningRateCurve FindLearningRate(IDataView input, double from, double to, int steps);
 }

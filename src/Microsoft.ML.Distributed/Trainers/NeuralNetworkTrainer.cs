@@ -12,9 +12,6 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     where TTransformer : ISingleFeaturePredictionTransformer<TModel>
     where TModel : class
 {
-    private const double LeastRate = 1e-9;
-    private const double LargestRate = 1e3;
-    private const int LeastSteps = 10;
     private readonly IHostEnvironment _environment;
     private readonly NeuralNetworkOptions _options;
     private readonly NetworkModule _module;
@@ -73,10 +70,7 @@ public abstract class NeuralNetworkTrainer<TTransformer, TModel> : TrainerEstima
     public LearningRateCurve FindLearningRate(IDataView input, double from = 1e-6, double to = 1, int steps = 200)
     {
         ArgumentNullException.ThrowIfNull(input);
-        if (!(from >= LeastRate && to > from && to <= LargestRate))
-            throw new ArgumentException($"Rates are {from} to {to}, expected numbers from {LeastRate} to {LargestRate}, of which the first is the lesser.");
-        if (steps is < LeastSteps or > JobSpecRules.MaxEpochs)
-            throw new ArgumentException($"Steps are {steps:N0}, expected {LeastSteps} to {JobSpecRules.MaxEpochs:N0}.", nameof(steps));
+        LearningRateTest.Check(from, to, steps);
         Validate(input.Schema);
         using var channel = Host.Start("Training");
         return NewRun(ClusterSelection.Resolve(_environment, _options.Cluster), input, channel, _options.CancellationToken).FindLearningRate(input, from, to, steps);

@@ -115,7 +115,7 @@ internal sealed class StartingNetwork
 
     /// <summary>The slots whose numbers are far from those that the network was trained on, behind a scaling that stays.</summary>
     public IEnumerable<int> Moved(IFeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
-        : Enumerable.Range(0, scaling.Scale.Count).Except(Spec.Module.Torch?.IdSlots() ?? []).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
+        : Enumerable.Range(0, scaling.Scale.Count).Except(Spec.Module.Torch?.UnscaledSlots() ?? []).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
 
     /// <summary>A slot's mean and standard deviation where the network was trained.</summary>
     public (double Mean, double Deviation) Trained(int slot) => (MeanOf(slot), 1 / Spec.Data.Features.Scale[slot]);

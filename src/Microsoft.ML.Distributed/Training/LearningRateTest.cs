@@ -10,6 +10,9 @@ namespace Microsoft.ML.Distributed;
 internal sealed class LearningRateTest(double from, double to, int steps, IProgress<TrainingProgress>? listener) : IProgress<TrainingProgress>, IDisposable
 {
     private const double Diverged = 4; // times the least loss
+    private const double LeastRate = 1e-9;
+    private const double LargestRate = 1e3;
+    private const int LeastSteps = 10;
     private readonly CancellationTokenSource _end = new();
     private readonly SortedDictionary<long, double> _losses = [];
     private double _least = double.PositiveInfinity;
@@ -19,6 +22,16 @@ internal sealed class LearningRateTest(double from, double to, int steps, IProgr
     public CancellationToken End => _end.Token;
 
     public LearningRateCurve Curve => new([.. _losses.TakeWhile(l => double.IsFinite(l.Value)).Select(l => new LearningRatePoint(from * Math.Pow(to / from, (double)(l.Key - 1) / Math.Max(1, _totalSteps - 1)), l.Value))]);
+
+    /// <summary>Looks at what a user asks for.</summary>
+    /// <exception cref="ArgumentException">Rates or steps are wrong.</exception>
+    public static void Check(double from, double to, int steps)
+    {
+        if (!(from >= LeastRate && to > from && to <= LargestRate))
+            throw new ArgumentException($"Rates are {from} to {to}, expected numbers from {LeastRate} to {LargestRate}, of which the first is the lesser.");
+        if (steps is < LeastSteps or > JobSpecRules.MaxEpochs)
+            throw new ArgumentException($"Steps are {steps:N0}, expected {LeastSteps} to {JobSpecRules.MaxEpochs:N0}.", nameof(steps));
+    }
 
     /// <summary>Makes a job one that only looks: a rising rate, no validation, nothing kept.</summary>
     /// <param name="spec">The job, complete.</param>

@@ -58,8 +58,12 @@ public sealed partial class TorchModuleSpec
     /// <summary><see cref="PackageId"/>, parsed.</summary>
     public ContentHash Package => ContentHash.Parse(PackageId);
 
-    /// <summary>The features of a row that are ids, whose size means nothing.</summary>
-    public IEnumerable<int> IdSlots() => ModuleInput.Places(Inputs).Where(p => p.Input.KeyCount > 0).SelectMany(p => Enumerable.Range(p.Start, p.Input.Size));
+    /// <summary>The numbers of a training row that go in as they are: ids, whose size means nothing, and labels.</summary>
+    public IEnumerable<int> UnscaledSlots()
+    {
+        var labels = InputSize - Labels.Sum(l => l.Size);
+        return ModuleInput.Places(Inputs.Concat(Labels)).Where(p => p.Input.KeyCount > 0 || p.Start >= labels).SelectMany(p => Enumerable.Range(p.Start, p.Input.Size));
+    }
 }
 
 /// <summary>A named part of a row.</summary>

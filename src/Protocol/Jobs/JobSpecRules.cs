@@ -76,7 +76,7 @@ public static class JobSpecRules
         CheckCheckpoint(spec.Checkpoint);
         Fraction("LabelSmoothing", spec.LabelSmoothing);
         Fraction("ValidationFraction", spec.Data?.ValidationFraction ?? 0);
-        Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary, regression, tagging or ranking.");
+        Check(spec.Task != MlTask.Unspecified, "Task is not set, expected multiclass, binary, regression, tagging, ranking or own.");
         Check(spec.Task is MlTask.Multiclass or MlTask.Tagging || spec.LabelSmoothing == 0, $"LabelSmoothing is {spec.LabelSmoothing}, expected 0: it is for multiclass training only.");
         CheckLoss(spec.Loss);
         CheckModule();
@@ -188,6 +188,7 @@ public static class JobSpecRules
             Check(loss.LossCase != LossSpec.LossOneofCase.None, "Loss is not set, expected focal, Huber's, a quantile's or LambdaRank's, or the task's own.");
             var (isTasks, expected) = spec.Task switch
             {
+                MlTask.Own => (false, "none, but the module's own"),
                 MlTask.Regression => (loss is { Focal: null, LambdaRank: null }, "squared, Huber's or a quantile's"),
                 MlTask.Ranking => (loss is { Focal: null, Huber: null, Quantile: null }, "LambdaRank's"),
                 _ => (loss is { Huber: null, Quantile: null, LambdaRank: null }, "cross-entropy or focal"),
@@ -213,8 +214,9 @@ public static class JobSpecRules
             if (module is null)
                 return;
             Between("Input size", module.InputSize, 1, DatasetSchema.MaxFeatures, " Take fewer features: fewer bits of a hash, a feature selection.");
-            AtLeast("Output size", module.OutputSize, spec.Task is MlTask.Multiclass or MlTask.Tagging ? 2 : 1);
+            AtLeast("Output size", module.OutputSize, spec.Task switch { MlTask.Multiclass or MlTask.Tagging => 2, MlTask.Own => 0, _ => 1 });
             Check(spec.Task != MlTask.Tagging || module is TextEncoderKind, $"Task is tagging with a network of kind {spec.Module?.ModuleCase}, expected an encoder of texts.");
+            Check(spec.Task != MlTask.Own || module is TorchKind, $"Task is own with a network of kind {spec.Module?.ModuleCase}, expected a module of your own.");
             errors.AddRange(module.Errors(spec.Task));
             Check(module is not TextEncoderKind || spec.Data?.Features is null, "NormalizeFeatures is on beside a module of token ids, expected false: scaled, they are others.");
         }

@@ -15,7 +15,7 @@ public interface IModuleKind
     /// <summary>What the features of its data are.</summary>
     FeatureElement Element => FeatureElement.Float32;
 
-    /// <summary>Outputs of a row: classes; 1 for binary classification, regression and ranking.</summary>
+    /// <summary>Outputs of a row: classes; 1 for binary classification, regression and ranking; 0: the module tells.</summary>
     int OutputSize { get; }
 
     /// <summary>Numbers that hold a row's features in a batch.</summary>

@@ -11,7 +11,7 @@ public sealed class TorchKind : IModuleKind
     /// <summary>The most keys that a column of ids can have: whole numbers up to it are exact in a row's numbers.</summary>
     public const int MaxKeyCount = 1 << 24;
 
-    /// <summary>The most named inputs.</summary>
+    /// <summary>The most named inputs, labels, or outputs.</summary>
     public const int MaxInputs = 1000;
 
     private const int MaxNameLength = 1000;
@@ -23,6 +23,9 @@ public sealed class TorchKind : IModuleKind
 
     /// <inheritdoc/>
     public int InputSize => _torch.InputSize;
+
+    /// <inheritdoc/>
+    public int ModelInputSize => _torch.Labels.Count == 0 ? _torch.InputSize : _torch.Inputs.Sum(i => i.Size);
 
     /// <inheritdoc/>
     public int OutputSize => _torch.OutputSize;
@@ -46,29 +49,67 @@ public sealed class TorchKind : IModuleKind
                 yield return $"{what} is \"{VisibleText.Shortened(name)}\", expected a name of {(isNeeded ? 1 : 0)} to {MaxNameLength:N0} characters.";
         if (_torch.Options.Length > ModuleOptions.MaxLength)
             yield return $"The module's options are {_torch.Options.Length:N0} characters of JSON, expected at most {ModuleOptions.MaxLength:N0}. Have the module read what is large from the data.";
-        foreach (var error in InputErrors())
+        foreach (var error in InputErrors().Concat(OutputErrors(task)))
             yield return error;
     }
 
     private IEnumerable<string> InputErrors()
     {
-        if (_torch.Inputs.Count > MaxInputs)
-            yield return $"The module has {_torch.Inputs.Count:N0} inputs, expected at most {MaxInputs:N0}.";
-        foreach (var input in _torch.Inputs.Take(MaxInputs))
+        foreach (var error in PartErrors("input", _torch.Inputs).Concat(PartErrors("label", _torch.Labels)))
+            yield return error;
+        if (_torch.Inputs.Count > 0 && _torch.Inputs.Concat(_torch.Labels).Sum(i => (long)i.Size) is var sum && sum != _torch.InputSize)
+            yield return $"The module's inputs{(_torch.Labels.Count > 0 ? " and labels" : "")} have {sum:N0} numbers a row, expected {_torch.InputSize:N0}, its input size.";
+    }
+
+    private static IEnumerable<string> PartErrors(string role, IReadOnlyList<ModuleInput> parts)
+    {
+        var subject = $"{char.ToUpperInvariant(role[0])}{role[1..]}";
+        if (parts.Count > MaxInputs)
+            yield return $"The module has {parts.Count:N0} {role}s, expected at most {MaxInputs:N0}.";
+        foreach (var part in parts.Take(MaxInputs))
         {
-            if (input.Name.Length is 0 or > MaxInputNameLength || !input.Name.All(c => char.IsLetterOrDigit(c) || c == '_') || s_outputs.Contains(input.Name))
-                yield return $"Input \"{VisibleText.Shortened(input.Name)}\" of the module has a name that its model cannot have, expected 1 to {MaxInputNameLength} letters, digits and underscores, and none of {string.Join(", ", s_outputs)}.";
-            if (input.Size < 1)
-                yield return $"Input \"{VisibleText.Shortened(input.Name)}\" of the module has {input.Size} numbers a row, expected at least 1.";
-            if (input.KeyCount is < 0 or > MaxKeyCount)
-                yield return $"Input \"{VisibleText.Shortened(input.Name)}\" of the module has {input.KeyCount:N0} keys, expected at most {MaxKeyCount:N0}, up to which a row's numbers are exact.";
+            if (!IsName(part.Name) || s_outputs.Contains(part.Name))
+                yield return $"{subject} \"{VisibleText.Shortened(part.Name)}\" of the module has a name that its model cannot have, expected 1 to {MaxInputNameLength} letters, digits and underscores, and none of {string.Join(", ", s_outputs)}.";
+            if (part.Size < 1)
+                yield return $"{subject} \"{VisibleText.Shortened(part.Name)}\" of the module has {part.Size} numbers a row, expected at least 1.";
+            if (part.KeyCount is < 0 or > MaxKeyCount)
+                yield return $"{subject} \"{VisibleText.Shortened(part.Name)}\" of the module has {part.KeyCount:N0} keys, expected at most {MaxKeyCount:N0}, up to which a row's numbers are exact.";
         }
 
-        if (_torch.Inputs.DistinctBy(i => i.Name).Count() != _torch.Inputs.Count)
-            yield return "Two inputs of the module have the same name, expected a name for each.";
-        if (_torch.Inputs.Count > 0 && _torch.Inputs.Sum(i => (long)i.Size) is var sum && sum != _torch.InputSize)
-            yield return $"The module's inputs have {sum:N0} numbers a row, expected {_torch.InputSize:N0}, its input size.";
+        if (parts.DistinctBy(i => i.Name).Count() != parts.Count)
+            yield return $"Two {role}s of the module have the same name, expected a name for each.";
     }
+
+    private IEnumerable<string> OutputErrors(MlTask task)
+    {
+        if (task != MlTask.Own)
+        {
+            if (_torch.Labels.Count + _torch.Outputs.Count > 0)
+                yield return $"The module has {_torch.Outputs.Count:N0} outputs and {_torch.Labels.Count:N0} labels by name in {task.ToString().ToLowerInvariant()} training, expected none: they are for a task of its own.";
+            yield break;
+        }
+
+        if (_torch.Inputs.Count == 0 || _torch.Labels.Count == 0 || _torch.Outputs.Count is 0 or > MaxInputs || _torch.OutputSize != 0)
+            yield return $"The module has {_torch.Inputs.Count:N0} inputs, {_torch.Labels.Count:N0} labels and {_torch.Outputs.Count:N0} outputs of the size {_torch.OutputSize:N0}, expected at least one of each, at most {MaxInputs:N0}, and no size, which the module has.";
+        var inputs = _torch.Inputs.Select(i => i.Name).ToHashSet(StringComparer.Ordinal);
+        var columns = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var output in _torch.Outputs.Take(MaxInputs))
+        {
+            if (!IsName(output.Name))
+                yield return $"Output \"{VisibleText.Shortened(output.Name)}\" of the module has a name that no tensor of a record has, expected 1 to {MaxInputNameLength} letters, digits and underscores.";
+            if (output.Column.Length is 0 or > MaxInputNameLength || output.Column.Any(char.IsControl))
+                yield return $"Output \"{VisibleText.Shortened(output.Name)}\" of the module has the column \"{VisibleText.Shortened(output.Column)}\", expected a name of 1 to {MaxInputNameLength} characters.";
+            else if (inputs.Contains(output.Column))
+                yield return $"Output \"{VisibleText.Shortened(output.Name)}\" of the module has the column \"{VisibleText.Shortened(output.Column)}\", which is called as an input, expected another: its ONNX file has both. Name it in OutputColumnNames.";
+            else if (!columns.Add(output.Column))
+                yield return $"Two outputs of the module have the column \"{VisibleText.Shortened(output.Column)}\", expected one for each. Name it in OutputColumnNames.";
+        }
+
+        if (_torch.Outputs.DistinctBy(o => o.Name).Count() != _torch.Outputs.Count)
+            yield return "Two outputs of the module have the same name, expected a name for each.";
+    }
+
+    private static bool IsName(string name) => name.Length is > 0 and <= MaxInputNameLength && name.All(c => char.IsLetterOrDigit(c) || c == '_');
 
     /// <inheritdoc/>
     public (long Least, long Most) ModelBytes(JobSpec spec) => (1, (MaxParameters * sizeof(float)) + OnnxGraphReader.MaxBytesBesides);

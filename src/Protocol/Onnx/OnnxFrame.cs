@@ -22,8 +22,32 @@ public static class OnnxFrame
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(layers);
         var module = spec?.Module?.Kind ?? throw new ArgumentException("The job has no module, expected one.", nameof(spec));
-        var raw = layers(Inputs(graph, module.InputSize, spec.Data?.Features, spec.Module.Mlp), spec.Task == MlTask.Binary ? Score : null);
+        var raw = layers(Inputs(graph, module.ModelInputSize, spec.Data?.Features, spec.Module.Mlp), spec.Task == MlTask.Binary ? Score : null);
         var outputs = Outputs(graph, spec, hasLeastProbabilities, raw);
+        return Model(spec, graph, name, outputs.Select(output => spec.Task == MlTask.Tagging ? Rows(output, module.ModelInputSize, module.OutputSize) : Rows(output, module.OutputSize)));
+    }
+
+    /// <summary>Makes a model of a module whose outputs are columns, which are as it puts them out.</summary>
+    /// <param name="spec">The job that trained it.</param>
+    /// <param name="graph">The graph to write to.</param>
+    /// <param name="name">The graph's name.</param>
+    /// <param name="layers">Writes the layers: from the name of the standardised features to the names and sizes of their outputs.</param>
+    public static ModelProto BuildColumns(JobSpec spec, OnnxGraph graph, string name, Func<string, IEnumerable<(string Name, int Size)>> layers)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        ArgumentNullException.ThrowIfNull(layers);
+        var module = spec?.Module?.Kind ?? throw new ArgumentException("The job has no module, expected one.", nameof(spec));
+        var outputs = layers(Inputs(graph, module.ModelInputSize, spec.Data?.Features, null)).ToList();
+        return Model(spec, graph, name, [.. outputs.Select((output, i) => Rows(graph.Node("Identity", [output.Name], OutputName(i)), output.Size))]);
+    }
+
+    /// <summary>What an output of a module with several is called in its graph.</summary>
+    /// <param name="index">Its place among them.</param>
+    public static string OutputName(int index) => string.Create(CultureInfo.InvariantCulture, $"output.{index}");
+
+    private static ModelProto Model(JobSpec spec, OnnxGraph graph, string name, IEnumerable<ValueInfoProto> outputs)
+    {
+        var module = spec.Module.Kind!;
         return new ModelProto
         {
             IrVersion = IrVersion,
@@ -36,7 +60,7 @@ public static class OnnxFrame
                 new StringStringEntryProto { Key = "task", Value = spec.Task.ToString().ToLowerInvariant() },
                 new StringStringEntryProto { Key = "outputs", Value = module.OutputSize.ToString(CultureInfo.InvariantCulture) },
             },
-            Graph = graph.Build(name, Rows(Features, module.ModelInputSize), outputs.Select(output => spec.Task == MlTask.Tagging ? Rows(output, module.ModelInputSize, module.OutputSize) : Rows(output, module.OutputSize))),
+            Graph = graph.Build(name, Rows(Features, module.ModelInputSize), outputs),
         };
     }
 
@@ -47,10 +71,11 @@ public static class OnnxFrame
             return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
         if (mlp?.Sparse is not null)
             return graph.Node("Mul", [graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]), graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
-        var mean = graph.Constant(FeatureMean, [size], [.. scaling.Mean]);
+        // What a row has for training alone is behind the others.
+        var mean = graph.Constant(FeatureMean, [size], [.. scaling.Mean.Take(size)]);
         var filled = graph.Node("Where", [missing, mean, Features]);
         var centered = graph.Node("Sub", [filled, mean]);
-        var standard = graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
+        var standard = graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale.Take(size)])]);
         return mlp?.Steps is { } steps ? graph.Node("Concat", [standard, Steps(graph, filled, steps)], null, OnnxGraph.Integer("axis", 1)) : standard;
     }
 

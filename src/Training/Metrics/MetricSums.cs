@@ -23,6 +23,7 @@ internal abstract class MetricSums
         MlTask.Binary => new BinarySums(),
         MlTask.Tagging => new TaggingSums(spec.Module.Text),
         MlTask.Ranking => new RankingSums(),
+        MlTask.Own => new NoSums(),
         _ => new RegressionSums(spec.Data.Label?.Scale ?? 1),
     };
 

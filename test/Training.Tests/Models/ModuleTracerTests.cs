@@ -51,9 +51,24 @@ public sealed class ModuleTracerTests
     [TestMethod]
     public void Trace_WatchedModuleOfSeveralInputs_IsTheSameInOurProgramAndInOnnxRuntime()
     {
-        var inputs = new ModuleInputs([new ModuleInput { Name = "User", Size = 1, KeyCount = 5 }, new ModuleInput { Name = "Tags", Size = 3, KeyCount = 4 }, new ModuleInput { Name = "Prices", Size = 4 }]);
-        Compare(nameof(RatingNet), 8, () => Make(typeof(RatingNet), new NetOptions(4, 3, 5)), SampleRows.Normal with { Inputs = inputs });
+        Compare(nameof(RatingNet), 8, () => Make(typeof(RatingNet), new NetOptions(4, 3, 5)), SampleRows.Normal with { Row = new ModuleRow(s_inputs, [], []) });
     }
+
+    [TestMethod]
+    public void Trace_WatchedModuleOfSeveralOutputs_IsTheSameInOurProgramAndInOnnxRuntime()
+    {
+        var torch = new TorchModuleSpec
+        {
+            InputSize = 10,
+            Inputs = { s_inputs },
+            Labels = { new ModuleInput { Name = "Paid", Size = 1 }, new ModuleInput { Name = "Item", Size = 1, KeyCount = 3 } },
+            Outputs = { new[] { "Amount", "Items", "Place" }.Select(name => new ModuleOutput { Name = name, Column = name }) },
+        };
+        var model = Compare(nameof(ShopNet), torch, () => Make(typeof(ShopNet), new NetOptions(4, 3, 5)), SampleRows.Normal with { Row = new ModuleRow(torch) });
+        CollectionAssert.AreEqual(new[] { "output.0", "output.1", "output.2" }, model.Graph.Output.Select(o => o.Name).ToArray());
+    }
+
+    private static readonly ModuleInput[] s_inputs = [new ModuleInput { Name = "User", Size = 1, KeyCount = 5 }, new ModuleInput { Name = "Tags", Size = 3, KeyCount = 4 }, new ModuleInput { Name = "Prices", Size = 4 }];
 
     // Their code, changed once.
     private static readonly Lazy<System.Reflection.Assembly> s_watched = new(() => new WatchedCode(new Dictionary<string, byte[]> { [$"{Own.Name}.dll"] = File.ReadAllBytes(typeof(SmallCnn).Assembly.Location) }).LoadFromAssemblyName(Own));
@@ -66,7 +81,9 @@ public sealed class ModuleTracerTests
         return (nn.Module)Activator.CreateInstance(s_watched.Value.GetType(type.FullName!)!, given)!;
     }
 
-    private static void Compare(string name, int inputs, Func<nn.Module> make, SampleRows kind)
+    private static void Compare(string name, int inputs, Func<nn.Module> make, SampleRows kind) => Compare(name, new TorchModuleSpec { InputSize = inputs }, make, kind);
+
+    private static ModelProto Compare(string name, TorchModuleSpec torch, Func<nn.Module> make, SampleRows kind)
     {
         RankTraining.Preload();
         using var scope = NewDisposeScope();
@@ -74,21 +91,23 @@ public sealed class ModuleTracerTests
         var source = new TorchModuleSource(make, seed: 7);
         using var module = source.Module;
         module.eval();
-        var features = kind.Make(Rows, inputs);
-        var expected = kind.Inputs.Call(module, features);
+        var features = kind.Make(Rows, torch.InputSize);
+        var expected = kind.Row.Call(module, features);
         var outputs = (int)expected.shape[1];
+        torch.OutputSize = kind.Row.HasColumns ? 0 : outputs;
 
         // The instance that is traced is gone when the model is written.
         ModuleTrace trace;
         using (var traced = new TorchModuleSource(make, seed: 7).Module)
-            trace = ModuleTracer.Trace(traced, inputs, kind);
-        trace.Check(module, source.Tensors, inputs, outputs);
-        var spec = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
+            trace = ModuleTracer.Trace(traced, torch.InputSize, kind);
+        trace.Check(module, source.Tensors, torch);
+        var spec = new JobSpec { Task = kind.Row.HasColumns ? MlTask.Own : MlTask.Regression, Module = new ModuleSpec { Torch = torch } };
+        var inputs = spec.Module.Kind!.ModelInputSize;
         var values = source.Tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(source.Tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.data<float>().ToArray());
         var onnx = trace.Write(spec, module, source.Tensors, values).ToByteArray();
 
         var right = expected.data<float>().ToArray();
-        var rows = features.data<float>().ToArray();
+        var rows = features.narrow(1, 0, inputs).contiguous().data<float>().ToArray();
         var run = OnnxProgram.Read(onnx, spec).CreateRunner();
         var ours = new float[right.Length];
         for (var r = 0; r < Rows; r++)
@@ -96,13 +115,17 @@ public sealed class ModuleTracerTests
         using var session = new InferenceSession(onnx);
         using var given = OrtValue.CreateTensorValueFromMemory(rows, [Rows, inputs]);
         using var options = new RunOptions();
-        using var results = session.Run(options, ["features"], [given], ["score"]);
-        var theirs = results[0].GetTensorDataAsSpan<float>();
+        using var results = session.Run(options, ["features"], [given], session.OutputNames);
+        var theirs = Enumerable.Range(0, Rows).SelectMany(r => results.SelectMany(o => Row(o, r))).ToArray();
         for (var i = 0; i < right.Length; i++)
         {
             Assert.AreEqual(right[i], ours[i], 1e-5f, $"{name}: ours at {i}");
             Assert.AreEqual(right[i], theirs[i], 1e-5f, $"{name}: ONNX Runtime's at {i}");
         }
+
+        return ModelProto.Parser.ParseFrom(onnx);
+
+        static float[] Row(OrtValue output, int row) => output.GetTensorDataAsSpan<float>().ToArray()[(row * (int)output.GetTensorTypeAndShape().Shape[1])..((row + 1) * (int)output.GetTensorTypeAndShape().Shape[1])];
     }
 
     [TestMethod]
@@ -129,7 +152,7 @@ public sealed class ModuleTracerTests
         RankTraining.Preload();
         var source = new TorchModuleSource(() => new Liar(), seed: 1);
         var trace = ModuleTracer.Trace(source.Module, 4);
-        var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, 4, 2));
+        var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, new TorchModuleSpec { InputSize = 4, OutputSize = 2 }));
         StringAssert.Contains(e.Message, "Module \"Liar\" puts out");
     }
 
@@ -155,7 +178,7 @@ public sealed class ModuleTracerTests
             ModuleTrace trace;
             using (var traced = Make(type, new NetOptions(8, 2)))
                 trace = ModuleTracer.Trace(traced, 8);
-            trace.Check(source.Module, source.Tensors, 8, 2);
+            trace.Check(source.Module, source.Tensors, new TorchModuleSpec { InputSize = 8, OutputSize = 2 });
         }).Message, words);
     }
 

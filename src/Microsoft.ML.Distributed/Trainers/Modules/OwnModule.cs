@@ -14,11 +14,13 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
 
     public override JobFile? Code => _code.Value;
 
-    /// <summary>The same with columns as its inputs.</summary>
-    public OwnModule WithInputs(IEnumerable<InputColumn> columns)
+    /// <summary>The same with columns as its inputs, and as the labels of its loss and its outputs where these are columns too.</summary>
+    public OwnModule WithInputs(IEnumerable<InputColumn> inputs, IEnumerable<InputColumn>? labels = null, IEnumerable<ModuleOutput>? outputs = null)
     {
         var spec = module.Clone();
-        spec.Inputs.AddRange(columns.Select(c => c.ToSpec()));
+        spec.Inputs.AddRange(inputs.Select(c => c.ToSpec()));
+        spec.Labels.AddRange(labels?.Select(c => c.ToSpec()) ?? []);
+        spec.Outputs.AddRange(outputs ?? []);
         return new OwnModule(spec, pack);
     }
 
@@ -29,10 +31,10 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
         return new ModuleSpec { Torch = spec };
     }
 
-    // Ids are no quantities.
+    // Ids are no quantities, and labels are what the module is to put out.
     public override void Describe(JobSpec spec, NeuralNetworkOptions options, IFeatureStatistics features)
     {
-        foreach (var slot in module.IdSlots())
+        foreach (var slot in module.UnscaledSlots())
             (spec.Data.Features.Mean[slot], spec.Data.Features.Scale[slot]) = (0, 1);
     }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 
 namespace MLDistributed.Protocol.Onnx;
@@ -19,6 +20,27 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
     /// <exception cref="FormatException">It cannot be run; names the node.</exception>
     public OnnxProgram Plan(int outputs)
     {
+        var input = AddAll();
+        if (!IsOutput(OnnxMlpWriter.Score, out var score) || score.Length != outputs)
+            throw new FormatException($"The model's output \"{OnnxMlpWriter.Score}\" is {(score is null ? "missing" : $"[N, {string.Join(", ", score.Dims)}]")}, expected [N, {outputs}].");
+        return new OnnxProgram([.. _steps], [.. _lengths], input.Slot, [score.Slot]);
+    }
+
+    /// <param name="names">The outputs that it must have, of any size.</param>
+    /// <exception cref="FormatException">It cannot be run; names the node.</exception>
+    public OnnxProgram Plan(IEnumerable<string> names)
+    {
+        var input = AddAll();
+        var outputs = names.Select(name => IsOutput(name, out var output) ? output.Slot
+            : throw new FormatException($"The model's output \"{name}\" is {(output is null ? "missing" : $"[N, {string.Join(", ", output.Dims)}]")}, expected [N, size].")).ToArray();
+        return new OnnxProgram([.. _steps], [.. _lengths], input.Slot, outputs);
+    }
+
+    private bool IsOutput(string name, [NotNullWhen(true)] out OnnxOperand? output) =>
+        _operands.TryGetValue(name, out output) && !output.IsConstant && output.RowAxis == 0 && output.Dims.Length == 1;
+
+    private OnnxOperand AddAll()
+    {
         if (graph.Node.Count > MaxNodes)
             throw new FormatException($"The model has {graph.Node.Count:N0} nodes, expected at most {MaxNodes:N0}.");
         foreach (var tensor in graph.Initializer)
@@ -28,9 +50,7 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
         var input = NewValue(OnnxMlpWriter.Features, [inputs]);
         for (var i = 0; i < graph.Node.Count; i++)
             Add(graph.Node[i], i);
-        if (!_operands.TryGetValue(OnnxMlpWriter.Score, out var score) || score.IsConstant || score.RowAxis != 0 || score.Dims is not [var size] || size != outputs)
-            throw new FormatException($"The model's output \"{OnnxMlpWriter.Score}\" is {(score is null ? "missing" : $"[N, {string.Join(", ", score.Dims)}]")}, expected [N, {outputs}].");
-        return new OnnxProgram([.. _steps], [.. _lengths], input.Slot, score.Slot);
+        return input;
     }
 
     private void Add(TensorProto tensor)

@@ -9,21 +9,24 @@ public sealed class OnnxProgram
     private readonly OnnxStep[] _steps;
     private readonly int[] _lengths;
     private readonly int _input;
-    private readonly int _output;
+    private readonly int[] _outputs;
 
-    internal OnnxProgram(OnnxStep[] steps, int[] lengths, int input, int output) => (_steps, _lengths, _input, _output) = (steps, lengths, input, output);
+    internal OnnxProgram(OnnxStep[] steps, int[] lengths, int input, int[] outputs) => (_steps, _lengths, _input, _outputs) = (steps, lengths, input, outputs);
 
     /// <summary>Features of a row.</summary>
     public int InputSize => _lengths[_input];
 
-    /// <summary>Numbers of the output "score" for a row.</summary>
-    public int OutputSize => _lengths[_output];
+    /// <summary>Numbers of each output for a row; one, "score", but of a module whose outputs are columns.</summary>
+    public IReadOnlyList<int> OutputSizes => Array.ConvertAll(_outputs, slot => _lengths[slot]);
+
+    /// <summary>Numbers of all outputs for a row.</summary>
+    public int OutputSize => OutputSizes.Sum();
 
     /// <summary>Reads a job's model.</summary>
     /// <param name="onnx">The bytes of its file, of which nothing is believed.</param>
     /// <param name="spec">The job.</param>
     /// <exception cref="FormatException">It is not one that our writer could have written for the job; names the node or tensor.</exception>
-    public static OnnxProgram Read(byte[] onnx, JobSpec spec) => new OnnxPlanner(OnnxGraphReader.Read(onnx, spec), spec.Module.Kind!.InputSize).Plan(spec.Module.Kind!.OutputSize);
+    public static OnnxProgram Read(byte[] onnx, JobSpec spec) => Of(OnnxGraphReader.Read(onnx, spec), spec);
 
     /// <summary>The program of a model of our own making.</summary>
     /// <exception cref="FormatException">An operator is not known, or does not fit what it is given; names the node.</exception>
@@ -33,7 +36,22 @@ public sealed class OnnxProgram
         return new OnnxPlanner(model.Graph, inputs).Plan(outputs);
     }
 
-    /// <summary>A runner with memory of its own, for one thread at a time: features in, the output "score" out.</summary>
+    /// <summary>The program of a model of our own making, for a job.</summary>
+    /// <exception cref="FormatException">An operator is not known, or does not fit what it is given; names the node.</exception>
+    public static OnnxProgram Of(ModelProto model, JobSpec spec)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(spec);
+        return Of(model.Graph, spec);
+    }
+
+    private static OnnxProgram Of(GraphProto graph, JobSpec spec)
+    {
+        var planner = new OnnxPlanner(graph, spec.Module.Kind!.ModelInputSize);
+        return spec.Task == MlTask.Own ? planner.Plan(Enumerable.Range(0, spec.Module.Torch?.Outputs.Count ?? 0).Select(OnnxFrame.OutputName)) : planner.Plan(spec.Module.Kind!.OutputSize);
+    }
+
+    /// <summary>A runner with memory of its own, for one thread at a time: features in, the output "score" out, or outputs one behind the other.</summary>
     public OnnxRunner CreateRunner()
     {
         var values = Array.ConvertAll(_lengths, length => new float[length]);
@@ -42,7 +60,11 @@ public sealed class OnnxProgram
             features.CopyTo(values[_input]);
             foreach (var step in _steps)
                 step.Run(values);
-            values[_output].CopyTo(score);
+            foreach (var output in _outputs)
+            {
+                values[output].CopyTo(score);
+                score = score[values[output].Length..];
+            }
         };
     }
 }

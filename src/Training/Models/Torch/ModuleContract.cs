@@ -1,3 +1,4 @@
+using System.Reflection;
 using Microsoft.ML.Distributed;
 using MLDistributed.Collectives;
 using MLDistributed.Protocol;
@@ -9,18 +10,40 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>What a module of a user's own computes of its training itself: losses, steps and metrics, brought into the form of sums over rows.</summary>
-internal sealed class ModuleContract(nn.Module module)
+internal sealed class ModuleContract
 {
-    private readonly string _name = module.GetType().Name;
+    private const BindingFlags Hidden = BindingFlags.NonPublic | BindingFlags.Static;
+    private readonly nn.Module _module;
+    private readonly ModuleRow _row;
+    private readonly string _name;
+    private readonly Func<nn.Module, object, object, Tensor, Tensor>? _loss;
+    private readonly Func<nn.Module, object, object, Tensor, int, long, Tensor>? _step;
+    private readonly Func<nn.Module, object, object, Tensor, IReadOnlyDictionary<string, Tensor>>? _metrics;
 
-    public IModuleLoss? OwnLoss { get; } = module as IModuleLoss;
+    /// <param name="module">The module.</param>
+    /// <param name="row">What a row is to it.</param>
+    public ModuleContract(nn.Module module, ModuleRow row)
+    {
+        (_module, _row, _name) = (module, row, module.GetType().Name);
+        var types = row.Contract(module.GetType());
+        if (types.Loss.IsInstanceOfType(module))
+            _loss = types.Loss.IsGenericType ? Typed<Func<nn.Module, object, object, Tensor, Tensor>>(nameof(LossOf), types.Loss) : (m, outputs, labels, weights) => ((IModuleLoss)m).Loss((Tensor)outputs, (Tensor)labels, weights);
+        if (types.Step.IsInstanceOfType(module))
+            _step = types.Step.IsGenericType ? Typed<Func<nn.Module, object, object, Tensor, int, long, Tensor>>(nameof(StepOf), types.Step)
+                : (m, inputs, labels, weights, epoch, step) => ((ITrainingStep)m).TrainingStep(new TrainingBatch((Tensor)inputs, (Tensor)labels, weights, epoch, step));
+        if (types.Metrics.IsInstanceOfType(module))
+            _metrics = types.Metrics.IsGenericType ? Typed<Func<nn.Module, object, object, Tensor, IReadOnlyDictionary<string, Tensor>>>(nameof(MetricsOf), types.Metrics)
+                : (m, outputs, labels, weights) => ((IModuleMetrics)m).Metrics((Tensor)outputs, (Tensor)labels, weights);
+    }
 
-    public ITrainingStep? OwnStep { get; } = module as ITrainingStep;
+    public bool HasLoss => _loss is not null;
 
-    public IModuleMetrics? OwnMetrics { get; } = module as IModuleMetrics;
+    public bool HasStep => _step is not null;
+
+    public bool HasMetrics => _metrics is not null;
 
     /// <summary>The module's own loss as <see cref="Losses.Sum(JobSpec, Tensor, Batch)"/> has it: the weighted sum over the rows.</summary>
-    /// <param name="outputs">What forward has put out.</param>
+    /// <param name="outputs">What <see cref="ModuleRow.CallLabelled"/> has put out.</param>
     /// <param name="batch">Its rows.</param>
     /// <param name="isTrained">Whether backward follows.</param>
     /// <param name="step">The step, from 1; 0: none.</param>
@@ -29,7 +52,7 @@ internal sealed class ModuleContract(nn.Module module)
         if (batch.Rows.Count == 0 || batch.WeightSum == 0)
             return outputs.sum().mul(0); // no mean by weights is there
         var (labels, weights) = Shaped(batch.Labels, batch.Weights);
-        var loss = Call(nameof(IModuleLoss.Loss), step, () => OwnLoss!.Loss(outputs, labels, weights));
+        var loss = Call(nameof(IModuleLoss.Loss), step, () => _loss!(_module, Outputs(outputs), Labels(outputs, labels), weights));
         return Sum(Checked(loss, nameof(IModuleLoss.Loss), labels, isTrained, step), weights, batch.WeightSum);
     }
 
@@ -38,7 +61,7 @@ internal sealed class ModuleContract(nn.Module module)
     {
         var counts = batch.Rows.Count > 0 && batch.WeightSum > 0;
         var (labels, weights) = Shaped(batch.Labels, counts ? batch.Weights : null);
-        var loss = Call(nameof(ITrainingStep.TrainingStep), step, () => OwnStep!.TrainingStep(new TrainingBatch(batch.Features, labels, weights, epoch + 1, step)));
+        var loss = Call(nameof(ITrainingStep.TrainingStep), step, () => _step!(_module, _row.InputsOf(_module, batch.Features), Labels(batch.Features, labels), weights, epoch + 1, step));
         var sum = Sum(Checked(loss, nameof(ITrainingStep.TrainingStep), labels, isTrained: true, step), weights, batch.WeightSum);
         return counts ? sum : sum.mul(0); // others may wait for this rank's part in batch normalisation
     }
@@ -72,7 +95,7 @@ internal sealed class ModuleContract(nn.Module module)
     /// <summary>The module's own metrics of some rows.</summary>
     public IReadOnlyDictionary<string, Tensor> Metrics(Tensor outputs, Tensor labels, Tensor weights)
     {
-        var values = Call(nameof(IModuleMetrics.Metrics), 0, () => OwnMetrics!.Metrics(outputs, labels, weights));
+        var values = Call(nameof(IModuleMetrics.Metrics), 0, () => _metrics!(_module, Outputs(outputs), Labels(outputs, labels), weights));
         ModuleMetrics.Check(_name, values, labels);
         return values!;
     }
@@ -91,6 +114,24 @@ internal sealed class ModuleContract(nn.Module module)
     /// <summary>Whether numbers are of rows one by one, in the shape of labels or without their last dimension; or one number.</summary>
     public static bool IsOfRows(Tensor values, Tensor labels) =>
         values.dim() == 0 || (values.dim() <= 2 && values.shape[0] == labels.shape[0] && values.numel() == labels.shape[0]);
+
+    private object Outputs(Tensor outputs) => _row.HasColumns ? _row.OutputsOf(_module, outputs) : outputs;
+
+    // Of columns they are the last numbers of rows.
+    private object Labels(Tensor rows, Tensor labels) => _row.HasColumns ? _row.LabelsOf(_module, rows) : labels;
+
+    private static T Typed<T>(string name, Type contract)
+        where T : Delegate =>
+        typeof(ModuleContract).GetMethod(name, Hidden)!.MakeGenericMethod(contract.GetGenericArguments()).CreateDelegate<T>();
+
+    private static Tensor LossOf<TOutputs, TLabels>(nn.Module module, object outputs, object labels, Tensor weights) =>
+        ((IModuleLoss<TOutputs, TLabels>)module).Loss((TOutputs)outputs, (TLabels)labels, weights);
+
+    private static Tensor StepOf<TInputs, TLabels>(nn.Module module, object inputs, object labels, Tensor weights, int epoch, long step) =>
+        ((ITrainingStep<TInputs, TLabels>)module).TrainingStep(new TrainingBatch<TInputs, TLabels>((TInputs)inputs, (TLabels)labels, weights, epoch, step));
+
+    private static IReadOnlyDictionary<string, Tensor> MetricsOf<TOutputs, TLabels>(nn.Module module, object outputs, object labels, Tensor weights) =>
+        ((IModuleMetrics<TOutputs, TLabels>)module).Metrics((TOutputs)outputs, (TLabels)labels, weights);
 
     private Tensor Checked(Tensor? loss, string member, Tensor labels, bool isTrained, long step)
     {
@@ -112,7 +153,7 @@ internal sealed class ModuleContract(nn.Module module)
         }
         catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
         {
-            throw UserModuleException.Of(module, member, e, step);
+            throw UserModuleException.Of(_module, member, e, step);
         }
     }
 }

@@ -19,13 +19,13 @@ internal static class ModuleTrial
     /// <exception cref="UserModuleException">It throws, or returns what no job can train by.</exception>
     public static IReadOnlyList<string> Run(TorchModuleSource trial, RankStart start, SampleRows? rows = null)
     {
-        var contract = new ModuleContract(trial.Module);
-        if (contract is { OwnLoss: null, OwnStep: null, OwnMetrics: null })
+        var contract = new ModuleContract(trial.Module, trial.Row);
+        if (contract is { HasLoss: false, HasStep: false, HasMetrics: false })
             return [];
         using var scope = NewDisposeScope();
         var (spec, name) = (start.Spec, trial.Module.GetType().Name);
         var batch = RandomRows(spec, rows ?? SampleRows.Normal, HasWeights(start));
-        if (contract.OwnStep is not null)
+        if (contract.HasStep)
         {
             trial.Module.train();
             trial.Tensors.BatchNorms.ForEach(norm => norm.eval());
@@ -35,10 +35,10 @@ internal static class ModuleTrial
         }
 
         trial.Module.eval();
-        if (contract.OwnStep is not null)
+        if (contract.HasStep)
             CheckMean(name, batch, b => Losses.Number(contract.StepSum(b, epoch: 0, step: 1)) / b.WeightSum);
-        var outputs = trial.Inputs.Call(trial.Module, batch.Features);
-        if (contract.OwnLoss is not null)
+        var outputs = trial.Row.CallLabelled(trial.Module, batch.Features);
+        if (contract.HasLoss)
         {
             var sum = contract.LossSum(outputs, batch, isTrained: true, step: 0);
             if (!double.IsFinite(Losses.Number(sum)))
@@ -46,7 +46,7 @@ internal static class ModuleTrial
             Compare(name, "Loss", batch, b => Losses.Number(contract.LossSum(outputs.narrow(0, b.Rows.Start, b.Rows.Count), b, isTrained: false, step: 0)));
         }
 
-        if (contract.OwnMetrics is null)
+        if (!contract.HasMetrics)
             return [];
         using var frozen = no_grad();
         var (labels, weights) = ModuleContract.Shaped(batch.Labels, batch.Weights);

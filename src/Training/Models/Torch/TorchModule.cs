@@ -12,7 +12,7 @@ namespace MLDistributed.Training.Models;
 internal sealed unsafe class TorchModule : ITrainedModule
 {
     private readonly nn.Module _module;
-    private readonly ModuleInputs _inputs;
+    private readonly ModuleRow _row;
     private readonly ModuleTensors _tensors;
     private readonly FlatLayout _layout;
     private readonly ForwardPass _pass;
@@ -21,9 +21,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly ModuleContract _contract;
     private Tensor? _stepOutputs;
 
-    public TorchModule(nn.Module module, ModuleInputs inputs, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
+    public TorchModule(nn.Module module, ModuleRow row, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
     {
-        (_module, _inputs, _tensors, _layout, Buffers, _pass, _kept) = (module, inputs, tensors, layout, buffers, pass, kept);
+        (_module, _row, _tensors, _layout, Buffers, _pass, _kept) = (module, row, tensors, layout, buffers, pass, kept);
         foreach (var norm in tensors.BatchNorms)
         {
             if (norm.running_mean is null || norm.running_var is null)
@@ -37,9 +37,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
 
         foreach (var dropout in tensors.Dropouts)
             RowDropout.Attach(dropout, pass);
-        _contract = new ModuleContract(module);
-        if (_contract.OwnStep is not null && module is nn.Module<Tensor, Tensor> stepped)
-            stepped.register_forward_hook((_, _, output) => NoteOutputs(output));
+        _contract = new ModuleContract(module, row);
+        if (_contract.HasStep)
+            row.Hear(module, NoteOutputs);
     }
 
     public float[] Buffers { get; }
@@ -63,7 +63,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
 
     public (Tensor LossSum, Tensor? Outputs) Train(JobSpec spec, Batch batch, int epoch, long step)
     {
-        if (_contract.OwnStep is null)
+        if (!_contract.HasStep)
         {
             var outputs = Forward(batch, step);
             return (LossSum(spec, outputs, batch, isTrained: true, step + 1), outputs);
@@ -72,13 +72,13 @@ internal sealed unsafe class TorchModule : ITrainedModule
         Begin(batch, step);
         ForgetOutputs();
         var sum = _contract.StepSum(batch.Rows.Count == 0 ? StandIn(batch) : batch, epoch, step + 1);
-        return (sum, _stepOutputs);
+        return (sum, _stepOutputs is null ? null : _row.WithLabels(_stepOutputs, batch.Features));
     }
 
     public Tensor Loss(JobSpec spec, Tensor outputs, Batch batch) => LossSum(spec, outputs, batch, isTrained: false, step: 0);
 
     private Tensor LossSum(JobSpec spec, Tensor outputs, Batch batch, bool isTrained, long step) =>
-        _contract.OwnLoss is null ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained, step);
+        !_contract.HasLoss ? Losses.Sum(spec, outputs, batch) : _contract.LossSum(outputs, batch, isTrained, step);
 
     private void Begin(Batch batch, long step)
     {
@@ -115,7 +115,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         _module.eval();
         LoadBuffers();
         if (features.shape[0] == 0)
-            return Call(zeros([1, features.shape[1]], device: features.device), 0).narrow(0, 0, 0);
+            return Call(_row.StandIn(features), 0).narrow(0, 0, 0);
         return Call(features, 0);
     }
 
@@ -138,19 +138,18 @@ internal sealed unsafe class TorchModule : ITrainedModule
     }
 
     // A row that counts nowhere.
-    private static Batch StandIn(Batch batch) => batch with
+    private Batch StandIn(Batch batch) => batch with
     {
-        Features = zeros([1, batch.Features.shape[1]], device: batch.Features.device),
+        Features = _row.StandIn(batch.Features),
         Labels = zeros([1], batch.Labels.dtype, batch.Labels.device),
         Weights = null,
     };
 
     // The first of a step: for the metrics, which outlive the module's own dispose scopes.
-    private Tensor NoteOutputs(Tensor output)
+    private void NoteOutputs(Tensor? output)
     {
-        if (_pass.IsTraining && _stepOutputs is null && output.shape.AsSpan().SequenceEqual([_pass.Rows.Count, OutputSize ?? -1]) && output.dtype == ScalarType.Float32)
+        if (_pass.IsTraining && _stepOutputs is null && output is { dtype: ScalarType.Float32, shape: [var rows, var size] } && rows == _pass.Rows.Count && (size == OutputSize || _row.HasColumns))
             _stepOutputs = output.detach().DetachFromDisposeScope();
-        return output;
     }
 
     private void ForgetOutputs()
@@ -164,9 +163,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
         Tensor outputs;
         try
         {
-            outputs = _inputs.Call(_module, features);
+            outputs = _row.CallLabelled(_module, features);
         }
-        catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException) && !NativeMessage.IsOutOfMemory(e.Message))
+        catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
         {
             throw UserModuleException.Of(_module, "forward", e, step);
         }

@@ -58,8 +58,8 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
     /// <summary>The module, before it has the job's memory.</summary>
     public nn.Module Module => _module;
 
-    /// <summary>How a row's features go into the module.</summary>
-    public ModuleInputs Inputs { get; init; } = ModuleInputs.One;
+    /// <summary>What a row is to the module.</summary>
+    public ModuleRow Row { get; init; } = ModuleRow.One;
 
     public ModuleTensors Tensors { get; private set; }
 
@@ -105,6 +105,6 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             parameter.grad = gradient;
         }
 
-        return new TorchModule(_module, Inputs, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
+        return new TorchModule(_module, Row, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
     }
 }

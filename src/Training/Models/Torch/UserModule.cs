@@ -22,16 +22,16 @@ internal static class UserModule
         using var pause = new CollectionPause();
         var spec = start.Spec.Module.Torch;
         var files = ReadCode(start);
-        var inputs = new ModuleInputs(spec.Inputs);
-        var type = Find(new ModuleCode(files), spec, inputs);
-        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Inputs = inputs, OutputSize = spec.OutputSize };
+        var row = new ModuleRow(spec);
+        var type = Find(new ModuleCode(files), spec, row);
+        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Row = row, OutputSize = row.HasColumns ? null : spec.OutputSize };
         CheckLayout(source, start.Spec, type);
         if (start.StartingWeightsPath.Length > 0)
             ModuleStart.Read(source, start.StartingWeightsPath);
         // What its metrics are called, all ranks have to know.
-        if (start.Rank > 0 && source.Module is not IModuleMetrics)
+        if (start.Rank > 0 && !new ModuleContract(source.Module, row).HasMetrics)
             return source;
-        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Inputs = inputs };
+        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Row = row };
         using (trial.Module)
         {
             var rows = Try(trial, spec);
@@ -39,11 +39,11 @@ internal static class UserModule
             if (start.Rank > 0)
                 return source;
             // Again, of code that tells what it calls. When the model is written that instance is gone: so it is here before they are compared.
-            var watched = Find(new WatchedCode(files), spec, inputs);
+            var watched = Find(new WatchedCode(files), spec, row);
             var traced = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
             using (traced.Module)
                 source.Trace = ModuleTracer.Trace(traced.Module, spec.InputSize, rows);
-            source.Trace.Check(trial.Module, trial.Tensors, spec.InputSize, spec.OutputSize);
+            source.Trace.Check(trial.Module, trial.Tensors, spec);
         }
 
         return source;
@@ -56,12 +56,12 @@ internal static class UserModule
         return CodePackage.Read(File.ReadAllBytes(start.CodePath));
     }
 
-    private static Type Find(ModuleCode code, TorchModuleSpec spec, ModuleInputs inputs)
+    private static Type Find(ModuleCode code, TorchModuleSpec spec, ModuleRow row)
     {
         try
         {
             var type = code.LoadFromAssemblyName(new AssemblyName(spec.Assembly)).GetType(spec.Type, throwOnError: true)!;
-            return inputs.Refusal(type) is not { } refusal ? type
+            return row.Refusal(type) is not { } refusal ? type
                 : throw new UserModuleException($"Type \"{spec.Type}\" {refusal} of TorchSharp {typeof(torch).Assembly.GetName().Version?.ToString(3)}, expected one. Build it against that release.");
         }
         catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or ArgumentException or ReflectionTypeLoadException)
@@ -112,8 +112,8 @@ internal static class UserModule
             throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
         if (source.Module is IModuleLoss && (spec.Loss is not null || spec.LabelSmoothing > 0))
             throw new UserModuleException($"{(spec.Loss is { } loss ? $"The trainer's loss is {loss.LossCase}" : $"LabelSmoothing is {spec.LabelSmoothing}")} beside the loss of module \"{type.Name}\", expected that of the module alone. Leave the option out.");
-        if (source.Module is ITrainingStep && source.Inputs.Named.Count > 0)
-            throw new UserModuleException($"Module \"{type.Name}\" has a TrainingStep beside several inputs, expected none: a step has the features as one tensor. Give it a Loss of its own (IModuleLoss), or one input.");
+        if (source.Row.Contract(type).Misfit(type) is { } misfit)
+            throw new UserModuleException($"Module \"{type.Name}\" is an {ContractTypes.Shown(misfit.Has)}, expected {ContractTypes.Shown(misfit.Fits)}, which fits what its forward takes and returns.");
         if (source.JoinsRows && spec.MaxMicroBatchSize > 0)
             throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{type.Name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
         if (source.JoinsRows && spec.Optimizer.AveragingDecay > 0)
@@ -125,7 +125,7 @@ internal static class UserModule
     // Wrong shapes, and forwards that throw, before data is read.
     private static SampleRows Try(TorchModuleSource trial, TorchModuleSpec spec)
     {
-        var kinds = Array.ConvertAll(SampleRows.Kinds, k => k with { Inputs = trial.Inputs });
+        var kinds = Array.ConvertAll(SampleRows.Kinds, k => k with { Row = trial.Row });
         var kind = 0;
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
@@ -140,24 +140,24 @@ internal static class UserModule
             {
                 try
                 {
-                    outputs = trial.Inputs.Call(trial.Module, kinds[kind].Make(Rows, spec.InputSize));
+                    outputs = trial.Row.Call(trial.Module, kinds[kind].Make(Rows, spec.InputSize));
                     break;
                 }
                 catch (Exception e) when (SampleRows.IsOutside(e) && kind < kinds.Length - 1)
                 {
                     kind++; // its tables are smaller
                 }
-                catch (Exception e) when (SampleRows.IsOutside(e) && trial.Inputs.Named.Where(i => i.KeyCount > 0).ToList() is { Count: > 0 } ids)
+                catch (Exception e) when (SampleRows.IsOutside(e) && trial.Row.Inputs.Where(i => i.KeyCount > 0).ToList() is { Count: > 0 } ids)
                 {
                     throw new UserModuleException($"Module \"{spec.Type}\" has a table without a row for each id, expected as many as its column has keys and one more, for a missing one (0): {string.Join(", ", ids.Select(i => $"{i.KeyCount + 1:N0} for \"{i.Name}\""))}.", inner: e);
                 }
-                catch (Exception e) when (e is not OutOfMemoryException)
+                catch (Exception e) when (e is not (OutOfMemoryException or UserModuleException))
                 {
                     throw Failed(spec, "failed in its forward", e);
                 }
             }
 
-            if (TorchModule.Refusal(trial.Module, outputs, Rows, spec.OutputSize) is { } refusal)
+            if (!trial.Row.HasColumns && TorchModule.Refusal(trial.Module, outputs, Rows, spec.OutputSize) is { } refusal)
                 throw new UserModuleException(refusal);
         }
 

@@ -7,9 +7,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>What a module computes, as ONNX can say it: of any instance of it, as layers are known by their names.</summary>
-/// <param name="steps">What it was seen to do.</param>
-/// <param name="output">The number of its output.</param>
-internal sealed class ModuleTrace(TraceStep[] steps, int output)
+internal sealed class ModuleTrace
 {
     private const double Tolerance = 1e-5;
     private const double LooseTolerance = 1e-3;
@@ -17,6 +15,14 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
 
     // The first are compared closely; the others show a function that was taken for another where values are large.
     private static readonly float[] s_scales = [1, 1, 1, 1, 10, 100];
+
+    private readonly TraceStep[] _steps;
+    private readonly (int Number, int Size)[] _outputs;
+
+    /// <param name="steps">What it was seen to do.</param>
+    /// <param name="outputs">What it puts out.</param>
+    public ModuleTrace(IEnumerable<TraceStep> steps, IEnumerable<TraceValue> outputs) =>
+        (_steps, _outputs) = ([.. steps], [.. outputs.Select(o => (o.Number, (int)RowLayout.Product(o.Layout!.RowShape)))]);
 
     /// <summary>Rows that the module takes.</summary>
     public SampleRows Rows { get; init; } = SampleRows.Normal;
@@ -33,14 +39,18 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         var graph = new OnnxGraph(named);
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
-        return OnnxFrame.Build(spec, graph, "module", (input, outputName) =>
+        return Rows.Row.HasColumns
+            ? OnnxFrame.BuildColumns(spec, graph, "module", input => Outputs(input).Zip(_outputs, (name, output) => (name, output.Size)))
+            : OnnxFrame.Build(spec, graph, "module", (input, outputName) => graph.Node("Identity", Outputs(input), outputName));
+
+        IEnumerable<string> Outputs(string input)
         {
             var writer = new TraceWriter(graph, module, tensors, named) { Input = input };
             var names = new Dictionary<int, string> { [0] = input };
             foreach (var step in Needed())
                 names[step.Output] = Write(step, writer, [.. step.Inputs.Select(i => names[i])]);
-            return graph.Node("Identity", [names[output]], outputName);
-        });
+            return Array.ConvertAll(_outputs, output => names[output.Number]);
+        }
     }
 
     private static string Write(TraceStep step, TraceWriter writer, string[] inputs)
@@ -58,15 +68,15 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
     // What the output comes of.
     private IEnumerable<TraceStep> Needed()
     {
-        var needed = new HashSet<int> { output };
-        foreach (var step in steps.Reverse().Where(s => needed.Contains(s.Output)))
+        var needed = _outputs.Select(o => o.Number).ToHashSet();
+        foreach (var step in _steps.Reverse().Where(s => needed.Contains(s.Output)))
             needed.UnionWith(step.Inputs);
-        return steps.Where(s => needed.Contains(s.Output));
+        return _steps.Where(s => needed.Contains(s.Output));
     }
 
     /// <summary>Compares the graph with the module on random rows, with random parameters and statistics, which are put back.</summary>
     /// <exception cref="UserModuleException">They differ, or a layer cannot be written.</exception>
-    public void Check(nn.Module module, ModuleTensors tensors, int inputs, int outputs)
+    public void Check(nn.Module module, ModuleTensors tensors, TorchModuleSpec torch)
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
@@ -81,7 +91,7 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
                 norm.running_var!.uniform_(0.5, 1.5);
             }
 
-            Compare(module, tensors, inputs, outputs);
+            Compare(module, tensors, torch);
         }
         finally
         {
@@ -90,33 +100,34 @@ internal sealed class ModuleTrace(TraceStep[] steps, int output)
         }
     }
 
-    private void Compare(nn.Module module, ModuleTensors tensors, int inputs, int outputs)
+    private void Compare(nn.Module module, ModuleTensors tensors, TorchModuleSpec torch)
     {
         var values = tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.contiguous().data<float>().ToArray(), StringComparer.Ordinal);
         // The module alone: no scaling, no softmax.
-        var bare = new JobSpec { Task = MlTask.Regression, Module = new ModuleSpec { Torch = new TorchModuleSpec { InputSize = inputs, OutputSize = outputs } } };
-        var run = Program(module, Write(bare, module, tensors, values), inputs, outputs).CreateRunner();
+        var bare = new JobSpec { Task = Rows.Row.HasColumns ? MlTask.Own : MlTask.Regression, Module = new ModuleSpec { Torch = torch } };
+        var program = Program(module, Write(bare, module, tensors, values), bare);
+        var (run, inputs, outputs) = (program.CreateRunner(), program.InputSize, program.OutputSize);
         module.eval();
-        var features = cat([.. s_scales.Select(scale => Rows.Make(1, inputs, scale))]);
-        var (rows, expected) = (features.data<float>().ToArray(), Rows.Inputs.Call(module, features).contiguous().data<float>().ToArray());
+        var features = cat([.. s_scales.Select(scale => Rows.Make(1, torch.InputSize, scale))]);
+        var (rows, expected) = (features.data<float>().ToArray(), Rows.Row.Call(module, features).contiguous().data<float>().ToArray());
         var got = new float[outputs];
         for (var r = 0; r < s_scales.Length; r++)
         {
-            run(rows.AsSpan(r * inputs, inputs), got);
+            run(rows.AsSpan(r * torch.InputSize, inputs), got);
             var right = expected.AsSpan(r * outputs, outputs);
             var largest = Math.Max(1, Largest(right));
-            var limit = (s_scales[r] == 1 ? Tolerance * Math.Max(1, (double)steps.Length / StepsOfTolerance) : LooseTolerance) * largest;
+            var limit = (s_scales[r] == 1 ? Tolerance * Math.Max(1, (double)_steps.Length / StepsOfTolerance) : LooseTolerance) * largest;
             for (var i = 0; i < outputs; i++)
                 if (float.IsFinite(right[i]) && !(Math.Abs(got[i] - right[i]) <= limit))
                     throw new UserModuleException($"Module \"{module.GetType().Name}\" puts out {right[i]:G7} where its ONNX graph has {got[i]:G7}, on random rows, expected the same to {limit:G2}. Use layers in the place of functions between them, without working in place, or correct its ToOnnx.");
         }
     }
 
-    private static OnnxProgram Program(nn.Module module, ModelProto model, int inputs, int outputs)
+    private static OnnxProgram Program(nn.Module module, ModelProto model, JobSpec spec)
     {
         try
         {
-            return OnnxProgram.Of(model, inputs, outputs);
+            return OnnxProgram.Of(model, spec);
         }
         catch (FormatException e)
         {

@@ -54,8 +54,8 @@ internal sealed class ModuleTracer : IDisposable
     {
         _rows = rows;
         var root = _values.Keep(features, v => v with { Layout = new RowLayout(features.shape, 0) });
-        var parts = rows.Inputs.Split(features);
-        foreach (var (part, (input, start)) in parts.Zip(rows.Inputs.Places()))
+        var parts = rows.Row.Split(features);
+        foreach (var (part, (input, start)) in parts.Zip(rows.Row.Places()))
             AddPart(root, part, input, start);
         foreach (var (name, tensor) in TraceWriter.NamedTensors(_module))
             _values.Keep(tensor, v => v with { Outside = new ParameterValue(name) });
@@ -75,8 +75,9 @@ internal sealed class ModuleTracer : IDisposable
 
         try
         {
-            var outputs = rows.Inputs.CallParts(_module, parts);
-            return new ModuleTrace([.. _steps], Written(outputs, "its output", rowAxis: 0).Number) { Rows = rows };
+            var outputs = rows.Row.CallParts(_module, parts);
+            var written = outputs.Select((output, i) => Written(output ?? throw new NotTracedException("puts out null"), rows.Row.HasColumns ? $"its output {i + 1}" : "its output", rowAxis: 0)).ToList();
+            return new ModuleTrace(_steps, written) { Rows = rows };
         }
         catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
         {

@@ -12,15 +12,15 @@ internal sealed record SampleRows(int? Limit)
     public static readonly SampleRows[] Kinds = [Normal, new(2), new(1)];
 
     /// <summary>What the features of a row are; of ids any can come, whatever the limit.</summary>
-    public ModuleInputs Inputs { get; init; } = ModuleInputs.One;
+    public ModuleRow Row { get; init; } = ModuleRow.One;
 
     /// <param name="rows">Their number.</param>
-    /// <param name="inputs">Features of a row.</param>
+    /// <param name="inputs">Features of a row, labels among them.</param>
     /// <param name="scale">How large they are, where any size will do.</param>
     public Tensor Make(int rows, int inputs, float scale = 1)
     {
         var features = Limit is { } limit ? rand([rows, inputs]).mul_(limit) : randn([rows, inputs]).mul_(scale);
-        foreach (var (input, start) in Inputs.Places())
+        foreach (var (input, start) in Row.Places())
         {
             if (input.KeyCount == 0)
                 continue;
@@ -33,6 +33,9 @@ internal sealed record SampleRows(int? Limit)
             }
         }
 
+        // What any loss can take: a share, a class.
+        foreach (var (label, start) in Row.LabelPlaces())
+            features.narrow(1, start, label.Size).copy_(label.KeyCount == 0 ? rand([rows, label.Size]) : randint(1, label.KeyCount + 1L, [rows, label.Size]));
         return features;
     }
 
