@@ -273,3 +273,71 @@ public sealed class GroupedCnn : nn.Module<Tensor, Tensor>
         return head.call(nn.functional.adaptive_avg_pool2d(planes, 1).squeeze(-1).squeeze(-1));
     }
 }
+
+/// <summary>Comparisons of values with one another, with numbers and with a parameter, and what is made of their truths.</summary>
+public sealed class Compared : nn.Module<Tensor, Tensor>
+{
+    private readonly Parameter limits = nn.Parameter(linspace(-0.5, 0.5, 6));
+    private readonly Linear head;
+
+    public Compared(NetOptions o) : base(nameof(Compared))
+    {
+        head = nn.Linear(6, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var (a, b) = (x[.., ..6], x[.., 6..]);
+        var (above, equal) = (a > limits, a.sign().eq(b.sign()));
+        var chosen = where(above & ~equal | b.le(-1), a * 2, b - 1) + equal.to(ScalarType.Float32) - a.ge(b).@float() * 0.5f;
+        chosen = chosen.masked_fill(a.lt(-0.7), 3).where(b.ne(0), zeros(6)) * (b != 1);
+        var odd = arange(6).remainder(2).eq(1);
+        chosen = where(odd, chosen, chosen.square()).masked_fill(odd.logical_not(), 0.25) + where(above.logical_xor(equal), 1f, b);
+        return head.call(chosen + above.sum(1, keepdim: true) * 0.1f + (above & equal).any(1, keepdim: true).@float() - above.all(1, keepdim: true).@float());
+    }
+}
+
+/// <summary>Functions that pad.</summary>
+public sealed class Padded : nn.Module<Tensor, Tensor>
+{
+    private readonly Linear head;
+
+    public Padded(NetOptions o) : base(nameof(Padded))
+    {
+        head = nn.Linear((o.Inputs / 3) + 7, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var planes = x.view(x.shape[0], 3, -1);
+        var padded = nn.functional.pad(planes, [2, 1], PaddingModes.Reflect);
+        padded = nn.functional.pad(padded, [1, 1, 0, 1], PaddingModes.Constant, 0.5);
+        return head.call(nn.functional.pad(padded, [0, 2], PaddingModes.Circular).sum(1));
+    }
+}
+
+/// <summary>Attention to the first step and those whose first number is above -1, by masks that rows have, and their mean.</summary>
+public sealed class PaddingMasks : nn.Module<Tensor, Tensor>
+{
+    private readonly Linear embed;
+    private readonly Linear head;
+
+    public PaddingMasks(NetOptions o) : base(nameof(PaddingMasks))
+    {
+        (embed, head) = (nn.Linear(4, 8), nn.Linear(8, o.Outputs));
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var steps = x.view(x.shape[0], -1, 4);
+        var isThere = (steps[.., .., 0] > -1) | arange(steps.shape[1]).eq(0);
+        var y = embed.call(steps);
+        var scores = y.matmul(y.transpose(1, 2)).masked_fill(~isThere.unsqueeze(1), float.NegativeInfinity);
+        var mixed = scores.softmax(-1).matmul(y) + nn.functional.scaled_dot_product_attention(y, y, y, isThere.unsqueeze(1));
+        var counted = isThere.unsqueeze(2).@float();
+        return head.call((mixed * counted).sum(1) / counted.sum(1).clamp_min(1));
+    }
+}

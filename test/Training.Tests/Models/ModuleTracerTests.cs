@@ -24,6 +24,13 @@ public sealed class ModuleTracerTests
         ["written by itself", 6, () => new SelfWritten(new NetOptions(6, 2))],
         ["one dimension", 40, () => nn.Sequential(
             nn.Unflatten(1, [2, 20]), nn.Conv1d(2, 6, 5, stride: 2, padding: 2, dilation: 1, groups: 2), nn.BatchNorm1d(6), nn.SiLU(), nn.MaxPool1d(3, 2, 1), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(12, 3))],
+        ["transposed convolutions of one dimension", 20, () => nn.Sequential(
+            nn.Unflatten(1, [2, 10]), nn.ConvTranspose1d(2, 6, 3, stride: 2, padding: 1, output_padding: 1, groups: 2), nn.ReLU(), nn.ConvTranspose1d(6, 2, 2, dilation: 3, bias: false), nn.Flatten(), nn.Linear(46, 3))],
+        ["transposed convolutions of two dimensions", 60, () => nn.Sequential(
+            nn.Unflatten(1, [3, 4, 5]), nn.ConvTranspose2d(3, 4, (3L, 2L), (2L, 3L), (1L, 0L), (1L, 2L)), nn.SiLU(), nn.ConvTranspose2d(4, 2, 3, padding: 2, groups: 2), nn.Flatten(), nn.Linear(2 * 6 * 13, 3))],
+        ["paddings of convolutions", 2 * 6 * 7, () => nn.Sequential(
+            nn.Unflatten(1, [2, 6, 7]), nn.Conv2d(2, 4, 3, padding: 2, padding_mode: PaddingModes.Reflect), nn.Conv2d(4, 4, 4, Padding.Same, padding_mode: PaddingModes.Replicate), nn.Conv2d(4, 2, 3, stride: 2, padding: 1, padding_mode: PaddingModes.Circular),
+            nn.Flatten(2), nn.Conv1d(2, 3, 5, padding: 3, padding_mode: PaddingModes.Circular), nn.Conv1d(3, 3, 3, padding: 1, padding_mode: PaddingModes.Reflect), nn.Flatten(), nn.Linear(66, 3))],
         ["two dimensions", 2 * 9 * 7, () => nn.Sequential(
             nn.Unflatten(1, [2, 9, 7]), nn.Conv2d(2, 4, (3, 2), stride: (2, 1), padding: (1, 0)), nn.LeakyReLU(0.2), nn.MaxPool2d(2, 2, ceil_mode: true), nn.Conv2d(4, 8, 3, padding: Padding.Same), nn.ELU(), nn.AvgPool2d(2, 1, 1), nn.Flatten(), nn.Linear(8 * 4 * 4, 5))],
         ["every activation", 8, () => nn.Sequential(
@@ -36,6 +43,7 @@ public sealed class ModuleTracerTests
     [
         [typeof(SmallCnn), 64], [typeof(ResidualNet), 12], [typeof(LstmNet), 20], [typeof(GruNet), 12], [typeof(ElmanNet), 20], [typeof(OwnCell), 20], [typeof(OwnTransformer), 24],
         [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
+        [typeof(Compared), 12], [typeof(Padded), 12], [typeof(PaddingMasks), 20],
         [typeof(ParametersAlone), 8], [typeof(MaskedAttention), 20], [typeof(RepeatedProduct), 20], [typeof(PositiveElman), 20],
     ];
 

@@ -83,6 +83,58 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
     }
 }
 
+/// <summary>A transposed convolution: each place of the input adds the kernel, times its number, around a place of the output.</summary>
+internal sealed class ConvTransposeStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups) : OnnxStep
+{
+    private readonly (int Channels, int Height, int Width) _in = ConvStep.Image(input);
+    private readonly (int Channels, int Height, int Width) _out = ConvStep.Image(output);
+
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input.Slot], values[output.Slot]);
+        var (perIn, perOut, area) = (_in.Channels / groups, _out.Channels / groups, _out.Height * _out.Width);
+        var kernel = window.Kernel2.Height * window.Kernel2.Width;
+        for (var m = 0; m < _out.Channels; m++)
+        {
+            var plane = to.AsSpan(m * area, area);
+            plane.Fill(bias is null ? 0 : bias[m]);
+            for (var c = m / perOut * perIn; c < ((m / perOut) + 1) * perIn; c++)
+                Add(from.AsSpan(c * _in.Height * _in.Width, _in.Height * _in.Width), weights.Data.AsSpan(((c * perOut) + (m % perOut)) * kernel, kernel), plane);
+        }
+    }
+
+    private void Add(ReadOnlySpan<float> image, ReadOnlySpan<float> kernel, Span<float> plane)
+    {
+        var ((kernelHeight, kernelWidth), (strideY, strideX), (dilationY, dilationX), (top, left)) = (window.Kernel2, window.Strides2, window.Dilations2, window.Before2);
+        for (var ky = 0; ky < kernelHeight; ky++)
+        {
+            for (var kx = 0; kx < kernelWidth; kx++)
+            {
+                var weight = kernel[(ky * kernelWidth) + kx];
+                var offset = (kx * dilationX) - left;
+                // Places whose output is within the plane.
+                var first = offset >= 0 ? 0 : (-offset + strideX - 1) / strideX;
+                var end = offset >= _out.Width ? 0 : Math.Min(_in.Width, ((_out.Width - 1 - offset) / strideX) + 1);
+                if (first >= end)
+                    continue;
+                for (var y = 0; y < _in.Height; y++)
+                {
+                    var row = (y * strideY) - top + (ky * dilationY);
+                    if (row < 0 || row >= _out.Height)
+                        continue;
+                    var from = image.Slice((y * _in.Width) + first, end - first);
+                    var to = plane[((row * _out.Width) + (first * strideX) + offset)..];
+                    if (strideX == 1)
+                        Vectors.AddScaled(from, weight, to[..from.Length]);
+                    else
+                        for (var x = 0; x < from.Length; x++)
+                            to[x * strideX] += weight * from[x];
+                }
+            }
+        }
+    }
+}
+
 /// <summary>The largest, or the mean, of what a window covers of each channel.</summary>
 internal sealed class PoolStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, bool isMax, bool countsPadding) : OnnxStep
 {

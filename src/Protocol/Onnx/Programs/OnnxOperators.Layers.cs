@@ -70,6 +70,23 @@ internal sealed partial class OnnxOperators
         return MatrixConvStep.Of(input, result, window, weights, bias, groups) ?? new ConvStep(input, result, window, weights, bias, groups);
     }
 
+    private OnnxStep ConvTranspose()
+    {
+        Inputs(2, 3);
+        var input = Row(0);
+        var rank = input.Dims.Length - 1;
+        var weights = Constant(1, null);
+        var groups = attributes.Integer("group", 1);
+        if (rank is not (1 or 2) || weights.Dims.Length != rank + 2 || groups < 1 || input.Dims[0] % groups != 0 || weights.Dims[0] != input.Dims[0])
+            throw new FormatException($"has weights [{string.Join(", ", weights.Dims)}] in {groups} groups for [N, {string.Join(", ", input.Dims)}]");
+        var window = Window(input, attributes.List("kernel_shape", rank, weights.Dims[2..]));
+        if (!window.Kernel.AsSpan().SequenceEqual(weights.Dims.AsSpan(2)))
+            throw new FormatException($"has a kernel [{string.Join(", ", window.Kernel)}] and weights [{string.Join(", ", weights.Dims)}]");
+        var channels = checked(weights.Dims[1] * groups);
+        var result = Output([channels, .. window.Spread(input.Dims[1..], attributes.List("output_padding", rank, new int[rank]))]);
+        return new ConvTransposeStep(input, result, window, weights, node.Input.Count > 2 ? Constant(2, channels).Data : null, groups);
+    }
+
     private OnnxStep Pool(bool isMax)
     {
         Inputs(1, 1);

@@ -15,6 +15,12 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
         "Pow" => Elementwise(MathF.Pow),
         "Max" => Elementwise(MathF.Max),
         "Min" => Elementwise(MathF.Min),
+        "Equal" => Elementwise((a, b) => a == b ? 1 : 0),
+        "Greater" => Elementwise((a, b) => a > b ? 1 : 0),
+        "GreaterOrEqual" => Elementwise((a, b) => a >= b ? 1 : 0),
+        "Less" => Elementwise((a, b) => a < b ? 1 : 0),
+        "LessOrEqual" => Elementwise((a, b) => a <= b ? 1 : 0),
+        "Not" => Unary(x => 1 - x),
         "IsNaN" => Unary(x => float.IsNaN(x) ? 1 : 0),
         "Where" => Where(),
         "Identity" or "Flatten" or "Reshape" => Reshape(),
@@ -47,6 +53,7 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
         "Gemm" => Gemm(),
         "MatMul" => MatMul(),
         "Conv" => Conv(),
+        "ConvTranspose" => ConvTranspose(),
         "MaxPool" => Pool(isMax: true),
         "AveragePool" => Pool(isMax: false),
         "GlobalAveragePool" => GlobalAverage(),
@@ -144,7 +151,7 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
             : new BinaryStep(left, OnnxShape.Map(leftDims, dims), right, OnnxShape.Map(rightDims, dims), result.Slot, function);
     }
 
-    // Whole numbers are kept as floats.
+    // Whole numbers, and truths as 1 and 0, are kept as floats.
     private OnnxStep Cast()
     {
         Inputs(1, 1);
@@ -153,7 +160,8 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
         {
             (int)TensorProto.Types.DataType.Float => new CopyStep(input.Slot, Output(input.Dims).Slot),
             (int)TensorProto.Types.DataType.Int64 => new UnaryStep(input.Slot, Output(input.Dims).Slot, MathF.Truncate),
-            var type => throw new FormatException($"makes numbers of type {type}, expected float (1) or int64 (7)"),
+            (int)TensorProto.Types.DataType.Bool => new UnaryStep(input.Slot, Output(input.Dims).Slot, x => x == 0 ? 0 : 1),
+            var type => throw new FormatException($"makes numbers of type {type}, expected float (1), int64 (7) or bool (9)"),
         };
     }
 

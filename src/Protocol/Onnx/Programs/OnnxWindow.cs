@@ -56,5 +56,23 @@ internal sealed class OnnxWindow
         return sizes;
     }
 
+    /// <summary>The places of what takes this for the kernel's places on it: of a transposed convolution.</summary>
+    /// <param name="input">How many of them there are.</param>
+    /// <param name="more">Places behind the last, fewer than the strides or the dilations.</param>
+    public int[] Spread(int[] input, int[] more)
+    {
+        var rank = input.Length;
+        var sizes = new int[rank];
+        for (var d = 0; d < rank; d++)
+        {
+            var size = (((long)input[d] - 1) * Strides[d]) + (((long)Kernel[d] - 1) * Dilations[d]) + 1 + more[d] - Pads[d] - Pads[rank + d];
+            if (more[d] < 0 || more[d] >= Math.Max(Strides[d], Dilations[d]) || size < 1)
+                throw new FormatException($"makes {size} places of {input[d]} with {more[d]} more, expected at least 1, and fewer more than the strides or dilations");
+            sizes[d] = checked((int)size);
+        }
+
+        return sizes;
+    }
+
     private static (int, int) Two(int[] values) => values.Length == 1 ? (1, values[0]) : (values[0], values[1]);
 }

@@ -7,7 +7,9 @@ internal static class Elementwise
 {
     public static Mapping Of(FunctionCall call, string op)
     {
-        var operands = call.Arguments.Take(2).Select(a => a is Tensor tensor ? call.Known(tensor) : FunctionCall.NumberOf(a) is { } number ? (object)number : throw new NotTracedException("has an operand that is no tensor and no number")).ToArray();
+        var operands = Operands(call);
+        if (Comparisons.IsTruth(call.Result.dtype))
+            throw new NotTracedException("computes with truths alone, expected logical_and or logical_or, or numbers");
         if (call.Number("alpha") is { } factor && factor != 1)
             throw new NotTracedException($"has a factor (alpha) of {factor}, expected 1: multiply before");
         if (call.Argument("rounding_mode") is { } mode && $"{mode}" is not ("None" or "null" or ""))
@@ -15,19 +17,14 @@ internal static class Elementwise
         return Of(operands, call.Result, (writer, names) => writer.Node(op, names));
     }
 
-    /// <summary>x where a mask that depends on no row is false, and a number where it is true: a sum, as an infinite number stands for a very large one.</summary>
-    public static Mapping Fill(FunctionCall call)
-    {
-        var mask = TracedFunctions.Outside(call, "mask") ?? throw new NotTracedException("has no mask");
-        var value = call.Number("value") ?? throw new NotTracedException("fills with what is no number");
-        var finite = Math.Clamp(value, float.MinValue, float.MaxValue);
-        var keep = new Derived(mask, m => m.logical_not().to(ScalarType.Float32));
-        var fill = new Derived(mask, m => m.to(ScalarType.Float32).mul(finite));
-        var layout = call.Input.Layout!.With(call.Result.shape);
-        return call.Unary((w, x) => w.Node("Add", [w.Node("Mul", [x, w.Beside(keep, layout)]), w.Beside(fill, layout)]));
-    }
+    /// <summary>The first two arguments as operands.</summary>
+    public static object[] Operands(FunctionCall call) => [.. call.Arguments.Take(2).Select(a => Operand(call, a))];
 
-    /// <summary>A mapping of operands that lie side by side.</summary>
+    /// <summary>An argument as an operand: a value, or a number.</summary>
+    public static object Operand(FunctionCall call, object? argument) => argument is Tensor tensor ? call.Known(tensor)
+        : FunctionCall.NumberOf(argument) is { } number ? number : throw new NotTracedException("has an operand that is no tensor and no number");
+
+    /// <summary>A mapping of operands that lie side by side, ids and truths among them as numbers.</summary>
     /// <param name="operands">Values, or numbers.</param>
     /// <param name="result">Its result.</param>
     /// <param name="write">From the operands' names.</param>
@@ -39,15 +36,17 @@ internal static class Elementwise
         var (fromRight, fold) = (rows[0].Layout!.FromRight, rows[0].Layout!.Fold);
         if (rows.Any(r => r.Layout!.FromRight != fromRight || r.Layout.Fold != fold))
             throw new NotTracedException("has rows in other dimensions of its operands");
-        if (rows.Any(r => r.Tensor.dtype is not (ScalarType.Float32 or ScalarType.Float64)) || result.dtype is not (ScalarType.Float32 or ScalarType.Float64))
+        if (result.dtype is not (ScalarType.Float32 or ScalarType.Float64 or ScalarType.Bool))
             throw new NotTracedException($"makes numbers of type {result.dtype} of {rows[0].Tensor.dtype}");
+        // When a graph is written the tensors are gone.
+        var types = Array.ConvertAll(operands, o => o is TraceValue { Layout: not null, Tensor: var tensor } ? tensor.dtype : ScalarType.Float32);
         var layout = new RowLayout(result.shape, (int)result.dim() - fromRight, fold);
         return new Mapping(rows, layout, (writer, names) =>
         {
             var next = 0;
-            return write(writer, [.. operands.Select(o => o switch
+            return write(writer, [.. operands.Select((o, i) => o switch
             {
-                TraceValue { Layout: { } own } => own.Rank == layout.Rank ? names[next++] : writer.Reshape(names[next++], own.Padded(layout.Rank).RowShape),
+                TraceValue { Layout: { } own } => Comparisons.ToNumbers(writer, own.Rank == layout.Rank ? names[next++] : writer.Reshape(names[next++], own.Padded(layout.Rank).RowShape), types[i]),
                 TraceValue { Outside: { } outside } => writer.Beside(outside, layout),
                 _ => writer.Constant((float)(double)o),
             })]);

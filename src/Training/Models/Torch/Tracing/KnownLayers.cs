@@ -12,7 +12,8 @@ internal static class KnownLayers
     public static Func<LayerCall, string>? Of(nn.Module layer) => layer switch
     {
         Linear linear => call => Write(linear, call),
-        Conv1d or Conv2d when layer is Convolution { padding_mode: PaddingModes.Zeros, transposed: false } convolution => call => Write(convolution, call),
+        Conv1d or Conv2d when layer is Convolution { transposed: false } convolution => call => Write(convolution, call),
+        ConvTranspose1d or ConvTranspose2d when layer is Convolution { transposed: true } convolution => call => WriteTransposed(convolution, call),
         TorchSharp.Modules.BatchNorm { track_running_stats: true } norm => call => Write(norm, call),
         LayerNorm norm => call => Write(norm, call),
         MaxPool1d pool => call => Pool(call, "MaxPool", [pool.kernel_size], List(pool.stride), List(pool.padding), List(pool.dilation), pool.ceil_mode),
@@ -75,11 +76,32 @@ internal static class KnownLayers
                 : convolution.padding_type == Padding.Same ? (total / 2, total - (total / 2)) : (0, 0);
         }
 
-        string[] inputs = convolution.bias is { } bias ? [call.Input, writer.Tensor(convolution.weight), writer.Tensor(bias)] : [call.Input, writer.Tensor(convolution.weight)];
-        return writer.Node("Conv", inputs,
-            OnnxGraph.List("kernel_shape", convolution.kernel_size), OnnxGraph.List("strides", convolution.stride), OnnxGraph.List("pads", [.. before, .. behind]),
-            OnnxGraph.List("dilations", convolution.dilation), OnnxGraph.Integer("group", convolution.groups));
+        var input = call.Input;
+        if (convolution.padding_mode is not (PaddingModes.Zeros or PaddingModes.Constant))
+        {
+            for (var d = 0; d < rank; d++)
+                input = Paddings.Pad(writer, input, convolution.padding_mode, 0, d + 2, rank + 2, call.From.RowShape[d + 1], before[d], behind[d]);
+            (before, behind) = (new long[rank], new long[rank]);
+        }
+
+        return writer.Node("Conv", Inputs(convolution, writer, input), Attributes(convolution, before, behind));
     }
+
+    // What a convolution sums up it spreads.
+    private static string WriteTransposed(Convolution convolution, LayerCall call)
+    {
+        var padding = convolution.padding ?? new long[convolution.kernel_size.Length];
+        return call.Writer.Node("ConvTranspose", Inputs(convolution, call.Writer, call.Input), [.. Attributes(convolution, padding, padding), OnnxGraph.List("output_padding", convolution.output_padding)]);
+    }
+
+    private static string[] Inputs(Convolution convolution, TraceWriter writer, string input) =>
+        convolution.bias is { } bias ? [input, writer.Tensor(convolution.weight), writer.Tensor(bias)] : [input, writer.Tensor(convolution.weight)];
+
+    private static AttributeProto[] Attributes(Convolution convolution, long[] before, long[] behind) =>
+    [
+        OnnxGraph.List("kernel_shape", convolution.kernel_size), OnnxGraph.List("strides", convolution.stride), OnnxGraph.List("pads", [.. before, .. behind]),
+        OnnxGraph.List("dilations", convolution.dilation), OnnxGraph.Integer("group", convolution.groups),
+    ];
 
     private static string Write(TorchSharp.Modules.BatchNorm norm, LayerCall call)
     {

@@ -33,13 +33,21 @@ internal static class Products
         if (layout.FromRight < 3 || k.Layout!.FromRight != layout.FromRight || v.Layout!.FromRight != layout.FromRight || k.Layout.Rank != layout.Rank)
             throw new NotTracedException("attends over rows");
         var (steps, keys) = (q.Tensor.shape[^2], k.Tensor.shape[^2]);
-        var mask = TracedFunctions.Outside(call, "attn_mask");
+        var rowMask = call.Argument("attn_mask") is Tensor given && call.Known(given) is { Layout: not null } value ? value : null;
+        if (rowMask is not null && (rowMask.Layout!.FromRight != layout.FromRight || rowMask.Layout.Fold != layout.Fold || rowMask.Layout.Rank != layout.Rank))
+            throw new NotTracedException("has a mask whose rows are in another dimension, expected those of its scores");
+        var maskType = rowMask?.Tensor.dtype ?? ScalarType.Float32;
+        var mask = rowMask is null ? TracedFunctions.Outside(call, "attn_mask") : null;
         if (call.Flag("is_casual", "is_causal"))
             mask = new FixedValue(ones(steps, keys, dtype: ScalarType.Bool).tril());
         var scale = call.Number("scale") ?? (1 / Math.Sqrt(q.Tensor.shape[^1]));
-        return new Mapping([q, k, v], layout.With(call.Result.shape), (w, names) =>
-            Attend(w, names[0], names[1], names[2], scale, layout.GraphShape.Length, mask is null ? null : w.Beside(Additive(mask), layout.With([.. layout.Shape[..^1], keys]))));
+        return new Mapping(rowMask is null ? [q, k, v] : [q, k, v, rowMask], layout.With(call.Result.shape), (w, names) => Attend(w, names[0], names[1], names[2], scale, layout.GraphShape.Length,
+            rowMask is not null ? Additive(w, names[3], maskType) : mask is null ? null : w.Beside(Additive(mask), layout.With([.. layout.Shape[..^1], keys]))));
     }
+
+    // The same of a mask that rows have.
+    private static string Additive(TraceWriter writer, string mask, ScalarType type) =>
+        Comparisons.IsTruth(type) ? writer.Node("Where", [mask, writer.Constant(0), writer.Constant(float.MinValue)]) : mask;
 
     /// <summary>Attention in a graph: the last two dimensions are steps and numbers.</summary>
     public static string Attend(TraceWriter writer, string q, string k, string v, double scale, int rank, string? mask) =>

@@ -35,7 +35,21 @@ internal static class TracedFunctions
         "pow" => Elementwise.Of(call, "Pow"),
         "maximum" => Elementwise.Of(call, "Max"),
         "minimum" => Elementwise.Of(call, "Min"),
-        "masked_fill" => Elementwise.Fill(call),
+        "eq" or "op_Equality" => Comparisons.Of(call, "Equal"),
+        "ne" or "not_equal" or "op_Inequality" => Comparisons.Of(call, "Equal", isNegated: true),
+        "gt" or "greater" or "op_GreaterThan" => Comparisons.Of(call, "Greater"),
+        "ge" or "greater_equal" or "op_GreaterThanOrEqual" => Comparisons.Of(call, "GreaterOrEqual"),
+        "lt" or "less" or "op_LessThan" => Comparisons.Of(call, "Less"),
+        "le" or "less_equal" or "op_LessThanOrEqual" => Comparisons.Of(call, "LessOrEqual"),
+        "logical_not" or "bitwise_not" or "op_OnesComplement" => Comparisons.Not(call),
+        "logical_and" or "bitwise_and" or "op_BitwiseAnd" => Comparisons.Join(call, "Mul"),
+        "logical_or" or "bitwise_or" or "op_BitwiseOr" => Comparisons.Join(call, "Max"),
+        "logical_xor" or "bitwise_xor" or "op_ExclusiveOr" => Comparisons.Join(call, "Sub"),
+        "any" => Comparisons.Quantified(call, "ReduceMax"),
+        "all" => Comparisons.Quantified(call, "ReduceMin"),
+        "where" => Comparisons.Where(call),
+        "masked_fill" => Comparisons.Fill(call),
+        "pad" => Paddings.Of(call),
         "matmul" or "mm" or "bmm" => Products.MatMul(call),
         "linear" => Products.Linear(call),
         "scaled_dot_product_attention" => Products.Attention(call),
@@ -54,7 +68,7 @@ internal static class TracedFunctions
         "stack" => Parts.Stack(call),
         "view" or "reshape" or "flatten" or "unflatten" or "view_as" or "reshape_as" => Parts.Reshape(call),
         "repeat" or "tile" => Parts.Repeat(call),
-        "contiguous" or "clone" or "alias" or "detach" or "dropout" or "to" or "to_type" or "type_as" or "float" or "long" or "int" or "cpu" or "requires_grad" => Copy(call),
+        "contiguous" or "clone" or "alias" or "detach" or "dropout" or "to" or "to_type" or "type_as" or "float" or "long" or "int" or "bool" or "cpu" or "requires_grad" => Copy(call),
         _ when Activations.Of(call) is { } write => call.Unary(write),
         _ => call.IsInPlace ? null : Parts.View(call), // its result has the same memory whatever it does
     };
@@ -84,11 +98,16 @@ internal static class TracedFunctions
     {
         if (call.Arguments.Length > 1 && call.Arguments[1] is Tensor)
             return Elementwise.Of(call, op == "ReduceMax" ? "Max" : "Min");
-        return Over(call, (axes, keeps, w, x) => w.Reduce(op, x, axes, keeps));
+        var (from, to) = (((Tensor)call.Arguments[0]!).dtype, call.Result.dtype);
+        return Over(call, (axes, keeps, w, x) =>
+        {
+            var reduced = w.Reduce(op, Comparisons.ToNumbers(w, x, from), axes, keeps);
+            return to is ScalarType.Float32 or ScalarType.Float64 ? reduced : w.Node("Cast", [reduced], OnnxGraph.Integer("to", TypeOf(to)));
+        });
     }
 
     // Over some dimensions, all if none is named.
-    private static Mapping Over(FunctionCall call, Func<int[], bool, TraceWriter, string, string> write)
+    public static Mapping Over(FunctionCall call, Func<int[], bool, TraceWriter, string, string> write)
     {
         var layout = call.Input.Layout!;
         var keeps = call.Flag("keepdim");
@@ -164,18 +183,15 @@ internal static class TracedFunctions
         var (from, to) = (((Tensor)call.Arguments[0]!).dtype, call.Result.dtype);
         if (call.Name == "dropout" && call.Flag("training"))
             throw new NotTracedException("drops numbers when it is not being trained too");
-        return (IsWhole(from), IsWhole(to)) switch
-        {
-            (false, true) => call.Unary("Cast", OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Int64)),
-            (true, false) => call.Unary("Cast", OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float)),
-            _ => call.Unary("Identity"),
-        };
-
-        static bool IsWhole(ScalarType type) => type switch
-        {
-            ScalarType.Float32 or ScalarType.Float64 => false,
-            ScalarType.Int64 or ScalarType.Int32 or ScalarType.Int16 => true,
-            _ => throw new NotTracedException($"makes numbers of type {type}"),
-        };
+        return TypeOf(from) == TypeOf(to) ? call.Unary("Identity") : call.Unary("Cast", OnnxGraph.Integer("to", TypeOf(to)));
     }
+
+    // As the graph has it.
+    private static long TypeOf(ScalarType type) => type switch
+    {
+        ScalarType.Float32 or ScalarType.Float64 => (long)TensorProto.Types.DataType.Float,
+        ScalarType.Int64 or ScalarType.Int32 or ScalarType.Int16 => (long)TensorProto.Types.DataType.Int64,
+        ScalarType.Bool => (long)TensorProto.Types.DataType.Bool,
+        _ => throw new NotTracedException($"makes numbers of type {type}"),
+    };
 }

@@ -1,0 +1,79 @@
+using MLDistributed.Protocol.Onnx;
+using TorchSharp;
+using static TorchSharp.torch;
+
+namespace MLDistributed.Training.Models;
+
+/// <summary>Functions that compare values, and what is made of truths: in a graph these are Bool, and numbers where they are computed with.</summary>
+internal static class Comparisons
+{
+    public static Mapping Of(FunctionCall call, string op, bool isNegated = false) =>
+        Elementwise.Of(Elementwise.Operands(call), call.Result, (writer, names) => isNegated ? writer.Node("Not", [writer.Node(op, names)]) : writer.Node(op, names));
+
+    public static Mapping Not(FunctionCall call) => IsTruth(((Tensor)call.Arguments[0]!).dtype) ? call.Unary("Not") : throw new NotTracedException($"negates numbers of type {((Tensor)call.Arguments[0]!).dtype}, expected truths");
+
+    /// <summary>Two truths together, of which one may be a constant, as a function of 1 and 0.</summary>
+    public static Mapping Join(FunctionCall call, string op)
+    {
+        var operands = Elementwise.Operands(call);
+        if (operands.Any(o => o is not TraceValue { Tensor: var tensor } || !IsTruth(tensor.dtype)))
+            throw new NotTracedException("joins what are no truths");
+        return Elementwise.Of(operands, call.Result, (writer, names) => ToTruth(writer, writer.Node(op, names)));
+    }
+
+    /// <summary>One value where a condition is true, and another where it is not.</summary>
+    public static Mapping Where(FunctionCall call)
+    {
+        var condition = call.Argument("condition") as Tensor ?? throw new NotTracedException("has no condition, or returns places");
+        var yes = call.Argument("x", "self") ?? call.Arguments[0];
+        return Where(call, call.Known(condition), Elementwise.Operand(call, yes), Elementwise.Operand(call, call.Argument("y", "other")));
+    }
+
+    /// <summary>A number where a mask is true, and a value where it is not.</summary>
+    public static Mapping Fill(FunctionCall call)
+    {
+        var mask = call.Argument("mask") as Tensor ?? throw new NotTracedException("has no mask");
+        var value = call.Number("value") ?? throw new NotTracedException("fills with what is no number");
+        return Where(call, call.Known(mask), Math.Clamp(value, float.MinValue, float.MaxValue), call.Input);
+    }
+
+    private static Mapping Where(FunctionCall call, TraceValue condition, object yes, object no)
+    {
+        if (!IsTruth(condition.Tensor.dtype))
+            throw new NotTracedException($"has a condition of type {condition.Tensor.dtype}, expected truths");
+        if (condition.Layout is not null)
+            return Elementwise.Of([condition, yes, no], call.Result, (writer, names) => writer.Node("Where", [ToTruth(writer, names[0]), names[1], names[2]]));
+        // One that depends on no row is a sum of both, each with 0 where it is not chosen, as an infinite number stands for a very large one.
+        object[] first = Chosen(condition, yes, m => m), second = Chosen(condition, no, m => m.logical_not());
+        return Elementwise.Of([.. first, .. second], call.Result, (writer, names) => writer.Node("Add", [Product(writer, names[..first.Length]), Product(writer, names[first.Length..])]));
+    }
+
+    // A value of rows and its factor, or a constant.
+    private static object[] Chosen(TraceValue condition, object value, Func<Tensor, Tensor> make) => value switch
+    {
+        TraceValue { Layout: not null } => [condition with { Outside = new Elementwise.Derived(condition.Outside!, m => make(m).to(ScalarType.Float32)) }, value],
+        TraceValue { Outside: { } constant } => [condition with { Outside = new Selected(condition.Outside!, constant, make) }],
+        _ => [condition with { Outside = new Elementwise.Derived(condition.Outside!, m => make(m).to(ScalarType.Float32).mul((double)value)) }],
+    };
+
+    private static string Product(TraceWriter writer, string[] factors) => factors.Length > 1 ? writer.Node("Mul", factors) : factors[0];
+
+    /// <summary>Whether any, or all, of some dimensions are true.</summary>
+    public static Mapping Quantified(FunctionCall call, string op) =>
+        IsTruth(((Tensor)call.Arguments[0]!).dtype) ? TracedFunctions.Over(call, (axes, keeps, w, x) => ToTruth(w, w.Reduce(op, ToNumbers(w, x, ScalarType.Bool), axes, keeps)))
+        : throw new NotTracedException("looks at what are no truths");
+
+    public static bool IsTruth(ScalarType type) => type == ScalarType.Bool;
+
+    /// <summary>What is compared or added up: ids and truths as numbers.</summary>
+    public static string ToNumbers(TraceWriter writer, string x, ScalarType type) =>
+        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float));
+
+    private static string ToTruth(TraceWriter writer, string x) => writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Bool));
+
+    /// <summary>A constant where a mask says so, and 0 elsewhere.</summary>
+    private sealed class Selected(OutsideValue mask, OutsideValue constant, Func<Tensor, Tensor> make) : OutsideValue
+    {
+        public override Tensor Compute(Func<string, Tensor> parameter) => where(make(mask.Compute(parameter)), constant.Compute(parameter).to(ScalarType.Float32), zeros(1));
+    }
+}
