@@ -44,14 +44,22 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
             for (var c = 0; c < perIn; c++)
             {
                 var image = from.AsSpan(((m / perOut * perIn) + c) * _in.Height * _in.Width, _in.Height * _in.Width);
-                Add(image, weights.Data.AsSpan(((m * perIn) + c) * kernel, kernel), plane);
+                Add(window, (_out.Height, _out.Width), (_in.Height, _in.Width), image, weights.Data.AsSpan(((m * perIn) + c) * kernel, kernel), plane);
             }
         }
     }
 
     internal static (int Channels, int Height, int Width) Image(OnnxOperand value) => value.Dims is [var c, var h, var w] ? (c, h, w) : (value.Dims[0], 1, value.Dims[1]);
 
-    private void Add(ReadOnlySpan<float> image, ReadOnlySpan<float> kernel, Span<float> plane)
+    /// <summary>Adds, place by place of the kernel, a row of numbers times one weight to a row of others.</summary>
+    /// <param name="window">The kernel.</param>
+    /// <param name="places">Where it is put.</param>
+    /// <param name="seen">What it lies on: from there to its places, or the other way round.</param>
+    /// <param name="from">The numbers.</param>
+    /// <param name="kernel">The weights.</param>
+    /// <param name="to">The others.</param>
+    /// <param name="isTransposed">Whether numbers are those of its places.</param>
+    internal static void Add(OnnxWindow window, (int Height, int Width) places, (int Height, int Width) seen, ReadOnlySpan<float> from, ReadOnlySpan<float> kernel, Span<float> to, bool isTransposed = false)
     {
         var ((kernelHeight, kernelWidth), (strideY, strideX), (dilationY, dilationX), (top, left)) = (window.Kernel2, window.Strides2, window.Dilations2, window.Before2);
         for (var ky = 0; ky < kernelHeight; ky++)
@@ -60,23 +68,25 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
             {
                 var weight = kernel[(ky * kernelWidth) + kx];
                 var offset = (kx * dilationX) - left;
-                // Places whose input is within the image.
+                // Places at which it lies on something.
                 var first = offset >= 0 ? 0 : (-offset + strideX - 1) / strideX;
-                var end = offset >= _in.Width ? 0 : Math.Min(_out.Width, ((_in.Width - 1 - offset) / strideX) + 1);
+                var end = offset >= seen.Width ? 0 : Math.Min(places.Width, ((seen.Width - 1 - offset) / strideX) + 1);
                 if (first >= end)
                     continue;
-                for (var y = 0; y < _out.Height; y++)
+                for (var y = 0; y < places.Height; y++)
                 {
                     var row = (y * strideY) - top + (ky * dilationY);
-                    if (row < 0 || row >= _in.Height)
+                    if (row < 0 || row >= seen.Height)
                         continue;
-                    var to = plane.Slice((y * _out.Width) + first, end - first);
-                    var from = image[((row * _in.Width) + (first * strideX) + offset)..];
+                    var (place, under) = ((y * places.Width) + first, (row * seen.Width) + (first * strideX) + offset);
                     if (strideX == 1)
-                        Vectors.AddScaled(from[..to.Length], weight, to);
+                        Vectors.AddScaled(from.Slice(isTransposed ? place : under, end - first), weight, to.Slice(isTransposed ? under : place, end - first));
+                    else if (isTransposed)
+                        for (var x = 0; x < end - first; x++)
+                            to[under + (x * strideX)] += weight * from[place + x];
                     else
-                        for (var x = 0; x < to.Length; x++)
-                            to[x] += weight * from[x * strideX];
+                        for (var x = 0; x < end - first; x++)
+                            to[place + x] += weight * from[under + (x * strideX)];
                 }
             }
         }
@@ -99,38 +109,7 @@ internal sealed class ConvTransposeStep(OnnxOperand input, OnnxOperand output, O
             var plane = to.AsSpan(m * area, area);
             plane.Fill(bias is null ? 0 : bias[m]);
             for (var c = m / perOut * perIn; c < ((m / perOut) + 1) * perIn; c++)
-                Add(from.AsSpan(c * _in.Height * _in.Width, _in.Height * _in.Width), weights.Data.AsSpan(((c * perOut) + (m % perOut)) * kernel, kernel), plane);
-        }
-    }
-
-    private void Add(ReadOnlySpan<float> image, ReadOnlySpan<float> kernel, Span<float> plane)
-    {
-        var ((kernelHeight, kernelWidth), (strideY, strideX), (dilationY, dilationX), (top, left)) = (window.Kernel2, window.Strides2, window.Dilations2, window.Before2);
-        for (var ky = 0; ky < kernelHeight; ky++)
-        {
-            for (var kx = 0; kx < kernelWidth; kx++)
-            {
-                var weight = kernel[(ky * kernelWidth) + kx];
-                var offset = (kx * dilationX) - left;
-                // Places whose output is within the plane.
-                var first = offset >= 0 ? 0 : (-offset + strideX - 1) / strideX;
-                var end = offset >= _out.Width ? 0 : Math.Min(_in.Width, ((_out.Width - 1 - offset) / strideX) + 1);
-                if (first >= end)
-                    continue;
-                for (var y = 0; y < _in.Height; y++)
-                {
-                    var row = (y * strideY) - top + (ky * dilationY);
-                    if (row < 0 || row >= _out.Height)
-                        continue;
-                    var from = image.Slice((y * _in.Width) + first, end - first);
-                    var to = plane[((row * _out.Width) + (first * strideX) + offset)..];
-                    if (strideX == 1)
-                        Vectors.AddScaled(from, weight, to[..from.Length]);
-                    else
-                        for (var x = 0; x < from.Length; x++)
-                            to[x * strideX] += weight * from[x];
-                }
-            }
+                ConvStep.Add(window, (_in.Height, _in.Width), (_out.Height, _out.Width), from.AsSpan(c * _in.Height * _in.Width, _in.Height * _in.Width), weights.Data.AsSpan(((c * perOut) + (m % perOut)) * kernel, kernel), plane, isTransposed: true);
         }
     }
 }
