@@ -18,7 +18,7 @@ internal sealed class FeatureStatistics(int size) : IFeatureStatistics
     private readonly double[] _blockSquares = new double[size];
     private readonly double[] _row = new double[size];
 
-    /// <summary>The features with few values.</summary>
+    /// <summary>Where the values of features lie.</summary>
     public FeatureLevels? Levels { get; init; }
 
     /// <summary>Adds rows, one after another in memory.</summary>

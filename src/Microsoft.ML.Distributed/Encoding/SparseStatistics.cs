@@ -14,7 +14,7 @@ internal interface IFeatureStatistics
     /// <summary>A slot's mean; 0 of sparse features, which are not centred.</summary>
     double Mean(int slot);
 
-    /// <summary>The features with few values; null of sparse ones.</summary>
+    /// <summary>Where the values of features lie; null of sparse ones.</summary>
     FeatureLevels? Levels => null;
 
     /// <summary>Whether a slot has any value; of sparse features one that is not 0.</summary>

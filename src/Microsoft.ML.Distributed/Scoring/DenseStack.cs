@@ -105,7 +105,7 @@ internal sealed class DenseStack : IScorer
                 input[i] = 0;
     }
 
-    /// <summary>What features with few values put in beside themselves: clip((x - start) * scale, 0, 1), a missing one at the mean.</summary>
+    /// <summary>What features put in beside themselves, value by value: clip((x - start) * scale, 0, 1), a missing one at the mean.</summary>
     internal sealed record Steps(int[] Slots, float[] Start, float[] Scale)
     {
         public void Apply(ReadOnlySpan<float> features, float[] mean, Span<float> inputs)

@@ -4,7 +4,7 @@ namespace MLDistributed.Protocol;
 
 public sealed partial class MlpSpec
 {
-    /// <summary>How many numbers of a row go into the first layer: its features, and the steps of those with few values.</summary>
+    /// <summary>How many numbers of a row go into the first layer: its features, and their steps.</summary>
     public int EncodedSize => InputSize + (Steps?.Slot.Count ?? 0);
 }
 

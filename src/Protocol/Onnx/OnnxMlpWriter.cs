@@ -23,7 +23,7 @@ public static class OnnxMlpWriter
     /// <summary>The constant that each feature is multiplied by then.</summary>
     public const string FeatureScale = "features.scale";
 
-    /// <summary>Of features with few values: the constants that are taken from them for each of their steps.</summary>
+    /// <summary>Of features that go in value by value: the constants that are taken from them for each of their steps.</summary>
     public const string StepStart = "steps.start";
 
     /// <summary>The constants that these differences are multiplied by, before they are clipped to 0 and 1.</summary>

@@ -3,7 +3,7 @@ using MLDistributed.Protocol;
 
 namespace Microsoft.ML.Distributed.Tests;
 
-/// <summary>Features with few values go in value by value too.</summary>
+/// <summary>Features with few values go in value by value too, others part by part.</summary>
 [TestClass]
 public sealed class FeatureLevelTests : IDisposable
 {
@@ -20,10 +20,65 @@ public sealed class FeatureLevelTests : IDisposable
     {
         Trainer(new()).Fit(Data(2000));
 
-        var steps = _backend.Jobs.Single().Module.Mlp.Steps;
-        CollectionAssert.AreEqual(Enumerable.Repeat(0, Hours - 1).Concat([3, 3]).ToArray(), steps.Slot.ToArray(), "Neither numbers nor flags have steps.");
-        CollectionAssert.AreEqual(Enumerable.Range(0, Hours - 1).Select(h => (float)h).Concat([-1, 0.5f]).ToArray(), steps.Start.ToArray());
-        CollectionAssert.AreEqual(Enumerable.Repeat(1f, Hours - 1).Concat([1 / 1.5f, 2]).ToArray(), steps.Scale.ToArray());
+        CollectionAssert.AreEquivalent(new[] { (0, Hours - 1), (1, 16), (3, 2) }, Steps.Slot.CountBy(s => s).Select(c => (c.Key, c.Value)).ToArray(), "Flags have none.");
+        CollectionAssert.AreEqual(Enumerable.Range(0, Hours - 1).Select(h => (float)h).ToArray(), Starts(0));
+        CollectionAssert.AreEqual(new[] { -1, 0.5f }, Starts(3));
+        CollectionAssert.AreEqual(Enumerable.Repeat(1f, Hours - 1).ToArray(), Scales(0));
+        CollectionAssert.AreEqual(new[] { 1 / 1.5f, 2 }, Scales(3));
+    }
+
+    [TestMethod]
+    public void Fit_FeatureOfManyValues_HasAStepForEachPartOfItsRows()
+    {
+        Trainer(new()).Fit(Numbers(5000, i => [(float)i * i]));
+
+        var starts = Starts(0);
+        Assert.HasCount(16, starts);
+        for (var i = 0; i < 16; i++)
+        {
+            Assert.AreEqual(i / 16.0, Math.Sqrt(starts[i]) / 5000, 0.03, $"Step {i} begins behind so many of the rows.");
+            Assert.AreEqual(i == 15 ? 25e6 : starts[i + 1], starts[i] + 1 / Scales(0)[i], 25e6 * 0.001, $"Step {i} ends where the next begins.");
+        }
+    }
+
+    // A third has nothing, as words of a mail: quantiles alone would have six steps of no width there.
+    [TestMethod]
+    public void Fit_ValueThatManyRowsHave_DividesByItself()
+    {
+        Trainer(new()).Fit(Numbers(3000, i => [i % 3 == 0 ? 0 : i % 3 == 1 ? i : -i]));
+
+        Assert.HasCount(16, Starts(0));
+        Assert.HasCount(1, Starts(0).Where(s => s == 0));
+        Assert.HasCount(1, Starts(0).Zip(Scales(0), (start, scale) => start + 1 / scale).Where(end => Math.Abs(end) < 1e-3));
+    }
+
+    [TestMethod]
+    [DataRow(31, 16, DisplayName = "room"), DataRow(100, 5, DisplayName = "less"), DataRow(256, 2, DisplayName = "the least"), DataRow(257, 0, DisplayName = "too little")]
+    public void Fit_ManyFeaturesOfManyValues_ShareTheRoom(int features, int each)
+    {
+        Trainer(new()).Fit(Numbers(2000, i => [.. Enumerable.Range(0, features).Select(f => (float)Math.Sin(i * (f + 1)))]));
+
+        if (each == 0)
+            Assert.IsNull(Steps);
+        else
+            CollectionAssert.AreEqual(Enumerable.Repeat(each, features).ToArray(), Enumerable.Range(0, features).Select(f => Starts(f).Length).ToArray());
+    }
+
+    // Of 62 features with 9 values, and 20 with more.
+    [TestMethod]
+    public void Fit_LevelsLeaveNoRoom_HasStepsOfThemAlone()
+    {
+        Trainer(new()).Fit(Numbers(2000, i => [.. Enumerable.Range(0, 82).Select(f => f < 62 ? i % 9 : i * 0.37f)]));
+
+        CollectionAssert.AreEqual(Enumerable.Range(0, 62).SelectMany(f => Enumerable.Repeat(f, 8)).ToArray(), Steps.Slot.ToArray());
+    }
+
+    [TestMethod]
+    public void Fit_AlmostAllMissing_HasTheStepsOfTheRest()
+    {
+        Trainer(new()).Fit(Numbers(4000, i => [i % 100 == 0 ? i : float.NaN]));
+
+        Assert.HasCount(16, Starts(0));
     }
 
     [TestMethod]
@@ -69,6 +124,19 @@ public sealed class FeatureLevelTests : IDisposable
         Trainer(options).Fit(Data(50));
 
         Assert.AreEqual(_backend.Jobs[0].Module.Mlp.Steps, _backend.Jobs[1].Module.Mlp.Steps);
+    }
+
+    private FeatureStepsSpec Steps => _backend.Jobs.Single().Module.Mlp.Steps;
+
+    private float[] Starts(int slot) => [.. Steps.Slot.Zip(Steps.Start).Where(s => s.First == slot).Select(s => s.Second)];
+
+    private float[] Scales(int slot) => [.. Steps.Slot.Zip(Steps.Scale).Where(s => s.First == slot).Select(s => s.Second)];
+
+    private IDataView Numbers(int rows, Func<int, float[]> features)
+    {
+        var schema = SchemaDefinition.Create(typeof(Example));
+        schema[nameof(Example.Features)].ColumnType = new VectorDataViewType(NumberDataViewType.Single, features(0).Length);
+        return _ml.Data.LoadFromEnumerable(Enumerable.Range(0, rows).Select(i => new Example { Features = features(i), Value = i % 7 }).ToList(), schema);
     }
 
     private DistributedRegressionTrainer Trainer(DistributedRegressionTrainer.Options options)

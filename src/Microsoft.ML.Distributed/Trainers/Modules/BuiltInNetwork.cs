@@ -49,27 +49,40 @@ internal sealed class BuiltInNetwork : NetworkModule
         mlp.Steps = null; // of data that was lost and is sent again
         if (!options.EncodeLevels || features.Levels is null || mlp.HiddenSizes.Count == 0 || spec.Data.RowCount < AutomaticOptions.RowsToEncodeLevels)
             return;
-        var found = features.Levels.Found.ToList();
-        if (found.Count == 0 || found.Sum(f => f.Levels.Count - 1) > AutomaticOptions.MostSteps)
-            return;
-        mlp.Steps = new FeatureStepsSpec();
-        foreach (var (slot, levels) in found)
-        {
-            for (var i = 0; i + 1 < levels.Count; i++)
-            {
-                var scale = 1 / (levels[i + 1] - levels[i]);
-                if (!float.IsFinite(scale) || scale <= 0 || !float.IsNormal(scale))
-                    continue;
-                mlp.Steps.Slot.Add(slot);
-                mlp.Steps.Start.Add(levels[i]);
-                mlp.Steps.Scale.Add(scale);
-            }
-        }
+        var steps = new FeatureStepsSpec();
+        foreach (var (slot, levels) in Levels(features.Levels))
+            Add(steps, slot, levels);
+        if (steps.Slot.Count > 0)
+            mlp.Steps = steps;
     }
 
     public override void Describe(ModuleSpec spec, LabelStatistics labels)
     {
         spec.Mlp.OutputBias.Clear(); // of data that was lost and is sent again
         spec.Mlp.OutputBias.AddRange(labels.ToOutputBias());
+    }
+
+    // Each value of features that have few; of the others as many parts as there is room for, where that is more than one.
+    private static IEnumerable<(int Slot, IReadOnlyList<float> Levels)> Levels(FeatureLevels features)
+    {
+        var (few, many) = (features.Few.ToList(), features.Many.ToList());
+        var room = AutomaticOptions.MostSteps - few.Sum(f => f.Levels.Count - 1);
+        if (room < 0)
+            return [];
+        var parts = Math.Min(AutomaticOptions.MostParts, room / Math.Max(1, many.Count));
+        return parts < 2 ? few : few.Concat(many.Select(slot => (slot, features.Quantiles(slot, parts))));
+    }
+
+    private static void Add(FeatureStepsSpec steps, int slot, IReadOnlyList<float> levels)
+    {
+        for (var i = 0; i + 1 < levels.Count; i++)
+        {
+            var scale = 1 / (levels[i + 1] - levels[i]);
+            if (!float.IsFinite(scale) || scale <= 0 || !float.IsNormal(scale))
+                continue;
+            steps.Slot.Add(slot);
+            steps.Start.Add(levels[i]);
+            steps.Scale.Add(scale);
+        }
     }
 }

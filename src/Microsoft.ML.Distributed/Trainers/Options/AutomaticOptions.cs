@@ -14,6 +14,7 @@ internal static class AutomaticOptions
     private const long RowsToValidate = 2_000;
     private const long GroupsToValidate = 200;
     public const int MostLevels = 32;
+    public const int MostParts = 16;
     public const int MostSteps = 512;
     public const long RowsToEncodeLevels = RowsToValidate;
     private const int Patience = 10;

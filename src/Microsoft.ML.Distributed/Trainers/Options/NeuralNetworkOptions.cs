@@ -37,9 +37,11 @@ public abstract class NeuralNetworkOptions
     }
 
     /// <summary>
-    /// Whether features with 3 to 32 values, such as hours, weekdays and grades, go in value by value too: beside the standardised
-    /// feature one more input for each step between two neighbouring values, from 0 below to 1 above (piecewise linear encoding,
-    /// Gorishniy et al., arXiv:2203.05556). Of 2,000 rows or more with <see cref="NormalizeFeatures"/>, not of a linear model, nor where these were more than 512 together.
+    /// Whether features go in value by value too: beside the standardised feature one more input for each step between two
+    /// neighbouring values, from 0 below to 1 above (piecewise linear encoding, Gorishniy et al., arXiv:2203.05556). Of features with
+    /// 3 to 32 values, such as hours, weekdays and grades, these are all their values; of those with more, quantiles of a sample of
+    /// the rows, which make 2 to 16 parts. Of 2,000 rows or more with <see cref="NormalizeFeatures"/>, not of a linear model; of so many
+    /// features that there were more than 512 steps together, those with few values alone, and where these have more, none.
     /// </summary>
     /// <value>true</value>
     public bool EncodeLevels { get; set; } = true;
