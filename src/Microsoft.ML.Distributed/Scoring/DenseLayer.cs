@@ -11,16 +11,27 @@ internal enum LayerActivation
 }
 
 /// <summary>One Gemm with what follows it; batch normalisation is folded into weights and bias.</summary>
-internal class DenseLayer(float[] weights, float[] bias, int inputs)
+internal class DenseLayer
 {
-    private float[] _bias = bias;
+    private float[] _bias;
     private (float[] Gain, float[] Bias, float Epsilon)? _layerNorm;
 
-    public int Inputs { get; } = inputs;
+    public DenseLayer(float[] weights, float[] bias, int inputs) => (Weights, _bias, Inputs) = (weights, bias, inputs);
+
+    /// <summary>Another with its first inputs alone.</summary>
+    protected DenseLayer(DenseLayer other, int inputs)
+    {
+        (_bias, _layerNorm, Activation, Inputs) = (other._bias, other._layerNorm, other.Activation, inputs);
+        Weights = new float[Outputs * inputs];
+        for (var output = 0; output < Outputs; output++)
+            other.Weights.AsSpan(output * other.Inputs, inputs).CopyTo(Weights.AsSpan(output * inputs));
+    }
+
+    public int Inputs { get; }
 
     public int Outputs => _bias.Length;
 
-    protected float[] Weights { get; private set; } = weights;
+    protected float[] Weights { get; private set; }
 
     public LayerActivation Activation { get; set; }
 
@@ -44,6 +55,8 @@ internal class DenseLayer(float[] weights, float[] bias, int inputs)
         Multiply(input, output);
         Follow(output);
     }
+
+    public float WeightOf(int input, int output) => Weights[PlaceOf(input, output)];
 
     /// <summary>Where the weight of an input for an output is.</summary>
     protected virtual int PlaceOf(int input, int output) => (output * Inputs) + input;

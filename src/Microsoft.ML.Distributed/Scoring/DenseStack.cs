@@ -15,12 +15,9 @@ internal sealed class DenseStack : IScorer
     private readonly DenseLayer[] _layers;
     private readonly ScoreHead _head;
 
-    private readonly Steps? _steps;
+    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, ScoreHead head) => (_mean, _scale, _layers, _head) = (mean, scale, layers, head);
 
-    internal DenseStack(float[]? mean, float[]? scale, Steps? steps, DenseLayer[] layers, ScoreHead head) =>
-        (_mean, _scale, _steps, _layers, _head) = (mean, scale, steps, layers, head);
-
-    public int InputSize => _layers[0].Inputs - (_steps?.Slots.Length ?? 0);
+    public int InputSize => _layers[0].Inputs;
 
     public int OutputSize => _layers[^1].Outputs;
 
@@ -33,7 +30,10 @@ internal sealed class DenseStack : IScorer
         var tensors = OnnxMlpReader.Read(onnx, spec);
         var mlp = spec.Module.Mlp;
         var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, mlp, tensors)).ToArray();
-        return new DenseStack(tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean), tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), mlp.Steps is null ? null : new Steps([.. mlp.Steps.Slot], tensors[OnnxMlpWriter.StepStart], tensors[OnnxMlpWriter.StepScale]), layers, ScoreHead.Of(spec.Task, tensors));
+        var mean = tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean);
+        if (mlp.Steps is { } steps)
+            layers[0] = new SteppedLayer(layers[0], steps.Slot, tensors[OnnxMlpWriter.StepStart], tensors[OnnxMlpWriter.StepScale], mean!);
+        return new DenseStack(mean, tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, ScoreHead.Of(spec.Task, tensors));
     }
 
     public RowScorer CreateRunner()
@@ -41,12 +41,20 @@ internal sealed class DenseStack : IScorer
         var runner = new Runner(this);
         if (_layers[0] is SparseLayer)
             return (features, score) => runner.Run(features, score);
-        var input = new float[_layers[0].Inputs];
+        var input = new float[InputSize];
         return (features, score) =>
         {
-            Prepare(features, input.AsSpan(0, features.Length));
-            _steps?.Apply(features, _mean!, input.AsSpan(features.Length));
-            runner.Run(input, score);
+            Prepare(features, input);
+            if (_layers[0] is SteppedLayer stepped)
+            {
+                var sums = runner.ResultOf(0, score);
+                stepped.Apply(features, input, sums);
+                runner.Run(sums, score, from: 1);
+            }
+            else
+            {
+                runner.Run(input, score);
+            }
         };
     }
 
@@ -103,19 +111,6 @@ internal sealed class DenseStack : IScorer
         for (var i = 0; i < input.Length; i++)
             if (float.IsNaN(features[i]))
                 input[i] = 0;
-    }
-
-    /// <summary>What features put in beside themselves, value by value: clip((x - start) * scale, 0, 1), a missing one at the mean.</summary>
-    internal sealed record Steps(int[] Slots, float[] Start, float[] Scale)
-    {
-        public void Apply(ReadOnlySpan<float> features, float[] mean, Span<float> inputs)
-        {
-            for (var i = 0; i < Slots.Length; i++)
-            {
-                var x = features[Slots[i]];
-                inputs[i] = Math.Clamp(((float.IsNaN(x) ? mean[Slots[i]] : x) - Start[i]) * Scale[i], 0f, 1f);
-            }
-        }
     }
 
     /// <summary>The layers with room for what goes from one to the next, for one thread at a time.</summary>

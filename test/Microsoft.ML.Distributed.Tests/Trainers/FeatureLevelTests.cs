@@ -92,12 +92,13 @@ public sealed class FeatureLevelTests : IDisposable
 
     // Values between, below and above those that were seen, missing ones and infinities; saved and loaded.
     [TestMethod]
-    public void Transform_AnyValue_SaysWhatTheOnnxFileSays()
+    [DataRow(NetworkNormalization.None), DataRow(NetworkNormalization.Batch), DataRow(NetworkNormalization.Layer)]
+    public void Transform_AnyValue_SaysWhatTheOnnxFileSays(NetworkNormalization normalization)
     {
-        var model = Trainer(new() { HiddenLayers = [9] }).Fit(Data(2000));
+        var model = Trainer(new() { HiddenLayers = [9], Normalization = normalization }).Fit(Data(2000));
         using var file = new MemoryStream();
         _ml.Model.Save(model, null, file);
-        var rows = new[] { Row(3, 1, 0, 0.5f), Row(3.25f, 1, 0, 0.6f), Row(-50, 2, 1, 9), Row(float.NaN, float.NaN, float.NaN, float.NaN), Row(1e30f, 0, 0, -1e30f) };
+        var rows = new[] { Row(3, 1, 0, 0.5f), Row(3.25f, 1, 0, 0.6f), Row(-50, 2, 1, 9), Row(0, 739.63f, 1, -1), Row(23, 400, 0, 1), Row(float.NaN, float.NaN, float.NaN, float.NaN), Row(1e30f, 0, 0, -1e30f) };
 
         var scores = _ml.Model.Load(file, out _).Transform(_ml.Data.LoadFromEnumerable(rows)).GetColumn<float>("Score").ToArray();
 
