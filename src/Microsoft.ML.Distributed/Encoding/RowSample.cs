@@ -8,13 +8,12 @@ namespace Microsoft.ML.Distributed;
 /// <param name="most">The most rows that are kept; at least half as many are, once so many have come.</param>
 internal sealed class RowSample(int size, int most)
 {
-    private readonly List<uint> _hashes = [];
-    private readonly List<float> _values = [];
+    private readonly List<(uint Hash, float[] Values)> _rows = [];
     private ulong _limit = 1UL << 32;
     private uint _next;
 
     /// <summary>Rows that are kept.</summary>
-    public int Count => _hashes.Count;
+    public int Count => _rows.Count;
 
     /// <summary>Adds rows, one after another in memory.</summary>
     public void Add(ReadOnlySpan<float> rows)
@@ -24,37 +23,21 @@ internal sealed class RowSample(int size, int most)
             var hash = Mix(_next++);
             if (hash >= _limit)
                 continue;
-            _hashes.Add(hash);
-            _values.AddRange(rows.Slice(start, size));
-            while (_hashes.Count > most)
-                Halve();
+            _rows.Add((hash, rows.Slice(start, size).ToArray()));
+            while (Count > most)
+            {
+                _limit /= 2;
+                _rows.RemoveAll(row => row.Hash >= _limit);
+            }
         }
     }
 
     /// <summary>A slot's values in rising order, without missing ones.</summary>
     public float[] Sorted(int slot)
     {
-        float[] values = [.. Enumerable.Range(0, Count).Select(row => _values[row * size + slot]).Where(value => !float.IsNaN(value))];
+        float[] values = [.. _rows.Select(row => row.Values[slot]).Where(value => !float.IsNaN(value))];
         Array.Sort(values);
         return values;
-    }
-
-    private void Halve()
-    {
-        _limit /= 2;
-        var kept = 0;
-        for (var row = 0; row < Count; row++)
-        {
-            if (_hashes[row] >= _limit)
-                continue;
-            _hashes[kept] = _hashes[row];
-            for (var slot = 0; slot < size; slot++)
-                _values[kept * size + slot] = _values[row * size + slot];
-            kept++;
-        }
-
-        _hashes.RemoveRange(kept, Count - kept);
-        _values.RemoveRange(kept * size, _values.Count - kept * size);
     }
 
     // MurmurHash3's finaliser (Appleby, public domain): no two numbers of 32 bits have the same.

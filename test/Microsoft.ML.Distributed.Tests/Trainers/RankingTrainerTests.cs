@@ -8,7 +8,7 @@ namespace Microsoft.ML.Distributed.Tests;
 [TestClass]
 public sealed class RankingTrainerTests : IDisposable
 {
-    private readonly FakeBackend _backend = new();
+    private readonly FakeBackend _backend = new() { Weights = mlp => RandomNetworks.Weights(new Random(5), mlp) };
     private readonly MLContext _ml;
 
     public RankingTrainerTests() => _ml = new MLContext(seed: 1).UseCluster(_backend);
