@@ -369,7 +369,17 @@ public sealed unsafe class MpiCollective : ICollective
         *(Announcement*)_outgoing = mine;
         inline.CopyTo(new Span<T>(_outgoing + Announcement.Bytes, inline.Length));
         foreach (var rank in _others)
-            _announcements.Add(NativeMpi.Send(_outgoing, Announcement.Bytes + inline.Length * sizeof(T), rank, AnnouncementTag), rank);
+        {
+            try
+            {
+                _announcements.Add(NativeMpi.Send(_outgoing, Announcement.Bytes + inline.Length * sizeof(T), rank, AnnouncementTag), rank);
+            }
+            catch (CollectiveNetworkException e)
+            {
+                throw Unreachable(rank, e);
+            }
+        }
+
         while (_announcements.Count > 0)
             Await(_announcements, timeout ?? _options.Timeout);
         foreach (var rank in _others)
@@ -440,6 +450,13 @@ public sealed unsafe class MpiCollective : ICollective
             "See why they stopped or hang, and whether the network between the hosts lets them through.");
     }
 
+    // Its process has ended, which the library notices when it is next sent something, or not.
+    private CollectiveNetworkException Unreachable(int rank, CollectiveNetworkException reason)
+    {
+        Abort();
+        return new CollectiveNetworkException($"Rank {_options.Describe(Rank)} does not reach rank {_options.Describe(rank)} any more. See why that stopped, and whether the network between the two lets them through. {reason.Message}");
+    }
+
     private bool IsShort<T>(long length) where T : unmanaged => length * sizeof(T) <= _options.InlineBytes;
 
     private Shard Mine(long length) => Shard.Of(length, Rank, WorldSize);
@@ -457,7 +474,15 @@ public sealed unsafe class MpiCollective : ICollective
         var stream = Stream(way, rank);
         if (stream.IsDone)
             return true;
-        stream.Post(_pieces, (int)way * WorldSize + rank, released);
+        try
+        {
+            stream.Post(_pieces, (int)way * WorldSize + rank, released);
+        }
+        catch (CollectiveNetworkException e)
+        {
+            throw Unreachable(rank, e);
+        }
+
         return false;
     }
 
