@@ -28,7 +28,7 @@ public sealed class DistributedNamedEntityRecognitionTrainer : DistributedEncode
     // The cluster first, so that one that has to be started does so while the data is read.
     private protected override TransformerChain<ITransformer> Train(IDataView input) => Run(
         ClusterSelection.Resolve(Environment, _options.Training.Cluster), input, _options.Training.CancellationToken,
-        (run, rows, frame) => new TransformerChain<ITransformer>(frame.Around(Environment, run.Execute(rows))));
+        (run, rows, frame) => frame.Around(Environment, run.Execute(rows)));
 
     private protected override string Submit(TrainingCluster cluster, IDataView input, CancellationToken cancellation) => Run(cluster, input, cancellation, (run, rows, _) => run.Submit(rows));
 
