@@ -298,6 +298,30 @@ public sealed class Compared : nn.Module<Tensor, Tensor>
     }
 }
 
+/// <summary>Truths as numbers, numbers as truths, and counts of them; what a constant mask hides is infinite.</summary>
+public sealed class Truths : nn.Module<Tensor, Tensor>
+{
+    private readonly Linear head;
+
+    public Truths(NetOptions o) : base(nameof(Truths))
+    {
+        head = nn.Linear(6, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var (a, b, third) = (x[.., ..6], x[.., 6..], arange(6).eq(2));
+        var keep = where(a.gt(0), b.lt(1), b.gt(0));
+        keep = where(third, ~keep, keep) & a.gt(float.NegativeInfinity);
+        var count = keep.sum(1, keepdim: true);
+        var mean = b.masked_fill(~keep, 0).sum(1, keepdim: true) / count.clamp_min(1) + count.sqrt() * 0.1f;
+        var hidden = (a.masked_fill(third, 0).square() + (~third).@float()).reciprocal().masked_fill(third, 0);
+        var highest = nn.functional.max_pool1d(nn.functional.pad(a.unsqueeze(1), [1, 1, 0, 0], PaddingModes.Constant, float.NegativeInfinity), 3, 1).squeeze(1);
+        return head.call(mean + hidden + highest + (b * 1).gt_(0) * a + nn.functional.pad(keep[.., 1..], [1, 0]).@float());
+    }
+}
+
 /// <summary>Functions that pad.</summary>
 public sealed class Padded : nn.Module<Tensor, Tensor>
 {

@@ -23,7 +23,7 @@ internal static class OnnxConversion
     ];
 
     /// <summary>Whether all of a graph can be written.</summary>
-    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish" || IsReduction(n)
+    public static bool CanWrite(GraphProto graph) => graph.Node.All(n => s_copied.Contains(n.OpType) || n.OpType is "HardSwish" or "GreaterOrEqual" or "LessOrEqual" || IsReduction(n)
         || n.OpType is "LayerNormalization" && n.Attribute.All(a => a.Name != "axis" || a.I < 0)
         || n.OpType is "Gelu" && n.Attribute.All(a => a.S.ToStringUtf8() == "none"));
 
@@ -64,6 +64,9 @@ internal static class OnnxConversion
                     break;
                 case "HardSwish":
                     WriteHardSwish(context, inputs[0], output);
+                    break;
+                case "GreaterOrEqual" or "LessOrEqual":
+                    WriteOrEqual(context, node.OpType.Replace("OrEqual", "", StringComparison.Ordinal), inputs, output);
                     break;
                 case var _ when IsReduction(node):
                     WriteReduce(context, graph, node, inputs[0], output);
@@ -130,6 +133,10 @@ internal static class OnnxConversion
         node.AddAttribute("beta", 0.5);
         Node(context, "Mul", [input, gate], output);
     }
+
+    // Either, which are false of NaN; ML.NET's version has the two apart.
+    private static void WriteOrEqual(OnnxContext context, string strict, string[] inputs, string output) =>
+        Node(context, "Or", [Binary(context, strict, inputs[0], inputs[1]), Binary(context, "Equal", inputs[0], inputs[1])], output);
 
     // (x - mean) / sqrt(variance + epsilon) * weight + bias, over the last dimensions
     private static void WriteLayerNormalization(OnnxContext context, NodeProto layer, string[] inputs, string output)

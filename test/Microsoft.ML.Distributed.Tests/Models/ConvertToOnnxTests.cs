@@ -120,7 +120,7 @@ public sealed class ConvertToOnnxTests : IDisposable
         CollectionAssert.AreEqual(new byte[] { 1, 2, 3 }, _backend.JobFiles[0].Single().Content.ToArray());
     }
 
-    // [N, size] as one channel: convolved, pooled, normalised, and summed.
+    // [N, size] as one channel: convolved, pooled, normalised, bounded, and summed.
     private string Layers(OnnxGraph graph, string input, int size)
     {
         string Numbers(string name, params long[] shape) => graph.Constant(name, shape, RandomNetworks.Values(_random, (int)shape.Aggregate(1L, (a, b) => a * b), 1));
@@ -129,6 +129,8 @@ public sealed class ConvertToOnnxTests : IDisposable
         var normal = graph.Node("LayerNormalization", [folded, Numbers("gain", 2, size), Numbers("bias", 2, size)], null, OnnxGraph.Integer("axis", -2), OnnxGraph.Number("epsilon", 1e-4));
         var pooled = graph.Node("AveragePool", [graph.Node("HardSwish", [normal])], null, OnnxGraph.List("kernel_shape", [2]), OnnxGraph.List("strides", [1]), OnnxGraph.List("pads", [0, 0]), OnnxGraph.List("dilations", [1]), OnnxGraph.Integer("ceil_mode", 0), OnnxGraph.Integer("count_include_pad", 1));
         var flat = graph.Node("Flatten", [graph.Node("Gelu", [pooled], null, OnnxGraph.Text("approximate", "none"))], null, OnnxGraph.Integer("axis", 1));
+        var limit = Numbers("limit", 1, 2 * (size - 1));
+        flat = graph.Node("Where", [graph.Node("GreaterOrEqual", [flat, limit]), flat, graph.Node("Where", [graph.Node("LessOrEqual", [flat, limit]), limit, flat])]);
         return graph.Node("Gemm", [flat, Numbers("weight", 1, 2 * (size - 1)), Numbers("last", 1)], null, OnnxGraph.Integer("transB", 1));
     }
 

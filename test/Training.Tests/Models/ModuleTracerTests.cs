@@ -43,7 +43,7 @@ public sealed class ModuleTracerTests
     [
         [typeof(SmallCnn), 64], [typeof(ResidualNet), 12], [typeof(LstmNet), 20], [typeof(GruNet), 12], [typeof(ElmanNet), 20], [typeof(OwnCell), 20], [typeof(OwnTransformer), 24],
         [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
-        [typeof(Compared), 12], [typeof(Padded), 12], [typeof(PaddingMasks), 20],
+        [typeof(Compared), 12], [typeof(Truths), 12], [typeof(Padded), 12], [typeof(PaddingMasks), 20],
         [typeof(ParametersAlone), 8], [typeof(MaskedAttention), 20], [typeof(RepeatedProduct), 20], [typeof(PositiveElman), 20],
     ];
 
@@ -224,6 +224,27 @@ public sealed class ModuleTracerTests
         public Sines() : base(nameof(Sines)) => RegisterComponents();
 
         public override Tensor forward(Tensor x) => last.call(first.call(x).sin());
+    }
+
+    [TestMethod]
+    public void Check_OwnGraphOfALayerThatMirrors_SaysWhatToWriteInItsPlace()
+    {
+        RankTraining.Preload();
+        var source = new TorchModuleSource(() => new Mirrored(), seed: 1);
+        var trace = ModuleTracer.Trace(source.Module, 8);
+        var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, new TorchModuleSpec { InputSize = 8, OutputSize = 8 }));
+        StringAssert.Contains(e.Message, "Layer \"layer\" (Conv1d) pads with Reflect, expected a graph.Node(\"Gather\", ...)");
+    }
+
+    private sealed class Mirrored : nn.Module<Tensor, Tensor>, Microsoft.ML.Distributed.IOnnxModule
+    {
+        private readonly TorchSharp.Modules.Conv1d layer = nn.Conv1d(1, 1, 3, padding: 1, padding_mode: PaddingModes.Reflect);
+
+        public Mirrored() : base(nameof(Mirrored)) => RegisterComponents();
+
+        public override Tensor forward(Tensor x) => layer.call(x.unsqueeze(1)).squeeze(1);
+
+        public Microsoft.ML.Distributed.OnnxValue ToOnnx(Microsoft.ML.Distributed.OnnxGraphBuilder graph, Microsoft.ML.Distributed.OnnxValue input) => graph.Layer(nameof(layer), input);
     }
 
     private sealed class Liar : nn.Module<Tensor, Tensor>, Microsoft.ML.Distributed.IOnnxModule

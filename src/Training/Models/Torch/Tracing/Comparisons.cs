@@ -7,10 +7,13 @@ namespace MLDistributed.Training.Models;
 /// <summary>Functions that compare values, and what is made of truths: in a graph these are Bool, and numbers where they are computed with.</summary>
 internal static class Comparisons
 {
-    public static Mapping Of(FunctionCall call, string op, bool isNegated = false) =>
-        Elementwise.Of(Elementwise.Operands(call), call.Result, (writer, names) => isNegated ? writer.Node("Not", [writer.Node(op, names)]) : writer.Node(op, names));
+    public static Mapping Of(FunctionCall call, string op, bool isNegated = false)
+    {
+        var type = call.Result.dtype; // one that works in place keeps its tensor's
+        return Elementwise.Of(Elementwise.Operands(call), call.Result, (writer, names) => FromTruth(writer, isNegated ? writer.Node("Not", [writer.Node(op, names)]) : writer.Node(op, names), type));
+    }
 
-    public static Mapping Not(FunctionCall call) => IsTruth(((Tensor)call.Arguments[0]!).dtype) ? call.Unary("Not") : throw new NotTracedException($"negates numbers of type {((Tensor)call.Arguments[0]!).dtype}, expected truths");
+    public static Mapping Not(FunctionCall call) => IsTruth(((Tensor)call.Arguments[0]!).dtype) ? call.AsItIs((w, x) => w.Node("Not", [x])) : throw new NotTracedException($"negates numbers of type {((Tensor)call.Arguments[0]!).dtype}, expected truths");
 
     /// <summary>Two truths together, of which one may be a constant, as a function of 1 and 0.</summary>
     public static Mapping Join(FunctionCall call, string op)
@@ -41,22 +44,13 @@ internal static class Comparisons
     {
         if (!IsTruth(condition.Tensor.dtype))
             throw new NotTracedException($"has a condition of type {condition.Tensor.dtype}, expected truths");
+        var (operands, type) = (new[] { yes, no }, call.Result.dtype);
         if (condition.Layout is not null)
-            return Elementwise.Of([condition, yes, no], call.Result, (writer, names) => writer.Node("Where", [ToTruth(writer, names[0]), names[1], names[2]]));
-        // One that depends on no row is a sum of both, each with 0 where it is not chosen, as an infinite number stands for a very large one.
-        object[] first = Chosen(condition, yes, m => m), second = Chosen(condition, no, m => m.logical_not());
-        return Elementwise.Of([.. first, .. second], call.Result, (writer, names) => writer.Node("Add", [Product(writer, names[..first.Length]), Product(writer, names[first.Length..])]));
+            return Elementwise.Of([condition, .. operands], call.Result, (writer, names) => FromNumbers(writer, writer.Node("Where", [ToTruth(writer, names[0]), names[1], names[2]]), type));
+        var rows = operands.OfType<TraceValue>().FirstOrDefault(v => v.Layout is not null)?.Layout ?? throw new NotTracedException("has no value of rows");
+        var layout = new RowLayout(call.Result.shape, (int)call.Result.dim() - rows.FromRight, rows.Fold);
+        return Elementwise.Of(operands, call.Result, (writer, names) => FromNumbers(writer, writer.Node("Where", [ToTruth(writer, writer.ForEachRow(condition.Outside!, layout)), names[0], names[1]]), type));
     }
-
-    // A value of rows and its factor, or a constant.
-    private static object[] Chosen(TraceValue condition, object value, Func<Tensor, Tensor> make) => value switch
-    {
-        TraceValue { Layout: not null } => [condition with { Outside = new Elementwise.Derived(condition.Outside!, m => make(m).to(ScalarType.Float32)) }, value],
-        TraceValue { Outside: { } constant } => [condition with { Outside = new Selected(condition.Outside!, constant, make) }],
-        _ => [condition with { Outside = new Elementwise.Derived(condition.Outside!, m => make(m).to(ScalarType.Float32).mul((double)value)) }],
-    };
-
-    private static string Product(TraceWriter writer, string[] factors) => factors.Length > 1 ? writer.Node("Mul", factors) : factors[0];
 
     /// <summary>Whether any, or all, of some dimensions are true.</summary>
     public static Mapping Quantified(FunctionCall call, string op) =>
@@ -69,11 +63,11 @@ internal static class Comparisons
     public static string ToNumbers(TraceWriter writer, string x, ScalarType type) =>
         type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float));
 
-    private static string ToTruth(TraceWriter writer, string x) => writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Bool));
+    /// <summary>Numbers as values of a type.</summary>
+    public static string FromNumbers(TraceWriter writer, string x, ScalarType type) =>
+        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Node("Cast", [x], OnnxGraph.Integer("to", TracedFunctions.TypeOf(type)));
 
-    /// <summary>A constant where a mask says so, and 0 elsewhere.</summary>
-    private sealed class Selected(OutsideValue mask, OutsideValue constant, Func<Tensor, Tensor> make) : OutsideValue
-    {
-        public override Tensor Compute(Func<string, Tensor> parameter) => where(make(mask.Compute(parameter)), constant.Compute(parameter).to(ScalarType.Float32), zeros(1));
-    }
+    private static string FromTruth(TraceWriter writer, string x, ScalarType type) => IsTruth(type) ? x : ToNumbers(writer, x, ScalarType.Bool);
+
+    private static string ToTruth(TraceWriter writer, string x) => writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Bool));
 }

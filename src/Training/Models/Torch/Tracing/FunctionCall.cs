@@ -65,8 +65,15 @@ internal sealed class FunctionCall(MethodBase method, object?[] arguments, Tenso
         _ => null,
     };
 
-    /// <summary>A mapping from the first argument, of the result's own shape.</summary>
-    public Mapping Unary(Func<TraceWriter, string, string> write) => new([Input], Input.Layout!.With(result.shape), (writer, names) => write(writer, names[0]));
+    /// <summary>A mapping from the first argument, of the result's own shape: of numbers, as which ids and truths are taken too.</summary>
+    public Mapping Unary(Func<TraceWriter, string, string> write)
+    {
+        var (from, to) = (((Tensor)arguments[0]!).dtype, result.dtype);
+        return AsItIs((writer, x) => Comparisons.FromNumbers(writer, write(writer, Comparisons.ToNumbers(writer, x, from)), to));
+    }
 
     public Mapping Unary(string op, params Protocol.Onnx.AttributeProto[] attributes) => Unary((writer, x) => writer.Node(op, [x], attributes));
+
+    /// <summary>A mapping that takes the argument's type, and gives the result's.</summary>
+    public Mapping AsItIs(Func<TraceWriter, string, string> write) => new([Input], Input.Layout!.With(result.shape), (writer, names) => write(writer, names[0]));
 }

@@ -92,7 +92,7 @@ internal static class KnownLayers
     {
         var padding = convolution.padding ?? new long[convolution.kernel_size.Length];
         // TorchSharp 0.107 does not add the places behind that it says: what it makes tells. A layer of a module that writes itself is not asked for its sizes.
-        var more = call.From.Rank != padding.Length + 2 || call.From.Behind[1] == 0 ? convolution.output_padding : [.. padding.Select((p, d) =>
+        var more = call.From.Rank != padding.Length + 2 ? convolution.output_padding : [.. padding.Select((p, d) =>
             call.To.Behind[d + 1] - ((call.From.Behind[d + 1] - 1) * convolution.stride[d]) - (convolution.dilation[d] * (convolution.kernel_size[d] - 1)) - 1 + (2 * p))];
         return call.Writer.Node("ConvTranspose", Inputs(convolution, call.Writer, call.Input), [.. Attributes(convolution, padding, padding), OnnxGraph.List("output_padding", more)]);
     }

@@ -11,9 +11,10 @@ internal static class Paddings
     public static Mapping Of(FunctionCall call)
     {
         var (layout, pad) = (call.Input.Layout!, call.Dimensions("pad") ?? []);
-        var (mode, value, size) = (call.Argument("mode") is PaddingModes given ? given : PaddingModes.Constant, call.Number("value") ?? 0, call.Input.Tensor.shape);
+        var (mode, value, size) = (call.Argument("mode") is PaddingModes given ? given : PaddingModes.Constant, Math.Clamp(call.Number("value") ?? 0, float.MinValue, float.MaxValue), call.Input.Tensor.shape);
         // From the last dimension on, before and behind each.
-        var places = pad.Chunk(2).Select((p, i) => (Axis: layout.Axis(layout.Rank - 1 - i), Size: size[layout.Rank - 1 - i], Before: p[0], Behind: p[1])).ToArray();
+        var places = pad.Chunk(2).Select((p, i) => (Dimension: layout.Rank - 1 - i, Before: p[0], Behind: p[1])).Where(p => (p.Before, p.Behind) is not (0, 0))
+            .Select(p => (Axis: layout.Axis(p.Dimension), Size: size[p.Dimension], p.Before, p.Behind)).ToArray();
         return call.Unary((w, x) => places.Aggregate(x, (name, place) => Pad(w, name, mode, value, place.Axis, layout.GraphShape.Length, place.Size, place.Before, place.Behind)));
     }
 

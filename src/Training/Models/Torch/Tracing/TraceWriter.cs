@@ -52,10 +52,11 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
     /// <summary>A parameter or buffer with the job's values, to compute with.</summary>
     public Tensor Current(Tensor parameter) => parameter.dtype == ScalarType.Float32 ? tensor(Values(parameter)).view(parameter.shape) : parameter;
 
+    /// <summary>One number; an infinite one as the largest that there is.</summary>
     public string Constant(float value, params long[] shape)
     {
         var numbers = new float[RowLayout.Product(shape)];
-        numbers.AsSpan().Fill(value);
+        numbers.AsSpan().Fill(Math.Clamp(value, float.MinValue, float.MaxValue));
         return Constant("constant", shape, numbers);
     }
 

@@ -99,11 +99,7 @@ internal static class TracedFunctions
         if (call.Arguments.Length > 1 && call.Arguments[1] is Tensor)
             return Elementwise.Of(call, op == "ReduceMax" ? "Max" : "Min");
         var (from, to) = (((Tensor)call.Arguments[0]!).dtype, call.Result.dtype);
-        return Over(call, (axes, keeps, w, x) =>
-        {
-            var reduced = w.Reduce(op, Comparisons.ToNumbers(w, x, from), axes, keeps);
-            return to is ScalarType.Float32 or ScalarType.Float64 ? reduced : w.Node("Cast", [reduced], OnnxGraph.Integer("to", TypeOf(to)));
-        });
+        return Over(call, (axes, keeps, w, x) => Comparisons.FromNumbers(w, w.Reduce(op, Comparisons.ToNumbers(w, x, from), axes, keeps), to));
     }
 
     // Over some dimensions, all if none is named.
@@ -183,11 +179,11 @@ internal static class TracedFunctions
         var (from, to) = (((Tensor)call.Arguments[0]!).dtype, call.Result.dtype);
         if (call.Name == "dropout" && call.Flag("training"))
             throw new NotTracedException("drops numbers when it is not being trained too");
-        return TypeOf(from) == TypeOf(to) ? call.Unary("Identity") : call.Unary("Cast", OnnxGraph.Integer("to", TypeOf(to)));
+        return call.AsItIs((w, x) => TypeOf(from) == TypeOf(to) ? w.Node("Identity", [x]) : w.Node("Cast", [x], OnnxGraph.Integer("to", TypeOf(to))));
     }
 
-    // As the graph has it.
-    private static long TypeOf(ScalarType type) => type switch
+    /// <summary>A type as the graph has it.</summary>
+    public static long TypeOf(ScalarType type) => type switch
     {
         ScalarType.Float32 or ScalarType.Float64 => (long)TensorProto.Types.DataType.Float,
         ScalarType.Int64 or ScalarType.Int32 or ScalarType.Int16 => (long)TensorProto.Types.DataType.Int64,
