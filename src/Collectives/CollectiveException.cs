@@ -11,6 +11,10 @@ public class CollectiveException : Exception
 /// <param name="message">What failed.</param>
 public sealed class CollectiveNetworkException(string message) : CollectiveException(message);
 
+/// <summary>This host's own network lets its rank meet no others: an interface, its address, or its ports.</summary>
+/// <param name="message">What of it.</param>
+public sealed class HostNetworkException(string message) : CollectiveException(message);
+
 /// <summary>A rank has aborted: this rank is a bystander.</summary>
 /// <param name="message">Which rank.</param>
 public sealed class CollectiveAbortedException(string message) : CollectiveException(message);

@@ -5,7 +5,7 @@ namespace MLDistributed.Collectives.Heartbeats;
 
 /// <summary>What a rank sends again and again: who it is, a rising number, and a code that only those make who have the attempt's key.</summary>
 /// <param name="Rank">Of whom.</param>
-/// <param name="HasLeft">Whether it has done its part, and says nothing any more.</param>
+/// <param name="HasLeft">Whether it has done its part, and says nothing else any more.</param>
 /// <param name="Number">Higher than of all before: an old packet that comes again says nothing.</param>
 internal readonly record struct HeartbeatPacket(int Rank, bool HasLeft, long Number)
 {

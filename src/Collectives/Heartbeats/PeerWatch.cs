@@ -21,24 +21,28 @@ public sealed class PeerWatch : IDisposable
     private readonly IRendezvous _rendezvous;
     private readonly Socket _socket;
     private readonly SocketAddress?[] _addresses;
+    private readonly HashSet<SocketAddress> _senders;
     private readonly string[] _names;
     private readonly long[] _numbers;
     private readonly byte[] _key;
     private readonly PeerSilence _silence;
     private readonly Lock _gate = new();
+    private readonly Lock _telling = new(); // who ends this waits for who tells
     private readonly CancellationTokenSource _lost = new();
     private readonly TaskCompletionSource _met = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Thread _thread;
     private readonly CancellationTokenRegistration _stopped;
     private long _number;
     private bool _hasTold;
-    private bool _hasLeft;
+    private volatile bool _hasLeft;
+    private IReadOnlyList<SilentPeer> _unheard = [];
     private volatile bool _isDisposed;
 
     private PeerWatch(MpiOptions options, IRendezvous rendezvous, Socket socket, IReadOnlyList<(IPEndPoint Address, byte[] Key)> all, CancellationToken stop)
     {
         (_options, _rendezvous, _socket) = (options, rendezvous, socket);
         _addresses = [.. all.Select((peer, rank) => rank == options.Rank ? null : peer.Address.Serialize())];
+        _senders = [.. _addresses.OfType<SocketAddress>()];
         _names = [.. all.Select(peer => peer.Address.ToString())];
         _numbers = new long[all.Count];
         _key = all[0].Key;
@@ -57,7 +61,7 @@ public sealed class PeerWatch : IDisposable
     /// <param name="tell">Gives the text of each rank to all.</param>
     /// <param name="rendezvous">Hears of who is silent.</param>
     /// <param name="stop">Ends the wait.</param>
-    /// <exception cref="CollectiveNetworkException">No port is free there.</exception>
+    /// <exception cref="HostNetworkException">No port is free there, or it has no address.</exception>
     /// <exception cref="CollectiveTimeoutException">One was not heard; the message names both.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public static PeerWatch Begin(MpiOptions options, Func<string, IReadOnlyList<string>> tell, IRendezvous rendezvous, CancellationToken stop)
@@ -112,7 +116,7 @@ public sealed class PeerWatch : IDisposable
     private static Socket Bind(MpiOptions options)
     {
         if (!IPAddress.TryParse(options.NetworkAddress, out var address))
-            throw new CollectiveNetworkException($"Network interface \"{options.NetworkInterface}\" has the address \"{options.NetworkAddress}\", expected one at which the other hosts reach this one. See whether it has lost its own.");
+            throw new HostNetworkException($"Network interface \"{options.NetworkInterface}\" has the address \"{options.NetworkAddress}\", expected one at which the other hosts reach this one. See whether it has lost its own.");
         for (var port = options.FirstPort; ; port++)
         {
             var socket = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { Blocking = false };
@@ -126,7 +130,7 @@ public sealed class PeerWatch : IDisposable
                 socket.Dispose();
                 if (e.SocketErrorCode == SocketError.AddressAlreadyInUse && port < options.LastPort)
                     continue;
-                throw new CollectiveNetworkException($"Rank {options.Describe(options.Rank)} can listen on no UDP port of {options.FirstPort} to {options.LastPort} at {address} ({e.Message}), expected a free one: other ranks are heard there. Give the worker other ports (--network-ports).");
+                throw new HostNetworkException($"Rank {options.Describe(options.Rank)} can listen on no UDP port of {options.FirstPort} to {options.LastPort} at {address} ({e.Message}), expected a free one: other ranks are heard there. Give the worker other ports (--network-ports).");
             }
         }
     }
@@ -147,7 +151,7 @@ public sealed class PeerWatch : IDisposable
         }
         catch (OperationCanceledException) when (!stop.IsCancellationRequested)
         {
-            throw new CollectiveTimeoutException($"Rank {_options.Describe(_options.Rank)} has heard nothing of {string.Join(" and ", Silent(_options.SilenceLimit / 2).Select(u => $"rank {_options.Describe(u.Rank)} at {u.Address}"))} for {_options.SilenceLimit.TotalSeconds:0.#} s, expected UDP packets every {_options.HeartbeatInterval.TotalSeconds:0.#} s. See whether firewalls and switches between the hosts let them through.");
+            throw new CollectiveTimeoutException($"Rank {_options.Describe(_options.Rank)} has heard nothing of {string.Join(" and ", _unheard.Select(u => $"rank {_options.Describe(u.Rank)} at {u.Address}"))} for {_options.SilenceLimit.TotalSeconds:0.#} s, expected UDP packets every {_options.HeartbeatInterval.TotalSeconds:0.#} s. See whether firewalls and switches between the hosts let them through.");
         }
     }
 
@@ -161,7 +165,7 @@ public sealed class PeerWatch : IDisposable
             if (sent == 0 || Stopwatch.GetElapsedTime(sent) >= (_met.Task.IsCompleted ? _options.HeartbeatInterval : s_look))
             {
                 sent = Stopwatch.GetTimestamp();
-                Send(hasLeft: false);
+                Send(_hasLeft); // a farewell again, as those before may be lost
             }
 
             Wait();
@@ -170,7 +174,7 @@ public sealed class PeerWatch : IDisposable
             {
                 _silence.Pass(Stopwatch.GetElapsedTime(looked, now));
                 for (var count = 0; count < MostAtOnce && Receive(packet, from) is var length and >= 0; count++)
-                    Take(packet[..length]);
+                    Take(packet[..length], from);
             }
 
             looked = now;
@@ -205,9 +209,10 @@ public sealed class PeerWatch : IDisposable
         }
     }
 
-    private void Take(ReadOnlySpan<byte> bytes)
+    private void Take(ReadOnlySpan<byte> bytes, SocketAddress from)
     {
-        if (!HeartbeatPacket.TryRead(bytes, _key, out var packet) || (uint)packet.Rank >= (uint)_numbers.Length || packet.Rank == _options.Rank || packet.Number <= _numbers[packet.Rank])
+        // Others cost no more than this look.
+        if (!_senders.Contains(from) || !HeartbeatPacket.TryRead(bytes, _key, out var packet) || (uint)packet.Rank >= (uint)_numbers.Length || packet.Rank == _options.Rank || packet.Number <= _numbers[packet.Rank])
             return;
         _numbers[packet.Rank] = packet.Number;
         _silence.Hear(packet.Rank);
@@ -239,6 +244,7 @@ public sealed class PeerWatch : IDisposable
         {
             if (_hasLeft || _lost.IsCancellationRequested)
                 return;
+            _unheard = Silent(_options.SilenceLimit); // one may be heard before others ask
         }
 
         Tell(isLost: true);
@@ -248,11 +254,18 @@ public sealed class PeerWatch : IDisposable
     // Once. Who has ended the attempt may not be who is right about it: half the limit is long enough to say so, too.
     private void Tell(bool isLost)
     {
-        lock (_gate)
+        lock (_telling)
         {
-            if (_hasTold || _hasLeft || _isDisposed || Silent(_options.SilenceLimit / 2) is not { Count: > 0 } silent)
-                return;
-            _hasTold = true;
+            IReadOnlyList<SilentPeer> silent;
+            lock (_gate)
+            {
+                silent = Silent(_options.SilenceLimit / 2);
+                if (_hasTold || _hasLeft || _isDisposed || silent.Count == 0)
+                    return;
+                _hasTold = true;
+            }
+
+            // It may wait for a pipe, and who listens must not.
             _rendezvous.TellUnheard(silent, isLost);
         }
     }

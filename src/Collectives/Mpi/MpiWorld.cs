@@ -23,6 +23,7 @@ public static class MpiWorld
 
     /// <summary>Meets the other ranks: by the rendezvous first, then over the network itself.</summary>
     /// <exception cref="CollectiveException">MPI is not there or does not start, or this process has been in a world; the message says what to do.</exception>
+    /// <exception cref="HostNetworkException">The interface is not there, or has no link.</exception>
     /// <exception cref="CollectiveTimeoutException">Not all ranks came in time, or they do not reach one another.</exception>
     /// <exception cref="CollectiveAbortedException">A rank has aborted.</exception>
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
@@ -62,7 +63,7 @@ public static class MpiWorld
         var state = all.FirstOrDefault(i => i.Name == name)?.OperationalStatus;
         if (state is OperationalStatus.Up or OperationalStatus.Unknown)
             return;
-        throw new CollectiveNetworkException($"Network interface \"{name}\" {(state is null ? "is not there" : $"is {state}")}, expected one that is up and that the other hosts reach. This machine has {string.Join(", ", all.Where(i => i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown).Select(i => $"\"{i.Name}\""))}.");
+        throw new HostNetworkException($"Network interface \"{name}\" {(state is null ? "is not there" : $"is {state}")}, expected one that is up and that the other hosts reach. This machine has {string.Join(", ", all.Where(i => i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown).Select(i => $"\"{i.Name}\""))}.");
     }
 
     // MPI_Init waits for the others without a limit: on a thread that is given up when it takes too long.

@@ -15,6 +15,7 @@ internal static class Failures
         {
             // A connection that breaks is what another rank's end looks like from here.
             CollectiveAbortedException or CollectiveTimeoutException or CollectiveNetworkException => (FailureKind.Crashed, true),
+            HostNetworkException => (FailureKind.Crashed, false), // another worker's may be better
             DamagedCheckpointException => (FailureKind.CheckpointDamaged, false),
             OutOfMemoryException => (FailureKind.Invalid, false),
             _ when NativeMessage.IsOutOfMemory(exception.Message) => (FailureKind.Invalid, false),

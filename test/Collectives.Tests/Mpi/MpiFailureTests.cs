@@ -85,7 +85,7 @@ public sealed class MpiFailureTests
         {
             for (var rank = 0; rank < 3; rank++)
                 gang.Join(rank);
-            await gang[1].ShouldAnswerAsync($"CollectiveNetworkException Network interface \"{NetworkHosts.Interface}\" is ");
+            await gang[1].ShouldAnswerAsync($"HostNetworkException Network interface \"{NetworkHosts.Interface}\" is ");
             await ShouldFailAsync(gang, "CollectiveAbortedException", "because rank 1 aborted");
         }
         finally
