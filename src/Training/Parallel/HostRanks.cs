@@ -36,10 +36,11 @@ internal sealed class HostRanks : IDisposable
         if (place is null)
             return new HostRanks(local, null, local, null);
         PeerWatch? watch = null;
+        ICollective? leaders = null;
         try
         {
             watch = place.LocalRank == 0 ? place.Watch?.Invoke() : null;
-            var leaders = place.LocalRank == 0 ? place.MeetLeaders() : null;
+            leaders = place.LocalRank == 0 ? place.MeetLeaders() : null;
             // The others wait for their leader here, and not with their first step's limit.
             local.Barrier(options.RendezvousTimeout);
             return new HostRanks(local, leaders, new HierarchicalCollective(place.Topology, place.Rank, local, leaders), watch);
@@ -47,6 +48,8 @@ internal sealed class HostRanks : IDisposable
         catch
         {
             watch?.Dispose();
+            leaders?.Abort();
+            leaders?.Dispose();
             local.Abort();
             local.Dispose();
             throw;

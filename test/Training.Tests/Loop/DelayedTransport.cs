@@ -12,6 +12,8 @@ internal sealed class DelayedTransport(ICollective inner, TimeSpan delay) : ICol
 
     public int Count { get; private set; }
 
+    public bool IsDisposed { get; private set; }
+
     public int Rank => inner.Rank;
 
     public int WorldSize => inner.WorldSize;
@@ -47,6 +49,7 @@ internal sealed class DelayedTransport(ICollective inner, TimeSpan delay) : ICol
 
     public void Dispose()
     {
+        IsDisposed = true;
         inner.Dispose();
         _never.Dispose();
     }
