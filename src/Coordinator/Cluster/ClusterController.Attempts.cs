@@ -271,7 +271,7 @@ internal sealed partial class ClusterController
         else
         {
             job.Failure = failure;
-            End(job, JobState.Failed, decision.Reason);
+            End(job, JobState.Failed, decision.Reason + cordon);
         }
     }
 

@@ -21,9 +21,10 @@ internal sealed partial class ClusterController
     {
         if (attempt.Lost is not { IsCutOff: true } lost)
             return "";
-        var worker = attempt.Parts[lost.Host].Worker;
+        var (worker, host) = (attempt.Parts[lost.Host].Worker, attempt.Participants().ElementAt(lost.Host).Host);
         var doubt = NetworkDoubt.After(worker.NetworkDoubt, "other workers did not hear it there", clock.Now);
         workers.Doubt(worker, doubt);
-        return $" For {doubt.Period.TotalMinutes:0.#} min worker \"{worker.Host}\" gets no job over several workers.";
+        _log.Doubted(host, doubt.Period.TotalMinutes, doubt.Reason);
+        return $" For {doubt.Period.TotalMinutes:0.#} min worker \"{host}\" gets no job over several workers.";
     }
 }

@@ -31,6 +31,9 @@ internal sealed partial class ClusterLog(ILogger logger)
     [LoggerMessage(125, LogLevel.Information, "Worker \"{Host}\" gets jobs again: {Reason}")]
     public partial void Uncordoned(string host, string reason);
 
+    [LoggerMessage(126, LogLevel.Warning, "Worker \"{Host}\" gets no job over several workers for {Minutes:0.#} min: {Reason}")]
+    public partial void Doubted(string host, double minutes, string reason);
+
     [LoggerMessage(131, LogLevel.Information, "Took {Count} jobs over from the run before")]
     public partial void Restored(int count);
 

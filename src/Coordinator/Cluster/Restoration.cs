@@ -24,9 +24,9 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         var living = context.Jobs.AsNoTracking().Where(j => j.State < firstFinal);
         var restored = RestoreAll(context, living);
         jobs.Restore(restored.Select(r => r.Job), lastNumber);
-        foreach (var (job, parts) in restored)
+        foreach (var (job, parts, hasRun) in restored)
             if (parts.Count > 0 && TryRead("Attempt", parts[0].Id, () => Attach(parts)) is { } running)
-                Await(job, running);
+                Await(job, running, hasRun);
         HoldOthers(context);
         foreach (var cordon in context.Cordons.AsNoTracking().ToList())
             cordons.Put(cordon.WorkerId, cordon.Reason);
@@ -58,6 +58,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
     {
         var job = JobEntry.FromRow(row);
         job.UnwatchedSince = clock.Now;
+        var hasRun = false;
         foreach (var stored in events.OrderBy(e => e.Sequence))
         {
             job.LastSequence = stored.Sequence;
@@ -65,6 +66,7 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
                 continue;
             job.Feed.Publish(jobEvent);
             job.Progress = jobEvent.Progress ?? job.Progress;
+            hasRun |= jobEvent.State?.State == JobState.Running && jobEvent.Attempt == row.Attempt;
             if (jobEvent.Epoch is { } epoch)
                 job.LastEpoch = (jobEvent.Attempt, epoch.Epoch);
             if (stored.Transient)
@@ -76,12 +78,14 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         foreach (var attempt in attempts.Where(a => a.Number < row.Attempt).GroupBy(a => a.Id, StringComparer.Ordinal))
             if (attempt.Select(FailureOf).OfType<JobFailure>().MaxBy(f => (f.KeptStep, f.ExitCode != 0, f.Step)) is { } failed)
                 job.Remember(failed);
-        return new Restored(job, [.. attempts.Where(a => a.Number == row.Attempt).OrderBy(a => a.FirstRank)]);
+        return new Restored(job, [.. attempts.Where(a => a.Number == row.Attempt).OrderBy(a => a.FirstRank)], hasRun);
     }
 
-    private void Await(JobEntry job, AttemptEntry attempt)
+    private void Await(JobEntry job, AttemptEntry attempt, bool hasRun)
     {
         job.Current = attempt;
+        foreach (var part in attempt.Parts)
+            part.HasStarted = hasRun; // its worker does not say it again
         if (job.CancelReason is { } reason)
         {
             job.CancelDeadline = clock.Now + options.StopTimeout;
@@ -149,5 +153,5 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         return attempt;
     }
 
-    private sealed record Restored(JobEntry Job, IReadOnlyList<AttemptRow> Parts);
+    private sealed record Restored(JobEntry Job, IReadOnlyList<AttemptRow> Parts, bool HasRun);
 }

@@ -172,6 +172,45 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
+    public async Task Worker_ThatStandsStillAfterTheCoordinatorsRestart_MayBeInTheNextAttempt()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        var attempt = gang.Starts[0].AttemptId;
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+        using var first = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w1", 2, attempt);
+        using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, attempt);
+
+        await second.DoesNotHearAsync(gang.Starts[1], isLost: true, 0);
+        foreach (var worker in new[] { first, second })
+        {
+            await worker.ExpectStopAsync();
+            await worker.StoppedAsync(attempt);
+        }
+
+        foreach (var worker in new[] { first, second })
+            Assert.AreEqual(2, (await worker.ExpectStartAsync()).Attempt);
+    }
+
+    [TestMethod]
+    public async Task Network_ThatLosesTheirWordsInTheLastAttempt_IsInTheFailuresReason()
+    {
+        await using var gang = await StartAsync(isRunning: true, maxAttempts: 1);
+
+        await gang.Workers[1].DoesNotHearAsync(gang.Starts[1], isLost: true, 0);
+        await gang.Workers[0].DoesNotHearAsync(gang.Starts[0], isLost: false, 1);
+        for (var i = 0; i < 2; i++)
+        {
+            await gang.Workers[i].ExpectStopAsync();
+            await gang.Workers[i].StoppedAsync(gang.Starts[i].AttemptId);
+        }
+
+        var end = (await gang.Watch.ToEndAsync()).State;
+        Assert.AreEqual(JobState.Failed, end.State);
+        StringAssert.EndsWith(end.Reason, "For 1 min worker \"host-w2\" gets no job over several workers.");
+    }
+
+    [TestMethod]
     public async Task Silence_OfAWorkerThatThenTellsOfACrash_IsTheCrash()
     {
         await using var gang = await StartAsync(isRunning: true);
@@ -229,12 +268,12 @@ public sealed class GangAttemptTests
         Assert.AreEqual(JobState.Recovering, job.State);
     }
 
-    private static async Task<Gang> StartAsync(bool isRunning = false)
+    private static async Task<Gang> StartAsync(bool isRunning = false, int maxAttempts = 3)
     {
         var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]); // workers may come
         await Specs.AddDatasetAsync(coordinator);
         FakeWorker[] workers = [await FakeWorker.ConnectToMeetAsync(coordinator, "w1"), await FakeWorker.ConnectToMeetAsync(coordinator, "w2")];
-        var jobId = await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.Resources = new ResourceSpec { MinRanks = 4, MaxRanks = 4, Placement = Placement.Pack }));
+        var jobId = await Specs.SubmitAsync(coordinator, Specs.Valid(change: s => (s.Resources, s.MaxAttempts) = (new ResourceSpec { MinRanks = 4, MaxRanks = 4, Placement = Placement.Pack }, maxAttempts)));
         var gang = new Gang(coordinator, workers, jobId, [await workers[0].ExpectStartAsync(), await workers[1].ExpectStartAsync()], new JobWatch(coordinator, jobId));
         if (!isRunning)
             return gang;
