@@ -39,7 +39,7 @@ public sealed partial class TrainingCluster
     /// <param name="ml">The context whose log tells of the job and that the transformer belongs to; null: a new one.</param>
     /// <param name="progress">Told how far the training is; first, at once, how far it has come.</param>
     /// <param name="cancellation">Ends the wait. The job goes on.</param>
-    /// <exception cref="ClusterException">The coordinator cannot be reached, this key's tenant has no such job, or the job's model is not there any more.</exception>
+    /// <exception cref="ClusterException">The coordinator cannot be reached, this key's tenant has no such job, or the job's model is not there any more, or no transformer can be made of it here.</exception>
     /// <exception cref="TrainingFailedException">The job failed or was cancelled; the message says whether it can be resumed.</exception>
     public Task<ITransformer> AttachAsync(string jobId, MLContext? ml = null, IProgress<TrainingProgress>? progress = null, CancellationToken cancellation = default)
     {

@@ -29,12 +29,15 @@ internal abstract class ModelFrame : ICanSaveModel
         {
             return Read<ModelFrame>(environment, bytes);
         }
-        catch (Exception e) when (e is FormatException or InvalidOperationException or ArgumentException or IOException or BadImageFormatException or System.Reflection.TargetInvocationException)
+        catch (Exception e) when (IsUnreadable(e))
         {
             var cause = e is System.Reflection.TargetInvocationException { InnerException: { } inner } ? inner : e;
             throw new FormatException($"what stands around its network cannot be read here ({cause.Message.TrimEnd('.')})", e);
         }
     }
+
+    /// <summary>Whether it is what ML.NET's loaders throw at bytes that are no such model.</summary>
+    public static bool IsUnreadable(Exception e) => e is FormatException or InvalidOperationException or ArgumentException or IOException or BadImageFormatException or System.Reflection.TargetInvocationException;
 
     /// <inheritdoc/>
     public abstract void Save(ModelSaveContext ctx);

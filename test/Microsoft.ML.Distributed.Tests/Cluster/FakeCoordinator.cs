@@ -78,6 +78,9 @@ internal sealed class Script
 
     public byte[] Served { get; init; } = Model;
 
+    /// <summary>What GetJob tells of the job's; null: nothing.</summary>
+    public JobSpec? Attached { get; init; }
+
     /// <summary>What the first chunk of a download says of its size; 0: nothing.</summary>
     public long ServedTotal { get; init; }
 
@@ -286,7 +289,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
         }
 
         public override Task<JobSnapshot> GetJob(GetJobRequest request, ServerCallContext context) =>
-            Task.FromResult(new JobSnapshot { Id = request.JobId, State = JobState.Running });
+            Task.FromResult(new JobSnapshot { Id = request.JobId, State = JobState.Running, Spec = script.Attached });
 
         public override async Task<JobSnapshot> CancelJob(CancelJobRequest request, ServerCallContext context)
         {
@@ -348,7 +351,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
         public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
         {
-            for (var at = (int)request.Offset; at < script.Served.Length; at += 1000)
+            var served = script.JobFiles.Find(f => f.Id == request.Id).Content ?? script.Served;
+            for (var at = (int)request.Offset; at < served.Length; at += 1000)
             {
                 if (script.CutDownloadAfter > 0 && at >= script.CutDownloadAfter)
                 {
@@ -356,7 +360,7 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                     throw Broken();
                 }
 
-                await responseStream.WriteAsync(new Chunk { TotalBytes = script.ServedTotal, Data = ByteString.CopyFrom(script.Served.AsSpan(at, Math.Min(1000, script.Served.Length - at))) });
+                await responseStream.WriteAsync(new Chunk { TotalBytes = script.ServedTotal, Data = ByteString.CopyFrom(served.AsSpan(at, Math.Min(1000, served.Length - at))) });
             }
         }
     }

@@ -18,12 +18,21 @@ internal sealed class JobAttachment(CoordinatorClient coordinator, IProgress<Tra
             throw new ClusterException($"Job {jobId}'s columns take {job.Spec.ModelSchema.Length:N0} bytes, expected at most {JobSpecRules.MaxModelSchemaBytes:N0}. Look at the coordinator: it may not be the one you think.") { JobId = jobId };
         // Before the wait, which may be long.
         var frame = await GetFrameAsync(jobId, job.Spec.ModelFrame, environment, cancellation).ConfigureAwait(false);
+        if (frame is { NeedsSchema: true } && job.Spec.ModelSchema.IsEmpty)
+            throw new ClusterException($"Job {jobId} has what stands around its network and no columns with it, expected both. Fetch its files instead: `mldist models download {jobId}`.") { JobId = jobId };
         var end = await new JobRun(coordinator, job.Spec, progress, log).WatchAsync(jobId, cancellation).ConfigureAwait(false);
         if (end.State != JobState.Succeeded)
             throw new TrainingFailedException(jobId, await ExplainAsync(coordinator, jobId, end, cancellation).ConfigureAwait(false), end.Failure);
         var onnx = await JobRun.DownloadModelAsync(coordinator, jobId, job.Spec, end.Result, cancellation).ConfigureAwait(false);
         var network = TrainedNetwork.Accept(onnx, ModelSchema.Without(job.Spec), end.Result, jobId);
-        return frame?.Make(environment, network, job.Spec.ModelSchema) ?? ModelSchema.MakeTransformer(environment, network, job.Spec.ModelSchema);
+        try
+        {
+            return frame?.Make(environment, network, job.Spec.ModelSchema) ?? ModelSchema.MakeTransformer(environment, network, job.Spec.ModelSchema);
+        }
+        catch (Exception e) when (ModelFrame.IsUnreadable(e))
+        {
+            throw CannotBeMade(jobId, $"its columns cannot be read here ({e.Message.TrimEnd('.')})", e);
+        }
     }
 
     private async Task<ModelFrame?> GetFrameAsync(string jobId, MLDistributed.Protocol.ModelFrame? named, IHostEnvironment environment, CancellationToken cancellation)
@@ -39,9 +48,12 @@ internal sealed class JobAttachment(CoordinatorClient coordinator, IProgress<Tra
         }
         catch (FormatException e)
         {
-            throw new ClusterException($"Job {jobId}'s transformer cannot be made: {e.Message}, expected an app with the packages of its trainer, as MLDistributed.Text for texts and MLDistributed.Images for images. Add it, or fetch the job's files instead: `mldist models download {jobId}`.", e) { JobId = jobId };
+            throw CannotBeMade(jobId, e.Message, e);
         }
     }
+
+    private static ClusterException CannotBeMade(string jobId, string why, Exception e) =>
+        new($"Job {jobId}'s transformer cannot be made: {why}, expected an app with the packages of its trainer, as MLDistributed.Text for texts and MLDistributed.Images for images. Add it, or fetch the job's files instead: `mldist models download {jobId}`.", e) { JobId = jobId };
 
     /// <summary>Why a job has no model, and from where it can be resumed.</summary>
     public static async Task<string> ExplainAsync(CoordinatorClient coordinator, string jobId, StateChanged end, CancellationToken cancellation)
