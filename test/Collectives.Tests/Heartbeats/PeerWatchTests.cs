@@ -75,12 +75,14 @@ public sealed class PeerWatchTests
             };
         }, silentOne);
 
+        using var bound = new CancellationTokenSource(s_bound);
         var told = ranks.Told[0].Task;
         while (!told.IsCompleted)
         {
+            bound.Token.ThrowIfCancellationRequested();
             if (ranks.Forged is { } forged)
-                await silentOne.SendAsync(forged, forged.Length, IPEndPoint.Parse(ranks.Addresses[0]));
-            await Task.WhenAny(told, Task.Delay(5)); // what comes meanwhile, in place of a busy loop
+                await silentOne.SendAsync(forged, IPEndPoint.Parse(ranks.Addresses[0]), bound.Token);
+            await Task.WhenAny(told, Task.Delay(5, bound.Token)); // what comes meanwhile, in place of a busy loop
         }
 
         Assert.AreEqual(1, (await told).Silent.Single().Rank);
@@ -91,19 +93,14 @@ public sealed class PeerWatchTests
     {
         using var silentOne = new UdpClient(new IPEndPoint(IPAddress.Loopback, 0));
         using var elsewhere = new UdpClient(new IPEndPoint(IPAddress.Loopback, 0));
-        byte[] key = [];
-        using var ranks = await Group.MeetAsync(2, (its, rank0) =>
-        {
-            key = its;
-            silentOne.Send(Packet(1, 10, key), HeartbeatPacket.Bytes, rank0);
-            return null;
-        }, silentOne);
+        using var ranks = await Group.MeetAsync(silentOne);
 
+        using var bound = new CancellationTokenSource(s_bound);
         var told = ranks.Told[0].Task;
         for (var number = 11; !told.IsCompleted; number++)
         {
-            await elsewhere.SendAsync(Packet(1, number, key), HeartbeatPacket.Bytes, IPEndPoint.Parse(ranks.Addresses[0]));
-            await Task.WhenAny(told, Task.Delay(5)); // what comes meanwhile, in place of a busy loop
+            await elsewhere.SendAsync(Packet(1, number, ranks.Key), IPEndPoint.Parse(ranks.Addresses[0]), bound.Token);
+            await Task.WhenAny(told, Task.Delay(5, bound.Token)); // what comes meanwhile, in place of a busy loop
         }
 
         Assert.AreEqual(1, (await told).Silent.Single().Rank);
@@ -113,19 +110,13 @@ public sealed class PeerWatchTests
     public async Task Leave_UntilTheEnd_IsSaidAgainAndAgain()
     {
         using var other = new UdpClient(new IPEndPoint(IPAddress.Loopback, 0));
-        byte[] key = [];
-        using var ranks = await Group.MeetAsync(2, (its, rank0) =>
-        {
-            key = its;
-            other.Send(Packet(1, 10, key), HeartbeatPacket.Bytes, rank0);
-            return null;
-        }, other);
+        using var ranks = await Group.MeetAsync(other);
 
         ranks.Watches[0].Leave();
 
         using var bound = new CancellationTokenSource(s_bound);
         for (var farewells = 0; farewells < 6;) // three at once
-            if (HeartbeatPacket.TryRead((await other.ReceiveAsync(bound.Token)).Buffer, key, out var packet) && packet.HasLeft)
+            if (HeartbeatPacket.TryRead((await other.ReceiveAsync(bound.Token)).Buffer, ranks.Key, out var packet) && packet.HasLeft)
                 farewells++;
         Assert.IsFalse(ranks.Watches[0].Lost.IsCancellationRequested);
     }
@@ -186,6 +177,8 @@ public sealed class PeerWatchTests
 
         public byte[]? Forged { get; init; }
 
+        public byte[] Key { get; init; } = [];
+
         public static MpiOptions Options(int rank, int count, double limitSeconds = 1) => new()
         {
             Rank = rank,
@@ -211,17 +204,25 @@ public sealed class PeerWatchTests
             return new Group { Watches = watches, Addresses = [.. texts.Select(t => t.Split(' ')[0])], Told = [.. ears.Select(e => e.Told)] };
         }
 
+        /// <summary>Rank 0, of two, which has heard the other once.</summary>
+        public static Task<Group> MeetAsync(UdpClient other) => MeetAsync(2, (key, rank0) =>
+        {
+            other.Send(Packet(1, 10, key), HeartbeatPacket.Bytes, rank0);
+            return null;
+        }, other);
+
         /// <summary>Rank 0, of two: the other is the test.</summary>
         public static async Task<Group> MeetAsync(int count, Func<byte[], IPEndPoint, byte[]?> speak, UdpClient other, Topology? topology = null)
         {
-            var (text, forged, ear) = ("", (byte[]?)null, new Ear());
+            var (text, key, forged, ear) = ("", (byte[])[], (byte[]?)null, new Ear());
             var watch = await Task.Run(() => PeerWatch.Begin(Options(0, count) with { Topology = topology }, mine =>
             {
                 text = mine;
-                forged = speak(Convert.FromHexString(mine.Split(' ')[1]), IPEndPoint.Parse(mine.Split(' ')[0]));
+                key = Convert.FromHexString(mine.Split(' ')[1]);
+                forged = speak(key, IPEndPoint.Parse(mine.Split(' ')[0]));
                 return [mine, $"{other.Client.LocalEndPoint} {new string('0', 2 * HeartbeatPacket.KeyBytes)}"];
             }, ear, CancellationToken.None));
-            return new Group { Watches = [watch], Addresses = [text.Split(' ')[0]], Told = [ear.Told], Forged = forged };
+            return new Group { Watches = [watch], Addresses = [text.Split(' ')[0]], Told = [ear.Told], Forged = forged, Key = key };
         }
 
         public void Dispose()
