@@ -12,7 +12,8 @@ namespace MLDistributed.Coordinator.Tests.Fuzz;
 public sealed class FuzzTests
 {
     private const int Callers = 8;
-    private const double MaxGrowth = 1.10;
+    private const double MaxGrowth = 0.10;
+    private const int MostRounds = 3;
     private static readonly TimeSpan CallLimit = TimeSpan.FromMilliseconds(300);
 
     public TestContext TestContext { get; set; } = null!;
@@ -30,12 +31,19 @@ public sealed class FuzzTests
         await CallAsync(coordinator, Duration / 2, Seed, answers);
         var before = await SettledAsync(coordinator);
 
-        await CallAsync(coordinator, Duration / 2, Seed + 1, answers);
+        // What grows is no leak where it stops: a busy machine takes longer to compile all code for good.
+        List<long> after = [before];
+        do
+        {
+            await CallAsync(coordinator, Duration / 2, Seed + after.Count, answers);
+            await coordinator.RunAJobAsync();
+            after.Add(await SettledAsync(coordinator));
+        }
+        while (after[^1] - after[^2] > before * MaxGrowth && after.Count <= MostRounds);
 
-        await coordinator.RunAJobAsync();
-        var after = await SettledAsync(coordinator);
-        TestContext.WriteLine($"{answers.Values.Sum()} calls: {string.Join(", ", answers.Select(a => $"{a.Value} {a.Key}"))}; {before >> 20} MB before, {after >> 20} MB after.");
-        Assert.IsLessThan(before * MaxGrowth, after, $"{before >> 20} MB before, {after >> 20} MB after.");
+        var sizes = $"{string.Join(", ", after.Select(size => size >> 20))} MB, one round of calls after another";
+        TestContext.WriteLine($"{answers.Values.Sum()} calls: {string.Join(", ", answers.Select(a => $"{a.Value} {a.Key}"))}; {sizes}.");
+        Assert.IsLessThan(before * MaxGrowth, after[^1] - after[^2], sizes);
         Assert.DoesNotContain(" fail: ", coordinator.Log);
         Assert.DoesNotContain("   at ", coordinator.Log);
         foreach (var code in new[] { StatusCode.OK, StatusCode.InvalidArgument, StatusCode.Unauthenticated, StatusCode.PermissionDenied })
@@ -45,7 +53,7 @@ public sealed class FuzzTests
         using var client = RawCall.Client(coordinator.Address);
         var unfinished = Enumerable.Range(0, 80).Select(_ => RawCall.Begin(client, "/mldist.v1.Jobs/SubmitJob", null, [.. RawCall.Prefix(62 << 20), .. new byte[2 << 20]])).ToList();
         await Task.WhenAll(unfinished.Select(c => c.Answer)).Within();
-        Assert.IsLessThan(100L << 20, coordinator.WorkingSet - after);
+        Assert.IsLessThan(100L << 20, coordinator.WorkingSet - after[^1]);
         unfinished.ForEach(c => c.Dispose());
     }
 
