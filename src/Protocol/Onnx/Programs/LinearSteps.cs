@@ -25,9 +25,9 @@ internal sealed class LinearStep(int input, int output, float[] weights, float[]
 
 /// <summary>
 /// A convolution, place by place of the kernel: each adds a row of the input, times one weight, to a row of the output. No
-/// copy of the input is made.
+/// copy of the input is made. Transposed, each place of the input adds the kernel, times its number, around a place of the output.
 /// </summary>
-internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups) : OnnxStep
+internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups, bool isTransposed = false) : OnnxStep
 {
     private readonly (int Channels, int Height, int Width) _in = Image(input);
     private readonly (int Channels, int Height, int Width) _out = Image(output);
@@ -35,7 +35,7 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
     public override void Run(float[][] values)
     {
         var (from, to) = (values[input.Slot], values[output.Slot]);
-        var (perIn, perOut, area) = (_in.Channels / groups, _out.Channels / groups, _out.Height * _out.Width);
+        var (perIn, perOut, seen, area) = (_in.Channels / groups, _out.Channels / groups, _in.Height * _in.Width, _out.Height * _out.Width);
         var kernel = window.Kernel2.Height * window.Kernel2.Width;
         for (var m = 0; m < _out.Channels; m++)
         {
@@ -43,24 +43,19 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
             plane.Fill(bias is null ? 0 : bias[m]);
             for (var c = 0; c < perIn; c++)
             {
-                var image = from.AsSpan(((m / perOut * perIn) + c) * _in.Height * _in.Width, _in.Height * _in.Width);
-                Add(window, (_out.Height, _out.Width), (_in.Height, _in.Width), image, weights.Data.AsSpan(((m * perIn) + c) * kernel, kernel), plane);
+                var channel = (m / perOut * perIn) + c;
+                var own = isTransposed ? (channel * perOut) + (m % perOut) : (m * perIn) + c;
+                Add(from.AsSpan(channel * seen, seen), weights.Data.AsSpan(own * kernel, kernel), plane);
             }
         }
     }
 
     internal static (int Channels, int Height, int Width) Image(OnnxOperand value) => value.Dims is [var c, var h, var w] ? (c, h, w) : (value.Dims[0], 1, value.Dims[1]);
 
-    /// <summary>Adds, place by place of the kernel, a row of numbers times one weight to a row of others.</summary>
-    /// <param name="window">The kernel.</param>
-    /// <param name="places">Where it is put.</param>
-    /// <param name="seen">What it lies on: from there to its places, or the other way round.</param>
-    /// <param name="from">The numbers.</param>
-    /// <param name="kernel">The weights.</param>
-    /// <param name="to">The others.</param>
-    /// <param name="isTransposed">Whether numbers are those of its places.</param>
-    internal static void Add(OnnxWindow window, (int Height, int Width) places, (int Height, int Width) seen, ReadOnlySpan<float> from, ReadOnlySpan<float> kernel, Span<float> to, bool isTransposed = false)
+    // Places are where the kernel is put, and seen is what it lies on: the output's and the input, or transposed the input's and the output.
+    private void Add(ReadOnlySpan<float> from, ReadOnlySpan<float> kernel, Span<float> to)
     {
+        var (places, seen) = isTransposed ? (_in, _out) : (_out, _in);
         var ((kernelHeight, kernelWidth), (strideY, strideX), (dilationY, dilationX), (top, left)) = (window.Kernel2, window.Strides2, window.Dilations2, window.Before2);
         for (var ky = 0; ky < kernelHeight; ky++)
         {
@@ -89,27 +84,6 @@ internal sealed class ConvStep(OnnxOperand input, OnnxOperand output, OnnxWindow
                             to[place + x] += weight * from[under + (x * strideX)];
                 }
             }
-        }
-    }
-}
-
-/// <summary>A transposed convolution: each place of the input adds the kernel, times its number, around a place of the output.</summary>
-internal sealed class ConvTransposeStep(OnnxOperand input, OnnxOperand output, OnnxWindow window, OnnxOperand weights, float[]? bias, int groups) : OnnxStep
-{
-    private readonly (int Channels, int Height, int Width) _in = ConvStep.Image(input);
-    private readonly (int Channels, int Height, int Width) _out = ConvStep.Image(output);
-
-    public override void Run(float[][] values)
-    {
-        var (from, to) = (values[input.Slot], values[output.Slot]);
-        var (perIn, perOut, area) = (_in.Channels / groups, _out.Channels / groups, _out.Height * _out.Width);
-        var kernel = window.Kernel2.Height * window.Kernel2.Width;
-        for (var m = 0; m < _out.Channels; m++)
-        {
-            var plane = to.AsSpan(m * area, area);
-            plane.Fill(bias is null ? 0 : bias[m]);
-            for (var c = m / perOut * perIn; c < ((m / perOut) + 1) * perIn; c++)
-                ConvStep.Add(window, (_in.Height, _in.Width), (_out.Height, _out.Width), from.AsSpan(c * _in.Height * _in.Width, _in.Height * _in.Width), weights.Data.AsSpan(((c * perOut) + (m % perOut)) * kernel, kernel), plane, isTransposed: true);
         }
     }
 }

@@ -84,7 +84,7 @@ internal sealed partial class OnnxOperators
             throw new FormatException($"has a kernel [{string.Join(", ", window.Kernel)}] and weights [{string.Join(", ", weights.Dims)}]");
         var channels = checked(weights.Dims[1] * groups);
         var result = Output([channels, .. window.Spread(input.Dims[1..], attributes.List("output_padding", rank, new int[rank]))]);
-        return new ConvTransposeStep(input, result, window, weights, node.Input.Count > 2 ? Constant(2, channels).Data : null, groups);
+        return new ConvStep(input, result, window, weights, node.Input.Count > 2 ? Constant(2, channels).Data : null, groups, isTransposed: true);
     }
 
     private OnnxStep Pool(bool isMax)
