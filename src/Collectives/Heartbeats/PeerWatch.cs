@@ -270,9 +270,6 @@ public sealed class PeerWatch : IDisposable
         }
     }
 
-    private IReadOnlyList<SilentPeer> Silent(TimeSpan limit)
-    {
-        lock (_gate)
-            return [.. _silence.Since(limit).Select(s => new SilentPeer(s.Rank, s.Silence, _names[s.Rank]))];
-    }
+    // Under the gate.
+    private IReadOnlyList<SilentPeer> Silent(TimeSpan limit) => [.. _silence.Since(limit).Select(s => new SilentPeer(s.Rank, s.Silence, _names[s.Rank]))];
 }

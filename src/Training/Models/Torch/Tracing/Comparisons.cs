@@ -61,13 +61,13 @@ internal static class Comparisons
 
     /// <summary>What is compared or added up: ids and truths as numbers.</summary>
     public static string ToNumbers(TraceWriter writer, string x, ScalarType type) =>
-        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float));
+        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Cast(x, ScalarType.Float32);
 
     /// <summary>Numbers as values of a type.</summary>
     public static string FromNumbers(TraceWriter writer, string x, ScalarType type) =>
-        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Node("Cast", [x], OnnxGraph.Integer("to", TracedFunctions.TypeOf(type)));
+        type is ScalarType.Float32 or ScalarType.Float64 ? x : writer.Cast(x, type);
 
     private static string FromTruth(TraceWriter writer, string x, ScalarType type) => IsTruth(type) ? x : ToNumbers(writer, x, ScalarType.Bool);
 
-    private static string ToTruth(TraceWriter writer, string x) => writer.Node("Cast", [x], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Bool));
+    private static string ToTruth(TraceWriter writer, string x) => writer.Cast(x, ScalarType.Bool);
 }

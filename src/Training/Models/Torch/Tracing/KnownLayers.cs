@@ -158,9 +158,9 @@ internal static class KnownLayers
     {
         var writer = call.Writer;
         var table = embedding.named_parameters().First().parameter;
-        var floats = writer.Node("Cast", [call.Input], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Float));
+        var floats = writer.Cast(call.Input, ScalarType.Float32);
         var bounded = writer.Node("Clip", [floats, writer.Constant(0), writer.Constant(table.shape[0] - 1)]);
-        return writer.Node("Gather", [writer.Tensor(table), writer.Node("Cast", [bounded], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Int64))]);
+        return writer.Node("Gather", [writer.Tensor(table), writer.Cast(bounded, ScalarType.Int64)]);
     }
 
     // Groups of channels are channels of another shape.

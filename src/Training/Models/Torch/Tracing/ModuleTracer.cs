@@ -89,7 +89,7 @@ internal sealed class ModuleTracer : IDisposable
         Add(new Mapping([features], new RowLayout(part.shape, 0), (writer, inputs) =>
         {
             var numbers = writer.Slice(inputs[0], [1], [start], [start + input.Size], [1]);
-            return input.KeyCount == 0 ? numbers : writer.Node("Cast", [numbers], OnnxGraph.Integer("to", (long)TensorProto.Types.DataType.Int64));
+            return input.KeyCount == 0 ? numbers : writer.Cast(numbers, ScalarType.Int64);
         }), part, $"input \"{input.Name}\"");
 
     private void Watch(nn.Module<Tensor, Tensor> layer)

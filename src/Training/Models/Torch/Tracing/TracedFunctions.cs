@@ -179,7 +179,7 @@ internal static class TracedFunctions
         var (from, to) = (((Tensor)call.Arguments[0]!).dtype, call.Result.dtype);
         if (call.Name == "dropout" && call.Flag("training"))
             throw new NotTracedException("drops numbers when it is not being trained too");
-        return call.AsItIs((w, x) => TypeOf(from) == TypeOf(to) ? w.Node("Identity", [x]) : w.Node("Cast", [x], OnnxGraph.Integer("to", TypeOf(to))));
+        return call.AsItIs((w, x) => TypeOf(from) == TypeOf(to) ? w.Node("Identity", [x]) : w.Cast(x, to));
     }
 
     /// <summary>A type as the graph has it.</summary>
