@@ -38,13 +38,13 @@ internal sealed class InputRow
     /// <summary>Reads a row's numbers.</summary>
     public SpanFiller Filler(DataViewRow input)
     {
-        var parts = _columns.Select(column => Part(column, input, input.Schema[column.Name].Index)).ToArray();
+        var parts = _columns.Select(column => (column.Size, Fill: Part(column, input, input.Schema[column.Name].Index))).ToArray();
         return to =>
         {
-            foreach (var (i, part) in parts.Index())
+            foreach (var (size, fill) in parts)
             {
-                part(to[.._columns[i].Size]);
-                to = to[_columns[i].Size..];
+                fill(to[..size]);
+                to = to[size..];
             }
         };
     }
