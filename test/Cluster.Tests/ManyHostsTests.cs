@@ -9,9 +9,6 @@ public sealed class ManyHostsTests
 {
     private const int Count = 4;
 
-    // What leaders may be silent for and 3 s, twice for a busy machine.
-    private static readonly TimeSpan EndOfSilence = 2 * TimeSpan.FromSeconds(5 + 3);
-
     private static SeveralHosts? s_hosts;
     private static SpreadRunEnd? s_alone;
 
@@ -57,32 +54,10 @@ public sealed class ManyHostsTests
 
     // A step's gradients of 20 KB take longer than all else in it.
     [TestMethod]
-    public async Task Fit_OverASlowNetwork_HasTheLossesOfOneRank()
-    {
-        s_hosts!.SetRate("10mbit");
-        try
-        {
-            (await new SpreadRun(s_hosts, RankPlacement.Spread, ranks: 3, most: 3).FitAsync()).ShouldBe(s_alone!, attempts: 1, ranks: 3);
-        }
-        finally
-        {
-            s_hosts.SetRate(null);
-        }
-    }
+    public Task Fit_OverASlowNetwork_HasTheLossesOfOneRank() => HasTheLossesOfOneRankAsync(hosts => hosts.SetRate("10mbit"));
 
     [TestMethod]
-    public async Task Fit_OverANetworkWithDelay_HasTheLossesOfOneRank()
-    {
-        s_hosts!.SetDelay("2ms");
-        try
-        {
-            (await new SpreadRun(s_hosts, RankPlacement.Spread, ranks: 3, most: 3).FitAsync()).ShouldBe(s_alone!, attempts: 1, ranks: 3);
-        }
-        finally
-        {
-            s_hosts.SetRate(null);
-        }
-    }
+    public Task Fit_OverANetworkWithDelay_HasTheLossesOfOneRank() => HasTheLossesOfOneRankAsync(hosts => hosts.SetDelay("2ms"));
 
     [TestMethod]
     public async Task Loss_OfOneOfFourHosts_CountsAgainstItAndTheOthersGoOn()
@@ -97,7 +72,7 @@ public sealed class ManyHostsTests
         s_hosts!.SetApart(lost, isApart: true);
         try
         {
-            await run.RecoversWithinAsync(EndOfSilence, $"have heard nothing of worker \"h{lost}\" ({NetworkHosts.Address(lost)}:7");
+            await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"have heard nothing of worker \"h{lost}\" ({NetworkHosts.Address(lost)}:7");
             await run.TrainsAsync(attempt: 2);
             CollectionAssert.AreEquivalent(hosts[1..], await run.HostsAsync());
             (await fit).ShouldBe(s_alone!, attempts: 2, ranks: Count - 1);
@@ -106,6 +81,19 @@ public sealed class ManyHostsTests
         {
             s_hosts.SetApart(lost, isApart: false);
             await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
+        }
+    }
+
+    private static async Task HasTheLossesOfOneRankAsync(Action<SeveralHosts> slow)
+    {
+        slow(s_hosts!);
+        try
+        {
+            (await new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 3, most: 3).FitAsync()).ShouldBe(s_alone!, attempts: 1, ranks: 3);
+        }
+        finally
+        {
+            s_hosts!.SetRate(null);
         }
     }
 }

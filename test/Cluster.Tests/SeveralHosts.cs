@@ -8,6 +8,9 @@ internal sealed class SeveralHosts : IAsyncDisposable
     /// <summary>Where the last of the workers is found, which has ports of its own; the others have 7300 to 7399.</summary>
     public const string LastPorts = "7400-7409";
 
+    /// <summary>What leaders may be silent for and 3 s, twice for a busy machine.</summary>
+    public static readonly TimeSpan EndOfSilence = 2 * TimeSpan.FromSeconds(5 + 3);
+
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
     private readonly string _folder = Directory.CreateTempSubdirectory("mltest-").FullName;
     private readonly RunningProgram?[] _workers;

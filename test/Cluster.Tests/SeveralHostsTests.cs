@@ -11,8 +11,6 @@ public sealed class SeveralHostsTests
     // that nobody told, is 60 s.
     private static readonly TimeSpan EndOfAttempt = 2 * TimeSpan.FromSeconds(2 + 3);
 
-    // What leaders may be silent for and 3 s, twice for a busy machine.
-    private static readonly TimeSpan EndOfSilence = 2 * TimeSpan.FromSeconds(5 + 3);
     private static SeveralHosts? s_hosts;
 
     private static SpreadRunEnd? s_alone;
@@ -133,7 +131,7 @@ public sealed class SeveralHostsTests
         s_hosts!.SetApart(hosts[1], isApart: true);
         try
         {
-            await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[0]}\" has heard nothing of worker \"h{hosts[1]}\" ({NetworkHosts.Address(hosts[1])}:{Ports(hosts[1])}");
+            await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"Worker \"h{hosts[0]}\" has heard nothing of worker \"h{hosts[1]}\" ({NetworkHosts.Address(hosts[1])}:{Ports(hosts[1])}");
             await run.TrainsAsync(attempt: 2);
             Assert.HasCount(1, await run.HostsAsync());
             // Both have said so, and it counts against the one without rank 0.
@@ -158,7 +156,7 @@ public sealed class SeveralHostsTests
 
         // The one with rank 0: no tie that goes against it.
         s_hosts!.PauseLeader(hosts[0]);
-        await run.RecoversWithinAsync(EndOfSilence, $"Worker \"h{hosts[1]}\" has heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:{Ports(hosts[0])}");
+        await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"Worker \"h{hosts[1]}\" has heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:{Ports(hosts[0])}");
 
         (await fit).ShouldBe(s_alone!, attempts: 2, ranks: 4);
     }
