@@ -83,6 +83,10 @@ public sealed class DetachedTrainerTests
             new NetOptions(2, 1, ModuleInputTests.Users), new() { Epochs = 2, MinRanks = 2, Seed = 5 }));
 
     [TestMethod]
+    public Task Attach_Categories_IsTheTransformerThatFitReturns() =>
+        ShouldBeTheSame(CategoricalColumnsTests.Mapped, ml => ml.Regression.Trainers.DistributedNeuralNetwork(["Shop", "Kind"], new() { FeatureColumnName = "Sizes", Epochs = 2, MinRanks = 2, Seed = 5 }));
+
+    [TestMethod]
     public async Task Attach_ToAFitOnALocalCluster_IsItsTransformer()
     {
         var ml = new MLContext(1);
@@ -115,6 +119,7 @@ public sealed class DetachedTrainerTests
         await ShouldRefuseAlike(ml.MulticlassClassification.Trainers.DistributedNamedEntityRecognition(labelColumnName: "Text"));
         await ShouldRefuseAlike(ml.MulticlassClassification.Trainers.DistributedImageClassification(featureColumnName: "Stars"));
         await ShouldRefuseAlike(ml.Ranking.Trainers.DistributedNeuralNetwork(labelColumnName: "Text"));
+        await ShouldRefuseAlike(ml.Ranking.Trainers.DistributedNeuralNetwork(["Text"]));
         await ShouldRefuseAlike(ml.Regression.Trainers.DistributedTorchModule<RatingNet, RatingInputs>(new NetOptions(2, 1)));
 
         async Task ShouldRefuseAlike<TTrainer>(TTrainer trainer)

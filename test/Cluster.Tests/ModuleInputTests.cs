@@ -141,7 +141,7 @@ public sealed class ModuleInputTests
         })];
     }
 
-    private static void AssertClose(float[] expected, float[] actual)
+    internal static void AssertClose(float[] expected, float[] actual)
     {
         Assert.HasCount(expected.Length, actual);
         for (var i = 0; i < expected.Length; i++)

@@ -35,6 +35,11 @@ public sealed class JobSpecRulesTests
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1, 9999 }, Start = { 0, 0 }, Scale = { 1, 1 } }, "Features have 2 steps with 2 starts and 2 scales"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { 0 }, Scale = { 0 } }, "Features have 1 steps"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { float.NaN }, Scale = { 1 } }, "Features have 1 steps"),
+        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 0, Width = 2 }), "CategoricalColumns has 1 columns, of which one has 0 keys of 2 numbers, expected at most 1,000"),
+        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 3, Width = 2000 }), "of which one has 3 keys of 2,000 numbers"),
+        (s => s.Module.Mlp.Categories.Add(Enumerable.Repeat(new CategorySpec { KeyCount = 3, Width = 2 }, 999)), "CategoricalColumns has 999 columns"),
+        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 16_000_000, Width = 50 }), "features and the tables of CategoricalColumns, expected at most 500,000,000"),
+        (s => Sparse(s).Categories.Add(new CategorySpec { KeyCount = 3, Width = 2 }), "CategoricalColumns has 1 columns beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.BitExact) = (new SparseInputSpec(), new BitExactSpec { MicroBatches = 8 }), "Reproducibility is BitExact beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.Optimizer.AveragingDecay) = (new SparseInputSpec(), 0.9), "WeightAveraging is on beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.Resources.Device) = (new SparseInputSpec(), DeviceKind.Cuda), "Device is Cuda beside sparse features"),
@@ -227,6 +232,12 @@ public sealed class JobSpecRulesTests
         m.Outputs.Add(new ModuleOutput { Name = "Amount", Column = "Amount" });
         change(m);
     });
+
+    private static MlpSpec Sparse(JobSpec spec)
+    {
+        spec.Module.Mlp.Sparse = new SparseInputSpec();
+        return spec.Module.Mlp;
+    }
 
     private static ModuleSpec Own(Action<TorchModuleSpec> change)
     {

@@ -147,14 +147,8 @@ internal sealed class DatasetEncoder(
     }
 
     /// <summary>A slot's number, with its name where it has one.</summary>
-    internal static string SlotName(DataViewSchema.Column column, int slot)
-    {
-        if (!column.HasSlotNames())
-            return $"{slot:N0}";
-        VBuffer<ReadOnlyMemory<char>> names = default;
-        column.GetSlotNames(ref names);
-        return $"{slot:N0} (\"{names.GetItemOrDefault(slot)}\")";
-    }
+    internal static string SlotName(DataViewSchema.Column column, int slot) =>
+        column.HasSlotNames() ? $"{slot:N0} (\"{SameMeaning.NameOfSlot(column, slot)}\")" : $"{slot:N0}";
 
     /// <summary>Counts the rows that are not written, by what they lack.</summary>
     private sealed class LeftOut

@@ -13,30 +13,36 @@ internal static class SameMeaning
     private const string Remedy = "Map both with the same fitted transformer.";
     private static readonly MethodInfo s_read = typeof(SameMeaning).GetMethod(nameof(Read), BindingFlags.NonPublic | BindingFlags.Static)!;
 
-    /// <summary>What is wrong with the validation set's classes, or null.</summary>
-    public static string? CompareKeys(DataViewSchema.Column training, DataViewSchema.Column validation)
+    /// <summary>What is wrong with the classes, or other keys, of data that is to mean the same as other data; null: nothing.</summary>
+    /// <param name="training">The keys that are known.</param>
+    /// <param name="validation">Those that are to be like them.</param>
+    /// <param name="role">What the latter are called.</param>
+    /// <param name="what">What a key is.</param>
+    /// <param name="model">Where the former are.</param>
+    public static string? CompareKeys(DataViewSchema.Column training, DataViewSchema.Column validation, string role = "Validation set: label", string what = "class", string model = "the training data")
     {
-        var subject = $"Validation set: label column \"{validation.Name}\"";
+        var subject = $"{role} column \"{validation.Name}\"";
+        var several = what == "class" ? "classes" : $"{what}s";
         var (known, seen) = (KeyValues(training), KeyValues(validation));
         var (knownCount, seenCount) = (KeyCount(training), KeyCount(validation));
         if (known?.Type != seen?.Type)
-            return $"{subject} has {Describe(seen)}, expected {Describe(known)} as in the training data. {Remedy}";
+            return $"{subject} has {Describe(seen)}, expected {Describe(known)} as in {model}. {Remedy}";
         // Without values nothing but the number tells one mapping from another.
         if (known is null || seen is null)
-            return seenCount == knownCount ? null : $"{subject} has {seenCount} classes without key values, expected {knownCount} as in the training data. {Remedy}";
+            return seenCount == knownCount ? null : $"{subject} has {seenCount} {several} without key values, expected {knownCount} as in {model}. {Remedy}";
 
         var shared = Math.Min(known.Values.Length, seen.Values.Length);
         for (var i = 0; i < shared; i++)
         {
             if (!Equals(known.Values[i], seen.Values[i]))
-                return $"{subject} has the value \"{seen.Values[i]}\" as class {i}, expected \"{known.Values[i]}\" as in the training data. {Remedy}";
+                return $"{subject} has the value \"{seen.Values[i]}\" as {what} {i}, expected \"{known.Values[i]}\" as in {model}. {Remedy}";
         }
 
         // A mapping that has not seen the last classes is the same for the others.
         if (seenCount <= knownCount)
             return null;
         var extra = (int)knownCount < seen.Values.Length ? $" (the first unknown one is \"{seen.Values[(int)knownCount]}\")" : "";
-        return $"{subject} has {seenCount} classes{extra}, expected at most the training data's {knownCount}. {Remedy}";
+        return $"{subject} has {seenCount} {several}{extra}, expected at most {knownCount}, as in {model}. {Remedy}";
     }
 
     /// <summary>Finds each class of the data among those that a network knows, by value: the two may have been mapped on their own.</summary>
@@ -88,6 +94,14 @@ internal static class SameMeaning
         }
 
         return null;
+    }
+
+    /// <summary>The name of a slot of a column that has names.</summary>
+    public static string NameOfSlot(DataViewSchema.Column column, int slot)
+    {
+        VBuffer<ReadOnlyMemory<char>> names = default;
+        column.GetSlotNames(ref names);
+        return names.GetItemOrDefault(slot).ToString();
     }
 
     // Of a vector of keys, each's.

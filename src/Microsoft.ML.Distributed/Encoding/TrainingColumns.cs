@@ -23,7 +23,7 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
             _ => "a Single",
         };
         if (Check(schema, subject, "Feature", Features, "a vector of Single with a known size", ColumnRemedy.ForFeatures,
-            c => c.Kind == SchemaShape.Column.VectorKind.Vector && c.ItemType == NumberDataViewType.Single && !c.IsKey) is { } feature)
+            AreFeatures) is { } feature)
             yield return feature;
         if (Check(schema, subject, "Label", Label, expected, c => ColumnRemedy.ForLabel(Task, c), IsLabel) is { } label)
             yield return label;
@@ -42,7 +42,11 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         ((VectorDataViewType)schema[Features].Type).Size,
         Task == MlTask.Multiclass ? (int)Math.Min(((KeyDataViewType)schema[Label].Type).Count, int.MaxValue) : 1);
 
-    private static bool IsKey(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && column.IsKey;
+    /// <summary>Whether a column is a vector of Single with a known size.</summary>
+    public static bool AreFeatures(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Vector && column.ItemType == NumberDataViewType.Single && !column.IsKey;
+
+    /// <summary>Whether a column is a key.</summary>
+    public static bool IsKey(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && column.IsKey;
 
     private bool IsLabel(SchemaShape.Column column) => column.Kind == SchemaShape.Column.VectorKind.Scalar && Task switch
     {
@@ -52,7 +56,8 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         _ => column.ItemType == NumberDataViewType.Single && !column.IsKey,
     };
 
-    private static string? Check(SchemaShape schema, string subject, string role, string name, string expected, Func<SchemaShape.Column, string> remedy, Func<SchemaShape.Column, bool> holds)
+    /// <summary>What is wrong with a column; null: nothing.</summary>
+    public static string? Check(SchemaShape schema, string subject, string role, string name, string expected, Func<SchemaShape.Column, string> remedy, Func<SchemaShape.Column, bool> holds)
     {
         role = subject.Length == 0 ? role : $"{subject}: {char.ToLowerInvariant(role[0])}{role[1..]}";
         if (!schema.TryFindColumn(name, out var column))

@@ -3,27 +3,29 @@ using Microsoft.ML.Runtime;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>Trains a module of your own that has several named columns as its inputs, on a cluster.</summary>
-/// <remarks>Made by <c>DistributedTorchModule&lt;TModule, TInputs&gt;</c> of ML.NET's catalogs of trainers, with the package MLDistributed.TorchSharp.</remarks>
+/// <summary>Trains a network that has several named columns as its inputs, on a cluster.</summary>
+/// <remarks>
+/// Made by <c>DistributedNeuralNetwork</c> of ML.NET's catalogs of trainers with columns of categories, and by <c>DistributedTorchModule&lt;TModule, TInputs&gt;</c>,
+/// a module of your own, with the package MLDistributed.TorchSharp.
+/// </remarks>
 /// <typeparam name="TTransformer">ML.NET's prediction transformer for the task.</typeparam>
 public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<TransformerChain<TTransformer>>, IDistributedTrainer
     where TTransformer : class, ITransformer
 {
     private readonly IHostEnvironment _environment;
     private readonly NeuralNetworkOptions _options;
-    private readonly OwnModule _module;
-    private readonly IReadOnlyList<string> _inputs;
-    private readonly Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, INetworkTrainer<TTransformer>> _make;
+    private readonly NetworkColumns _columns;
+    private readonly Func<IHostEnvironment, NeuralNetworkOptions, NetworkModule?, INetworkTrainer<TTransformer>> _make;
 
-    internal DistributedModuleTrainer(IHostEnvironment environment, NeuralNetworkOptions options, OwnModule module, IReadOnlyList<string> inputs, Func<IHostEnvironment, NeuralNetworkOptions, OwnModule, INetworkTrainer<TTransformer>> make) =>
-        (_environment, _options, _module, _inputs, _make) = (environment, options, module, inputs, make);
+    internal DistributedModuleTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkColumns columns, Func<IHostEnvironment, NeuralNetworkOptions, NetworkModule?, INetworkTrainer<TTransformer>> make) =>
+        (_environment, _options, _columns, _make) = (environment, options, columns, make);
 
-    private string FeaturesName => $"{_module.Name}.Inputs";
+    private string FeaturesName => $"{_columns.Name}.Inputs";
 
-    /// <summary>Trains the module on a cluster and returns the transformer that scores with it.</summary>
-    /// <param name="input">The training data, with a column for each input of the module.</param>
+    /// <summary>Trains the network on a cluster and returns the transformer that scores with it.</summary>
+    /// <param name="input">The training data, with a column for each of its inputs.</param>
     /// <returns>
-    /// A chain of two: the inputs as one vector, in a column that is called as the module and ".Inputs", and ML.NET's prediction transformer. It saves
+    /// A chain of two: the inputs as one vector, in a column that is called as the module, or DistributedNeuralNetwork, and ".Inputs", and ML.NET's prediction transformer. It saves
     /// and loads with <c>ml.Model</c>, and scores without libtorch.
     /// </returns>
     /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is. No data was read.</exception>
@@ -51,24 +53,31 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         ArgumentNullException.ThrowIfNull(inputSchema);
-        ThrowIfAny([.. OptionErrors(), .. InputColumn.Validate(_inputs, inputSchema, "Input")]);
+        ThrowIfAny([.. _columns.Errors(_options, inputSchema)]);
         var features = new SchemaShape.Column(FeaturesName, SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false);
-        return _make(_environment, Options(), _module).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != FeaturesName).Append(features)));
+        return _make(_environment, Options(), null).GetOutputSchema(new SchemaShape(inputSchema.Where(c => c.Name != FeaturesName).Append(features)));
     }
 
     private FramedTraining<TTransformer> Prepare(IDataView input)
     {
-        ThrowIfAny([.. OptionErrors(), .. InputColumn.Validate(_inputs, SchemaShape.Create(input.Schema), "Input")]);
-        var found = _inputs.Select(name => InputColumn.Of(input.Schema[name], "Input")).ToList();
+        ThrowIfAny([.. _columns.Errors(_options, SchemaShape.Create(input.Schema))]);
+        var found = _columns.Inputs.Select(name => InputColumn.Of(input.Schema[name], _columns.RoleOf(name))).ToList();
         ThrowIfAny([.. found.Select(f => f.Error).OfType<string>()]);
         var columns = found.ConvertAll(f => f.Column!);
         if (_options.ValidationSet is { } set)
-            ThrowIfAny([.. columns.Select(c => c.Mismatch(set.Schema, "Validation set: input")).OfType<string>()]);
+            ThrowIfAny([.. columns.Select(c => Mismatch(c, input.Schema, set.Schema)).OfType<string>()]);
 
         var inputs = new ModuleInputsTransformer(_environment, FeaturesName, columns);
         var options = Options();
         options.ValidationSet = _options.ValidationSet is { } validation ? inputs.Transform(validation) : null;
-        return new FramedTraining<TTransformer>(_make(_environment, options, _module.WithInputs(columns)), new PredictionFrame(_environment, inputs), inputs.Transform(input));
+        return new FramedTraining<TTransformer>(_make(_environment, options, _columns.Network(columns)), new PredictionFrame(_environment, inputs), inputs.Transform(input));
+    }
+
+    // Keys of the same number may stand for others.
+    private string? Mismatch(InputColumn column, DataViewSchema training, DataViewSchema validation)
+    {
+        var role = $"Validation set: {char.ToLowerInvariant(_columns.RoleOf(column.Name)[0])}{_columns.RoleOf(column.Name)[1..]}";
+        return column.Mismatch(validation, role) ?? (column.IsKey ? SameMeaning.CompareKeys(training[column.Name], validation[column.Name], role, "key") : null);
     }
 
     private NeuralNetworkOptions Options()
@@ -78,17 +87,9 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
         return options;
     }
 
-    private IEnumerable<string> OptionErrors()
-    {
-        if (_options.FeatureColumnName != DefaultColumnNames.Features)
-            yield return $"FeatureColumnName is \"{_options.FeatureColumnName}\" beside a module of several inputs, expected it left alone: the columns are {string.Join(", ", _inputs.Select(i => $"\"{i}\""))}, as the module's inputs are called.";
-        if (_inputs.Contains(_options.LabelColumnName))
-            yield return $"Label column \"{_options.LabelColumnName}\" is an input of module \"{_module.Name}\" too, expected another column.";
-    }
-
     private void ThrowIfAny(IReadOnlyList<string> errors)
     {
         if (errors.Count > 0)
-            throw NeuralNetworkOptions.Refusal(_module.Name, errors);
+            throw NeuralNetworkOptions.Refusal(_columns.Name, errors);
     }
 }

@@ -15,11 +15,11 @@ internal sealed class InputRow
 
     public bool Reads(string column) => _columns.Any(c => c.Name == column);
 
-    public DataViewSchema.Annotations Annotations()
+    public DataViewSchema.Annotations Annotations(DataViewSchema schema)
     {
         var annotations = new DataViewSchema.Annotations.Builder();
         if (Type.Size <= MostNamedSlots)
-            annotations.AddSlotNames(Type.Size, (ref VBuffer<ReadOnlyMemory<char>> names) => names = new VBuffer<ReadOnlyMemory<char>>(Type.Size, [.. _columns.SelectMany(SlotNames)]));
+            annotations.AddSlotNames(Type.Size, (ref VBuffer<ReadOnlyMemory<char>> names) => names = new VBuffer<ReadOnlyMemory<char>>(Type.Size, [.. _columns.SelectMany(column => SlotNames(column, schema[column.Name]))]));
         return annotations.ToAnnotations();
     }
 
@@ -49,8 +49,13 @@ internal sealed class InputRow
         };
     }
 
-    private static IEnumerable<ReadOnlyMemory<char>> SlotNames(InputColumn column) =>
-        Enumerable.Range(0, column.Size).Select(i => (column.IsVector ? $"{column.Name}[{i}]" : column.Name).AsMemory());
+    private static IEnumerable<ReadOnlyMemory<char>> SlotNames(InputColumn column, DataViewSchema.Column source)
+    {
+        VBuffer<ReadOnlyMemory<char>> names = default;
+        if (column.IsVector && source.HasSlotNames())
+            source.GetSlotNames(ref names);
+        return Enumerable.Range(0, column.Size).Select(i => i < names.Length && names.GetItemOrDefault(i) is { IsEmpty: false } name ? name : (column.IsVector ? $"{column.Name}[{i}]" : column.Name).AsMemory());
+    }
 
     private static SpanFiller Part(InputColumn column, DataViewRow input, int index)
     {

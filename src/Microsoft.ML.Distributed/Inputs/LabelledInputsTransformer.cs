@@ -25,7 +25,7 @@ internal sealed class LabelledInputsTransformer(IHostEnvironment environment, Tr
 
         protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore() =>
         [
-            new(parent.Output.Features, _row.Type, _row.Annotations()),
+            new(parent.Output.Features, _row.Type, _row.Annotations(InputSchema)),
             new(parent.Output.Label, NumberDataViewType.Single),
         ];
 

@@ -86,7 +86,7 @@ internal sealed class ModuleInputsTransformer : RowToRowTransformerBase, INetwor
             _row = new InputRow(parent._columns);
         }
 
-        protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore() => [new(_parent._output, _row.Type, _row.Annotations())];
+        protected override DataViewSchema.DetachedColumn[] GetOutputColumnsCore() => [new(_parent._output, _row.Type, _row.Annotations(InputSchema))];
 
         protected override Func<int, bool> GetDependenciesCore(Func<int, bool> activeOutput) => column => activeOutput(0) && _row.Reads(InputSchema[column].Name);
 

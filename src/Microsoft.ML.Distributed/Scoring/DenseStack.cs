@@ -14,10 +14,12 @@ internal sealed class DenseStack : IScorer
     private readonly float[]? _scale;
     private readonly DenseLayer[] _layers;
     private readonly ScoreHead _head;
+    private readonly CategoryTables? _categories;
 
-    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, ScoreHead head) => (_mean, _scale, _layers, _head) = (mean, scale, layers, head);
+    internal DenseStack(float[]? mean, float[]? scale, DenseLayer[] layers, ScoreHead head, CategoryTables? categories = null) =>
+        (_mean, _scale, _layers, _head, _categories) = (mean, scale, layers, head, categories);
 
-    public int InputSize => _layers[0].Inputs;
+    public int InputSize => _categories?.InputSize ?? _layers[0].Inputs;
 
     public int OutputSize => _layers[^1].Outputs;
 
@@ -32,8 +34,8 @@ internal sealed class DenseStack : IScorer
         var layers = Enumerable.Range(0, mlp.HiddenSizes.Count).Select(i => Hidden(i, mlp, tensors)).Append(Linear(mlp.HiddenSizes.Count, mlp, tensors)).ToArray();
         var mean = tensors.GetValueOrDefault(OnnxMlpWriter.FeatureMean);
         if (mlp.Steps is { } steps)
-            layers[0] = new SteppedLayer(layers[0], steps.Slot, tensors[OnnxMlpWriter.StepStart], tensors[OnnxMlpWriter.StepScale], mean!);
-        return new DenseStack(mean, tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, ScoreHead.Of(spec.Task, tensors));
+            layers[0] = new SteppedLayer(layers[0], steps.Slot, tensors[OnnxMlpWriter.StepStart], tensors[OnnxMlpWriter.StepScale], mean!, mlp.NumberSize + mlp.EmbeddedSize);
+        return new DenseStack(mean, tensors.GetValueOrDefault(OnnxMlpWriter.FeatureScale), layers, ScoreHead.Of(spec.Task, tensors), mlp.Categories.Count == 0 ? null : new CategoryTables(mlp, tensors));
     }
 
     public RowScorer CreateRunner()
@@ -41,10 +43,13 @@ internal sealed class DenseStack : IScorer
         var runner = new Runner(this);
         if (_layers[0] is SparseLayer)
             return (features, score) => runner.Run(features, score);
-        var input = new float[InputSize];
+        var input = new float[_layers[0].Inputs];
         return (features, score) =>
         {
-            Prepare(features, input);
+            if (_categories is null)
+                Standardize(features, input);
+            else
+                Embed(_categories, features, input);
             if (_layers[0] is SteppedLayer stepped)
             {
                 var sums = runner.ResultOf(0, score);
@@ -95,15 +100,21 @@ internal sealed class DenseStack : IScorer
         float[] Norm(string name) => tensors[$"norms.{index}.{name}"];
     }
 
+    private void Embed(CategoryTables categories, ReadOnlySpan<float> features, Span<float> input)
+    {
+        Standardize(features[..categories.NumberSize], input[..categories.NumberSize]);
+        categories.Embed(features[categories.NumberSize..], input[categories.NumberSize..]);
+    }
+
     // x' = isnan(x) ? 0 : (x - mean) * scale
-    private void Prepare(ReadOnlySpan<float> features, Span<float> input)
+    private void Standardize(ReadOnlySpan<float> features, Span<float> input)
     {
         if (_mean is null)
             features.CopyTo(input);
         else
-            TensorPrimitives.Subtract(features, _mean, input);
+            TensorPrimitives.Subtract(features, _mean.AsSpan(0, features.Length), input);
         if (_scale is not null)
-            TensorPrimitives.Multiply(input, _scale, input);
+            TensorPrimitives.Multiply(input, _scale.AsSpan(0, features.Length), input);
         if (!TensorPrimitives.IsNaNAny<float>(input))
             return;
 

@@ -16,7 +16,8 @@ internal sealed class SteppedLayer : DenseLayer
     /// <param name="starts">As many.</param>
     /// <param name="scales">As many, above 0.</param>
     /// <param name="mean">What a missing feature is.</param>
-    public SteppedLayer(DenseLayer layer, IReadOnlyList<int> slots, float[] starts, float[] scales, float[] mean) : base(layer, inputs: mean.Length)
+    /// <param name="inputs">How many inputs the steps are behind.</param>
+    public SteppedLayer(DenseLayer layer, IReadOnlyList<int> slots, float[] starts, float[] scales, float[] mean, int inputs) : base(layer, inputs)
     {
         _mean = mean;
         _features =
@@ -24,14 +25,14 @@ internal sealed class SteppedLayer : DenseLayer
             .. from step in Enumerable.Range(0, slots.Count)
                group step by slots[step] into own
                let rising = own.OrderBy(step => starts[step]).ToArray()
-               select new FeatureSteps(own.Key, Array.ConvertAll(rising, i => starts[i]), Array.ConvertAll(rising, i => scales[i]), layer, Array.ConvertAll(rising, i => mean.Length + i)),
+               select new FeatureSteps(own.Key, Array.ConvertAll(rising, i => starts[i]), Array.ConvertAll(rising, i => scales[i]), layer, Array.ConvertAll(rising, i => inputs + i)),
         ];
     }
 
-    /// <summary>Applies it to a row as it is and standardised.</summary>
-    public void Apply(ReadOnlySpan<float> features, ReadOnlySpan<float> standardised, Span<float> output)
+    /// <summary>Applies it to a row as it is and as what is before the steps.</summary>
+    public void Apply(ReadOnlySpan<float> features, ReadOnlySpan<float> inputs, Span<float> output)
     {
-        Multiply(standardised, output);
+        Multiply(inputs, output);
         foreach (var feature in _features)
         {
             var x = features[feature.Slot];

@@ -186,6 +186,46 @@ public static class DistributedNeuralNetworkCatalog
         return new DistributedRankingTrainer(CatalogUtils.GetEnvironment(catalog), options);
     }
 
+    /// <summary>A neural network that tells classes apart, of a features column and columns of categories, trained on a cluster.</summary>
+    /// <param name="catalog">The catalog, <c>ml.MulticlassClassification.Trainers</c>.</param>
+    /// <param name="categoricalColumnNames">Keys, as of <c>MapValueToKey</c>: each becomes numbers that are learnt (an embedding), as many as 1.6 times its number of keys to the power of 0.56, at most 50. What is missing or was not seen when the keys were made has a row of its own.</param>
+    /// <param name="options">The trainer's options; null: the defaults. FeatureColumnName is "" where there are categories alone.</param>
+    /// <returns>A trainer whose transformer is a chain: it makes a vector of the columns, in one that is called DistributedNeuralNetwork.Inputs, and scores it.</returns>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    public static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> DistributedNeuralNetwork(this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, string[] categoricalColumnNames, DistributedMulticlassTrainer.Options? options = null) =>
+        OfMulticlass(catalog, options ?? new(), Categories(options, categoricalColumnNames));
+
+    /// <summary>A neural network that answers yes or no, of a features column and columns of categories, trained on a cluster.</summary>
+    /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
+    /// <param name="categoricalColumnNames">Keys, as of <c>MapValueToKey</c>: each becomes numbers that are learnt (an embedding), as many as 1.6 times its number of keys to the power of 0.56, at most 50. What is missing or was not seen when the keys were made has a row of its own.</param>
+    /// <param name="options">The trainer's options; null: the defaults. FeatureColumnName is "" where there are categories alone.</param>
+    /// <returns>A trainer whose transformer is a chain: it makes a vector of the columns, in one that is called DistributedNeuralNetwork.Inputs, and scores it.</returns>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    public static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> DistributedNeuralNetwork(this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, string[] categoricalColumnNames, DistributedBinaryTrainer.Options? options = null) =>
+        OfBinary(catalog, options ?? new(), Categories(options, categoricalColumnNames));
+
+    /// <summary>A neural network that predicts a number, of a features column and columns of categories, trained on a cluster.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
+    /// <param name="categoricalColumnNames">Keys, as of <c>MapValueToKey</c>: each becomes numbers that are learnt (an embedding), as many as 1.6 times its number of keys to the power of 0.56, at most 50. What is missing or was not seen when the keys were made has a row of its own.</param>
+    /// <param name="options">The trainer's options; null: the defaults. FeatureColumnName is "" where there are categories alone.</param>
+    /// <returns>A trainer whose transformer is a chain: it makes a vector of the columns, in one that is called DistributedNeuralNetwork.Inputs, and scores it.</returns>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    public static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> DistributedNeuralNetwork(this RegressionCatalog.RegressionTrainers catalog, string[] categoricalColumnNames, DistributedRegressionTrainer.Options? options = null) =>
+        OfRegression(catalog, options ?? new(), Categories(options, categoricalColumnNames));
+
+    /// <summary>A neural network that ranks the rows of a group, of a features column and columns of categories, trained on a cluster.</summary>
+    /// <param name="catalog">The catalog, <c>ml.Ranking.Trainers</c>.</param>
+    /// <param name="categoricalColumnNames">Keys, as of <c>MapValueToKey</c>: each becomes numbers that are learnt (an embedding), as many as 1.6 times its number of keys to the power of 0.56, at most 50. What is missing or was not seen when the keys were made has a row of its own.</param>
+    /// <param name="options">The trainer's options; null: the defaults. FeatureColumnName is "" where there are categories alone.</param>
+    /// <returns>A trainer whose transformer is a chain: it makes a vector of the columns, in one that is called DistributedNeuralNetwork.Inputs, and scores it.</returns>
+    /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
+    /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
+    public static DistributedModuleTrainer<RankingPredictionTransformer<NeuralNetworkRankingModel>> DistributedNeuralNetwork(this RankingCatalog.RankingTrainers catalog, string[] categoricalColumnNames, DistributedRankingTrainer.Options? options = null) =>
+        OfRanking(catalog, options ?? new(), Categories(options, categoricalColumnNames));
+
     internal static DistributedMulticlassTrainer OfModule(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, NetworkModule? module)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -205,18 +245,36 @@ public static class DistributedNeuralNetworkCatalog
     }
 
     internal static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> OfInputs(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedMulticlassTrainer(environment, own, m));
+        OfMulticlass(catalog, options, new ModuleColumns(module, inputs));
 
     internal static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> OfInputs(BinaryClassificationCatalog.BinaryClassificationTrainers catalog, DistributedBinaryTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedBinaryTrainer(environment, own, m));
+        OfBinary(catalog, options, new ModuleColumns(module, inputs));
 
     internal static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> OfInputs(RegressionCatalog.RegressionTrainers catalog, DistributedRegressionTrainer.Options options, OwnModule module, IReadOnlyList<string> inputs) =>
-        new(Environment(catalog), options, module, inputs, (environment, own, m) => new DistributedRegressionTrainer(environment, own, m));
+        OfRegression(catalog, options, new ModuleColumns(module, inputs));
 
     internal static DistributedOutputsTrainer OfOutputs(TransformsCatalog catalog, DistributedOutputsTrainer.Options options, OwnModule module, ModuleNames names)
     {
         ArgumentNullException.ThrowIfNull(catalog);
         return new DistributedOutputsTrainer(CatalogUtils.GetEnvironment(catalog), options, module, names);
+    }
+
+    private static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> OfMulticlass(TrainCatalogBase.CatalogInstantiatorBase catalog, DistributedMulticlassTrainer.Options options, NetworkColumns columns) =>
+        new(Environment(catalog), options, columns, (environment, own, m) => new DistributedMulticlassTrainer(environment, own, m));
+
+    private static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> OfBinary(TrainCatalogBase.CatalogInstantiatorBase catalog, DistributedBinaryTrainer.Options options, NetworkColumns columns) =>
+        new(Environment(catalog), options, columns, (environment, own, m) => new DistributedBinaryTrainer(environment, own, m));
+
+    private static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> OfRegression(TrainCatalogBase.CatalogInstantiatorBase catalog, DistributedRegressionTrainer.Options options, NetworkColumns columns) =>
+        new(Environment(catalog), options, columns, (environment, own, m) => new DistributedRegressionTrainer(environment, own, m));
+
+    private static DistributedModuleTrainer<RankingPredictionTransformer<NeuralNetworkRankingModel>> OfRanking(TrainCatalogBase.CatalogInstantiatorBase catalog, DistributedRankingTrainer.Options options, NetworkColumns columns) =>
+        new(Environment(catalog), options, columns, (environment, own, m) => new DistributedRankingTrainer(environment, own, m));
+
+    private static CategoricalColumns Categories(NeuralNetworkOptions? options, string[] names)
+    {
+        ArgumentNullException.ThrowIfNull(names);
+        return new CategoricalColumns(options is null ? DefaultColumnNames.Features : options.FeatureColumnName, [.. names]);
     }
 
     private static Runtime.IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase catalog)

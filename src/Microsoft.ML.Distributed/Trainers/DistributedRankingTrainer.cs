@@ -16,8 +16,8 @@ public sealed class DistributedRankingTrainer : NeuralNetworkTrainer<RankingPred
 {
     private const string Name = "DistributedRankingTrainer";
 
-    internal DistributedRankingTrainer(IHostEnvironment environment, Options options)
-        : base(environment, options, module: null, MlTask.Ranking, Name, TrainerUtils.MakeR4ScalarColumn)
+    internal DistributedRankingTrainer(IHostEnvironment environment, NeuralNetworkOptions options, NetworkModule? module = null)
+        : base(environment, options, module, MlTask.Ranking, Name, TrainerUtils.MakeR4ScalarColumn)
     {
     }
 

@@ -81,6 +81,8 @@ internal sealed class StartingNetwork
         else if (_transformer is not null && TrainSchema(_transformer)?.GetColumnOrNull(_transformer.FeatureColumnName) is { } trained
             && SameMeaning.CompareSlots(trained, features, "Training data", $"the data of {Name}") is { } slot)
             yield return slot;
+        else if (_transformer is not null && TrainSchema(_transformer) is { } known && KeyMismatch(spec, known, schema, features) is { } key)
+            yield return key;
         var (error, order) = MatchClasses(schema[columns.Label]);
         if (error is not null)
             yield return error;
@@ -115,7 +117,7 @@ internal sealed class StartingNetwork
 
     /// <summary>The slots whose numbers are far from those that the network was trained on, behind a scaling that stays.</summary>
     public IEnumerable<int> Moved(IFeatureStatistics statistics) => Spec.Data?.Features is not { } scaling ? []
-        : Enumerable.Range(0, scaling.Scale.Count).Except(Spec.Module.Torch?.UnscaledSlots() ?? []).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
+        : Enumerable.Range(0, scaling.Scale.Count).Except(Spec.Module.UnscaledSlots()).Where(i => statistics.HasValues(i) && IsFar(statistics.Mean(i) - MeanOf(i), statistics.Deviation(i), scaling.Scale[i]));
 
     /// <summary>A slot's mean and standard deviation where the network was trained.</summary>
     public (double Mean, double Deviation) Trained(int slot) => (MeanOf(slot), 1 / Spec.Data.Features.Scale[slot]);
@@ -126,6 +128,16 @@ internal sealed class StartingNetwork
     public bool IsBehindOthers(IDataView data, string column) => _transformer?.FeatureColumnName == column && FeatureOrigin.IsAnother(data, column, _before);
 
     private static string Inputs(JobSpec spec) => string.Join(", ", spec.Module.Torch.Inputs.Select(i => $"\"{i.Name}\" ({(i.KeyCount > 0 ? $"keys of {i.KeyCount:N0}" : "numbers")}, {i.Size:N0} a row)").DefaultIfEmpty("all features as one"));
+
+    // Which category an id is, the key's values say.
+    private static string? KeyMismatch(JobSpec spec, DataViewSchema known, DataViewSchema given, DataViewSchema.Column features)
+    {
+        var names = spec.Module.Torch is { } torch ? torch.Inputs.Where(i => i.KeyCount > 0).Select(i => i.Name)
+            : features.HasSlotNames() ? spec.Module.UnscaledSlots().Select(slot => SameMeaning.NameOfSlot(features, slot)) : [];
+        return (from name in names
+                where known.GetColumnOrNull(name) is not null && given.GetColumnOrNull(name) is not null
+                select SameMeaning.CompareKeys(known[name], given[name], "Training data: categorical", "key", $"the data of {Name}")).FirstOrDefault(error => error is not null);
+    }
 
     // Sparse features are not centred.
     private double MeanOf(int slot) => Spec.Data.Features.Mean.Count == 0 ? 0 : Spec.Data.Features.Mean[slot];
@@ -148,6 +160,8 @@ internal sealed class StartingNetwork
             yield return Differs("HiddenLayers", Sizes(known), Sizes(wanted));
         if (known.Sparse is null != wanted.Sparse is null)
             yield return Differs("FeatureEncoding", Form(known), Form(wanted));
+        if (!known.Categories.Equals(wanted.Categories))
+            yield return $"{Name} has categorical columns of {Keys(known)} keys, expected {Keys(wanted)}, as the data has them. Map them by the transformer that was fitted then, or train anew.";
         if (known.Activation != wanted.Activation)
             yield return Differs("Activation", known.Activation, wanted.Activation);
         if (known.Normalization != wanted.Normalization)
@@ -161,6 +175,8 @@ internal sealed class StartingNetwork
     private static string Differs(string option, object known, object wanted) => $"{Name} has {option} {known}, expected {wanted} as in these options. Set {option} to that of the network, or train anew.";
 
     private static FeatureEncoding Form(MlpSpec mlp) => mlp.Sparse is null ? FeatureEncoding.Dense : FeatureEncoding.Sparse;
+
+    private static string Keys(MlpSpec mlp) => $"[{string.Join(", ", mlp.Categories.Select(c => c.KeyCount))}]";
 
     private static string Sizes(MlpSpec mlp) => $"[{string.Join(", ", mlp.HiddenSizes)}]";
 

@@ -41,7 +41,7 @@ internal static class ModelSchema
         {
             MlTask.Multiclass => Framed(new DistributedMulticlassTrainer(environment, new DistributedMulticlassTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }, predictedLabel: frame?.PredictedLabel ?? DefaultColumnNames.PredictedLabel).Restore(network, schema)),
             MlTask.Binary => Framed(new DistributedBinaryTrainer(environment, new DistributedBinaryTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
-            MlTask.Ranking => Framed(new DistributedRankingTrainer(environment, new() { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema)),
+            MlTask.Ranking => Framed(new DistributedRankingTrainer(environment, new DistributedRankingTrainer.Options { FeatureColumnName = features, LabelColumnName = label, RowGroupColumnName = third ?? "" }).Restore(network, schema)),
             MlTask.Own => DistributedOutputsTrainer.Chain(environment, network, features),
             _ => Framed(new DistributedRegressionTrainer(environment, new DistributedRegressionTrainer.Options { FeatureColumnName = features, LabelColumnName = label, ExampleWeightColumnName = third }).Restore(network, schema)),
         };

@@ -224,7 +224,7 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
     private void WarnOfRanges(IFeatureStatistics statistics, DataViewSchema.Column features)
     {
-        var slots = statistics.OutOfRange().Except(spec.Module.Torch?.UnscaledSlots() ?? []).ToList();
+        var slots = statistics.OutOfRange().Except(spec.Module.UnscaledSlots()).ToList();
         if (slots.Count > 0)
             channel.Warning(MessageSensitivity.None, $"Feature column \"{features.Name}\" has a standard deviation of {statistics.Deviation(slots[0]):G3} in slot {DatasetEncoder.SlotName(features, slots[0])}{(slots.Count > 1 ? $" and the like in {slots.Count - 1:N0} others" : "")}, out of the range {ScaleRange.Least:G1} to {ScaleRange.Most:G1} that single precision can compute with: it counts as a constant. Multiply it by one.");
     }

@@ -178,6 +178,7 @@ public static class WireLimits
         ["mldist.v1.MlpSpec.output_bias"] = s_scaling,
         ["mldist.v1.TextSpec.output_bias"] = s_scaling,
         ["mldist.v1.AdapterSpec.targets"] = new() { MaxCount = 100 },
+        ["mldist.v1.MlpSpec.categories"] = new() { MaxCount = CategorySpec.MaxCategories },
         ["mldist.v1.MlpSpec.hidden_sizes"] = new() { MaxCount = JobSpecRules.MaxHiddenLayers },
 
         ["arrow.flight.protocol.FlightData.data_header"] = new() { MaxLength = DatasetMetadata.MaxBytes },

@@ -55,6 +55,9 @@ public sealed partial class ModuleSpec
         ModuleOneofCase.Image => new ImageKind(Image),
         _ => null,
     };
+
+    /// <summary>The features of a training row that go in as they are: ids, whose size means nothing, and labels.</summary>
+    public IEnumerable<int> UnscaledSlots() => Torch?.UnscaledSlots() ?? Mlp?.UnscaledSlots() ?? [];
 }
 
 /// <summary>The model of a job, as far as its specification tells.</summary>

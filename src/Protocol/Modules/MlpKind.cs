@@ -4,8 +4,39 @@ namespace MLDistributed.Protocol;
 
 public sealed partial class MlpSpec
 {
-    /// <summary>How many numbers of a row go into the first layer: its features, and their steps.</summary>
-    public int EncodedSize => InputSize + (Steps?.Slot.Count ?? 0);
+    /// <summary>The inputs of a row that are numbers; its categories are behind them.</summary>
+    public int NumberSize => InputSize - Categories.Count;
+
+    /// <summary>What a row's categories become.</summary>
+    public int EmbeddedSize => Categories.Sum(c => c.Width);
+
+    /// <summary>Inputs of the first layer: a row's numbers, what its categories become, and the steps of its numbers.</summary>
+    public int EncodedSize => NumberSize + EmbeddedSize + (Steps?.Slot.Count ?? 0);
+
+    /// <summary>The inputs of a training row that are ids, whose size means nothing.</summary>
+    public IEnumerable<int> UnscaledSlots() => Enumerable.Range(NumberSize, Categories.Count);
+}
+
+public sealed partial class CategorySpec
+{
+    /// <summary>The most numbers that a category becomes.</summary>
+    public const int MaxWidth = 1024;
+
+    /// <summary>The most columns of categories.</summary>
+    public const int MaxCategories = 1000;
+
+    /// <summary>Rows of its table: one for each key, behind that of what is missing or unknown.</summary>
+    public int Rows => KeyCount + 1;
+
+    /// <summary>Whether its sizes are ones that a network can have.</summary>
+    public bool IsValid => KeyCount is >= 1 and <= TorchKind.MaxKeyCount && Width is >= 1 and <= MaxWidth;
+
+    /// <summary>The row of its table for what a row of data has there.</summary>
+    public int RowOf(float id) => id >= 0 && id < Rows ? (int)id : 0;
+
+    /// <summary>What its table is called.</summary>
+    /// <param name="index">Its place among the categories.</param>
+    public static string TableName(int index) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"categories.{index}.weight");
 }
 
 /// <summary>The multi-layer perceptron.</summary>
@@ -23,14 +54,14 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
     public int InputSize => mlp.InputSize;
 
     // A sparse one is an index and a value.
-    public Int128 FeaturesOfRow => mlp.Sparse is { } sparse ? 2 * (Int128)Math.Ceiling(Math.Clamp(sparse.MeanNonZeros, 0, InputSize)) : mlp.EncodedSize;
+    public Int128 FeaturesOfRow => mlp.Sparse is { } sparse ? 2 * (Int128)Math.Ceiling(Math.Clamp(sparse.MeanNonZeros, 0, InputSize)) : (Int128)mlp.InputSize + (mlp.Steps?.Slot.Count ?? 0);
 
     public int OutputSize => mlp.OutputSize;
 
     public bool JoinsRows => mlp.Normalization == LayerNormalization.Batch;
 
     // Of each layer its sums and its activations.
-    public Int128 ActivationsOfRow => mlp.HiddenSizes.Sum(h => 2L * h) + mlp.OutputSize;
+    public Int128 ActivationsOfRow => mlp.HiddenSizes.Sum(h => 2L * h) + mlp.OutputSize + (mlp.Categories.Count > 0 ? mlp.EncodedSize : 0);
 
     public (long Least, long Most) ModelBytes(JobSpec spec) => OnnxMlpSize.Of(spec);
 
@@ -46,8 +77,16 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
 
         if (mlp.HiddenSizes.Any(h => h < 1))
             yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.";
+        if (mlp.Categories.Count > CategorySpec.MaxCategories || mlp.Categories.Count > mlp.InputSize || !mlp.Categories.All(c => c.IsValid))
+        {
+            yield return $"CategoricalColumns has {mlp.Categories.Count:N0} columns{(mlp.Categories.FirstOrDefault(c => !c.IsValid) is { } wrong ? $", of which one has {wrong.KeyCount:N0} keys of {wrong.Width:N0} numbers" : "")}, expected at most {CategorySpec.MaxCategories:N0}, of 1 to {TorchKind.MaxKeyCount:N0} keys and {CategorySpec.MaxWidth:N0} numbers.";
+            yield break;
+        }
+
+        if (mlp.Categories.Count > 0 && mlp.Sparse is not null)
+            yield return $"CategoricalColumns has {mlp.Categories.Count:N0} columns beside sparse features, expected none, or FeatureEncoding Dense.";
         if (Parameters() is var parameters && parameters > JobSpecRules.MaxParameters)
-            yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
+            yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features{(mlp.EmbeddedSize > 0 ? " and the tables of CategoricalColumns" : "")}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
         if (mlp.Sparse is { MeanNonZeros: var mean } && !(mean >= 0 && mean <= mlp.InputSize))
             yield return $"Rows have {mean} features that are not zero on average, expected 0 to {mlp.InputSize:N0}.";
         if (mlp.Steps is { } steps && !IsValid(steps))
@@ -61,12 +100,12 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
     }
 
     private bool IsValid(FeatureStepsSpec steps) => mlp.Sparse is null && steps.Slot.Count <= MaxSteps && steps.Start.Count == steps.Slot.Count && steps.Scale.Count == steps.Slot.Count
-        && steps.Slot.All(s => s >= 0 && s < mlp.InputSize) && steps.Start.All(float.IsFinite) && steps.Scale.All(s => s > 0 && float.IsFinite(s));
+        && steps.Slot.All(s => s >= 0 && s < mlp.NumberSize) && steps.Start.All(float.IsFinite) && steps.Scale.All(s => s > 0 && float.IsFinite(s));
 
     // Weights and biases; the sum of products of int's stays within 128 bits.
     private Int128 Parameters()
     {
-        var (sum, inputs) = (Int128.Zero, (Int128)mlp.InputSize + (mlp.Steps?.Slot.Count ?? 0));
+        var (sum, inputs) = (mlp.Categories.Aggregate(Int128.Zero, (all, c) => all + (Int128)c.Rows * c.Width), (Int128)mlp.EncodedSize);
         foreach (var size in mlp.HiddenSizes.Append(mlp.OutputSize))
             (sum, inputs) = (sum + (inputs + 1) * size, size);
         return sum;

@@ -68,7 +68,7 @@ public static class OnnxFrame
     {
         var missing = graph.Node("IsNaN", [Features]);
         if (scaling is null)
-            return graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]);
+            return Side(graph, OnnxCategories.Parts(graph, mlp, graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features])));
         if (mlp?.Sparse is not null)
             return graph.Node("Mul", [graph.Node("Where", [missing, graph.Constant("zero", [], [0f]), Features]), graph.Constant(FeatureScale, [size], [.. scaling.Scale])]);
         // What a row has for training alone is behind the others.
@@ -76,8 +76,11 @@ public static class OnnxFrame
         var filled = graph.Node("Where", [missing, mean, Features]);
         var centered = graph.Node("Sub", [filled, mean]);
         var standard = graph.Node("Mul", [centered, graph.Constant(FeatureScale, [size], [.. scaling.Scale.Take(size)])]);
-        return mlp?.Steps is { } steps ? graph.Node("Concat", [standard, Steps(graph, filled, steps)], null, OnnxGraph.Integer("axis", 1)) : standard;
+        var parts = OnnxCategories.Parts(graph, mlp, standard);
+        return Side(graph, mlp?.Steps is { } steps ? [.. parts, Steps(graph, filled, steps)] : parts);
     }
+
+    private static string Side(OnnxGraph graph, IReadOnlyList<string> parts) => parts is [var one] ? one : graph.Node("Concat", parts, null, OnnxGraph.Integer("axis", 1));
 
     private static string Steps(OnnxGraph graph, string features, FeatureStepsSpec steps)
     {

@@ -7,6 +7,7 @@ public static class OnnxMlpSize
     private const int MaxBytesPerLayer = 2048;
     private const int MaxBytesBesides = 8192;
     private const int MaxBytesPerStep = 10; // of a slot's number
+    private const int MaxBytesPerCategory = 1024;
 
     /// <summary>The bytes of a model file: of its numbers alone, and with the most that names and operators take. Weights alone, in a file of their own, are below the second too.</summary>
     /// <param name="spec">The job, of which nothing is believed.</param>
@@ -24,15 +25,18 @@ public static class OnnxMlpSize
 
         var norms = mlp.Normalization switch { LayerNormalization.None => 0, LayerNormalization.Layer => 2, _ => 4 };
         var floats = spec.Data?.Features is null ? 0 : (mlp.Sparse is null ? 2 : 1) * (Int128)mlp.InputSize;
+        if (mlp.Categories.Count > Math.Min(mlp.InputSize, CategorySpec.MaxCategories) || !mlp.Categories.All(c => c.IsValid))
+            throw new FormatException($"The job's network has {mlp.Categories.Count:N0} columns of categories among {mlp.InputSize:N0} inputs, expected at most {CategorySpec.MaxCategories:N0}, each with keys and numbers that this release knows. Train the model again.");
+        floats += mlp.Categories.Aggregate((Int128)mlp.Categories.Count, (all, c) => all + (Int128)c.Rows * c.Width);
         var steps = mlp.Steps?.Slot.Count ?? 0;
         floats += 2 * steps;
-        var inputs = (Int128)mlp.InputSize + steps;
+        var inputs = (Int128)mlp.NumberSize + mlp.EmbeddedSize + steps;
         foreach (var size in mlp.HiddenSizes)
             (floats, inputs) = (floats + ((inputs + 1 + norms) * size), size);
         floats += (inputs + 1) * mlp.OutputSize;
         var least = floats * sizeof(float);
         return least <= int.MaxValue
-            ? ((long)least, (long)least + MaxBytesBesides + ((long)MaxBytesPerLayer * mlp.HiddenSizes.Count) + ((long)MaxBytesPerStep * steps))
+            ? ((long)least, (long)least + MaxBytesBesides + ((long)MaxBytesPerLayer * mlp.HiddenSizes.Count) + ((long)MaxBytesPerStep * steps) + ((long)MaxBytesPerCategory * mlp.Categories.Count))
             : throw new FormatException($"The job's network has {floats:N0} numbers, expected less than 2 GiB, which an ONNX file holds. Train the model again.");
     }
 }

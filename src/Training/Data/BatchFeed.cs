@@ -34,6 +34,7 @@ internal sealed unsafe class BatchFeed : IDisposable
     private readonly float* _featureMemory;
     private readonly RowGroups? _groups;
     private readonly SparseRows? _sparse;
+    private readonly CategorySpec[] _categories;
     private readonly int[] _stepSlots;
     private readonly float[] _stepStart;
     private readonly float[] _stepScale;
@@ -57,6 +58,7 @@ internal sealed unsafe class BatchFeed : IDisposable
         _scale = [.. spec.Data.Features?.Scale ?? []];
         _classWeights = [.. spec.ClassWeights];
         _classCount = spec.Module?.Kind?.OutputSize ?? 0;
+        _categories = [.. spec.Module?.Mlp?.Categories ?? []];
         _stepSlots = [.. spec.Module?.Mlp?.Steps?.Slot ?? []];
         _stepStart = [.. spec.Module?.Mlp?.Steps?.Start ?? []];
         _stepScale = [.. spec.Module?.Mlp?.Steps?.Scale ?? []];
@@ -150,6 +152,9 @@ internal sealed unsafe class BatchFeed : IDisposable
 
         var inputs = _featureMemory + place * (long)(_file.FeatureSize + _stepSlots.Length);
         FillFeatures(row, request, inputs);
+        var ids = inputs + _file.FeatureSize - _categories.Length;
+        for (var i = 0; i < _categories.Length; i++)
+            ids[i] = _categories[i].RowOf(ids[i]);
         if (_stepSlots.Length > 0)
             AddSteps(_file.Features(row), inputs + _file.FeatureSize);
     }

@@ -24,6 +24,8 @@ internal static class RandomNetworks
     {
         var tensors = new Dictionary<string, float[]>();
         var sizes = new[] { mlp.EncodedSize }.Concat(mlp.HiddenSizes).Append(mlp.OutputSize).ToArray();
+        for (var i = 0; i < mlp.Categories.Count; i++)
+            tensors[CategorySpec.TableName(i)] = Values(random, mlp.Categories[i].Rows * mlp.Categories[i].Width, 1);
         for (var i = 0; i + 1 < sizes.Length; i++)
         {
             tensors[$"layers.{i}.weight"] = Values(random, sizes[i] * sizes[i + 1], 1 / MathF.Sqrt(sizes[i]));

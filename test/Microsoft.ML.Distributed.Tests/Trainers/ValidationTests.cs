@@ -207,7 +207,7 @@ public sealed class ValidationTests : IDisposable
 
         var message = Refuse<ArgumentException>(() => Multiclass(validation).Fit(_data));
 
-        StringAssert.Contains(message, "has 4 classes (the first unknown one is \"dog\"), expected at most the training data's 3");
+        StringAssert.Contains(message, "has 4 classes (the first unknown one is \"dog\"), expected at most 3, as in the training data");
     }
 
     [TestMethod]

@@ -19,6 +19,11 @@ public sealed class BitExactTests
             s.Module.Mlp.HiddenSizes.Clear();
             s.Module.Mlp.HiddenSizes.Add([514, 513]);
         },
+        ["categories, adamw"] = s =>
+        {
+            s.Module.Mlp.Categories.Add([new CategorySpec { KeyCount = 2, Width = 3 }, new CategorySpec { KeyCount = 4, Width = 2 }]);
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-8 }, LearningRate = 2e-3, WeightDecay = 0.01 };
+        },
         ["adamw, averaged weights, clipping, dropout, layer norm, gelu, cosine, smoothing, weights, validation"] = s =>
         {
             s.Module.Mlp.Dropout = 0.2;

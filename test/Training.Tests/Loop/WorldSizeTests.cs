@@ -35,6 +35,18 @@ public sealed class WorldSizeTests
             s.Data.Features = new FeatureScaling { Mean = { 0, 0, 0, 0, 0 }, Scale = { 1, 1, 1, 1, 1 } };
             s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 0, 0, 2 }, Start = { -1, 0, 0.5f }, Scale = { 1, 2, 1 } };
         },
+        ["categories, steps"] = s =>
+        {
+            s.Data.Features = new FeatureScaling { Mean = { 0, 0, 0, 0, 0 }, Scale = { 1, 1, 1, 1, 1 } };
+            s.Module.Mlp.Categories.Add([new CategorySpec { KeyCount = 2, Width = 3 }, new CategorySpec { KeyCount = 4, Width = 1 }]);
+            s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 0, 2 }, Start = { -1, 0 }, Scale = { 1, 2 } };
+        },
+        ["categories, large layers"] = s =>
+        {
+            s.Module.Mlp.HiddenSizes.Clear();
+            s.Module.Mlp.HiddenSizes.Add([512, 512]);
+            s.Module.Mlp.Categories.Add(Enumerable.Repeat(new CategorySpec { KeyCount = 2, Width = 200 }, 5));
+        },
         ["linear model"] = s => s.Module.Mlp.HiddenSizes.Clear(),
     };
 

@@ -21,6 +21,19 @@ public sealed class InitializationTests
         CollectionAssert.AreEqual(plain, biased);
     }
 
+    // Nothing has taught it: what is unknown is neither of the known.
+    [TestMethod]
+    public void Fill_Category_IsNothingForWhatIsUnknownAndRandomForEachKey()
+    {
+        var spec = new MlpSpec { InputSize = 2, HiddenSizes = { 3 }, OutputSize = 1, Categories = { new CategorySpec { KeyCount = 500, Width = 4 } } };
+
+        var table = Fill(spec)[..(501 * 4)];
+
+        CollectionAssert.AreEqual(new float[4], table[..4]);
+        Assert.AreEqual(1, table[4..].Chunk(4).Average(row => row.Sum(x => x * x)), 0.1, "A key counts as a standardised number does.");
+        Assert.HasCount(2000, table[4..].Distinct());
+    }
+
     private static unsafe float[] Fill(MlpSpec spec)
     {
         var layout = MlpSource.LayoutOf(spec);

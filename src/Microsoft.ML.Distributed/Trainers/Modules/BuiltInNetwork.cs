@@ -4,14 +4,15 @@ using MLDistributed.Protocol;
 namespace Microsoft.ML.Distributed;
 
 /// <summary>The multi-layer perceptron that the options describe.</summary>
-internal sealed class BuiltInNetwork : NetworkModule
+/// <param name="categories">The columns whose ids are a row's last inputs.</param>
+internal sealed class BuiltInNetwork(params IReadOnlyList<InputColumn> categories) : NetworkModule
 {
     // 64 MiB: as many again for gradients and each moment.
     private const int MostSparseWeights = 1 << 24;
 
     public static BuiltInNetwork Instance { get; } = new();
 
-    protected override bool TakesSparse => true;
+    protected override bool TakesSparse => categories.Count == 0;
 
     public override ModuleSpec ToSpec(NeuralNetworkOptions options, int inputs, int outputs) => new()
     {
@@ -23,6 +24,7 @@ internal sealed class BuiltInNetwork : NetworkModule
             Activation = (Activation)options.Activation,
             Dropout = options.Dropout,
             Normalization = (LayerNormalization)options.Normalization,
+            Categories = { categories.Select(c => new CategorySpec { KeyCount = c.KeyCount, Width = AutomaticOptions.CategoryWidth(c.KeyCount) }) },
         },
     };
 
@@ -30,6 +32,8 @@ internal sealed class BuiltInNetwork : NetworkModule
     {
         if (options.HiddenLayers is null)
             yield return "HiddenLayers is null, expected sizes, or an empty list for a linear model.";
+        if (categories.Count > 0 && options.FeatureEncoding == FeatureEncoding.Sparse)
+            yield return "FeatureEncoding is Sparse beside categorical columns, expected Auto or Dense. Encode the categories by OneHotHashEncoding into the features column for sparse ones.";
     }
 
     public override void MakeSparse(JobSpec spec, NeuralNetworkOptions options, double meanNonZeros)
@@ -46,11 +50,13 @@ internal sealed class BuiltInNetwork : NetworkModule
     public override void Describe(JobSpec spec, NeuralNetworkOptions options, IFeatureStatistics features)
     {
         var mlp = spec.Module.Mlp;
+        foreach (var slot in mlp.UnscaledSlots())
+            (spec.Data.Features.Mean[slot], spec.Data.Features.Scale[slot]) = (0, 1);
         mlp.Steps = null; // of data that was lost and is sent again
         if (!options.EncodeLevels || features.Levels is null || mlp.HiddenSizes.Count == 0 || spec.Data.RowCount < AutomaticOptions.RowsToEncodeLevels)
             return;
         var steps = new FeatureStepsSpec();
-        foreach (var (slot, levels) in Levels(features.Levels))
+        foreach (var (slot, levels) in Levels(features.Levels, mlp.NumberSize))
             Add(steps, slot, levels);
         if (steps.Slot.Count > 0)
             mlp.Steps = steps;
@@ -63,9 +69,9 @@ internal sealed class BuiltInNetwork : NetworkModule
     }
 
     // Each value of features that have few; of the others as many parts as there is room for, where that is more than one.
-    private static IEnumerable<(int Slot, IReadOnlyList<float> Levels)> Levels(FeatureLevels features)
+    private static IEnumerable<(int Slot, IReadOnlyList<float> Levels)> Levels(FeatureLevels features, int numbers)
     {
-        var (few, many) = (features.Few.ToList(), features.Many.ToList());
+        var (few, many) = (features.Few.Where(f => f.Slot < numbers).ToList(), features.Many.Where(slot => slot < numbers).ToList());
         var room = AutomaticOptions.MostSteps - few.Sum(f => f.Levels.Count - 1);
         if (room < 0)
             return [];

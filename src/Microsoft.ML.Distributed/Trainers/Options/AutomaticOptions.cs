@@ -17,6 +17,7 @@ internal static class AutomaticOptions
     public const int MostParts = 16;
     public const int MostSteps = 512;
     public const long RowsToEncodeLevels = RowsToValidate;
+    private const int MostCategoryWidth = 50;
     private const int Patience = 10;
     private const double MostValidationRows = 20_000;
     public const double LargestValidationFraction = 0.1;
@@ -44,6 +45,9 @@ internal static class AutomaticOptions
         spec.Data.ValidationFraction = Math.Min(LargestValidationFraction, MostValidationRows / spec.Data.RowCount);
         spec.EarlyStopping ??= new EarlyStopping { PatienceEpochs = Patience }.ToSpec();
     }
+
+    /// <summary>How many numbers a category of so many keys becomes, and what is missing or unknown: fastai's rule (Howard and Gugger 2020), up to 50.</summary>
+    internal static int CategoryWidth(int keys) => (int)Math.Min(MostCategoryWidth, Math.Round(1.6 * Math.Pow(keys + 1, 0.56)));
 
     /// <summary>Few steps an epoch waste small data, large batches generalise less.</summary>
     internal static int BatchSize(long rows) => rows < LeastSteps * SmallestBatch

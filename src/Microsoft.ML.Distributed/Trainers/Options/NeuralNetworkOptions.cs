@@ -20,7 +20,7 @@ public abstract class NeuralNetworkOptions
     /// <value>"Label"</value>
     public string LabelColumnName { get; set; } = DefaultColumnNames.Label;
 
-    /// <summary>The features column: a vector of Single with a known size.</summary>
+    /// <summary>The features column: a vector of Single with a known size. Empty beside categorical columns: there is none.</summary>
     /// <value>"Features"</value>
     public string FeatureColumnName { get; set; } = DefaultColumnNames.Features;
 
@@ -47,7 +47,7 @@ public abstract class NeuralNetworkOptions
     public bool EncodeLevels { get; set; } = true;
 
     /// <summary>How features are encoded, sent, stored and trained on: whole rows, or their non-zero values alone.</summary>
-    /// <value><see cref="FeatureEncoding.Auto"/>; dense beside <see cref="Reproducibility.BitExact"/>, <see cref="WeightAveraging"/>, another <see cref="Placement"/> than one worker and <see cref="TrainingDevice.Cuda"/>, and as the network of <see cref="StartFrom"/>.</value>
+    /// <value><see cref="FeatureEncoding.Auto"/>; dense beside <see cref="Reproducibility.BitExact"/>, <see cref="WeightAveraging"/>, another <see cref="Placement"/> than one worker, <see cref="TrainingDevice.Cuda"/> and categorical columns, and as the network of <see cref="StartFrom"/>.</value>
     public FeatureEncoding FeatureEncoding { get; set; } = FeatureEncoding.Auto;
 
     /// <summary>What follows each hidden layer.</summary>

@@ -27,6 +27,12 @@ internal static unsafe class Initialization
                 continue;
             }
 
+            if (tensor.Name.StartsWith("categories", StringComparison.Ordinal))
+            {
+                FillTable(values, (int)tensor.Shape[1], CounterRandom.Hash(CounterRandom.Hash(seed, Stream), (ulong)i));
+                continue;
+            }
+
             var isOutput = tensor.Name == $"layers.{mlp.HiddenSizes.Count}.weight";
             // Of sparse features a row has so many inputs as it has features.
             var inputs = tensor.HasSparseRows ? Math.Max(1, mlp.Sparse.MeanNonZeros) : tensor.Shape[1];
@@ -35,6 +41,15 @@ internal static unsafe class Initialization
             for (var j = 0; j < values.Length; j++)
                 values[j] = (float)((2 * CounterRandom.Uniform(key, (ulong)j) - 1) * bound);
         }
+    }
+
+    // What is missing or unknown is nothing until rows have taught it.
+    private static void FillTable(Span<float> values, int width, ulong key)
+    {
+        var bound = Math.Sqrt(3.0 / width);
+        values[..width].Clear();
+        for (var j = width; j < values.Length; j++)
+            values[j] = (float)((2 * CounterRandom.Uniform(key, (ulong)j) - 1) * bound);
     }
 
     /// <summary>Running means 0, running variances 1.</summary>

@@ -22,6 +22,7 @@ internal sealed unsafe class Mlp : ITrainedModule
     private readonly LargeLinear?[] _large;
     private readonly bool _isNarrow;
     private readonly SparseLinear? _sparse;
+    private readonly CategoryTables? _categories;
     private readonly Tensor[] _normWeights;
     private readonly Tensor[] _normBiases;
     private readonly SyncBatchNorm[] _batchNorms;
@@ -59,6 +60,8 @@ internal sealed unsafe class Mlp : ITrainedModule
                 (_large[0], _sparse) = (null, new SparseLinear(_weights[0], _biases[0], memory.Marks(memory.Rank)));
             }
 
+            if (spec.Categories.Count > 0)
+                _categories = new CategoryTables(spec, [.. spec.Categories.Select((_, i) => views[CategorySpec.TableName(i)].Value)]);
             _normWeights = Values("norms", "weight");
             _normBiases = Values("norms", "bias");
             _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
@@ -83,7 +86,7 @@ internal sealed unsafe class Mlp : ITrainedModule
 
     public Tensor Forward(Batch batch, long step)
     {
-        var x = batch.Sparse is { } rows ? _sparse!.Forward(rows) : Linear(batch.Features, 0);
+        var x = batch.Sparse is { } rows ? _sparse!.Forward(rows) : Linear(Inputs(batch.Features), 0);
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
             if (_batchNorms.Length > 0)
@@ -112,7 +115,7 @@ internal sealed unsafe class Mlp : ITrainedModule
         _sparse?.Backward();
     }
 
-    public Tensor Predict(Tensor features) => PredictFrom(_sparse is null ? functional.linear(features, _weights[0], _biases[0]) : throw new NotSupportedException("Features are sparse, expected a batch of them."));
+    public Tensor Predict(Tensor features) => PredictFrom(_sparse is null ? functional.linear(Inputs(features), _weights[0], _biases[0]) : throw new NotSupportedException("Features are sparse, expected a batch of them."));
 
     public Tensor Predict(Batch batch) => batch.Sparse is { } rows ? PredictFrom(_sparse!.Predict(rows)) : Predict(batch.Features);
 
@@ -135,6 +138,8 @@ internal sealed unsafe class Mlp : ITrainedModule
     }
 
     public void Dispose() => _kept.ForEach(t => t.Dispose());
+
+    private Tensor Inputs(Tensor rows) => _categories?.Embed(rows) ?? rows;
 
     private Tensor Linear(Tensor x, int layer) => _large[layer]?.Forward(x) ?? functional.linear(Narrow(x), Narrow(_weights[layer]), Narrow(_biases[layer]));
 

@@ -26,6 +26,8 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision preci
         var parameters = new List<FlatTensor>();
         var buffers = new List<FlatTensor>();
         var inputs = (long)mlp.EncodedSize;
+        for (var i = 0; i < mlp.Categories.Count; i++)
+            Add(parameters, CategorySpec.TableName(i), [mlp.Categories[i].Rows, mlp.Categories[i].Width], decays: true);
         for (var i = 0; i <= mlp.HiddenSizes.Count; i++)
         {
             var outputs = i < mlp.HiddenSizes.Count ? mlp.HiddenSizes[i] : mlp.OutputSize;
