@@ -33,9 +33,10 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
         using var cancellation = CallEnd.Of(context, lifetime);
         var chunk = new Chunk { Id = id.Text, TotalBytes = total };
         var position = request.Offset;
+        var end = request.Length > 0 ? position + Math.Min(request.Length, total - position) : total;
         do
         {
-            var buffer = new byte[(int)Math.Min(ChunkBytes, total - position)];
+            var buffer = new byte[(int)Math.Min(ChunkBytes, end - position)];
             var count = buffer.Length == 0 ? 0 : await RandomAccess.ReadAsync(file, buffer, position, cancellation.Token).ConfigureAwait(false);
             if (count == 0 && buffer.Length > 0)
                 throw new RpcException(new Status(StatusCode.DataLoss, $"{what} \"{id}\" ended at byte {position}, expected {total} bytes. Ask again."));
@@ -44,7 +45,7 @@ internal sealed class BlobsService(BlobStore blobs, DatasetStore datasets, Owner
             position += count;
             chunk = new Chunk();
         }
-        while (position < total);
+        while (position < end);
     }
 
     private async Task SendAsync(IServerStreamWriter<Chunk> stream, Chunk chunk, ServerCallContext context, CancellationToken cancellation)

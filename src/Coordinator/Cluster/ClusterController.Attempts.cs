@@ -56,6 +56,14 @@ internal sealed partial class ClusterController
             other.Worker.Session?.Send(new WorkerCommand { Abort = abort });
     }
 
+    // A worker that does not hear of it, as its connection is another by then, fetches all from here.
+    private static void TellOffer(AttemptPart part, DataOffer offer)
+    {
+        offer.Participant = part.Attempt.Parts.Index().First(p => p.Item == part).Index;
+        foreach (var other in part.Attempt.Living.Where(p => p != part))
+            other.Worker.Session?.Send(new WorkerCommand { DataOffer = offer });
+    }
+
     private void Relay(JobEntry job, AttemptPart attempt, AttemptEvent told)
     {
         var limits = attempt.Worker.Limits;

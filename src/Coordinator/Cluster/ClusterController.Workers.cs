@@ -53,6 +53,7 @@ internal sealed partial class ClusterController
             case WorkerMessage.MessageOneofCase.AttemptStarted: Apply(worker, message.AttemptStarted.AttemptId, Started); break;
             case WorkerMessage.MessageOneofCase.Gather: Apply(worker, message.Gather.AttemptId, (_, part) => Meet(part, message.Gather)); break;
             case WorkerMessage.MessageOneofCase.Abort: Apply(worker, message.Abort.AttemptId, (_, part) => TellAbort(part, message.Abort)); break;
+            case WorkerMessage.MessageOneofCase.DataOffer: Apply(worker, message.DataOffer.AttemptId, (_, part) => TellOffer(part, message.DataOffer)); break;
             case WorkerMessage.MessageOneofCase.Unheard: Apply(worker, message.Unheard.AttemptId, (_, part) => Hear(part, message.Unheard)); break;
             case WorkerMessage.MessageOneofCase.AttemptEvent: Apply(worker, message.AttemptEvent.AttemptId, (job, part) => Relay(job, part, message.AttemptEvent)); break;
             case WorkerMessage.MessageOneofCase.CheckpointSaved: Apply(worker, message.CheckpointSaved.AttemptId, (job, _) => Remember(worker, job, message.CheckpointSaved)); break;

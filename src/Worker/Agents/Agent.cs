@@ -53,6 +53,9 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
             case WorkerCommand.CommandOneofCase.Gathered:
                 Find(command.Gathered.AttemptId)?.Tell(new RankCommand { Gathered = command.Gathered });
                 break;
+            case WorkerCommand.CommandOneofCase.DataOffer:
+                Find(command.DataOffer.AttemptId)?.Take(command.DataOffer);
+                break;
             case WorkerCommand.CommandOneofCase.Abort:
                 Find(command.Abort.AttemptId)?.Tell(new RankCommand { Abort = command.Abort });
                 break;

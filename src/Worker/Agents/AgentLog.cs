@@ -52,6 +52,21 @@ internal sealed partial class AgentLog(ILogger logger)
     [LoggerMessage(13, LogLevel.Warning, "Ranks cannot meet those of other workers, and no job over several is placed here: {Reason}")]
     private partial void MeetsNobody(string reason);
 
+    [LoggerMessage(14, LogLevel.Information, "Attempt {AttemptId}: gives its data to the other workers at {Address}.")]
+    public partial void ServesData(string attemptId, string address);
+
+    [LoggerMessage(15, LogLevel.Warning, "Attempt {AttemptId}: cannot give its data to the other workers ({Reason}); they fetch all from the coordinator.")]
+    public partial void ServesNoData(string attemptId, string reason);
+
+    [LoggerMessage(16, LogLevel.Information, "Worker \"{Host}\" has not said within {Seconds} s where it gives its data; the coordinator gives its share.")]
+    public partial void PeerUnknown(string host, double seconds);
+
+    [LoggerMessage(17, LogLevel.Warning, "Worker \"{Host}\" does not give {Bytes} bytes of dataset {DatasetId} ({Reason}); the coordinator does.")]
+    public partial void PeerLeft(string datasetId, string host, long bytes, string reason);
+
+    [LoggerMessage(18, LogLevel.Information, "Dataset {DatasetId} is here: {CoordinatorBytes} bytes from the coordinator, {PeerBytes} from other workers, {EarlierBytes} from before.")]
+    public partial void DataCame(string datasetId, long coordinatorBytes, long peerBytes, long earlierBytes);
+
     [LoggerMessage(11, LogLevel.Warning, "A checkpoint of attempt {AttemptId} was not stored: {Reason}")]
     public partial void CheckpointLost(string attemptId, string reason);
 }

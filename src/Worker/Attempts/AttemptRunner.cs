@@ -2,6 +2,7 @@ using MLDistributed.Protocol;
 using MLDistributed.Training.Commits;
 using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
+using MLDistributed.Worker.Peers;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
 
@@ -28,8 +29,10 @@ internal sealed class AttemptRunner : IRankObserver
     private readonly TaskCompletionSource _reported = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<ContentHash> _datasets = [];
     private readonly List<Task> _work = [];
+    private readonly DataPeers? _peers;
     private string _datasetPath = "";
     private string _validationPath = "";
+    private readonly Lock _fetchGate = new(); // parts come from several at once
     private long? _lastFetchReport;
     private int _errorLines;
     private CommitFile? _commits;
@@ -51,6 +54,9 @@ internal sealed class AttemptRunner : IRankObserver
         // The workers of a job would have to agree on one: theirs goes on from a checkpoint.
         _commits = _place.IsShared ? null : TakeCommits();
         _commitStep = _commits?.NewestStep() is { } kept && kept > start.ResumeStep ? kept : 0;
+        _peers = _place.IsShared && services.Network is { } network
+            ? new DataPeers(start, network, offer => services.Outbox.Post(new WorkerMessage { DataOffer = offer }), Say, services.Time, services.Log)
+            : null;
         _checkpoints = new CheckpointUploader(services.Blobs, services.Outbox, services.Log, _ended.Token);
     }
 
@@ -60,7 +66,7 @@ internal sealed class AttemptRunner : IRankObserver
     {
         _services.Log.AttemptStarts(AttemptId, string.Join(", ", _start.Slots));
         if (_commitStep > 0)
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"goes on from step {_commitStep}, which it has in memory" } });
+            Say(LogLevel.Info, $"goes on from step {_commitStep}, which it has in memory");
         _work.Add(PrepareAsync(sharedStore));
         foreach (var slot in _start.Slots)
         {
@@ -89,7 +95,14 @@ internal sealed class AttemptRunner : IRankObserver
     }
 
     /// <summary>All workers of the attempt are ready.</summary>
-    public void Begin() => Apply(new AttemptInput.Begun());
+    public void Begin()
+    {
+        _work.Add(ClosePeersAsync()); // all have the data, and its port is the ranks' now
+        Apply(new AttemptInput.Begun());
+    }
+
+    /// <summary>Another worker of the attempt gives its data.</summary>
+    public void Take(DataOffer offer) => _peers?.Take(offer);
 
     /// <summary>To the rank that speaks for this worker, of those of the others.</summary>
     public void Tell(RankCommand command) => _services.Pool.Send(_start.Slots[0], command);
@@ -115,6 +128,7 @@ internal sealed class AttemptRunner : IRankObserver
         _commits = null;
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll(_work).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await ClosePeersAsync().ConfigureAwait(false);
         _files.Delete();
     }
 
@@ -200,6 +214,15 @@ internal sealed class AttemptRunner : IRankObserver
     {
         message.AttemptId = AttemptId;
         _services.Outbox.Post(new WorkerMessage { AttemptEvent = message });
+    }
+
+    private void Say(LogLevel level, string message) =>
+        Report(new AttemptEvent { Log = new LogLine { Level = level, Source = $"worker {_services.Host}", Message = message } });
+
+    private async Task ClosePeersAsync()
+    {
+        if (_peers is not null)
+            await _peers.DisposeAsync().ConfigureAwait(false);
     }
 
     private void Do(AttemptAction action)
@@ -311,7 +334,7 @@ internal sealed class AttemptRunner : IRankObserver
     private async Task<string> AcquireAsync(ContentHash id, string sharedStore)
     {
         _datasets.Add(id);
-        return await _services.Datasets.AcquireAsync(id, sharedStore, OnFetched, _ended.Token).ConfigureAwait(false);
+        return await _services.Datasets.AcquireAsync(id, sharedStore, OnFetched, _peers, _ended.Token).ConfigureAwait(false);
     }
 
     private void OnFetched(long bytes, long total) => OnTransfer("fetches the data", bytes, total);
@@ -320,11 +343,17 @@ internal sealed class AttemptRunner : IRankObserver
     private void OnTransfer(string what, long bytes, long total)
     {
         var now = _services.Time.GetTimestamp();
-        if (_lastFetchReport is { } last && _services.Time.GetElapsedTime(last, now) < FetchReportInterval)
-            return;
-        if (_lastFetchReport is not null)
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Info, Source = $"worker {_services.Host}", Message = $"{what}: {DiskSpace.Words(bytes)} of {DiskSpace.Words(total)}" } });
-        _lastFetchReport = now;
+        bool isFirst;
+        lock (_fetchGate)
+        {
+            if (_lastFetchReport is { } last && _services.Time.GetElapsedTime(last, now) < FetchReportInterval)
+                return;
+            isFirst = _lastFetchReport is null;
+            _lastFetchReport = now;
+        }
+
+        if (!isFirst)
+            Say(LogLevel.Info, $"{what}: {DiskSpace.Words(bytes)} of {DiskSpace.Words(total)}");
     }
 
     private async Task FetchAsync(string what, ContentHash id, string path)
@@ -367,7 +396,7 @@ internal sealed class AttemptRunner : IRankObserver
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Report(new AttemptEvent { Log = new LogLine { Level = LogLevel.Warning, Source = $"worker {_services.Host}", Message = $"The state cannot be kept in memory ({e.Message.TrimEnd('.')}), expected room in {AttemptFiles.SegmentFolder}. A failure goes back to the last checkpoint." } });
+            Say(LogLevel.Warning, $"The state cannot be kept in memory ({e.Message.TrimEnd('.')}), expected room in {AttemptFiles.SegmentFolder}. A failure goes back to the last checkpoint.");
             return null;
         }
     }
@@ -403,6 +432,7 @@ internal sealed class AttemptRunner : IRankObserver
             await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await ClosePeersAsync().ConfigureAwait(false);
         // The last words of its ranks to those of other workers may be on their way.
         if (report.Finished is not null)
             await Task.Delay(LastWordsTime, _services.Time).ConfigureAwait(false);

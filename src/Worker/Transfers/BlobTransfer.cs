@@ -54,6 +54,29 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         return await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "did not answer").ConfigureAwait(false);
     }, cancellation);
 
+    /// <summary>How many bytes a file in the store has.</summary>
+    /// <exception cref="TransferException">The coordinator does not give it.</exception>
+    public Task<long> SizeAsync(ContentHash id, BlobKind kind, CancellationToken cancellation) => RetryAsync($"Size of \"{id}\"", async () =>
+    {
+        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id.Text, Kind = kind, Length = 1 }, cancellationToken: cancellation);
+        return await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "did not answer").ConfigureAwait(false) ? call.ResponseStream.Current.TotalBytes : 0;
+    }, cancellation);
+
+    /// <summary>Fetches some of a file's bytes.</summary>
+    /// <param name="request">What of which file.</param>
+    /// <param name="write">Takes bytes and where they belong, in order.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="TransferException">The coordinator does not give it.</exception>
+    public Task DownloadPartAsync(DownloadRequest request, Func<long, ReadOnlyMemory<byte>, Task> write, CancellationToken cancellation)
+    {
+        var part = new PartDownload(request, write);
+        return RetryAsync($"Download of \"{request.Id}\"", async () =>
+        {
+            await part.GoOnAsync(invoker(), next => InTimeAsync(next, "sent nothing"), cancellation).ConfigureAwait(false);
+            return true;
+        }, cancellation);
+    }
+
     private Task DownloadWithRetriesAsync(ContentHash id, BlobKind kind, string path, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation) =>
         RetryAsync($"Download of \"{id}\"", async () =>
         {
@@ -151,7 +174,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             {
                 throw new TransferException($"{what} is refused by the coordinator: {e.Status.Detail}", e) { IsLost = e.StatusCode is StatusCode.NotFound or StatusCode.DataLoss or StatusCode.OutOfRange };
             }
-            catch (Exception e) when (!cancellation.IsCancellationRequested && e is RpcException or ObjectDisposedException or OperationCanceledException or InvalidOperationException or EndOfStreamException)
+            catch (Exception e) when (e is RpcException or ObjectDisposedException or OperationCanceledException or InvalidOperationException or EndOfStreamException)
             {
                 (reason, least) = e is RpcException rpc ? (rpc.Status.Detail, Pushback.Of(rpc) ?? least) : (e.Message, least);
             }

@@ -1,4 +1,5 @@
 using MLDistributed.Protocol;
+using MLDistributed.Worker.Peers;
 
 namespace MLDistributed.Worker.Transfers;
 
@@ -18,16 +19,18 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     /// <param name="id">The dataset.</param>
     /// <param name="sharedStore">The coordinator's store; empty when this machine cannot see it.</param>
     /// <param name="onProgress">Hears the bytes that are here, and all, while it is fetched.</param>
+    /// <param name="peers">Workers that give each other what they have of it; null: the coordinator gives all.</param>
     /// <param name="cancellation">Ends the wait for it.</param>
     /// <exception cref="TransferException">The coordinator does not have it, or what it sends is something else.</exception>
     /// <exception cref="IOException">The disk does not take it.</exception>
-    public async Task<string> AcquireAsync(ContentHash id, string sharedStore, Action<long, long>? onProgress, CancellationToken cancellation)
+    public async Task<string> AcquireAsync(ContentHash id, string sharedStore, Action<long, long>? onProgress, DataPeers? peers, CancellationToken cancellation)
     {
         var use = Begin(id);
         var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
         if (sharedStore.Length > 0 && new FileInfo(shared) is { Exists: true } seen)
         {
             await blobs.CheckAsync(id, BlobKind.Dataset, seen.Length, cancellation).ConfigureAwait(false);
+            await ServeAsync(id, shared, peers).ConfigureAwait(false);
             return shared;
         }
 
@@ -37,7 +40,9 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         {
             Directory.CreateDirectory(folder); // should something have removed it
             if (!await IsWholeAsync(id, path, cancellation).ConfigureAwait(false))
-                await DownloadAsync(id, path, onProgress, cancellation).ConfigureAwait(false);
+                await DownloadAsync(id, path, onProgress, peers, cancellation).ConfigureAwait(false);
+            else
+                await ServeAsync(id, path, peers).ConfigureAwait(false);
             File.SetLastWriteTimeUtc(path, time.GetUtcNow().UtcDateTime);
             _checked.Add(path);
         }
@@ -73,38 +78,58 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     private async Task<bool> IsWholeAsync(ContentHash id, string path, CancellationToken cancellation) =>
         _checked.Has(path) || File.Exists(path) && await HashAsync(path, cancellation).ConfigureAwait(false) == id.Text;
 
-    private async Task DownloadAsync(ContentHash id, string path, Action<long, long>? onProgress, CancellationToken cancellation)
+    private async Task DownloadAsync(ContentHash id, string path, Action<long, long>? onProgress, DataPeers? peers, CancellationToken cancellation)
     {
         var partial = Path.Combine(folder, id + PartialSuffix);
         // A file that grew over several starts of the agent may hold what a former one wrote wrongly, and the store's own may be
         // damaged: once more from the start, with the doubt told.
         for (var isDoubted = false; ; isDoubted = true)
         {
-            await FetchAsync(id, partial, onProgress, isDoubted, cancellation).ConfigureAwait(false);
+            using var shared = await FetchAsync(id, partial, onProgress, isDoubted ? null : peers, isDoubted, cancellation).ConfigureAwait(false);
             var found = await HashAsync(partial, cancellation).ConfigureAwait(false);
+            if (found != id.Text && shared is not null && await shared.FetchAgainAsync(found, cancellation).ConfigureAwait(false))
+                found = await HashAsync(partial, cancellation).ConfigureAwait(false);
             if (found == id.Text)
             {
                 File.Move(partial, path, overwrite: true);
+                shared?.Tell();
                 return;
             }
 
-            File.Delete(partial);
+            shared?.Abandon();
+            GrowingFile.Delete(partial);
             if (isDoubted)
                 throw new TransferException($"Dataset \"{id}\" came with the content of \"{found}\" twice, expected that of its id: the way here, or this machine's disk, damages data.");
         }
     }
 
-    private async Task FetchAsync(ContentHash id, string partial, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation)
+    // Null: it came in one part.
+    private async Task<SharedDownload?> FetchAsync(ContentHash id, string partial, Action<long, long>? onProgress, DataPeers? peers, bool isDoubted, CancellationToken cancellation)
     {
         try
         {
-            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation, isDoubted).ConfigureAwait(false);
+            return await FetchOnceAsync(id, partial, onProgress, peers, isDoubted, cancellation).ConfigureAwait(false);
         }
         catch (IOException e) when (DiskSpace.IsFull(e) && Trim(0) > 0)
         {
             // What nobody uses made room.
-            await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation, isDoubted).ConfigureAwait(false);
+            return await FetchOnceAsync(id, partial, onProgress, peers, isDoubted, cancellation).ConfigureAwait(false);
         }
+    }
+
+    private async Task<SharedDownload?> FetchOnceAsync(ContentHash id, string partial, Action<long, long>? onProgress, DataPeers? peers, bool isDoubted, CancellationToken cancellation)
+    {
+        var total = peers is null && !GrowingFile.HasNotes(partial) ? 0 : await blobs.SizeAsync(id, BlobKind.Dataset, cancellation).ConfigureAwait(false);
+        if (total >= DataPeers.LeastBytes || GrowingFile.HasNotes(partial))
+            return await SharedDownload.RunAsync(id, partial, total, total < DataPeers.LeastBytes ? null : peers, blobs, onProgress, isDoubted, time, cancellation).ConfigureAwait(false);
+        await blobs.DownloadAsync(id, BlobKind.Dataset, partial, onProgress, cancellation, isDoubted).ConfigureAwait(false);
+        return null;
+    }
+
+    private async Task ServeAsync(ContentHash id, string path, DataPeers? peers)
+    {
+        if (peers is not null)
+            await peers.ServeAsync(id, GrowingFile.OpenWhole(path, time)).ConfigureAwait(false);
     }
 
     // In words, as it may have none.

@@ -48,7 +48,7 @@ internal sealed class CacheFixture : IAsyncDisposable
         File.WriteAllBytes(Path.Combine(SharedStore, "datasets", id + ".arrow"), _coordinator.Datasets[id]);
     }
 
-    public Task<string> UseAsync(string id, Action<long, long>? onProgress = null) => _cache.AcquireAsync(ContentHash.Parse(id), SharedStore, onProgress, CancellationToken.None);
+    public Task<string> UseAsync(string id, Action<long, long>? onProgress = null) => _cache.AcquireAsync(ContentHash.Parse(id), SharedStore, onProgress, peers: null, CancellationToken.None);
 
     /// <summary>As another agent on the same folder.</summary>
     public void Restart() => _cache = _create();

@@ -43,6 +43,12 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>What uploads are answered with; null: they are taken.</summary>
     public Status? UploadRefusal { get; set; }
 
+    /// <summary>What was downloaded, over all.</summary>
+    public long SentBytes;
+
+    /// <summary>Downloads wait for it after each chunk.</summary>
+    public Task Gate { get; set; } = Task.CompletedTask;
+
     /// <summary>So many up- and downloads are refused for the moment.</summary>
     public int Crowded;
 
@@ -163,8 +169,6 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
     private sealed class BlobsService(FakeCoordinator owner) : Blobs.BlobsBase
     {
-        private const int ChunkBytes = 1000;
-
         public override async Task Download(DownloadRequest request, IServerStreamWriter<Chunk> responseStream, ServerCallContext context)
         {
             owner.Downloads.Enqueue(request);
@@ -173,7 +177,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
             if (!files.TryGetValue(request.Id, out var content))
                 throw new RpcException(new Status(StatusCode.NotFound, $"\"{request.Id}\" is not here."));
             var (limit, sent) = (owner.BreakDownloadAfter, 0);
-            for (var offset = (int)request.Offset; offset < content.Length; offset += ChunkBytes)
+            var end = request.Length > 0 ? (int)(request.Offset + request.Length) : content.Length;
+            var chunkBytes = content.Length > 1 << 20 ? 64 << 10 : 1000;
+            for (var offset = (int)request.Offset; offset < end; offset += chunkBytes)
             {
                 if (sent >= limit)
                 {
@@ -181,9 +187,11 @@ internal sealed class FakeCoordinator : IAsyncDisposable
                     throw new RpcException(new Status(StatusCode.Unavailable, "gone for a moment"));
                 }
 
-                var length = Math.Min(ChunkBytes, content.Length - offset);
+                var length = Math.Min(chunkBytes, end - offset);
                 await responseStream.WriteAsync(new Chunk { Id = request.Id, TotalBytes = content.Length, Data = ByteString.CopyFrom(content, offset, length) });
                 sent += length;
+                Interlocked.Add(ref owner.SentBytes, length);
+                await owner.Gate.WaitAsync(context.CancellationToken);
             }
         }
 

@@ -12,16 +12,22 @@ internal static class TestDatasets
     {
         const int features = 2;
         var schema = DatasetSchema.Create(features, hasWeights: false);
-        var values = new FloatArray.Builder().AppendRange(Enumerable.Range(0, rows * features).Select(i => first + i)).Build();
-        var list = new FixedSizeListArray(new ArrayData((FixedSizeListType)schema.FieldsList[0].DataType, rows, 0, 0, [ArrowBuffer.Empty], [values.Data]));
-        var labels = new FloatArray.Builder().AppendRange(Enumerable.Range(0, rows).Select(i => i % 2f)).Build();
-        using var batch = new RecordBatch(schema, [list, labels], rows);
-        using var hasher = new DatasetHasher(new DatasetShape(features, HasWeights: false));
-        hasher.Append(batch);
+        var shape = new DatasetShape(features, HasWeights: false);
+        using var hasher = new DatasetHasher(shape);
         var stream = new MemoryStream();
         using (var writer = new ArrowFileWriter(stream, schema, leaveOpen: true))
         {
-            await writer.WriteRecordBatchAsync(batch);
+            for (var row = 0; row < rows; row += DatasetSchema.RowsPerBatch(shape))
+            {
+                var count = Math.Min(rows - row, DatasetSchema.RowsPerBatch(shape));
+                var values = new FloatArray.Builder().AppendRange(Enumerable.Range(row * features, count * features).Select(i => first + i)).Build();
+                var list = new FixedSizeListArray(new ArrayData((FixedSizeListType)schema.FieldsList[0].DataType, count, 0, 0, [ArrowBuffer.Empty], [values.Data]));
+                var labels = new FloatArray.Builder().AppendRange(Enumerable.Range(row, count).Select(i => i % 2f)).Build();
+                using var batch = new RecordBatch(schema, [list, labels], count);
+                hasher.Append(batch);
+                await writer.WriteRecordBatchAsync(batch);
+            }
+
             await writer.WriteEndAsync();
         }
 
