@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo, and over two hosts beside Gloo; training beside PyTorch DDP.
-#   bench/run.sh [ROUNDS] [train|allreduce|hosts|memory|oversubscribed]
+# The engine beside its peers on this machine: all-reduce beside plain C, MPICH and Gloo, and over two hosts beside Gloo; a dataset on its way to four; training beside PyTorch DDP.
+#   bench/run.sh [ROUNDS] [train|allreduce|hosts|data|memory|oversubscribed]
 # Writes bench/results/DATE-TIME.md. In every round all contenders take turns, so that a slow minute of the machine
 # hits them alike. Leave the machine alone meanwhile.
 set -euo pipefail
@@ -18,6 +18,7 @@ if ! dpkg-query -W "${packages[@]}" >/dev/null 2>&1; then
 fi
 
 dotnet build bench/engine -c Release --nologo -v quiet
+dotnet build src/Cli -c Release --nologo -v quiet   # a coordinator, for "data"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export TMPDIR=$work   # what a contender leaves goes with it
@@ -44,7 +45,7 @@ result=bench/results/$(date +%F-%H%M).md
 {
   echo "# $(date +%F), $(nproc) cores, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), .NET $(dotnet --version), $rounds rounds"
   [[ -z ${kernels:-} ]] || echo "The peers' OpenBLAS: $kernels kernels."
-  for part in train allreduce hosts memory oversubscribed; do
+  for part in train allreduce hosts data memory oversubscribed; do
     [[ -z $only || $only == "$part" ]] || continue
     printf '\n## %s\n\n' "$part"
     artifacts/bin/MLDistributed.Engine.Bench/release/MLDistributed.Engine.Bench "$part" "$rounds"

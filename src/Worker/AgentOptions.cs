@@ -33,11 +33,11 @@ public sealed class AgentOptions
     /// <value>The host name.</value>
     public string Host { get; init; } = Environment.MachineName;
 
-    /// <summary>Where this worker's ranks meet those of other workers: an interface, as "eth1", or a range of addresses, as "10.1.0.0/16". MPI's traffic there is neither encrypted nor authenticated.</summary>
+    /// <summary>Where this worker's ranks meet those of other workers: an interface, as "eth1", or a range of addresses, as "10.1.0.0/16". MPI's traffic there is neither encrypted nor authenticated. Until ranks begin, workers give one another the job's data there, over TLS.</summary>
     /// <value>null: they meet no others, and jobs over several workers are not placed here.</value>
     public string? Network { get; init; }
 
-    /// <summary>The ports there, as "7300-7399", at which those of other workers reach this worker's ranks: TCP for MPI, UDP for heartbeats. Within 1024 to 65535.</summary>
+    /// <summary>The ports there, as "7300-7399", at which those of other workers reach this worker's ranks: TCP for MPI and data, UDP for heartbeats. Within 1024 to 65535.</summary>
     /// <value>null: 7300 to 7399.</value>
     public string? NetworkPorts { get; init; }
 

@@ -94,6 +94,15 @@ internal sealed class SeveralHosts : IAsyncDisposable
 
     public void KillWorker(int host) => _workers[host]!.Signal("KILL");
 
+    /// <summary>Stops a worker's agent, without ending it, or lets it go on.</summary>
+    public void SetPaused(int host, bool isPaused) => _workers[host]!.Signal(isPaused ? "STOP" : "CONT");
+
+    /// <summary>What the coordinator has sent to workers until now.</summary>
+    public long CoordinatorsBytes => _network.SentBytes(CoordinatorsHost);
+
+    /// <summary>Limits what the coordinator sends; null: no more.</summary>
+    public void SetCoordinatorsRate(string? rate) => _network.SetRate(CoordinatorsHost, rate);
+
     /// <summary>Kills the process of a slot; that of slot 0 speaks for its host.</summary>
     public void KillRank(int host, int slot)
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Text.Json;
 
 namespace MLDistributed.Tests.Shared;
 
@@ -101,6 +102,13 @@ internal sealed class NetworkHosts : IDisposable
     /// <summary>Has what a host sends to another be lost, without a word, or arrive again; all else goes on.</summary>
     public void SetDeaf(int from, int to, bool isDeaf) =>
         Must("-n", Name(from), "neigh", "replace", Address(to), "lladdr", isDeaf ? "02:00:0a:4d:ff:ff" : HardwareAddress(to), "dev", Interface, "nud", "permanent");
+
+    /// <summary>What a host has sent until now, with all headers.</summary>
+    public long SentBytes(int host)
+    {
+        using var links = JsonDocument.Parse(Read("-n", Name(host), "-statistics", "-json", "link", "show", Interface));
+        return links.RootElement[0].GetProperty("stats64").GetProperty("tx").GetProperty("bytes").GetInt64();
+    }
 
     public void Dispose()
     {

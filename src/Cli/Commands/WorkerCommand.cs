@@ -17,8 +17,8 @@ internal sealed class WorkerCommand : ServiceCommand
     private readonly Option<string> _device = new("--device") { Description = "What to offer. auto: CUDA devices where they can be used, else the CPU.", DefaultValueFactory = _ => "auto" };
     private readonly Option<string> _name = new("--name") { Description = "The name of this machine.", HelpName = "host", DefaultValueFactory = _ => Environment.MachineName };
     private readonly Option<double> _grace = new("--grace") { Description = "Told to leave (SIGTERM, Ctrl-C), take no more jobs and stay for so many seconds at most, until those that run have stored a checkpoint. 0: leave at once.", HelpName = "s" };
-    private readonly Option<string?> _network = new("--network") { Description = "Interface, or range of addresses, on which its ranks meet those of other workers, unencrypted (MPI). Default: they meet none.", HelpName = "eth1|CIDR" };
-    private readonly Option<string?> _networkPorts = new("--network-ports") { Description = "Ports there for MPI (TCP) and heartbeats (UDP). Default: 7300-7399.", HelpName = "first-last" };
+    private readonly Option<string?> _network = new("--network") { Description = "Interface, or range of addresses, on which its ranks meet those of other workers, unencrypted (MPI), and workers give one another a job's data, over TLS. Default: neither.", HelpName = "eth1|CIDR" };
+    private readonly Option<string?> _networkPorts = new("--network-ports") { Description = "Ports there for MPI and data (TCP) and heartbeats (UDP). Default: 7300-7399.", HelpName = "first-last" };
     private readonly Option<string?> _run = RunDirectory();
     private readonly Option<bool> _lifeline = Lifeline();
 

@@ -14,7 +14,7 @@ public sealed class ClusterConnection : IDisposable
 {
     private readonly SocketsHttpHandler _handler;
 
-    private ClusterConnection(Uri address, string? bearer, string? fingerprint)
+    private ClusterConnection(Uri address, string? bearer, string? fingerprint, bool isDirect)
     {
         Address = address;
         _handler = new SocketsHttpHandler
@@ -25,7 +25,7 @@ public sealed class ClusterConnection : IDisposable
             KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
 
             // Proxies tunnel TLS; HTTP/2 without it and sockets they cannot, though HTTP_PROXY may name one.
-            UseProxy = address.Scheme == Uri.UriSchemeHttps,
+            UseProxy = address.Scheme == Uri.UriSchemeHttps && !isDirect,
         };
         var target = address;
         if (address.Scheme == UnixSocketAddress.Scheme)
@@ -69,14 +69,15 @@ public sealed class ClusterConnection : IDisposable
     /// <param name="address">https://host:port, unix:///path, or on this machine http://localhost:port.</param>
     /// <param name="bearer">An API key or a worker's credential; none over a Unix socket.</param>
     /// <param name="certificateFingerprint">SHA-256 of the server's certificate in hex: that certificate and no other is accepted. Null: those that this machine trusts.</param>
+    /// <param name="isDirect">Whether no proxy is on the way, whatever the environment names.</param>
     /// <exception cref="ArgumentException">The address, the key or the fingerprint is malformed.</exception>
-    public static ClusterConnection Open(Uri address, string? bearer = null, string? certificateFingerprint = null)
+    public static ClusterConnection Open(Uri address, string? bearer = null, string? certificateFingerprint = null, bool isDirect = false)
     {
         ArgumentNullException.ThrowIfNull(address);
         CheckAddress(address);
         if (bearer is not null && (bearer.Length == 0 || bearer.Any(c => c is <= ' ' or > '~')))
             throw new ArgumentException("The key is empty or has blanks or characters that are not ASCII, expected it as the coordinator printed it. Copy it again.");
-        return new ClusterConnection(address, bearer, certificateFingerprint is null ? null : ReadFingerprint(certificateFingerprint));
+        return new ClusterConnection(address, bearer, certificateFingerprint is null ? null : ReadFingerprint(certificateFingerprint), isDirect);
     }
 
     /// <inheritdoc/>

@@ -3,7 +3,7 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Worker.Networks;
 
-/// <summary>The ports at which a worker's ranks are found by those of others: TCP for MPI, UDP for heartbeats.</summary>
+/// <summary>The ports at which a worker's ranks are found by those of others: TCP for MPI and data, UDP for heartbeats.</summary>
 /// <param name="First">From 1024, as ranks are no administrators.</param>
 /// <param name="Last">The last one.</param>
 internal sealed record PortRange(int First, int Last)

@@ -133,7 +133,7 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
     {
         try
         {
-            return _connections.GetOrAdd(participant, _ => ClusterConnection.Open(new Uri($"https://{address}"), offer.Key, offer.Fingerprint));
+            return _connections.GetOrAdd(participant, _ => ClusterConnection.Open(new Uri($"https://{address}"), offer.Key, offer.Fingerprint, isDirect: true));
         }
         catch (ArgumentException)
         {

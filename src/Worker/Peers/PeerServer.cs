@@ -87,6 +87,7 @@ internal sealed class PeerServer : IAsyncDisposable
             kestrel.AddServerHeader = false;
             kestrel.Limits.MaxConcurrentConnections = 4 * callers;
             kestrel.Limits.MaxRequestBodySize = MaxMessageBytes;
+            kestrel.Limits.MinResponseDataRate = null; // a reader's disk may stand still for a while
             kestrel.Limits.Http2.MaxStreamsPerConnection = 16;
             kestrel.Listen(endPoint, listen =>
             {

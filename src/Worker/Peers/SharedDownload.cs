@@ -53,7 +53,7 @@ internal sealed class SharedDownload : IDisposable
             if (!DiskSpace.IsFull(e))
                 throw;
             GrowingFile.Delete(path); // half of it would keep the disk full
-            throw DiskSpace.Full(DiskSpace.Explain($"Dataset \"{id}\"", Path.GetDirectoryName(path)!, e));
+            throw DiskSpace.Full(DiskSpace.Explain($"{BlobKind.Dataset} \"{id}\" ({DiskSpace.Words(total)})", Path.GetDirectoryName(path)!, e));
         }
     }
 

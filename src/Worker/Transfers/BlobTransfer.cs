@@ -34,14 +34,21 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
     /// <exception cref="IOException">This machine's disk does not take it; the message says where and what is free.</exception>
     public async Task DownloadAsync(ContentHash id, BlobKind kind, string path, Action<long, long>? onProgress, CancellationToken cancellation, bool isDoubted = false)
     {
+        var size = 0L;
         try
         {
-            await DownloadWithRetriesAsync(id, kind, path, onProgress, isDoubted, cancellation).ConfigureAwait(false);
+            await DownloadWithRetriesAsync(id, kind, path, OnProgress, isDoubted, cancellation).ConfigureAwait(false);
         }
         catch (IOException e) when (DiskSpace.IsFull(e))
         {
             File.Delete(path); // half of it would keep the disk full
-            throw DiskSpace.Full(DiskSpace.Explain($"{kind} \"{id}\"", Path.GetDirectoryName(path)!, e));
+            throw DiskSpace.Full(DiskSpace.Explain($"{kind} \"{id}\" ({DiskSpace.Words(size)})", Path.GetDirectoryName(path)!, e));
+        }
+
+        void OnProgress(long bytes, long total)
+        {
+            size = total;
+            onProgress?.Invoke(bytes, total);
         }
     }
 
@@ -77,7 +84,7 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         }, cancellation);
     }
 
-    private Task DownloadWithRetriesAsync(ContentHash id, BlobKind kind, string path, Action<long, long>? onProgress, bool isDoubted, CancellationToken cancellation) =>
+    private Task DownloadWithRetriesAsync(ContentHash id, BlobKind kind, string path, Action<long, long> onProgress, bool isDoubted, CancellationToken cancellation) =>
         RetryAsync($"Download of \"{id}\"", async () =>
         {
             // Without a buffer, as chunks are large: so closing cannot fail on a full disk.
@@ -88,13 +95,15 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             while (await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "sent nothing").ConfigureAwait(false))
             {
                 var chunk = call.ResponseStream.Current;
+                if (total is null)
+                    onProgress(file.Length, chunk.TotalBytes);
                 if (total is null && chunk.TotalBytes - file.Length > DiskSpace.FreeBytes(Path.GetDirectoryName(path)!))
                     throw DiskSpace.Full("too large"); // before it fills the disk for others
                 total ??= chunk.TotalBytes;
                 if (chunk.Data.Length > total - file.Length)
                     throw new TransferException($"{kind} \"{id}\" came with more than its {total} bytes, expected those of its id. Look at the coordinator's disk.");
                 await file.WriteAsync(chunk.Data.Memory, cancellation).ConfigureAwait(false);
-                onProgress?.Invoke(file.Length, total.Value);
+                onProgress(file.Length, total.Value);
             }
 
             if (total > file.Length)

@@ -26,6 +26,22 @@ public sealed class BlobTests
     }
 
     [TestMethod]
+    [DataRow(0, 1)]
+    [DataRow(1_000_000, 600_000)]
+    [DataRow(2_000_000, int.MaxValue)]
+    [DataRow(2_500_000, 1)]
+    public async Task Blob_Uploaded_IsDownloadedInParts(int offset, int length)
+    {
+        await using var coordinator = await TestCoordinator.StartAsync();
+        await UploadAsync(coordinator, Content, Id, Content.Length);
+
+        var (bytes, first) = await DownloadAsync(coordinator, Id, offset, length: length);
+
+        CollectionAssert.AreEqual(Content.Skip(offset).Take(length).ToArray(), bytes);
+        Assert.AreEqual(Content.Length, first.TotalBytes);
+    }
+
+    [TestMethod]
     public async Task Blob_UploadedAgain_IsAnsweredBeforeItsEnd()
     {
         await using var coordinator = await TestCoordinator.StartAsync();
@@ -117,9 +133,9 @@ public sealed class BlobTests
         return (await call.ResponseAsync.Within()).Artifact;
     }
 
-    private static async Task<(byte[] Bytes, Chunk First)> DownloadAsync(TestCoordinator coordinator, string id, long offset, BlobKind kind = BlobKind.Artifact)
+    private static async Task<(byte[] Bytes, Chunk First)> DownloadAsync(TestCoordinator coordinator, string id, long offset, BlobKind kind = BlobKind.Artifact, long length = 0)
     {
-        using var call = coordinator.Blobs.Download(new DownloadRequest { Id = id, Offset = offset, Kind = kind });
+        using var call = coordinator.Blobs.Download(new DownloadRequest { Id = id, Offset = offset, Kind = kind, Length = length });
         using var bytes = new MemoryStream();
         Chunk? first = null;
         while (await call.ResponseStream.MoveNext(CancellationToken.None).Within())

@@ -48,6 +48,11 @@ internal sealed class FakeWorker : IDisposable
     public async Task<Abort> ExpectAbortAsync() =>
         (await NextAsync()).Abort ?? throw new AssertFailedException("The command is no Abort.");
 
+    public async Task<DataOffer> ExpectOfferAsync() =>
+        (await NextAsync()).DataOffer ?? throw new AssertFailedException("The command is no DataOffer.");
+
+    public Task OfferAsync(DataOffer offer) => SendAsync(new WorkerMessage { DataOffer = offer });
+
     public Task ReadyAsync(StartAttempt attempt) => SendAsync(new WorkerMessage { AttemptReady = new AttemptReady { AttemptId = attempt.AttemptId } });
 
     public Task GatherAsync(StartAttempt attempt, int round, string text) =>

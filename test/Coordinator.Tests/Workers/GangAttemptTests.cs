@@ -37,6 +37,17 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
+    public async Task DataOffer_OfAWorker_IsToldToTheOthersAsItsOwn()
+    {
+        await using var gang = await StartAsync();
+
+        // Whose it is says the coordinator, not the worker.
+        await gang.Workers[1].OfferAsync(new DataOffer { AttemptId = gang.Starts[1].AttemptId, Participant = 0, Address = "10.1.0.2:7399", Fingerprint = "f", Key = "k" });
+
+        Assert.AreEqual(new DataOffer { AttemptId = gang.Starts[0].AttemptId, Participant = 1, Address = "10.1.0.2:7399", Fingerprint = "f", Key = "k" }, await gang.Workers[0].ExpectOfferAsync());
+    }
+
+    [TestMethod]
     public async Task Bystander_HeardFirst_WaitsForTheCause()
     {
         await using var gang = await StartAsync(isRunning: true);

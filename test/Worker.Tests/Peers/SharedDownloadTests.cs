@@ -148,7 +148,7 @@ public sealed class SharedDownloadTests
 
         var error = await Assert.ThrowsExactlyAsync<IOException>(() => small.AcquireAsync(0));
 
-        StringAssert.Contains(error.Message, $"Dataset \"{small.Id}\" cannot be written to \"{disk.Folder}\" (the disk is full");
+        StringAssert.Contains(error.Message, $"Dataset \"{small.Id}\" (18.0 MB) cannot be written to \"{disk.Folder}\" (the disk is full");
         Assert.IsEmpty(Directory.GetFiles(disk.Folder, "*.arrow*"));
         CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync((await Task.WhenAll(fixture.AcquireAsync(0), fixture.AcquireAsync(1)))[0]));
     }

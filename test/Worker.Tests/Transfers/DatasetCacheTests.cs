@@ -153,7 +153,7 @@ public sealed class DatasetCacheTests
 
         var error = await Assert.ThrowsExactlyAsync<IOException>(() => cache.UseAsync(id));
 
-        StringAssert.Contains(error.Message, $"Dataset \"{id}\" cannot be written to \"{disk.Folder}\" (the disk is full, 0.0 MB free)");
+        StringAssert.Contains(error.Message, $"Dataset \"{id}\" (0.6 MB) cannot be written to \"{disk.Folder}\" (the disk is full, 0.0 MB free)");
         Assert.IsEmpty(Directory.GetFiles(disk.Folder, "*.arrow*"));
     }
 
