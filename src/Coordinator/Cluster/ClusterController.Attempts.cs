@@ -56,9 +56,12 @@ internal sealed partial class ClusterController
             other.Worker.Session?.Send(new WorkerCommand { Abort = abort });
     }
 
-    // A worker that does not hear of it, as its connection is another by then, fetches all from here.
+    // Once. A worker that does not hear of it, as its connection is another by then, fetches all from here.
     private static void TellOffer(AttemptPart part, DataOffer offer)
     {
+        if (part.HasOffered)
+            return;
+        part.HasOffered = true;
         offer.Participant = part.Attempt.Parts.Index().First(p => p.Item == part).Index;
         foreach (var other in part.Attempt.Living.Where(p => p != part))
             other.Worker.Session?.Send(new WorkerCommand { DataOffer = offer });

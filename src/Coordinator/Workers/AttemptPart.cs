@@ -21,6 +21,9 @@ internal sealed class AttemptPart(AttemptEntry attempt, WorkerEntry worker, IRea
     /// <summary>Of several workers: whether this one has all that it needs, and waits for the others.</summary>
     public bool IsReady { get; set; }
 
+    /// <summary>Of several workers: whether the others were told where this one gives its data.</summary>
+    public bool HasOffered { get; set; }
+
     /// <summary>Whether its ranks run.</summary>
     public bool HasStarted { get; set; }
 

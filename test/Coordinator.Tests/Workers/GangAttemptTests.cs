@@ -37,7 +37,7 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
-    public async Task DataOffer_OfAWorker_IsToldToTheOthersAsItsOwn()
+    public async Task DataOffer_OfAWorker_IsToldToTheOthersOnceAndAsItsOwn()
     {
         await using var gang = await StartAsync();
 
@@ -45,6 +45,9 @@ public sealed class GangAttemptTests
         await gang.Workers[1].OfferAsync(new DataOffer { AttemptId = gang.Starts[1].AttemptId, Participant = 0, Address = "10.1.0.2:7399", Fingerprint = "f", Key = "k" });
 
         Assert.AreEqual(new DataOffer { AttemptId = gang.Starts[0].AttemptId, Participant = 1, Address = "10.1.0.2:7399", Fingerprint = "f", Key = "k" }, await gang.Workers[0].ExpectOfferAsync());
+        await gang.Workers[1].OfferAsync(new DataOffer { AttemptId = gang.Starts[1].AttemptId, Address = "10.1.0.2:7398" });
+        await gang.Workers[1].AbortAsync(gang.Starts[1], 3);
+        Assert.AreEqual(3, (await gang.Workers[0].ExpectAbortAsync()).Rank, "The second is not told.");
     }
 
     [TestMethod]
