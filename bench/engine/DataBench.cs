@@ -38,7 +38,7 @@ internal static class DataBench
         using var coordinator = BenchCoordinator.Start(hosts, Hosts, folder);
         try
         {
-            foreach (var megaBytes in s_megaBytes)
+            foreach (var megaBytes in args.Length > 1 ? args[1..].Select(a => int.Parse(a, CultureInfo.InvariantCulture)) : s_megaBytes)
             {
                 var id = coordinator.Adopt(path => WriteDataset(path, megaBytes));
                 foreach (var rate in s_rates.Where(r => r != "200mbit" || megaBytes <= 64)) // as long as that takes

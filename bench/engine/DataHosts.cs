@@ -106,6 +106,6 @@ internal static class DataHosts
     private static void Expect(Process process, string word)
     {
         if (process.StandardOutput.ReadLine() is var line && line != word)
-            throw new InvalidOperationException($"A host said \"{line}\", expected \"{word}\".");
+            throw new InvalidOperationException($"A host said \"{line}\"{(process.HasExited ? $" and ended with {process.ExitCode}" : "")}, expected \"{word}\".");
     }
 }

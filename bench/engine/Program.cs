@@ -26,7 +26,7 @@ static int Usage()
           train [ROUNDS] [MODEL..]       samples/s of one rank, two ranks, two that do not talk, and where a step's time goes; PyTorch DDP beside them
           allreduce [ROUNDS]             microseconds of an all-reduce of two ranks; plain C, MPICH and Gloo beside it
           hosts [ROUNDS]                 microseconds of an all-reduce of two hosts (network namespaces), bare and at 4 and 1 Gbit/s; Gloo beside it
-          data [ROUNDS]                  seconds until a dataset is on four hosts, from a coordinator with a shaped link alone and from one another too
+          data [ROUNDS] [MB..]           seconds until a dataset is on four hosts, from a coordinator with a shaped link alone and from one another too
           oversubscribed [ROUNDS]        samples/s of 2, 4, 8 and 16 ranks on this machine's cores, and of 8 at random addresses
           gpu DEVICE SECONDS PYTHON [MODEL..]    one GPU beside PyTorch and the CPU; eng/gpu-check.sh runs it
           memory                         what ranks take of the host's memory, beside the arithmetic
