@@ -28,6 +28,21 @@ internal static class ModuleDescription
         return new OwnModule(description, () => ModuleAssemblies.Pack(module.Assembly, type.Assembly));
     }
 
+    /// <summary>A TorchScript file and the ONNX file of the same module; null: that which is called as it.</summary>
+    /// <exception cref="FormatException">One is no such file.</exception>
+    public static OwnModule OfScript(string scriptPath, string? onnxPath)
+    {
+        ArgumentException.ThrowIfNullOrWhiteSpace(scriptPath);
+        var name = Path.GetFileName(scriptPath);
+        onnxPath ??= Path.ChangeExtension(scriptPath, ".onnx");
+        if (!File.Exists(onnxPath))
+            throw new FileNotFoundException($"\"{onnxPath}\" is not there, expected the ONNX file of the module in \"{name}\", by which its model scores: torch.onnx.export(module.eval(), rows, ..., training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False) writes it. Name another as onnxPath.", onnxPath);
+        var (script, onnx) = (File.ReadAllBytes(scriptPath), File.ReadAllBytes(onnxPath));
+        TorchScript.Check(script, name);
+        var package = TorchScript.Pack(script, onnx);
+        return new OwnModule(new TorchModuleSpec { IsScript = true, Type = name }, () => package);
+    }
+
     /// <summary>The inputs of a module that takes a record of tensors: what these are called.</summary>
     /// <exception cref="ArgumentException">It is no such record.</exception>
     public static IReadOnlyList<string> InputsOf(Type record) => NamesOf(record, "Inputs", " For a module of one tensor use DistributedTorchModule<TModule>.");

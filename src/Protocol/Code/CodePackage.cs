@@ -3,7 +3,7 @@ using System.IO.Compression;
 namespace MLDistributed.Protocol;
 
 /// <summary>
-/// The assemblies of a user's module as one file, a zip of plain file names: the same assemblies make the same bytes. They are
+/// The assemblies of a user's module, or its <see cref="TorchScript"/>, as one file, a zip of plain file names: the same files make the same bytes. They are
 /// loaded from memory, so that no name becomes a path.
 /// </summary>
 public static class CodePackage
@@ -21,10 +21,11 @@ public static class CodePackage
     public const int MaxFiles = 512;
 
     private const int MaxNameLength = 200;
+    private static readonly string[] s_endings = [".dll", ".pdb", ".pt", ".onnx"];
     private static readonly DateTimeOffset s_anyTime = new(1980, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
     /// <summary>Makes a package.</summary>
-    /// <param name="files">Names as "Assembly.dll" or "Assembly.pdb", and contents.</param>
+    /// <param name="files">Names as "Assembly.dll" or "Assembly.pdb", "module.pt" or "module.onnx", and contents.</param>
     /// <exception cref="ArgumentException">It would be too large, or a name is none.</exception>
     public static byte[] Write(IEnumerable<KeyValuePair<string, byte[]>> files)
     {
@@ -36,7 +37,7 @@ public static class CodePackage
             foreach (var (name, content) in sorted)
             {
                 if (!IsName(name))
-                    throw new ArgumentException($"Assembly file \"{VisibleText.Shortened(name)}\" has a name that cannot travel, expected letters, digits, '.', '-', '_' and '+', with .dll or .pdb behind.", nameof(files));
+                    throw new ArgumentException($"Assembly file \"{VisibleText.Shortened(name)}\" has a name that cannot travel, expected letters, digits, '.', '-', '_' and '+', with .dll, .pdb, .pt or .onnx behind.", nameof(files));
                 var entry = zip.CreateEntry(name, CompressionLevel.Optimal);
                 entry.LastWriteTime = s_anyTime;
                 using var target = entry.Open();
@@ -105,6 +106,6 @@ public static class CodePackage
     }
 
     private static bool IsName(string name) =>
-        name.Length is > 4 and <= MaxNameLength && (name.EndsWith(".dll", StringComparison.OrdinalIgnoreCase) || name.EndsWith(".pdb", StringComparison.OrdinalIgnoreCase))
+        name.Length is > 4 and <= MaxNameLength && Array.Exists(s_endings, ending => name.EndsWith(ending, StringComparison.OrdinalIgnoreCase))
         && name[0] != '.' && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' or '_' or '+');
 }

@@ -44,11 +44,13 @@ public sealed class TorchKind : IModuleKind
             yield return $"Output size is {_torch.OutputSize}, expected 1 in {task.ToString().ToLowerInvariant()} training.";
         if (!ContentHash.TryParse(_torch.PackageId, out _))
             yield return $"Code package is \"{VisibleText.Shortened(_torch.PackageId)}\", expected {ContentHash.Expectation}.";
-        foreach (var (what, name, isNeeded) in new[] { ("Module's assembly", _torch.Assembly, true), ("Module's type", _torch.Type, true), ("Type of the module's options", _torch.OptionsType, false) })
+        foreach (var (what, name, isNeeded) in new[] { ("Module's assembly", _torch.Assembly, !_torch.IsScript), ("Module's type", _torch.Type, true), ("Type of the module's options", _torch.OptionsType, false) })
             if (name.Length > MaxNameLength || (isNeeded && name.Length == 0) || name.Any(char.IsControl))
                 yield return $"{what} is \"{VisibleText.Shortened(name)}\", expected a name of {(isNeeded ? 1 : 0)} to {MaxNameLength:N0} characters.";
         if (_torch.Options.Length > ModuleOptions.MaxLength)
             yield return $"The module's options are {_torch.Options.Length:N0} characters of JSON, expected at most {ModuleOptions.MaxLength:N0}. Have the module read what is large from the data.";
+        if (_torch.IsScript && (_torch.Assembly.Length + _torch.OptionsType.Length + _torch.Options.Length > 0 || _torch.Inputs.Count > 0))
+            yield return $"The TorchScript file \"{VisibleText.Shortened(_torch.Type)}\" has an assembly, options or named inputs beside it, expected none: its module takes all features as one tensor.";
         foreach (var error in InputErrors().Concat(OutputErrors(task)))
             yield return error;
     }

@@ -137,7 +137,7 @@ internal sealed class AttemptRunner : IRankObserver
     public void OnExit(int slot, RankExit exit)
     {
         _firstFailed ??= NumberOf(slot);
-        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(NumberOf(slot), _services.Host, exit, _commits?.StepOf(RankOf(slot)) ?? _lastStep)));
+        Apply(new AttemptInput.RankExited(RankOf(slot), CrashReport.Describe(NumberOf(slot), _services.Host, exit, _commits?.StepOf(RankOf(slot)) ?? _lastStep, _start.Spec.Module?.Torch is { IsScript: true } torch ? torch.Type : null)));
     }
 
     public void OnErrorLine(int slot, string line)

@@ -14,9 +14,12 @@ internal static class CrashReport
     /// <param name="host">Where.</param>
     /// <param name="exit">How.</param>
     /// <param name="step">The step that the rank had begun; 0: none.</param>
-    public static JobFailure Describe(int rank, string host, RankExit exit, long step)
+    /// <param name="script">The TorchScript file that it trains; null: none.</param>
+    public static JobFailure Describe(int rank, string host, RankExit exit, long step, string? script = null)
     {
         var (exitCode, lastWords) = (exit.ExitCode, exit.LastWords);
+        if (script is not null && UnreadScript(lastWords) is { } why)
+            return new JobFailure { Kind = FailureKind.Training, Rank = rank, Host = host, Message = $"TorchScript file \"{script}\" could not be loaded: {why.TrimEnd('.')}, expected a module that libtorch {LibtorchFolder.PackageVersion} reads. Save it again, by a PyTorch that is not newer." };
         var failure = new JobFailure
         {
             Kind = FailureKind.Crashed,
@@ -48,6 +51,11 @@ internal static class CrashReport
         _ when lastWords.Count > 0 => $"Its last words: {NativeMessage.FirstSentence(Words(lastWords))}",
         _ => "It left no last words; see the worker's log.",
     };
+
+    // An error in a script's code is none that TorchSharp 0.107 catches. No other attempt would do better.
+    private static string? UnreadScript(IReadOnlyList<string> lastWords) =>
+        lastWords.Any(w => w.Contains("torch::jit::ErrorReport", StringComparison.Ordinal))
+            ? NativeMessage.FirstSentence(string.Join('\n', lastWords.SkipWhile(w => !w.Contains("what():", StringComparison.Ordinal)))) : null;
 
     // What a C++ exception says stands above its stack.
     private static string Words(IReadOnlyList<string> lastWords) =>

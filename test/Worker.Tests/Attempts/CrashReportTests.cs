@@ -1,3 +1,4 @@
+using MLDistributed.Protocol;
 using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Ranks;
 
@@ -49,6 +50,16 @@ public sealed class CrashReportTests
     {
         string[] words = ["terminate called", "  what():  [enforce fail at shape.cpp:7] a == b. 3 vs 4", "frame #0: main"];
         StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, words), step: 7).Message, "Its last words: 3 vs 4");
+    }
+
+    [TestMethod]
+    public void Describe_ErrorInAScript_NamesItsFileAndIsNotTriedAgain()
+    {
+        string[] words = ["terminate called after throwing an instance of 'torch::jit::ErrorReport'", "  what():  ", "Unknown builtin op: aten::of_the_future.", "Could not find any similar ops."];
+        var failure = CrashReport.Describe(0, "box", new RankExit(134, words), step: 0, "net.pt");
+        StringAssert.StartsWith(failure.Message, "TorchScript file \"net.pt\" could not be loaded: Unknown builtin op: aten::of_the_future, expected a module that libtorch 2.10");
+        Assert.AreEqual(FailureKind.Training, failure.Kind);
+        Assert.AreEqual(FailureKind.Crashed, CrashReport.Describe(0, "box", new RankExit(134, ["c10::Error"]), step: 3, "net.pt").Kind);
     }
 
     [TestMethod]

@@ -19,7 +19,9 @@ internal sealed partial class OnnxOperators
         else if (node.OpType == "Reshape")
         {
             Inputs(2, 2);
-            var shape = integers(node.Input[1]);
+            var shape = integers(node.Input[1]).ToArray();
+            if (Array.IndexOf(shape, -1) is var inferred and > 0)
+                shape[inferred] = input.Length / Math.Max(1, shape.Where((_, i) => i > 0 && i != inferred).Aggregate(1, (a, b) => checked(a * b)));
             if (shape.Length < 2 || shape[0] != 0 || shape.Skip(1).Any(d => d < 1) || shape.Skip(1).Aggregate(1L, (a, b) => checked(a * b)) != input.Length)
                 throw new FormatException($"makes [{string.Join(", ", shape.Take(8))}] of [N, {string.Join(", ", input.Dims)}], expected 0 for the rows and as many numbers");
             dims = shape[1..];

@@ -24,7 +24,7 @@ internal sealed class ModuleContract
     /// <param name="row">What a row is to it.</param>
     public ModuleContract(nn.Module module, ModuleRow row)
     {
-        (_module, _row, _name) = (module, row, module.GetType().Name);
+        (_module, _row, _name) = (module, row, ModuleTensors.NameOf(module));
         var types = row.Contract(module.GetType());
         if (types.Loss.IsInstanceOfType(module))
             _loss = types.Loss.IsGenericType ? Typed<Func<nn.Module, object, object, Tensor, Tensor>>(nameof(LossOf), types.Loss) : (m, outputs, labels, weights) => ((IModuleLoss)m).Loss((Tensor)outputs, (Tensor)labels, weights);

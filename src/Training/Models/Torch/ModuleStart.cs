@@ -23,7 +23,7 @@ internal static unsafe class ModuleStart
             .Concat(frozen.Select(p => new ModuleTensor(p.name, p.parameter.shape)));
         var misfits = PretrainedFit.Misfits(wanted, name => file.Has(name) ? file.Shape(name) : null);
         if (misfits.Count > 0)
-            throw new UserModuleException($"StartFrom does not fit module \"{source.Module.GetType().Name}\". {string.Join(' ', misfits)} Start from a model of a module with the same parameters, whose graph has them as they are.");
+            throw new UserModuleException($"StartFrom does not fit module \"{ModuleTensors.NameOf(source.Module)}\". {string.Join(' ', misfits)} Start from a model of a module with the same parameters, whose graph has them as they are.");
         using var still = no_grad();
         foreach (var (name, parameter) in frozen)
         {

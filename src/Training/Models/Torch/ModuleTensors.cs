@@ -18,7 +18,7 @@ internal sealed unsafe class ModuleTensors
         foreach (var (name, parameter) in module.named_parameters())
         {
             if (parameter.dtype != ScalarType.Float32)
-                throw new UserModuleException($"Parameter \"{name}\" of module \"{module.GetType().Name}\" is {parameter.dtype}, expected Float32, in which jobs train. Leave the module's type as it is.");
+                throw new UserModuleException($"Parameter \"{name}\" of module \"{NameOf(module)}\" is {parameter.dtype}, expected Float32, in which jobs train. Leave the module's type as it is.");
             if (!parameter.requires_grad)
             {
                 if (keepsFrozen)
@@ -81,6 +81,9 @@ internal sealed unsafe class ModuleTensors
 
         IEnumerable<nn.Module> Walk(nn.Module layer) => seen.Add(layer) ? layer.named_children().SelectMany(c => Walk(c.module)).Prepend(layer) : [];
     }
+
+    /// <summary>What people call a module: its class, or the file that it comes from.</summary>
+    public static string NameOf(nn.Module module) => module is ScriptNet script ? script.File : module.GetType().Name;
 
     /// <summary>A layer's name in a module: its path, as "blocks.0.conv1".</summary>
     public static string NameOf(nn.Module module, nn.Module layer)

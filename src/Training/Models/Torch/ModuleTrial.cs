@@ -23,7 +23,7 @@ internal static class ModuleTrial
         if (contract is { HasLoss: false, HasStep: false, HasMetrics: false })
             return [];
         using var scope = NewDisposeScope();
-        var (spec, name) = (start.Spec, trial.Module.GetType().Name);
+        var (spec, name) = (start.Spec, ModuleTensors.NameOf(trial.Module));
         var batch = RandomRows(spec, rows ?? SampleRows.Normal, HasWeights(start));
         if (contract.HasStep)
         {

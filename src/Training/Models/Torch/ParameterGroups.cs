@@ -28,7 +28,7 @@ internal static unsafe class ParameterGroups
             {
                 var memory = (nint)TorchMemory.Data(parameter);
                 if (groups.TryGetValue(memory, out var other) && other != group)
-                    throw new UserModuleException($"Parameter \"{name}\" of module \"{module.GetType().Name}\" is in the groups {other} and {group} of its ConfigureOptimizer, expected it, and what is tied to it, in one at most.");
+                    throw new UserModuleException($"Parameter \"{name}\" of module \"{ModuleTensors.NameOf(module)}\" is in the groups {other} and {group} of its ConfigureOptimizer, expected it, and what is tied to it, in one at most.");
                 groups[memory] = group;
             }
         }
@@ -52,7 +52,7 @@ internal static unsafe class ParameterGroups
             throw UserModuleException.Of(module, nameof(IParameterGroups.ConfigureOptimizer), e);
         }
 
-        throw new UserModuleException($"Module \"{module.GetType().Name}\" returned null from its ConfigureOptimizer, or a group that is null, expected groups, or none.");
+        throw new UserModuleException($"Module \"{ModuleTensors.NameOf(module)}\" returned null from its ConfigureOptimizer, or a group that is null, expected groups, or none.");
     }
 
     private static bool IsIn(nn.Module module, ParameterGroup group, string parameter)
@@ -69,7 +69,7 @@ internal static unsafe class ParameterGroups
 
     private static void Check(nn.Module module, ParameterGroup group, IReadOnlyList<(string Name, Parameter)> parameters)
     {
-        var (name, subject) = (module.GetType().Name, $"of group {group} of module \"{module.GetType().Name}\"");
+        var (name, subject) = (ModuleTensors.NameOf(module), $"of group {group} of module \"{ModuleTensors.NameOf(module)}\"");
         if (group.Names.Any(n => n is null))
             throw new UserModuleException($"A name {subject} is null, expected names of parameters.");
         var known = $"expected some of \"{string.Join("\", \"", parameters.Take(MostNamed).Select(p => p.Name))}\"{(parameters.Count > MostNamed ? ", ..." : "")}.";

@@ -177,9 +177,9 @@ internal sealed unsafe class TorchModule : ITrainedModule
 
     /// <summary>What is wrong with outputs; null: nothing.</summary>
     public static string? Refusal(nn.Module module, Tensor? outputs, long rows, int size) =>
-        outputs is null ? $"Module \"{module.GetType().Name}\" put out null, expected [{rows}, {size}] of Float32."
+        outputs is null ? $"Module \"{ModuleTensors.NameOf(module)}\" put out null, expected [{rows}, {size}] of Float32."
         : outputs.shape.AsSpan().SequenceEqual([rows, size]) && outputs.dtype == ScalarType.Float32 ? null
-        : $"Module \"{module.GetType().Name}\" put out [{string.Join(", ", outputs.shape)}] of {outputs.dtype} for {rows} rows, expected [{rows}, {size}] of Float32: {(size == 1 ? "one number" : "a number for each class")} a row, without sigmoid or softmax, which the loss has.";
+        : $"Module \"{ModuleTensors.NameOf(module)}\" put out [{string.Join(", ", outputs.shape)}] of {outputs.dtype} for {rows} rows, expected [{rows}, {size}] of Float32: {(size == 1 ? "one number" : "a number for each class")} a row, without sigmoid or softmax, which the loss has.";
 
     private Memory<float> Memory(Tensor buffer)
     {

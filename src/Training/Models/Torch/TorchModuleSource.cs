@@ -92,7 +92,10 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
         using var scope = NewDisposeScope();
         if (parameters.device.type != DeviceType.CPU)
         {
-            _module.to(parameters.device);
+            if (_module is ScriptNet script)
+                script.Move(parameters.device);
+            else
+                _module.to(parameters.device);
             Tensors = new ModuleTensors(_module, _keepsFrozen); // others than before
         }
 

@@ -23,21 +23,28 @@ internal static class UserModule
         var spec = start.Spec.Module.Torch;
         var files = ReadCode(start);
         var row = new ModuleRow(spec);
-        var type = Find(new ModuleCode(files), spec, row);
-        var source = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Row = row, OutputSize = row.HasColumns ? null : spec.OutputSize };
-        CheckLayout(source, start.Spec, type);
+        var type = spec.IsScript ? typeof(ScriptNet) : Find(new ModuleCode(files), spec, row);
+        var source = new TorchModuleSource(Instance, start.Spec.Seed) { Row = row, OutputSize = row.HasColumns ? null : spec.OutputSize };
+        CheckLayout(source, start.Spec);
         if (start.StartingWeightsPath.Length > 0)
             ModuleStart.Read(source, start.StartingWeightsPath);
         // What its metrics are called, all ranks have to know.
         if (start.Rank > 0 && !new ModuleContract(source.Module, row).HasMetrics)
             return source;
-        var trial = new TorchModuleSource(() => Make(type, spec), start.Spec.Seed) { Row = row };
+        var trial = new TorchModuleSource(Instance, start.Spec.Seed) { Row = row };
         using (trial.Module)
         {
             var rows = Try(trial, spec);
             source.OwnMetrics = ModuleTrial.Run(trial, start, rows);
             if (start.Rank > 0)
                 return source;
+            if (trial.Module is ScriptNet script)
+            {
+                source.Trace = ScriptGraph.Read(script, files.GetValueOrDefault(TorchScript.Onnx, []), spec.OutputSize, rows);
+                source.Trace.Check(script, trial.Tensors, spec);
+                return source;
+            }
+
             // Again, of code that tells what it calls. When the model is written that instance is gone: so it is here before they are compared.
             var watched = Find(new WatchedCode(files), spec, row);
             var traced = new TorchModuleSource(() => Make(watched, spec), start.Spec.Seed);
@@ -47,6 +54,8 @@ internal static class UserModule
         }
 
         return source;
+
+        nn.Module Instance() => spec.IsScript ? ScriptNet.Load(files.GetValueOrDefault(TorchScript.File, []), spec.Type) : Make(type, spec);
     }
 
     private static IReadOnlyDictionary<string, byte[]> ReadCode(RankStart start)
@@ -101,25 +110,25 @@ internal static class UserModule
 
     /// <summary>Looks whether a job can train it.</summary>
     /// <exception cref="UserModuleException">It cannot.</exception>
-    public static void CheckLayout(TorchModuleSource source, JobSpec spec, Type type)
+    public static void CheckLayout(TorchModuleSource source, JobSpec spec)
     {
-        var count = source.Layout.ParameterLength;
+        var (name, type, count) = (ModuleTensors.NameOf(source.Module), source.Module.GetType(), source.Layout.ParameterLength);
         if (count == 0)
             throw new UserModuleException(source.Module.named_parameters().Any()
-                ? $"Module \"{type.Name}\" has no parameters to train: all of its are frozen, by requires_grad_(false) or by a group, expected some that are not. Leave its head, or a later layer, trainable."
-                : $"Module \"{type.Name}\" has no parameters to train, expected some. Register its layers: call RegisterComponents() at the end of its constructor.");
+                ? $"Module \"{name}\" has no parameters to train: all of its are frozen, by requires_grad_(false) or by a group, expected some that are not. Leave its head, or a later layer, trainable."
+                : $"Module \"{name}\" has no parameters to train, expected some. {(type == typeof(ScriptNet) ? "Numbers that are no nn.Parameter are constants" : "Register its layers: call RegisterComponents() at the end of its constructor")}.");
         if (count + source.Layout.BufferLength > TorchKind.MaxParameters)
-            throw new UserModuleException($"Module \"{type.Name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
+            throw new UserModuleException($"Module \"{name}\" has {count:N0} parameters, expected at most {TorchKind.MaxParameters:N0}. Make its layers smaller.");
         if (source.Module is IModuleLoss && (spec.Loss is not null || spec.LabelSmoothing > 0))
-            throw new UserModuleException($"{(spec.Loss is { } loss ? $"The trainer's loss is {loss.LossCase}" : $"LabelSmoothing is {spec.LabelSmoothing}")} beside the loss of module \"{type.Name}\", expected that of the module alone. Leave the option out.");
+            throw new UserModuleException($"{(spec.Loss is { } loss ? $"The trainer's loss is {loss.LossCase}" : $"LabelSmoothing is {spec.LabelSmoothing}")} beside the loss of module \"{name}\", expected that of the module alone. Leave the option out.");
         if (source.Row.Contract(type).Misfit(type) is { } misfit)
-            throw new UserModuleException($"Module \"{type.Name}\" is an {ContractTypes.Shown(misfit.Has)}, expected {ContractTypes.Shown(misfit.Fits)}, which fits what its forward takes and returns.");
+            throw new UserModuleException($"Module \"{name}\" is an {ContractTypes.Shown(misfit.Has)}, expected {ContractTypes.Shown(misfit.Fits)}, which fits what its forward takes and returns.");
         if (source.JoinsRows && spec.MaxMicroBatchSize > 0)
-            throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{type.Name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
+            throw new UserModuleException($"MaxMicroBatchSize is {spec.MaxMicroBatchSize} beside batch normalisation in module \"{name}\", expected 0: the statistics are those of a whole batch. Use layer normalisation.");
         if (source.JoinsRows && spec.Optimizer.AveragingDecay > 0)
-            throw new UserModuleException($"WeightAveraging is on beside batch normalisation in module \"{type.Name}\", expected null: its running statistics are those of the weights that are not averaged. Use layer normalisation.");
+            throw new UserModuleException($"WeightAveraging is on beside batch normalisation in module \"{name}\", expected null: its running statistics are those of the weights that are not averaged. Use layer normalisation.");
         if (source.JoinsRows && spec.BitExact is not null)
-            throw new UserModuleException($"Module \"{type.Name}\" has batch normalisation beside Reproducibility.BitExact, expected none: the statistics of a batch would join its parts in each layer. Use layer normalisation.");
+            throw new UserModuleException($"Module \"{name}\" has batch normalisation beside Reproducibility.BitExact, expected none: the statistics of a batch would join its parts in each layer. Use layer normalisation.");
     }
 
     // Wrong shapes, and forwards that throw, before data is read.
@@ -163,10 +172,10 @@ internal static class UserModule
 
         foreach (var ((name, buffer), old) in trial.Tensors.Buffers.Zip(before))
             if (!buffer.equal(old).all().ToBoolean())
-                throw new UserModuleException($"Buffer \"{name}\" of module \"{trial.Module.GetType().Name}\" changes in forward, expected that of batch normalisation alone to: others are not joined over ranks. Make it a constant.");
+                throw new UserModuleException($"Buffer \"{name}\" of module \"{ModuleTensors.NameOf(trial.Module)}\" changes in forward, expected that of batch normalisation alone to: others are not joined over ranks. {(trial.Module is ScriptNet ? "Call eval() of its normalisations and write it by torch.jit.trace, which keeps their statistics as they are, or use layers without any" : "Make it a constant")}.");
         var now = new ModuleTensors(trial.Module); // throws where a parameter's type was changed
         if (!now.Trained.Select(t => t.Parameter).SequenceEqual(trial.Tensors.Trained.Select(t => t.Parameter), ReferenceEqualityComparer.Instance))
-            throw new UserModuleException($"Module \"{trial.Module.GetType().Name}\" replaces parameters in its forward, expected the same ones as after its constructor.");
+            throw new UserModuleException($"Module \"{ModuleTensors.NameOf(trial.Module)}\" replaces parameters in its forward, expected the same ones as after its constructor.");
         return kinds[kind];
     }
 }

@@ -15,7 +15,7 @@ internal sealed class UserModuleException(string message, long step = 0, Excepti
 
     /// <summary>What a member of a module threw.</summary>
     public static UserModuleException Of(nn.Module module, string member, Exception thrown, long step = 0) =>
-        new($"Module \"{module.GetType().Name}\" failed in its {member}: {thrown.GetType().Name}: {NativeMessage.FirstSentence(thrown.Message)}", step, thrown);
+        new($"Module \"{ModuleTensors.NameOf(module)}\" failed in its {member}: {thrown.GetType().Name}: {NativeMessage.FirstSentence(thrown.Message)}", step, thrown);
 
     /// <summary>The stack of what the module threw, down to where it was called.</summary>
     public IEnumerable<string> Stack => InnerException is null ? [] : InnerException.ToString().Split('\n').Select(l => l.TrimEnd()).TakeWhile(l => !l.Contains(" at MLDistributed.Training.", StringComparison.Ordinal)).Take(MaxLines);

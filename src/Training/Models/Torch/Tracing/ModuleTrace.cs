@@ -21,8 +21,17 @@ internal sealed class ModuleTrace
 
     /// <param name="steps">What it was seen to do.</param>
     /// <param name="outputs">What it puts out.</param>
-    public ModuleTrace(IEnumerable<TraceStep> steps, IEnumerable<TraceValue> outputs) =>
-        (_steps, _outputs) = ([.. steps], [.. outputs.Select(o => (o.Number, (int)RowLayout.Product(o.Layout!.RowShape)))]);
+    public ModuleTrace(IEnumerable<TraceStep> steps, IEnumerable<TraceValue> outputs)
+        : this(steps, outputs.Select(o => (o.Number, (int)RowLayout.Product(o.Layout!.RowShape))))
+    {
+    }
+
+    /// <param name="steps">What it is known to do.</param>
+    /// <param name="outputs">The numbers of what it puts out, and how many these are of a row.</param>
+    public ModuleTrace(IEnumerable<TraceStep> steps, IEnumerable<(int Number, int Size)> outputs) => (_steps, _outputs) = ([.. steps], [.. outputs]);
+
+    /// <summary>What is to be done where the graph is not the module's; null: what its code can do.</summary>
+    public string? Remedy { get; init; }
 
     /// <summary>Rows that the module takes.</summary>
     public SampleRows Rows { get; init; } = SampleRows.Normal;
@@ -53,7 +62,7 @@ internal sealed class ModuleTrace
         }
     }
 
-    private static string Write(TraceStep step, TraceWriter writer, string[] inputs)
+    private string Write(TraceStep step, TraceWriter writer, string[] inputs)
     {
         try
         {
@@ -61,7 +70,7 @@ internal sealed class ModuleTrace
         }
         catch (Exception e) when (e is not (UserModuleException or OutOfMemoryException))
         {
-            throw new UserModuleException($"Module \"{writer.Module.GetType().Name}\" cannot be written as ONNX: {step.Place} {NotTracedException.Described(e)}. Use layers and functions that map, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both.", inner: e);
+            throw new UserModuleException($"Module \"{ModuleTensors.NameOf(writer.Module)}\" cannot be written as ONNX: {step.Place} {NotTracedException.Described(e)}. {Remedy ?? "Use layers and functions that map, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both."}", inner: e);
         }
     }
 
@@ -119,11 +128,11 @@ internal sealed class ModuleTrace
             var limit = (s_scales[r] == 1 ? Tolerance * Math.Max(1, (double)_steps.Length / StepsOfTolerance) : LooseTolerance) * largest;
             for (var i = 0; i < outputs; i++)
                 if (float.IsFinite(right[i]) && !(Math.Abs(got[i] - right[i]) <= limit))
-                    throw new UserModuleException($"Module \"{module.GetType().Name}\" puts out {right[i]:G7} where its ONNX graph has {got[i]:G7}, on random rows, expected the same to {limit:G2}. Use layers in the place of functions between them, without working in place, or correct its ToOnnx.");
+                    throw new UserModuleException($"Module \"{ModuleTensors.NameOf(module)}\" puts out {right[i]:G7} where its ONNX graph has {got[i]:G7}, on random rows, expected the same to {limit:G2}. {Remedy ?? "Use layers in the place of functions between them, without working in place, or correct its ToOnnx."}");
         }
     }
 
-    private static OnnxProgram Program(nn.Module module, ModelProto model, JobSpec spec)
+    private OnnxProgram Program(nn.Module module, ModelProto model, JobSpec spec)
     {
         try
         {
@@ -131,7 +140,7 @@ internal sealed class ModuleTrace
         }
         catch (FormatException e)
         {
-            throw new UserModuleException($"Module \"{module.GetType().Name}\" has an ONNX graph that cannot be scored: {e.Message} Correct its ToOnnx, or use other layers.");
+            throw new UserModuleException($"Module \"{ModuleTensors.NameOf(module)}\" has an ONNX graph that cannot be scored: {e.Message} {Remedy ?? "Correct its ToOnnx, or use other layers."}");
         }
     }
 
@@ -152,7 +161,7 @@ internal sealed class ModuleTrace
         }
         catch (Exception e) when (e is NotSupportedException or NotTracedException)
         {
-            throw new UserModuleException($"Module \"{writer.Module.GetType().Name}\" cannot be written as ONNX: layer \"{ModuleTensors.NameOf(writer.Module, layer)}\" ({layer.GetType().Name}) {e.Message}. Use it as expected, or have the module implement IOnnxModule.");
+            throw new UserModuleException($"Module \"{ModuleTensors.NameOf(writer.Module)}\" cannot be written as ONNX: layer \"{ModuleTensors.NameOf(writer.Module, layer)}\" ({layer.GetType().Name}) {e.Message}. Use it as expected, or have the module implement IOnnxModule.");
         }
     }
 

@@ -304,7 +304,7 @@ internal sealed class ModuleTracer : IDisposable
     }
 
     private UserModuleException Refusal(string why) =>
-        new($"Module \"{_module.GetType().Name}\" cannot be written as ONNX: {why}. Use layers that map, called by call, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both.");
+        new($"Module \"{ModuleTensors.NameOf(_module)}\" cannot be written as ONNX: {why}. Use layers that map, called by call, or have the module, or a part of it, implement IOnnxModule: docs/own-modules.md lists both.");
 
     private string Shown(MethodBase method, object?[] arguments) => arguments is [nn.Module layer, ..] ? $"layer {Shown(layer)}"
         : method.Name.StartsWith("op_", StringComparison.Ordinal) ? $"operator {method.Name[3..]}" : $"{method.DeclaringType!.Name}.{method.Name}";

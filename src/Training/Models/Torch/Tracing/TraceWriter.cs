@@ -81,7 +81,10 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
 
     public string Cast(string input, ScalarType type) => Node("Cast", [input], OnnxGraph.Integer("to", TracedFunctions.TypeOf(type)));
 
-    public string Reshape(string input, IEnumerable<long> rowShape) => Node("Reshape", [input, Integers("shape", [0, .. rowShape])]);
+    public string Reshape(string input, IEnumerable<long> rowShape) => Node("Reshape", [input, Reshaped(rowShape)]);
+
+    /// <summary>The shape of rows of other shapes.</summary>
+    public string Reshaped(IEnumerable<long> rowShape) => Integers("shape", [0, .. rowShape]);
 
     public string Transpose(string input, IEnumerable<long> order) => Node("Transpose", [input], OnnxGraph.List("perm", order));
 
