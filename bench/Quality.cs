@@ -104,19 +104,23 @@ internal static class Quality
     }
 
     private static void CompareBinary(string what, string table) =>
-        Compare(what, "area under the ROC curve", table, DataKind.Boolean, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers);
+        Compare(what, "area under the ROC curve", table, DataKind.Boolean, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers,
+            (ml, categories, features) => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(categories, new() { FeatureColumnName = features }));
 
     private static void CompareRegression(string what, string table) =>
-        Compare(what, "R squared", table, DataKind.Single, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers);
+        Compare(what, "R squared", table, DataKind.Single, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers,
+            (ml, categories, features) => ml.Regression.Trainers.DistributedNeuralNetwork(categories, new() { FeatureColumnName = features }));
 
     private static void Compare(
         string what, string measure, string table, DataKind label, Func<MLContext, IDataView, double> score,
-        Func<MLContext, IEstimator<ITransformer>> ours, (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers)
+        Func<MLContext, IEstimator<ITransformer>> ours, (string Name, Func<MLContext, IEstimator<ITransformer>> Make)[] peers, Func<MLContext, string[], string, IEstimator<ITransformer>>? keyed = null)
     {
         try
         {
             using var rows = new RTable(table, label);
-            Compare($"{what} ({rows.Rows:N0} rows, {rows.Columns} columns, {rows.Categories} of them categories), {measure}", rows.Load, score, Encoded(ours), Array.ConvertAll(peers, p => (p.Name, Encoded(p.Make))));
+            (string, Func<MLContext, IEstimator<ITransformer>>)[] ofKeys = keyed is null || rows.Categories == 0 ? []
+                : [("**the same, categorical columns**", ml => rows.Keyed(ml, (categories, features) => keyed(ml, categories, features)))];
+            Compare($"{what} ({rows.Rows:N0} rows, {rows.Columns} columns, {rows.Categories} of them categories), {measure}", rows.Load, score, Encoded(ours), [.. ofKeys, .. peers.Select(p => (p.Name, Encoded(p.Make)))]);
 
             Func<MLContext, IEstimator<ITransformer>> Encoded(Func<MLContext, IEstimator<ITransformer>> make) => ml => rows.Encode(ml).AppendCacheCheckpoint(ml).Append(make(ml));
         }

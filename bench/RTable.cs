@@ -7,7 +7,7 @@ namespace MLDistributed.Bench;
 
 /// <summary>
 /// A real table, most with columns of categories, that a package of R carries. Rscript writes it into a folder of its own, which goes with it;
-/// nothing of it is shipped. All trainers see the same features: numbers as they are, categories one-hot.
+/// nothing of it is shipped. All trainers see the same features, numbers as they are, categories one-hot, but one of ours, which has them as keys.
 /// </summary>
 internal sealed class RTable : IDisposable
 {
@@ -67,6 +67,18 @@ internal sealed class RTable : IDisposable
         if (Names(DataKind.String) is { Count: > 0 } categories)
             encode = ml.Transforms.Categorical.OneHotEncoding([.. categories.Select(c => new InputOutputColumnPair(c))]).Append(encode);
         return _hasClasses ? ml.Transforms.Conversion.MapValueToKey(Label).Append(encode) : encode;
+    }
+
+    /// <summary>The table's numbers as "Features", where it has some, its categories as keys, and what makes the trainer of these.</summary>
+    /// <param name="ml">The context.</param>
+    /// <param name="make">A trainer of the categories' columns and the features column, "" where there is none.</param>
+    public IEstimator<ITransformer> Keyed(MLContext ml, Func<string[], string, IEstimator<ITransformer>> make)
+    {
+        var numbers = Names(DataKind.Single);
+        IEstimator<ITransformer> encode = ml.Transforms.Conversion.MapValueToKey([.. Names(DataKind.String).Select(c => new InputOutputColumnPair(c))]);
+        if (numbers.Count > 0)
+            encode = encode.Append(ml.Transforms.Concatenate("Features", [.. numbers]));
+        return encode.AppendCacheCheckpoint(ml).Append(make([.. Names(DataKind.String)], numbers.Count > 0 ? "Features" : ""));
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);

@@ -42,6 +42,9 @@ internal abstract class BatchWriter : IDisposable
 
     protected Schema Schema { get; }
 
+    /// <summary>The labels of the batch's rows.</summary>
+    protected ReadOnlySpan<float> Labels => Floats(_labels)[..Rows];
+
     /// <summary>The writer of a form of rows.</summary>
     /// <param name="file">Where they go.</param>
     /// <param name="shape">Theirs.</param>
@@ -145,7 +148,7 @@ internal sealed class DenseBatchWriter(Stream file, DatasetShape shape, bool isT
     protected override IArrowArray Take()
     {
         var values = Rows * Shape.FeatureSize;
-        _statistics?.Add(Floats(_features)[..values]);
+        _statistics?.Add(Floats(_features)[..values], Labels);
         IArrowArray items = Shape.Element == FeatureElement.UInt8 ? new UInt8Array(new ArrowBuffer(_features.AsMemory(0, values)), ArrowBuffer.Empty, values, 0, 0) : Floats(_features, values);
         return new FixedSizeListArray(Schema.GetFieldByIndex(0).DataType, Rows, items, ArrowBuffer.Empty, 0, 0);
     }

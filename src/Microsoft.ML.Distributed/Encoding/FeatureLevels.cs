@@ -27,12 +27,15 @@ internal sealed class FeatureLevels
     // 16 MiB of the widest: a quantile of 16 is right within a hundredth of the rows.
     private const int SampledRows = 4096;
 
+    /// <summary>Some of the rows.</summary>
+    public RowSample Sample => _sample;
+
     /// <summary>Adds rows, one after another in memory.</summary>
-    public void Add(ReadOnlySpan<float> rows)
+    public void Add(ReadOnlySpan<float> rows, ReadOnlySpan<float> labels)
     {
         if (_levels.Length == 0)
             return;
-        _sample.Add(rows);
+        _sample.Add(rows, labels);
         var ended = false;
         foreach (var slot in _open)
         {

@@ -22,7 +22,9 @@ internal sealed class FeatureStatistics(int size) : IFeatureStatistics
     public FeatureLevels? Levels { get; init; }
 
     /// <summary>Adds rows, one after another in memory.</summary>
-    public void Add(ReadOnlySpan<float> rows)
+    /// <param name="rows">Their values.</param>
+    /// <param name="labels">Their labels.</param>
+    public void Add(ReadOnlySpan<float> rows, ReadOnlySpan<float> labels)
     {
         Array.Clear(_blockCount);
         Array.Clear(_blockMean);
@@ -34,7 +36,7 @@ internal sealed class FeatureStatistics(int size) : IFeatureStatistics
         for (var start = 0; start < rows.Length; start += size)
             AddSquares(Widen(rows.Slice(start, size)));
         Merge();
-        Levels?.Add(rows);
+        Levels?.Add(rows, labels);
     }
 
     /// <summary>x' = (x - mean) * scale gives each slot mean 0 and deviation 1.</summary>

@@ -8,22 +8,27 @@ namespace Microsoft.ML.Distributed;
 /// <param name="most">The most rows that are kept; at least half as many are, once so many have come.</param>
 internal sealed class RowSample(int size, int most)
 {
-    private readonly List<(uint Hash, float[] Values)> _rows = [];
+    private readonly List<(uint Hash, float[] Values, float Label)> _rows = [];
     private ulong _limit = 1UL << 32;
     private uint _next;
 
     /// <summary>Rows that are kept.</summary>
     public int Count => _rows.Count;
 
+    /// <summary>The rows that are kept, with their labels.</summary>
+    public IEnumerable<(float[] Values, float Label)> Rows => _rows.Select(row => (row.Values, row.Label));
+
     /// <summary>Adds rows, one after another in memory.</summary>
-    public void Add(ReadOnlySpan<float> rows)
+    /// <param name="rows">Their values.</param>
+    /// <param name="labels">Their labels; none: 0.</param>
+    public void Add(ReadOnlySpan<float> rows, ReadOnlySpan<float> labels = default)
     {
         for (var start = 0; start < rows.Length; start += size)
         {
             var hash = Mix(_next++);
             if (hash >= _limit)
                 continue;
-            _rows.Add((hash, rows.Slice(start, size).ToArray()));
+            _rows.Add((hash, rows.Slice(start, size).ToArray(), labels.IsEmpty ? 0 : labels[start / size]));
             while (Count > most)
             {
                 _limit /= 2;

@@ -189,7 +189,18 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
 
         if (training.Labels.IsConstant)
             channel.Warning(MessageSensitivity.None, $"Label column \"{columns.Label}\" is {training.Labels.Mean:G6} in all rows: so will the predictions be.");
-        AutomaticOptions.Complete(spec, options, training.Groups?.Count);
+        AutomaticOptions.Complete(spec, options, training.Groups?.Count, Noise(training.Features));
+    }
+
+    // Found out where it decides something.
+    private double? Noise(IFeatureStatistics features)
+    {
+        if (start is not null || features?.Levels is not { } levels || spec.Module.Mlp is not { HiddenSizes.Count: > 0 } mlp || columns.Task == MlTask.Ranking || spec.Data.RowCount < AutomaticOptions.RowsToEncodeLevels || options is { BatchSize: not null, WeightDecay: not null })
+            return null;
+        var noise = LabelNoise.Of(levels.Sample, features, mlp.InputSize, mlp.Categories.Count, columns.Task != MlTask.Regression);
+        if (noise is { } known)
+            channel.Trace(MessageSensitivity.None, $"Labels differ between a row and the one that is nearest to it by {known:G2} of what they differ between any two{(AutomaticOptions.IsClean(known, spec.Data.RowCount) ? ": they have little noise, so that more steps are worth it" : "")}.");
+        return noise;
     }
 
     private void Scale(EncodingResult training, DataViewSchema.Column features)

@@ -29,6 +29,21 @@ public sealed class AutomaticOptionsTests
     }
 
     [TestMethod]
+    [DataRow(2_000L, 0.149, 32, 20.0), DataRow(16_000L, 0.11, 64, 20.0), DataRow(40_000L, 0.0, 128, 20.0), DataRow(5_000_000L, 0.1, 256, 20.0)]
+    [DataRow(1_999L, 0.01, 32, 5.0), DataRow(16_000L, 0.15, 256, 5.0), DataRow(16_000L, 0.9, 256, 5.0), DataRow(16_000L, null, 256, 5.0)]
+    public void Complete_RowsThatTellTheirLabels_GetMoreStepsAndForgetLater(long rows, double? noise, int batchSize, double epochs)
+    {
+        var options = new DistributedRegressionTrainer.Options { ValidationFraction = 0 };
+        var spec = new JobSpec { Data = new DataSpec { RowCount = rows }, Optimizer = options.Optimizer.ToSpec() };
+        spec.Optimizer.LearningRate = 3e-3;
+
+        AutomaticOptions.Complete(spec, options, noise: noise);
+
+        Assert.AreEqual(batchSize, spec.GlobalBatchSize);
+        Assert.AreEqual(epochs, 1 / (3e-3 * spec.Optimizer.WeightDecay * Math.Ceiling(rows / (double)batchSize)), 1e-6);
+    }
+
+    [TestMethod]
     [DataRow(1_999L, 0.0, 0)]
     [DataRow(2_000L, 0.1, 10)]
     [DataRow(200_000L, 0.1, 10)]

@@ -1,0 +1,76 @@
+using System.Numerics.Tensors;
+
+namespace Microsoft.ML.Distributed;
+
+/// <summary>
+/// How much labels differ that should not: between a row and the one that is nearest to it, in parts of what they differ between any
+/// two rows. 0: a row tells its label; 1: it tells nothing. The nearest neighbour's error is between the least that is possible and
+/// twice that (Cover and Hart 1967). It depends on the rows alone.
+/// </summary>
+internal static class LabelNoise
+{
+    private const int MostProbes = 1024;
+    private const int LeastProbes = 256;
+    private const long Budget = 1L << 28; // of numbers that are compared: a tenth of a second
+
+    // Fewer that differ by chance, as of rare positives, tell nothing.
+    private const double LeastDifferences = 50;
+
+    /// <summary>Finds it.</summary>
+    /// <param name="sample">Some of the rows.</param>
+    /// <param name="features">Where their numbers lie.</param>
+    /// <param name="size">Values of a row.</param>
+    /// <param name="categories">How many of them, the last ones, are ids of categories.</param>
+    /// <param name="hasClasses">Whether labels are classes; else numbers.</param>
+    /// <returns>Null: there are too few rows, or labels, to tell.</returns>
+    public static double? Of(RowSample sample, IFeatureStatistics features, int size, int categories, bool hasClasses)
+    {
+        if (sample.Count < LeastProbes)
+            return null;
+        var labels = sample.Rows.Select(row => row.Label).ToArray();
+        var rows = Array.ConvertAll([.. sample.Rows], row => Standardised(row.Values, features, size - categories));
+        var probes = (int)Math.Clamp(Budget / ((long)rows.Length * size), LeastProbes, Math.Min(MostProbes, rows.Length));
+        var byChance = hasClasses ? 1 - labels.CountBy(label => label).Sum(c => Math.Pow((double)c.Value / labels.Length, 2)) : 2 * Variance(labels);
+        if (byChance <= 0 || (hasClasses && byChance * probes < LeastDifferences))
+            return null;
+        var differences = new double[probes];
+        Parallel.For(0, probes, probe =>
+        {
+            var nearest = Nearest(rows, probe, size - categories);
+            differences[probe] = hasClasses ? (labels[probe] == labels[nearest] ? 0 : 1) : Math.Pow((double)labels[probe] - labels[nearest], 2);
+        });
+        return differences.Average() / byChance;
+    }
+
+    private static float[] Standardised(float[] row, IFeatureStatistics features, int numbers) =>
+        [.. row.Select((value, slot) => slot >= numbers ? value : float.IsNaN(value) || features.Deviation(slot) is not > 0 ? 0 : (float)((value - features.Mean(slot)) / features.Deviation(slot)))];
+
+    private static int Nearest(float[][] rows, int probe, int numbers)
+    {
+        var (nearest, least) = (0, float.PositiveInfinity);
+        for (var i = 0; i < rows.Length; i++)
+        {
+            var distance = i == probe ? float.PositiveInfinity : Distance(rows[i], rows[probe], numbers);
+            if (distance < least)
+                (nearest, least) = (i, distance);
+        }
+
+        return nearest;
+    }
+
+    // Squared; another category is as far as two standardised numbers are on average.
+    private static float Distance(float[] left, float[] right, int numbers)
+    {
+        var distance = numbers == 0 ? 0 : TensorPrimitives.Distance<float>(left.AsSpan(0, numbers), right.AsSpan(0, numbers));
+        distance *= distance;
+        for (var i = numbers; i < left.Length; i++)
+            distance += left[i] == right[i] ? 0 : 2;
+        return distance;
+    }
+
+    private static double Variance(float[] labels)
+    {
+        var mean = labels.Average(label => (double)label);
+        return labels.Average(label => Math.Pow(label - mean, 2));
+    }
+}
