@@ -33,7 +33,7 @@ internal struct SegmentHeader
 [StructLayout(LayoutKind.Explicit, Size = Bytes)]
 internal struct RankSlot
 {
-    public const int Bytes = 128;
+    public const int Bytes = 192;
 
     [FieldOffset(0)] public int Joined;
 

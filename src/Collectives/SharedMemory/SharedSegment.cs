@@ -18,7 +18,7 @@ public sealed unsafe class SharedSegment : IDisposable
     public const int ScratchLength = 64;
 
     /// <summary>Words that each rank has for <see cref="Signal"/>.</summary>
-    public const int SignalCount = 8;
+    public const int SignalCount = 16;
 
     private const int Alignment = 4096;
 

@@ -133,6 +133,7 @@ internal sealed partial class ClusterController
         if (!worker.Attempts.TryGetValue(OpaqueId.Parse(ended.AttemptId), out var part))
             return;
         var job = jobs.Find(part.JobId);
+        part.Attempt.Keep(ended.Failure?.KeptStep ?? ended.Stopped?.KeptStep ?? 0);
         var failure = ended.OutcomeCase switch
         {
             AttemptEnded.OutcomeOneofCase.Failure => ended.Failure,
@@ -251,7 +252,7 @@ internal sealed partial class ClusterController
 
     // Stored with the attempt, so that a restart counts the same losses.
     private void NoteProgress(AttemptEntry attempt) =>
-        attempt.Failure!.KeptStep = Math.Max(attempt.Failure.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
+        attempt.Failure!.KeptStep = Math.Max(attempt.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
 
     private void GoOnAfter(AttemptEntry attempt, JobFailure failure)
     {

@@ -41,6 +41,9 @@ internal sealed class AttemptEntry
     /// <summary>What ends it, as far as is known: the first failure, but of a bystander only while nobody else has failed.</summary>
     public JobFailure? Failure { get; private set; }
 
+    /// <summary>The newest state that its workers have said to have in memory.</summary>
+    public long KeptStep { get; private set; }
+
     /// <summary>What that says of a worker; null: nothing.</summary>
     public Blame? Blame { get; private set; }
 
@@ -67,6 +70,9 @@ internal sealed class AttemptEntry
         _parts.Add(part);
         return part;
     }
+
+    /// <summary>A worker has the state of a step in memory.</summary>
+    public void Keep(long step) => KeptStep = Math.Max(KeptStep, step);
 
     /// <summary>It is wanted again.</summary>
     public void Forget()
@@ -99,7 +105,7 @@ internal sealed class AttemptEntry
         if ((Failure is not null && _weight == Weight.Own) || SilenceRules.Decide([.. Participants().Select(p => p.Host)], told, _parts.All(p => p.HasStarted)) is not { } lost)
             return false;
         var part = _parts[lost.Host];
-        (Failure, Lost, _weight) = (new JobFailure { Kind = FailureKind.WorkerLost, Rank = -1, Host = part.Worker.Host, Message = lost.Reason, KeptStep = Failure?.KeptStep ?? 0 }, lost, Weight.Silence);
+        (Failure, Lost, _weight) = (new JobFailure { Kind = FailureKind.WorkerLost, Rank = -1, Host = part.Worker.Host, Message = lost.Reason }, lost, Weight.Silence);
         Blame = new Blame(part, OutcomeKind.Lost);
         return true;
     }

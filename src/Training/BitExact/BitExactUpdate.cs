@@ -89,7 +89,7 @@ internal sealed unsafe class BitExactUpdate : IGradientStrategy
     public StepTotals? Step(double learningRate)
     {
         _local.Barrier();
-        _hosts?.Join(_slice, ToldBy);
+        _hosts?.Join(StepsTaken + 1, _slice, ToldBy);
         var totals = Totals();
         if (totals.FirstNonFiniteRank >= 0)
             return totals;

@@ -1,6 +1,7 @@
 using MLDistributed.Collectives;
 using MLDistributed.Collectives.Hierarchy;
 using MLDistributed.Collectives.SharedMemory;
+using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.BitExact;
 
@@ -27,6 +28,7 @@ internal sealed unsafe class HostSums
     private readonly float[] _incoming = [];
     private readonly TreeSum? _ofAll;
     private readonly double[] _told;
+    private readonly PlannedWord _planned;
     private readonly int _firstPart;
 
     /// <param name="local">The ranks of this host.</param>
@@ -43,7 +45,8 @@ internal sealed unsafe class HostSums
         (_nodes, _mostNodes) = (hosts.NodesOf(host).Count, hosts.Slots);
         _ofHost = new TreeSum([.. hosts.NodesOf(host).Select(ranks.ProgramOf)], BlockLength, term => (nint)Slot(term.Holder - firstRank, term.Slot));
         _nodeSums = new float[_nodes * BlockLength];
-        _told = new double[2 * parts];
+        _planned = new PlannedWord(_segment, host == 0);
+        _told = new double[2 * parts + 1];
         if (leaders is null)
             return;
         // Pieces of one length, of which the last is hardly shorter.
@@ -56,7 +59,7 @@ internal sealed unsafe class HostSums
     }
 
     /// <summary>Of all parts of all hosts, in their order: losses and weights by turns, after <see cref="Join"/>.</summary>
-    public ReadOnlySpan<double> Told => _segment.Scratch(0)[.._told.Length];
+    public ReadOnlySpan<double> Told => _segment.Scratch(0)[..(_told.Length - 1)];
 
     /// <summary>Buffers of gradients a rank for a host's nodes.</summary>
     public static int SlotsOf(int parts, Topology topology) => SumTree.OfHosts(parts, topology).Slots;
@@ -65,16 +68,17 @@ internal sealed unsafe class HostSums
     public Span<float> Of(long start, int length) => new(Slot(0, 0) + start, length);
 
     /// <summary>All ranks of all hosts: their sums become the whole sum, in the memory of each host.</summary>
+    /// <param name="step">Which, from 1.</param>
     /// <param name="slice">This rank's, of its host's memory.</param>
     /// <param name="told">The losses and weights of a local rank's parts.</param>
-    public void Join(Shard slice, Func<int, ReadOnlySpan<double>> told)
+    public void Join(long step, Shard slice, Func<int, ReadOnlySpan<double>> told)
     {
         for (var start = slice.Start; start < slice.End; start += BlockLength)
             SumNodes(start, (int)Math.Min(BlockLength, slice.End - start));
         _local.Barrier();
         if (_leaders is not null)
         {
-            Tell(told);
+            Tell(step, told);
             for (var start = 0L; start < _segment.Length; start += _pieceLength)
                 Exchange(start, (int)Math.Min(_pieceLength, _segment.Length - start));
         }
@@ -106,7 +110,7 @@ internal sealed unsafe class HostSums
     }
 
     // Zeros of all others: these sums do not round.
-    private void Tell(Func<int, ReadOnlySpan<double>> told)
+    private void Tell(long step, Func<int, ReadOnlySpan<double>> told)
     {
         Array.Clear(_told);
         var next = 2 * _firstPart;
@@ -116,7 +120,9 @@ internal sealed unsafe class HostSums
             next += told(rank).Length;
         }
 
+        _told[^1] = _planned.Told(step);
         _leaders!.AllReduce(_told);
-        _told.CopyTo(_segment.Scratch(0));
+        _planned.Hear(step, _told[^1]);
+        _told.AsSpan(0, _told.Length - 1).CopyTo(_segment.Scratch(0));
     }
 }

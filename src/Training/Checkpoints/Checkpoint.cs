@@ -54,7 +54,7 @@ internal static unsafe class Checkpoint
             reader.Read(CheckpointLayout.Optimizer + name, slice.Start, new Span<float>(state.Segment.State(index) + slice.Start, checked((int)slice.Count)));
         }
 
-        if (state.IsFirst && reader.Has(CheckpointLayout.BestParameters))
+        if (state.IsFirstOfMemory && reader.Has(CheckpointLayout.BestParameters))
             state.Best = new ModelWeights(reader.Read(CheckpointLayout.BestParameters), state.Layout.BufferLength > 0 ? reader.Read(CheckpointLayout.BestBuffers) : []);
         var position = TrainingPosition.Parse(reader.Metadata);
         state.Strategy.StepsTaken = position.Step;

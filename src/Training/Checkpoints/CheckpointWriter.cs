@@ -38,6 +38,10 @@ internal sealed unsafe class CheckpointWriter(ITrainedState state, IRankReporter
     /// <summary>Words of shared memory: which point is planned; whether the file is open; whether this rank has written (negative: it could not), and its checksums.</summary>
     private enum Word { Planned, Open, Written, FirstChecksum }
 
+    /// <summary>How many of them there are, from the first on.</summary>
+    /// <param name="parts">Of a state: each has a checksum.</param>
+    public static int WordsOf(int parts) => (int)Word.FirstChecksum + parts;
+
     /// <summary>Rank 0 decides whether the coming point, at the end of a step or of an epoch, is one for a checkpoint. Before the ranks meet there.</summary>
     /// <param name="point">Where the ranks meet next.</param>
     /// <param name="isWanted">Whether it is the end of an epoch that the job asks for.</param>

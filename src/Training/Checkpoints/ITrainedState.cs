@@ -36,6 +36,6 @@ internal unsafe interface ITrainedState
 
     ITrainedModule Model { get; }
 
-    /// <summary>Rank 0's copy of the best weights so far; null on the others and before the first validation.</summary>
+    /// <summary>The best weights so far, of the first rank of each memory, as any host may be the one that is left; null on the others and before the first validation.</summary>
     ModelWeights? Best { get; set; }
 }

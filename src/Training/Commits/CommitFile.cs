@@ -11,7 +11,7 @@ namespace MLDistributed.Training.Commits;
 /// </summary>
 /// <remarks>
 /// The state is there twice, and each commit writes the older half. A rank writes 0 to its word of the half, its slices,
-/// and then the commit's code; rank 0 writes what describes the half too. A half is whole when all ranks' words are the
+/// and then the commit's code; the first of them writes what describes the half too. A half is whole when all ranks' words are the
 /// code that its description names: a rank that is killed in the middle leaves the other half. Ranks meet between two
 /// commits, so that none begins to write one half before the other is whole.
 /// </remarks>
@@ -25,7 +25,7 @@ public sealed class CommitFile : IDisposable
     private const int WordsAt = PageBytes;
     private const int RecordsAt = WordsAt + Halves * PageBytes;
     private const int RecordBytes = PageBytes / Halves;
-    private const int FixedRecordBytes = 4 * sizeof(long) + 3 * sizeof(int);
+    private const int FixedRecordBytes = 5 * sizeof(long) + 3 * sizeof(int);
 
     /// <summary>Where the state begins.</summary>
     internal const long DataAt = RecordsAt + PageBytes;
@@ -108,7 +108,7 @@ public sealed class CommitFile : IDisposable
     /// <summary>A rank has written all that it writes of a half.</summary>
     internal void End(int half, int rank, long code) => WriteWord(WordAt(half, rank), code);
 
-    /// <summary>Describes a half; rank 0, before it ends.</summary>
+    /// <summary>Describes a half; the first rank here, before it ends.</summary>
     internal void Describe(Commit commit, long metadataAt)
     {
         var metadata = Encoding.UTF8.GetBytes(commit.Metadata);
@@ -120,6 +120,7 @@ public sealed class CommitFile : IDisposable
         BinaryPrimitives.WriteInt32LittleEndian(record.AsSpan(32), metadata.Length);
         BinaryPrimitives.WriteInt32LittleEndian(record.AsSpan(36), commit.WorldSize);
         BinaryPrimitives.WriteInt32LittleEndian(record.AsSpan(40), commit.BestPlace);
+        BinaryPrimitives.WriteUInt64LittleEndian(record.AsSpan(44), commit.Attempt);
         RandomAccess.Write(_file, metadata, metadataAt);
         RandomAccess.Write(_file, record, RecordsAt + commit.Half * RecordBytes);
     }
@@ -150,7 +151,14 @@ public sealed class CommitFile : IDisposable
         var metadata = new byte[BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(32))];
         Read(BinaryPrimitives.ReadInt64LittleEndian(record.AsSpan(16)), metadata);
         return XxHash3.HashToUInt64(metadata) == BinaryPrimitives.ReadUInt64LittleEndian(record.AsSpan(24))
-            ? new Commit(half, code, BinaryPrimitives.ReadInt64LittleEndian(record.AsSpan(8)), worldSize, BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(40)), Encoding.UTF8.GetString(metadata))
+            ? new Commit(
+                half,
+                code,
+                BinaryPrimitives.ReadInt64LittleEndian(record.AsSpan(8)),
+                worldSize,
+                BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(40)),
+                BinaryPrimitives.ReadUInt64LittleEndian(record.AsSpan(44)),
+                Encoding.UTF8.GetString(metadata))
             : null;
     }
 
@@ -175,7 +183,12 @@ public sealed class CommitFile : IDisposable
 /// <param name="Half">Where it is.</param>
 /// <param name="Code">Its number: above 0, rising.</param>
 /// <param name="Step">Steps done.</param>
-/// <param name="WorldSize">The ranks that wrote it.</param>
+/// <param name="WorldSize">The ranks that wrote it, all that were here.</param>
 /// <param name="BestPlace">Where the best weights so far are; -1: there are none.</param>
+/// <param name="Attempt">The attempt that it is of: by another, the same step may have rounded otherwise.</param>
 /// <param name="Metadata">The position, as in a checkpoint.</param>
-internal sealed record Commit(int Half, long Code, long Step, int WorldSize, int BestPlace, string Metadata);
+internal sealed record Commit(int Half, long Code, long Step, int WorldSize, int BestPlace, ulong Attempt, string Metadata)
+{
+    /// <summary>What tells attempts apart.</summary>
+    public static ulong AttemptOf(string id) => XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(id));
+}

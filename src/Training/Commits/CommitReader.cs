@@ -9,7 +9,7 @@ internal static unsafe class CommitReader
     /// <summary>Floats that are copied at once.</summary>
     public const long ChunkLength = 1 << 22;
 
-    /// <summary>Reads a state: rank 0 the parameters, every rank its slice of the optimizer state. The caller lets the ranks meet afterwards.</summary>
+    /// <summary>Reads a state: the first rank here the parameters, every rank its slice of the optimizer state. The caller lets the ranks meet afterwards.</summary>
     public static TrainingPosition Read(CommitFile file, Commit commit, ITrainedState state)
     {
         var layout = new CommitLayout(state);
@@ -19,7 +19,7 @@ internal static unsafe class CommitReader
         for (var part = 1; part < layout.Parts; part++)
             Read(layout.PartAt(commit.Half, part, slice), state.Segment.State(part - 1) + slice.Start, slice.Count);
         ReadArray(layout.BuffersAt(commit.Half), state.Model.Buffers);
-        if (state.IsFirst && commit.BestPlace >= 0)
+        if (state.IsFirstOfMemory && commit.BestPlace >= 0)
         {
             state.Best = new ModelWeights(new float[state.Layout.ParameterLength], new float[state.Layout.BufferLength]);
             ReadArray(layout.BestAt(commit.BestPlace), state.Best.Parameters);

@@ -1,6 +1,7 @@
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Models;
+using MLDistributed.Training.Optimization;
 
 namespace MLDistributed.Training.Commits;
 
@@ -9,13 +10,11 @@ namespace MLDistributed.Training.Commits;
 /// then repeats the steps since. Each rank copies its slices while the others do theirs.
 /// </summary>
 /// <remarks>
-/// Rank 0 decides before the ranks meet at the end of a step, by one of two words of shared memory that take turns: it
-/// writes a word again two steps later, when all have met once more and so have read it.
+/// Rank 0 decides before the ranks meet at the end of a step, by its <see cref="PlannedWord"/>. Of several hosts each has
+/// the whole state, and keeps it in its own agent's memory, at the same step as the others: so all stand still at once.
 /// </remarks>
 internal sealed unsafe class CommitWriter
 {
-    private const int PlannedWords = 6; // behind those of checkpoints
-
     private readonly ITrainedState _state;
     private readonly CommitFile? _file;
     private readonly IRankReporter _reporter;
@@ -32,16 +31,17 @@ internal sealed unsafe class CommitWriter
     /// <param name="state">Of this rank.</param>
     /// <param name="file">The agent's memory; null: there is none.</param>
     /// <param name="isOff">Whether it is for the steps alone.</param>
-    /// <param name="newest">What is in it, the same to all ranks; null: nothing.</param>
+    /// <param name="newest">What is in it, the same to all ranks of this host; null: nothing.</param>
+    /// <param name="goesOn">Whether that is what the training goes on from.</param>
     /// <param name="reporter">Hears when a commit fails.</param>
     /// <param name="time">For the intervals.</param>
-    public CommitWriter(ITrainedState state, CommitFile? file, bool isOff, Commit? newest, IRankReporter reporter, TimeProvider time)
+    public CommitWriter(ITrainedState state, CommitFile? file, bool isOff, Commit? newest, bool goesOn, IRankReporter reporter, TimeProvider time)
     {
         (_state, _file, _reporter, _time, _layout) = (state, file, reporter, time, new CommitLayout(state));
         _isOff = isOff || file is null;
         _half = 1 - (newest?.Half ?? 1);
         _bestPlace = newest?.BestPlace ?? -1;
-        _best = _bestPlace >= 0 && newest!.Step == state.Strategy.StepsTaken ? state.Best : null;
+        _best = _bestPlace >= 0 && goesOn ? state.Best : null;
         _lastTime = time.GetTimestamp();
     }
 
@@ -49,13 +49,13 @@ internal sealed unsafe class CommitWriter
     /// <param name="point">Its end.</param>
     public void BeginStep(TrainingPoint point)
     {
-        _file?.BeginStep(_state.Start.Rank, point.Step);
+        _file?.BeginStep(_state.Segment.Rank, point.Step);
         if (_state.IsFirst && !_isOff && _time.GetElapsedTime(_lastTime) >= _interval)
-            Volatile.Write(ref Planned(point), point.Code);
+            Volatile.Write(ref PlannedWord.Of(_state.Segment, point.Step), point.Code);
     }
 
     /// <summary>Whether this is a point for a commit. After the ranks have met there.</summary>
-    public bool IsPlanned(TrainingPoint point) => Volatile.Read(ref Planned(point)) == point.Code;
+    public bool IsPlanned(TrainingPoint point) => Volatile.Read(ref PlannedWord.Of(_state.Segment, point.Step)) == point.Code;
 
     /// <summary>Copies this rank's part. After all slices are updated, before the ranks meet to change them again.</summary>
     public void Write(TrainingPoint point, TrainingPosition position)
@@ -83,16 +83,16 @@ internal sealed unsafe class CommitWriter
 
     private void WriteHalf(TrainingPoint point, TrainingPosition position)
     {
-        var (file, rank, slice) = (_file!, _state.Start.Rank, _state.Slice);
+        var (file, rank, slice) = (_file!, _state.Segment.Rank, _state.Slice);
         _state.ToHost();
         file.Begin(_half, rank);
         for (var part = 0; part < _layout.Parts; part++)
             WriteFloats(_layout.PartAt(_half, part, slice), (part == 0 ? _state.Parameters : _state.Segment.State(part - 1)) + slice.Start, slice.Count);
-        if (_state.IsFirst)
+        if (_state.IsFirstOfMemory)
         {
             WriteFloats(_layout.BuffersAt(_half), _state.Model.Buffers);
             WriteBest();
-            file.Describe(new Commit(_half, point.Code, position.Step, _state.Start.WorldSize, _bestPlace, position.ToText()), _layout.MetadataAt(_half));
+            file.Describe(new Commit(_half, point.Code, position.Step, _state.Segment.WorldSize, _bestPlace, Commit.AttemptOf(_state.Start.AttemptId), position.ToText()), _layout.MetadataAt(_half));
         }
 
         file.End(_half, rank, point.Code);
@@ -120,6 +120,4 @@ internal sealed unsafe class CommitWriter
         for (var done = 0L; done < count; done += CommitReader.ChunkLength)
             _file!.Write(at + done * sizeof(float), new ReadOnlySpan<byte>(values + done, (int)Math.Min(CommitReader.ChunkLength, count - done) * sizeof(float)));
     }
-
-    private ref long Planned(TrainingPoint point) => ref _state.Segment.Signal(0, PlannedWords + (int)(point.Step % 2));
 }

@@ -10,7 +10,7 @@ namespace MLDistributed.Training.Loop;
 /// <param name="ParameterCount">Floats of the module.</param>
 /// <param name="SharedBytes">Parameters once, gradients once a rank.</param>
 /// <param name="StateBytes">The optimizer's state, shared too.</param>
-/// <param name="CopyBytes">The weights that rank 0 keeps or writes, their ONNX form, and what a checkpoint takes; or those of the model to start from, as a file, parsed, and as numbers. With them what each rank holds that is not trained.</param>
+/// <param name="CopyBytes">The weights that the first rank keeps or writes, their ONNX form, and what a checkpoint takes; or those of the model to start from, as a file, parsed, and as numbers. With them what each rank holds that is not trained.</param>
 /// <param name="WorldSize">Ranks.</param>
 internal sealed record MemoryNeeds(long ParameterCount, long SharedBytes, long StateBytes, long CopyBytes, int WorldSize)
 {

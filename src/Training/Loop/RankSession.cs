@@ -68,7 +68,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
             using var parallel = Join(source.Layout.ParameterLength, stop);
             using (stop.Register(parallel.Collective.Abort))
-                return Train(source, parallel, training, validation, stop);
+                return Train(source, parallel, needs, training, validation, stop);
         }
         catch (Exception e)
         {
@@ -80,7 +80,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private RankResult Train(IModuleSource source, IParallelStrategy parallel, DatasetFile training, DatasetFile? validation, CancellationToken stop)
+    private RankResult Train(IModuleSource source, IParallelStrategy parallel, MemoryNeeds needs, DatasetFile training, DatasetFile? validation, CancellationToken stop)
     {
         var segment = parallel.Memory;
         try
@@ -100,11 +100,12 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             using var pinned = PinnedBuffers.Create(start, tensors.Staging, segment.Length * sizeof(float), environment.Cuda, reporter);
             using var state = new RankState(start, source, parallel, tensors, training, validation, environment.Prefetch ?? Prefetches(training), cuda);
             _notFinite = [.. state.Layout.Buffers.Where(b => !IsFinite(state.Model.Buffers.AsSpan((int)b.Start, (int)b.Length))).Select(b => b.Name)];
-            using var commitFile = CommitMemory.Open(start, reporter);
+            using var commitFile = environment.Transport is null ? CommitMemory.Open(start, LocalSize, reporter) : null;
             // Before any rank may write to it.
             var newest = commitFile?.Newest();
-            var position = Begin(state, commitFile, newest);
-            var commits = new CommitWriter(state, commitFile, !CommitMemory.HasRoom(state, environment.MemoryBytes, reporter), newest, reporter, environment.Time);
+            var choice = Choose(state, newest, CommitMemory.HasRoom(state, commitFile, needs, environment.MemoryBytes, reporter));
+            var position = Begin(state, commitFile, newest, choice);
+            var commits = new CommitWriter(state, commitFile, isOff: !choice.HasRoom, newest, goesOn: choice.IsEverywhere, reporter, environment.Time);
             reporter.Started();
             new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
             parallel.Complete();
@@ -119,9 +120,25 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         }
     }
 
-    private TrainingPosition Begin(RankState state, CommitFile? commits, Commit? newest)
+    // Where all ranks are on one host, they see the same memory.
+    private CommitChoice Choose(RankState state, Commit? newest, bool hasRoom)
     {
-        var position = start.CommitStep > 0 ? CommitReader.Read(commits!, Require(newest), state)
+        var own = start.CommitStep > 0 ? Require(newest) : null;
+        var offer = new CommitOffer(state.IsFirstOfMemory, hasRoom, own?.Step ?? 0, own?.Attempt ?? 0);
+        if (_place is null)
+            return CommitChoice.Of([offer with { SpeaksForHost = true }]);
+        // Hosts load libtorch and the data each in its own time.
+        state.Collective.Barrier(environment.StartTimeout);
+        var choice = CommitChoice.Of(offer.Exchange(state.Collective));
+        if (state.IsFirst && choice.Step > 0)
+            reporter.Log(new LogLine { Level = LogLevel.Info, Message = $"goes on from step {choice.Step}, which {(choice.IsEverywhere ? "all workers have" : $"worker \"{Topology.Hosts[Topology.HostOf(choice.Source)].Name}\" has")} in memory" });
+        return choice;
+    }
+
+    private TrainingPosition Begin(RankState state, CommitFile? commits, Commit? newest, CommitChoice choice)
+    {
+        var position = choice.IsEverywhere ? CommitReader.Read(commits!, newest!, state)
+            : choice.Step > 0 ? CommitFeed.Read(commits, newest, state, state.Collective, choice.Source)
             : start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state)
             : Start(state);
         // Rank 0 may have read gigabytes meanwhile.

@@ -30,6 +30,7 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     private readonly long _length;
     private readonly long _bucketLength;
     private readonly double _clipNorm;
+    private readonly PlannedWord? _planned;
     private readonly DeviceOptimizer _optimizer;
     private readonly List<QueuedStep> _steps = [];
 
@@ -45,10 +46,11 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     /// <param name="layout">Of the parameters.</param>
     /// <param name="spec">The job.</param>
     /// <param name="split">Of this rank.</param>
+    /// <param name="planned">What rank 0 plans, where ranks are on several hosts; null: they are on one.</param>
     /// <param name="bucketLength">Gradients that are summed at a time.</param>
-    public DeviceUpdate(DeviceTensors tensors, ICollective ranks, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, long bucketLength = BucketLength)
+    public DeviceUpdate(DeviceTensors tensors, ICollective ranks, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, PlannedWord? planned = null, long bucketLength = BucketLength)
     {
-        (_tensors, _ranks, _exchange, _split, _bucketLength, _clipNorm) = (tensors, ranks, exchange, split, bucketLength, spec.GradientClipNorm);
+        (_tensors, _ranks, _exchange, _split, _bucketLength, _clipNorm, _planned) = (tensors, ranks, exchange, split, bucketLength, spec.GradientClipNorm, planned);
         _optimizer = new DeviceOptimizer(spec.Optimizer, tensors, layout);
         _unsent = _length = layout.ParameterLength;
         if (exchange is null)
@@ -147,10 +149,13 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
 
     private double[] Meet()
     {
-        var weights = new double[_ranks.WorldSize];
-        weights[_ranks.Rank] = _weightSum;
-        _ranks.AllReduce(weights);
-        return weights;
+        var told = new double[_ranks.WorldSize + 1];
+        told[_ranks.Rank] = _weightSum;
+        if (_ranks.Rank == 0)
+            told[^1] = _planned?.Told(StepsTaken + 1) ?? 0;
+        _ranks.AllReduce(told);
+        _planned?.Hear(StepsTaken + 1, told[^1]);
+        return told[..^1];
     }
 
     private static StepTotals Totals(QueuedStep step, ref float* next)

@@ -34,6 +34,7 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
     private readonly FlatOptimizer _optimizer;
     private readonly Shard _slice;
     private readonly double[] _told;
+    private readonly PlannedWord _planned;
     private StepPart _sums;
     private int _meeting;
 
@@ -50,7 +51,8 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
         _optimizer = FlatOptimizer.Create(spec.Optimizer, _segment);
         _slice = SliceOf(_segment.Rank);
         FirstRank = topology.Hosts[host].FirstRank;
-        _told = new double[2 * topology.WorldSize];
+        _planned = new PlannedWord(_segment, host == 0);
+        _told = new double[2 * topology.WorldSize + 1];
     }
 
     private enum Quantity { LossSum, WeightSum, Loss, Weight, FirstNonFiniteRank, FirstNormPart = 8 }
@@ -123,7 +125,9 @@ internal sealed unsafe class HybridUpdate : IGradientStrategy
         Array.Clear(_told);
         for (var rank = 0; rank < _segment.WorldSize; rank++)
             (_told[2 * (FirstRank + rank)], _told[2 * (FirstRank + rank) + 1]) = (ToldBy(rank, Quantity.LossSum), ToldBy(rank, Quantity.WeightSum));
+        _told[^1] = _planned.Told(StepsTaken + 1);
         _hosts!.AllReduce(_told);
+        _planned.Hear(StepsTaken + 1, _told[^1]);
         var sum = new StepSum();
         for (var rank = 0; rank < _topology.WorldSize; rank++)
             sum.Add(rank, _told[2 * rank], _told[2 * rank + 1]);

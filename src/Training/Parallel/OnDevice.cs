@@ -24,6 +24,7 @@ internal sealed class OnDevice : IParallelStrategy
     private readonly DeviceRank _rank;
     private readonly CancellationToken _stop;
     private readonly HostRanks _ranks;
+    private readonly PlannedWord? _planned;
     private byte[]? _id;
     private DeviceTensors? _tensors;
     private DeviceExchange? _exchange;
@@ -37,6 +38,7 @@ internal sealed class OnDevice : IParallelStrategy
     {
         (_spec, _options, _rank, _stop) = (spec, options, rank, stop);
         _ranks = HostRanks.Meet(options, place is null ? null : place with { MeetLeaders = Lead }, stop);
+        _planned = place is null ? null : new PlannedWord(Memory, place.Host == 0);
 
         ICollective Lead()
         {
@@ -55,7 +57,7 @@ internal sealed class OnDevice : IParallelStrategy
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split)
     {
         _exchange = _rank.Link is null ? null : Meet(_rank.Link);
-        return new DeviceUpdate(_tensors!, Collective, _exchange, layout, _spec, split, _rank.BucketLength);
+        return new DeviceUpdate(_tensors!, Collective, _exchange, layout, _spec, split, _planned, _rank.BucketLength);
     }
 
     // What a rank is told of another's abort may be this one's own.

@@ -51,8 +51,7 @@ internal sealed class AttemptRunner : IRankObserver
         _onEnded = onEnded;
         _place = AttemptPlace.Of(start);
         _state = new AttemptState(start.AttemptId, _place, start.Slots.Count);
-        // The workers of a job would have to agree on one: theirs goes on from a checkpoint.
-        _commits = _place.IsShared ? null : TakeCommits();
+        _commits = TakeCommits();
         _commitStep = _commits?.NewestStep() is { } kept && kept > start.ResumeStep ? kept : 0;
         _peers = _place.IsShared && services.Network is { } network
             ? new DataPeers(start, network, offer => services.Outbox.Post(new WorkerMessage { DataOffer = offer }), Say, services.Time, services.Log)
@@ -65,7 +64,8 @@ internal sealed class AttemptRunner : IRankObserver
     public void Start(string sharedStore)
     {
         _services.Log.AttemptStarts(AttemptId, string.Join(", ", _start.Slots));
-        if (_commitStep > 0)
+        // Of several workers another may have a newer one: rank 0 says what all go on from.
+        if (_commitStep > 0 && !_place.IsShared)
             Say(LogLevel.Info, $"goes on from step {_commitStep}, which it has in memory");
         _work.Add(PrepareAsync(sharedStore));
         foreach (var slot in _start.Slots)
@@ -408,7 +408,9 @@ internal sealed class AttemptRunner : IRankObserver
             return;
         if (report.Failure is { Kind: FailureKind.Crashed or FailureKind.WorkerLost } failure)
             failure.KeptStep = _commits.NewestStep();
-        else if (report.Stopped is null || !_jobGoesOn)
+        else if (report.Stopped is not null && _jobGoesOn)
+            report.Stopped.KeptStep = _commits.NewestStep();
+        else
         {
             _commits.Dispose();
             return;

@@ -34,7 +34,7 @@ public sealed class CommitTests
             Assert.AreEqual(before, file.NewestStep());
             file.Begin(half, 1);
             file.End(half, 1, 2 * step);
-            file.Describe(new Commit(half, 2 * step, step, WorldSize: 2, BestPlace: -1, $"step {step}"), CommitFile.DataAt + half * 1000);
+            file.Describe(new Commit(half, 2 * step, step, WorldSize: 2, BestPlace: -1, Attempt: 7, $"step {step}"), CommitFile.DataAt + half * 1000);
             Assert.AreEqual(before, file.NewestStep());
             file.End(half, 0, 2 * step);
             Assert.AreEqual((step, $"step {step}"), (file.NewestStep(), file.Newest()!.Metadata));
@@ -42,9 +42,9 @@ public sealed class CommitTests
 
         // Of fewer ranks than before: those that are not there any more do not count.
         file.Begin(1, 0);
-        file.Describe(new Commit(1, 30_000_000_000, 15_000_000_000, WorldSize: 1, BestPlace: -1, "alone"), CommitFile.DataAt + 1000);
+        file.Describe(new Commit(1, 30_000_000_000, 15_000_000_000, WorldSize: 1, BestPlace: -1, ulong.MaxValue, "alone"), CommitFile.DataAt + 1000);
         file.End(1, 0, 30_000_000_000);
-        Assert.AreEqual(15_000_000_000, file.NewestStep());
+        Assert.AreEqual((15_000_000_000, ulong.MaxValue), (file.NewestStep(), file.Newest()!.Attempt));
 
         file.Write(CommitFile.DataAt + 1000, Encoding.UTF8.GetBytes("A"));
         Assert.AreEqual(12_000_000_000, file.NewestStep(), "A damaged description is none.");

@@ -35,7 +35,7 @@ internal static class Cluster
         return spec;
     }
 
-    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu, Action<string>? prepareOutput = null, Func<(int Rank, TrainingEnvironment Value), TrainingEnvironment>? configure = null, CommitFile? commits = null, string? startPath = null, string? weightsPath = null)
+    public static Run Train(JobSpec spec, int worldSize, string dataPath, string? resumePath = null, CancellationToken stop = default, Action<int, Recorder>? onStarted = null, int? missingRank = null, string? validationPath = null, DeviceKind device = DeviceKind.Cpu, Action<string>? prepareOutput = null, Func<(int Rank, TrainingEnvironment Value), TrainingEnvironment>? configure = null, CommitFile? commits = null, string? startPath = null, string? weightsPath = null, Action<RankStart>? prepare = null)
     {
         using var folder = new TempFolder();
         var segment = Path.Combine(Directory.Exists("/dev/shm") ? "/dev/shm" : Path.GetTempPath(), "mldist-test-" + Guid.NewGuid().ToString("N"));
@@ -61,6 +61,7 @@ internal static class Cluster
                 StartingModelPath = startPath ?? "",
                 StartingWeightsPath = weightsPath ?? "",
             };
+            prepare?.Invoke(start);
             var environment = new TrainingEnvironment { ThreadCount = 1, WaitForCheckpoints = true, PeerTimeout = Bound, StartTimeout = missingRank is null ? Bound : TimeSpan.FromMilliseconds(300), WriteOnnx = (_, tensors) => { run.Tensors = tensors; return new ModelProto(); } };
             environment = configure?.Invoke((rank, environment)) ?? environment;
             try
