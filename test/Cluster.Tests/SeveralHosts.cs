@@ -86,6 +86,22 @@ internal sealed class SeveralHosts : IAsyncDisposable
             await timer.WaitForNextTickAsync(limit.Token);
     }
 
+    /// <summary>Waits until the store has two more files than now: of a job that trains, two checkpoints, of which the coordinator knows the first.</summary>
+    public async Task StoresTwoAsync()
+    {
+        var before = Stored().ToHashSet();
+        var seen = new HashSet<string>();
+        using var limit = new CancellationTokenSource(Limit);
+        using var timer = new PeriodicTimer(TimeSpan.FromMilliseconds(50));
+        while (seen.Count < 2)
+        {
+            await timer.WaitForNextTickAsync(limit.Token);
+            seen.UnionWith(Stored().Except(before));
+        }
+
+        IEnumerable<string> Stored() => Directory.EnumerateFiles(Path.Combine(Data, "blobs")).Select(f => Path.GetFileName(f)).Where(f => f.Length == 64); // others are not whole yet
+    }
+
     /// <summary>The coordinator's name for the worker on a host.</summary>
     public async Task<string> IdOfAsync(int host) => (await Jobs.GetClusterAsync(new GetClusterRequest())).Workers.Single(w => w.Host == $"h{host}").Id;
 

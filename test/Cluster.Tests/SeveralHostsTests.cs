@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Microsoft.ML.Distributed;
 using MLDistributed.Protocol;
 
@@ -98,6 +99,54 @@ public sealed class SeveralHostsTests
         var done = await fit;
         await s_hosts.StartWorkerAsync(1);
         done.ShouldBe(s_alone!, attempts: 2, ranks: 2);
+    }
+
+    // No checkpoint comes before the end: the workers' memory alone has the state.
+    [TestMethod]
+    public async Task Kill_OfARankThenOfAnAgent_GoesOnFromTheWorkersMemoryToTheSameBits()
+    {
+        const int epochs = 500;
+        var alone = await new SpreadRun(s_hosts!, RankPlacement.OneWorker, ranks: 2, most: 2, Reproducibility.BitExact, epochs).FitAsync();
+        var run = new SpreadRun(s_hosts!, RankPlacement.Pack, ranks: 2, most: 4, Reproducibility.BitExact, epochs, checkpointEpochs: epochs);
+        var fit = run.FitAsync();
+        Assert.AreEqual(1L, await run.CommitsAsync(attempt: 1));
+        var hosts = await run.HostsAsync();
+
+        s_hosts!.KillRank(hosts[1], slot: 1);
+        await run.RecoversWithinAsync(EndOfAttempt, $"Rank 3 on \"h{hosts[1]}\" was killed by signal 9 (SIGKILL)");
+        var second = await run.CommitsAsync(attempt: 2);
+        Assert.HasCount(2, await run.HostsAsync());
+        Assert.IsTrue(run.Messages.Any(m => Regex.IsMatch(m, $"goes on from step {second - 1}, which (all workers have|worker \"h[01]\" has) in memory")), string.Join('\n', run.Messages));
+
+        s_hosts.KillWorker(1);
+        await run.RecoversWithinAsync(EndOfAttempt, "worker \"h1\" was silent", StringComparison.OrdinalIgnoreCase);
+        var done = await fit;
+        await s_hosts.StartWorkerAsync(1);
+        Assert.IsTrue(1 < second && second < run.FirstStep, $"Attempts began with steps 1, {second} and {run.FirstStep}.");
+        Assert.IsTrue(run.Messages.Any(m => m.Contains($"goes on from step {run.FirstStep - 1}, which it has in memory", StringComparison.Ordinal)), string.Join('\n', run.Messages));
+        Assert.AreEqual((3, 2, epochs), (done.Job.Attempt, done.Job.Result.WorldSize, done.Job.Result.Epochs));
+        Assert.AreEqual(alone.Job.Result.Artifacts[ArtifactName.Onnx].Id, done.Job.Result.Artifacts[ArtifactName.Onnx].Id, "The files' SHA-256.");
+    }
+
+    // With the agents their memory is gone.
+    [TestMethod]
+    public async Task Kill_OfAllAgents_GoesOnFromTheStoresCheckpoint()
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Pack, ranks: 4, most: 4, epochs: 500);
+        var fit = run.FitAsync();
+        await run.CommitsAsync(attempt: 1);
+        await s_hosts!.StoresTwoAsync();
+
+        foreach (var host in (int[])[0, 1])
+            s_hosts.KillWorker(host);
+        await run.RecoversWithinAsync(EndOfAttempt, "was silent");
+        foreach (var host in (int[])[0, 1])
+            await s_hosts.StartWorkerAsync(host);
+
+        var done = await fit;
+        Assert.AreEqual(2, done.Job.Attempt);
+        Assert.IsGreaterThan(1L, run.FirstStep);
+        Assert.IsFalse(run.Messages.Any(m => m.Contains("in memory", StringComparison.Ordinal)), string.Join('\n', run.Messages));
     }
 
     [TestMethod]

@@ -7,7 +7,7 @@ using MLDistributed.Protocol;
 namespace Cluster.Tests;
 
 /// <summary>A Fit over several hosts, and what an app hears of it.</summary>
-internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int ranks, int most, Reproducibility reproducibility = Reproducibility.UpToRounding, int epochs = SpreadRun.Epochs)
+internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int ranks, int most, Reproducibility reproducibility = Reproducibility.UpToRounding, int epochs = SpreadRun.Epochs, int checkpointEpochs = 1)
 {
     /// <summary>Of 8 steps.</summary>
     public const int Epochs = 40;
@@ -19,8 +19,19 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
     private readonly Dictionary<long, double> _losses = [];
     private TrainingProgress? _last;
     private int _recoveries;
+    private (long Time, long Step)? _begun;
 
     public string JobId => _last!.JobId;
+
+    /// <summary>Of the last attempt that has told losses.</summary>
+    public long FirstStep
+    {
+        get
+        {
+            lock (_gate)
+                return _begun!.Value.Step;
+        }
+    }
 
     /// <summary>What the app has heard until now.</summary>
     public IReadOnlyList<string> Messages
@@ -50,7 +61,8 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
             MaxRanks = most,
             Epochs = epochs,
             Reproducibility = reproducibility,
-            CheckpointInterval = TimeSpan.FromMilliseconds(300),
+            CheckpointInterval = checkpointEpochs == 1 ? TimeSpan.FromMilliseconds(300) : TimeSpan.Zero,
+            CheckpointIntervalEpochs = checkpointEpochs,
             Progress = new Listener(Hear),
         }).Fit(DataSets.Digits(ml));
         return new SpreadRunEnd(await hosts.Jobs.GetJobAsync(new GetJobRequest { JobId = JobId }), _messages, _losses);
@@ -58,6 +70,14 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
 
     /// <summary>Waits for the first steps of an attempt.</summary>
     public Task TrainsAsync(int attempt) => UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0);
+
+    /// <summary>Waits until an attempt has trained for so long that its state is in its workers' memory: half a second after the first step, and twice that for a busy machine.</summary>
+    /// <returns>Its first step.</returns>
+    public async Task<long> CommitsAsync(int attempt)
+    {
+        await UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0 && _begun is { } begun && Stopwatch.GetElapsedTime(begun.Time) > TimeSpan.FromSeconds(1.5));
+        return FirstStep;
+    }
 
     /// <summary>The hosts of the attempt that runs, in the order of the ranks.</summary>
     public async Task<int[]> HostsAsync() =>
@@ -96,8 +116,10 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
         lock (_gate)
         {
             if (progress.State == TrainingState.Recovering && _last?.State != TrainingState.Recovering)
-                _recoveries++;
+                (_recoveries, _begun) = (_recoveries + 1, null);
             _last = progress;
+            if (progress.RecentLosses.Count > 0)
+                _begun ??= (Stopwatch.GetTimestamp(), progress.RecentLosses[0].Step);
             foreach (var loss in progress.RecentLosses)
                 _losses[loss.Step] = loss.Loss;
             foreach (var (_, seen) in _waits.Where(w => w.Holds(progress)))

@@ -114,7 +114,7 @@ internal sealed class FakeWorker : IDisposable
     public Task CheckpointAsync(StartAttempt attempt, Artifact artifact, long step) =>
         SendAsync(new WorkerMessage { CheckpointSaved = new CheckpointSaved { AttemptId = attempt.AttemptId, Artifact = artifact, Step = step } });
 
-    public Task StoppedAsync(string attemptId) => SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attemptId, Stopped = new Stopped() } });
+    public Task StoppedAsync(string attemptId, long keptStep = 0) => SendAsync(new WorkerMessage { AttemptEnded = new AttemptEnded { AttemptId = attemptId, Stopped = new Stopped { KeptStep = keptStep } } });
 
     public Task SucceedAsync(StartAttempt attempt, params Artifact[] artifacts)
     {

@@ -99,6 +99,23 @@ public sealed class GangAttemptTests
         Assert.AreEqual(2, (await gang.Workers[0].ExpectStartAsync()).Attempt);
     }
 
+    // The one that fails has lost what it had, as it would with its agent.
+    [TestMethod]
+    public async Task State_ThatTheOtherWorkerHasInMemory_IsProgress()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        var starts = gang.Starts;
+        foreach (var (attempt, kept, reason) in new[] { (1, 50, "Attempt 2 follows."), (2, 60, "Attempt 3 follows."), (3, 60, "Attempt 4 follows; 2 of 3 were lost without progress.") })
+        {
+            await gang.Workers[1].FailAsync(starts[1], FailureKind.Crashed, message: $"Rank 3 was killed in attempt {attempt}.");
+            await gang.Workers[0].ExpectStopAsync();
+            await gang.Workers[0].StoppedAsync(starts[0].AttemptId, kept);
+            StringAssert.StartsWith((await gang.Watch.UntilAsync(JobState.Recovering, $"in attempt {attempt}.")).State.Reason, $"Rank 3 was killed in attempt {attempt}. {reason}");
+            if (attempt < 3)
+                starts = [await gang.Workers[0].ExpectStartAsync(), await gang.Workers[1].ExpectStartAsync()];
+        }
+    }
+
     [TestMethod]
     public async Task Worker_ThatIsLost_EndsTheAttemptOnTheOther()
     {

@@ -208,6 +208,53 @@ public sealed class SeveralDevicesTests
         });
     }
 
+    // The host with rank 0 is another then, and has nothing.
+    [TestMethod]
+    public void Resume_FromACommitOfOneOfSeveralHosts_GoesOn()
+    {
+        using var folder = Data();
+        var memories = Enumerable.Range(0, 3).Select(_ => CommitFile.Create("/dev/shm")).ToArray();
+        if (memories[0] is null)
+            Assert.Inconclusive("Only Linux has files without names that other processes can open.");
+        var spec = Cluster.Spec(s =>
+        {
+            OverlapTests.Jobs["clipped, AdamW, dropout"](s);
+            s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, MinIntervalSeconds = 1e9 };
+        });
+        var whole = Cluster.Train(spec, 3, folder["data"]).ShouldSucceed();
+        var clock = new HandClock();
+
+        var first = Run([memories[0]!, memories[1]!], "2+1", failingStep: 8);
+        Assert.IsTrue(first.Failures.All(f => f is not null));
+        Assert.AreEqual(memories[0]!.NewestStep(), memories[1]!.NewestStep(), "Both at the same step, which rank 0 has planned.");
+        var rest = Run([memories[2]!, memories[1]!], "1+2", failingStep: 0).ShouldSucceed();
+
+        Assert.IsGreaterThan(4L, memories[1]!.NewestStep());
+        Near(whole.Losses[^rest.Losses.Length..], rest.Losses);
+        Near(whole.AllWeights().Select(w => (double)w), rest.AllWeights().Select(w => (double)w));
+        Assert.AreEqual(0, NcclStandIn.Alive);
+        foreach (var memory in memories)
+            memory!.Dispose();
+
+        Run Run(CommitFile[] hosts, string ranks, long failingStep)
+        {
+            var topology = MemoryHosts.Of(ranks);
+            var words = new LeadersWords(topology);
+            var kept = hosts.Select(h => h.NewestStep()).ToArray();
+            return Cluster.Train(spec, topology.WorldSize, folder["data"], prepare: s => (s.CommitPath, s.CommitStep) = (hosts[topology.HostOf(s.Rank)].Path, kept[topology.HostOf(s.Rank)]), configure: r => OnHosts(r.Value, folder, topology, words) with
+            {
+                Time = clock,
+                RowTaken = (step, _) =>
+                {
+                    if (r.Rank == 0)
+                        clock.Advance(TimeSpan.FromSeconds(1));
+                    if (step == failingStep && r.Rank == 2)
+                        throw new InvalidOperationException("This rank is lost.");
+                },
+            });
+        }
+    }
+
     [TestMethod]
     public void Train_ARankFails_TheOthersAreStoppedByIt()
     {

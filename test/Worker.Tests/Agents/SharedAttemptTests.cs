@@ -56,6 +56,34 @@ public sealed class SharedAttemptTests
         await leaving;
     }
 
+    // Stopped because of another worker, or by the death of its own rank; kept as long as the job goes on.
+    [TestMethod, DataRow(false), DataRow(true)]
+    public async Task State_ThatRanksLeave_IsWhatTheJobsNextAttemptHereBeginsWith(bool dies)
+    {
+        await using var fixture = await StartAsync();
+        await BeginAsync("p1", $"wait | wait | commit9 wait | commit9 {(dies ? "exit" : "wait")}", began: 0);
+        if (!dies)
+            fixture.StopAttempt("p1", jobGoesOn: true);
+        var ended = await fixture.EndOfAsync("p1");
+        Assert.AreEqual((dies, 9L), (ended.Failure is not null, dies ? ended.Failure!.KeptStep : ended.Stopped.KeptStep));
+
+        await BeginAsync("p2", "wait | wait | kept wait | kept wait", began: 9);
+        fixture.StopAttempt("p2");
+        Assert.AreEqual(0L, (await fixture.EndOfAsync("p2")).Stopped.KeptStep);
+        await BeginAsync("p3", "wait | wait | kept wait | kept wait", began: 0);
+
+        async Task BeginAsync(string attempt, string script, long began)
+        {
+            await fixture.StartPartAsync(attempt, script);
+            await ReadyAsync(fixture, attempt);
+            fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = attempt } });
+            var told = new List<string>();
+            while (told.Count < 2)
+                told.Add((await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.AttemptId == attempt ? m.AttemptEvent.Log : null)).Message);
+            CollectionAssert.AreEquivalent(new[] { $"rank 2 began with step {began}", $"rank 3 began with step {began}" }, told);
+        }
+    }
+
     [TestMethod]
     public async Task Rank_ThatDies_IsToldToTheOthersAtOnceAndByItsNumber()
     {

@@ -83,7 +83,7 @@ internal sealed class AgentFixture : IAsyncDisposable
         },
     });
 
-    public void StopAttempt(string attemptId) => Coordinator.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attemptId, Reason = "asked to" } });
+    public void StopAttempt(string attemptId, bool jobGoesOn = false) => Coordinator.Send(new WorkerCommand { StopAttempt = new StopAttempt { AttemptId = attemptId, Reason = "asked to", JobGoesOn = jobGoesOn } });
 
     public Task<AttemptEnded> EndOfAsync(string attemptId) => Coordinator.HearAsync(m => m.AttemptEnded?.AttemptId == attemptId ? m.AttemptEnded : null);
 

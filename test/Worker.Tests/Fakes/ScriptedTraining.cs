@@ -54,6 +54,20 @@ internal static class ScriptedTraining
                 using (var steps = CommitFile.Open(start.CommitPath))
                     steps.BeginStep(start.Rank, word[^1] - '0');
                 break;
+            case "commit9":
+                using (var commits = CommitFile.Open(start.CommitPath))
+                {
+                    var local = start.Rank % 2; // of two on each worker
+                    commits.Begin(0, local);
+                    if (local == 0)
+                        commits.Describe(new Commit(0, 18, 9, WorldSize: 2, BestPlace: -1, Commit.AttemptOf(start.AttemptId), "step 9"), CommitFile.DataAt);
+                    commits.End(0, local, 18);
+                }
+
+                goto case "kept";
+            case "kept":
+                reporter.Log(new LogLine { Message = $"rank {start.Rank} began with step {start.CommitStep}" });
+                break;
             case "threads":
                 reporter.Log(new LogLine { Message = $"OMP_NUM_THREADS={Environment.GetEnvironmentVariable("OMP_NUM_THREADS")}" });
                 break;
