@@ -17,10 +17,11 @@ internal sealed unsafe class CommitFeed
     private readonly ICollective _ranks;
     private readonly int _source;
     private readonly float[] _unused;
+    private readonly Action _onPiece;
 
-    private CommitFeed(CommitFile? file, ICollective ranks, int source, bool hasMemory)
+    private CommitFeed(CommitFile? file, ICollective ranks, int source, bool hasMemory, Action onPiece)
     {
-        (_file, _ranks, _source) = (ranks.Rank == source ? file : null, ranks, source);
+        (_file, _ranks, _source, _onPiece) = (ranks.Rank == source ? file : null, ranks, source, onPiece);
         _unused = hasMemory ? [] : new float[ChunkLength];
     }
 
@@ -30,9 +31,10 @@ internal sealed unsafe class CommitFeed
     /// <param name="state">This rank's.</param>
     /// <param name="ranks">All.</param>
     /// <param name="source">The rank that has the state.</param>
-    public static TrainingPosition Read(CommitFile? file, Commit? commit, ITrainedState state, ICollective ranks, int source)
+    /// <param name="onPiece">Called after each of its pieces, of 1 MiB.</param>
+    public static TrainingPosition Read(CommitFile? file, Commit? commit, ITrainedState state, ICollective ranks, int source, Action onPiece)
     {
-        var feed = new CommitFeed(file, ranks, source, state.IsFirstOfMemory);
+        var feed = new CommitFeed(file, ranks, source, state.IsFirstOfMemory, onPiece);
         var own = ranks.Rank == source ? commit : null;
         var (half, best, text) = feed.Share(own);
         var layout = new CommitLayout(state);
@@ -84,6 +86,7 @@ internal sealed unsafe class CommitFeed
             var piece = values is null ? _unused.AsSpan(0, length) : new Span<float>(values + done, length);
             _file?.Read(at + done * sizeof(float), MemoryMarshal.AsBytes(piece));
             _ranks.Broadcast(piece, _source);
+            _onPiece();
         }
     }
 }

@@ -20,6 +20,7 @@ namespace MLDistributed.Training.Loop;
 internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter, TrainingEnvironment environment)
 {
     private const int SmallBatchBytes = 128 << 10;
+    private static readonly TimeSpan s_signInterval = TimeSpan.FromMinutes(1);
 
     private readonly HostPlace? _place = environment.Hosts?.Invoke(start);
 
@@ -138,13 +139,26 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
     private TrainingPosition Begin(RankState state, CommitFile? commits, Commit? newest, CommitChoice choice)
     {
         var position = choice.IsEverywhere ? CommitReader.Read(commits!, newest!, state)
-            : choice.Step > 0 ? CommitFeed.Read(commits, newest, state, state.Collective, choice.Source)
+            : choice.Step > 0 ? CommitFeed.Read(commits, newest, state, state.Collective, choice.Source, Signs(state, $"takes over the state of step {choice.Step}"))
             : start.ResumePath.Length > 0 ? Checkpoint.Read(start.ResumePath, state)
             : Start(state);
         // Rank 0 may have read gigabytes meanwhile.
         state.Collective.Barrier(environment.StartTimeout);
         state.Tensors.FromHost();
         return position;
+    }
+
+    // By which the coordinator knows that a host gets on, however slow the network is.
+    private Action Signs(RankState state, string words)
+    {
+        var told = environment.Time.GetTimestamp();
+        return () =>
+        {
+            if (!state.IsFirstOfMemory || environment.Time.GetElapsedTime(told) < s_signInterval)
+                return;
+            told = environment.Time.GetTimestamp();
+            reporter.Log(new LogLine { Level = LogLevel.Trace, Message = words });
+        };
     }
 
     private TrainingPosition Start(RankState state)
