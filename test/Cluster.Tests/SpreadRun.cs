@@ -23,7 +23,11 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
 
     public string JobId => _last!.JobId;
 
-    /// <summary>Of the last attempt that has told losses.</summary>
+    /// <summary>The steps in workers' memory from which attempts have gone on, in their order.</summary>
+    public long[] GoneOnFrom =>
+        [.. Messages.Select(m => m.Split("goes on from step ")).Where(p => p.Length > 1).Select(p => long.Parse(p[1].Split(',')[0], System.Globalization.CultureInfo.InvariantCulture))];
+
+    /// <summary>The first step that the last attempt has told.</summary>
     public long FirstStep
     {
         get
@@ -72,12 +76,8 @@ internal sealed class SpreadRun(SeveralHosts hosts, RankPlacement placement, int
     public Task TrainsAsync(int attempt) => UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0);
 
     /// <summary>Waits until an attempt has trained for so long that its state is in its workers' memory: half a second after the first step, and twice that for a busy machine.</summary>
-    /// <returns>Its first step.</returns>
-    public async Task<long> CommitsAsync(int attempt)
-    {
-        await UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0 && _begun is { } begun && Stopwatch.GetElapsedTime(begun.Time) > TimeSpan.FromSeconds(1.5));
-        return FirstStep;
-    }
+    public Task CommitsAsync(int attempt) =>
+        UntilAsync(p => _recoveries == attempt - 1 && p.RecentLosses.Count > 0 && _begun is { } begun && Stopwatch.GetElapsedTime(begun.Time) > TimeSpan.FromSeconds(1.5));
 
     /// <summary>The hosts of the attempt that runs, in the order of the ranks.</summary>
     public async Task<int[]> HostsAsync() =>

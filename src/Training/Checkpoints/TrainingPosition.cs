@@ -7,6 +7,8 @@ namespace MLDistributed.Training.Checkpoints;
 /// <summary>How far a job has come: what a resumed run needs beside tensors. The same on all ranks.</summary>
 internal sealed class TrainingPosition
 {
+    private const string RecentKey = "recent";
+
     /// <summary>Epochs that are done.</summary>
     public int Epoch { get; set; }
 
@@ -40,6 +42,9 @@ internal sealed class TrainingPosition
     /// <summary>All epochs so far.</summary>
     public List<EpochEnded> History { get; } = [];
 
+    /// <summary>The losses of the last steps, where ranks are on several hosts: with the one that has rank 0 those are lost that it has not passed on yet.</summary>
+    public Queue<StepLoss> Recent { get; } = [];
+
     public IReadOnlyDictionary<string, string> ToMetadata() => new Dictionary<string, string>
     {
         ["format"] = CheckpointLayout.Format,
@@ -56,8 +61,8 @@ internal sealed class TrainingPosition
         ["history"] = Convert.ToBase64String(new JobResult { History = { History } }.ToByteArray()),
     };
 
-    /// <summary>The same, in one text.</summary>
-    public string ToText() => string.Join('\n', ToMetadata().Select(m => $"{m.Key}={m.Value}"));
+    /// <summary>The same, and the losses of the last steps, in one text.</summary>
+    public string ToText() => string.Join('\n', ToMetadata().Append(new(RecentKey, Convert.ToBase64String(new Progress { Recent = { Recent } }.ToByteArray()))).Select(m => $"{m.Key}={m.Value}"));
 
     public static TrainingPosition Parse(string text) => Parse(text.Split('\n').Select(l => l.Split('=', 2)).ToDictionary(p => p[0], p => p[1]));
 
@@ -77,6 +82,8 @@ internal sealed class TrainingPosition
             EpochSeconds = Number("epoch_seconds"),
         };
         position.History.AddRange(JobResult.Parser.ParseFrom(Convert.FromBase64String(metadata["history"])).History);
+        foreach (var loss in Progress.Parser.ParseFrom(Convert.FromBase64String(metadata.GetValueOrDefault(RecentKey, ""))).Recent)
+            position.Recent.Enqueue(loss);
         return position;
 
         double Number(string name) => double.Parse(metadata[name], NumberStyles.Float, CultureInfo.InvariantCulture);

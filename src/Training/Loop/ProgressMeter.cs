@@ -3,13 +3,17 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Training.Loop;
 
 /// <summary>Tells of steps a few times a second: all losses since the last time, without gaps, and the speed.</summary>
-internal sealed class ProgressMeter(IRankReporter reporter, long totalSteps, TimeProvider time)
+/// <param name="reporter">Whom.</param>
+/// <param name="totalSteps">Of the whole job.</param>
+/// <param name="time">For the intervals.</param>
+/// <param name="untold">Losses of earlier steps that may not have been told.</param>
+internal sealed class ProgressMeter(IRankReporter reporter, long totalSteps, TimeProvider time, IEnumerable<StepLoss>? untold = null)
 {
     // Every step's loss is told; so many make a message before its time, which bounds its size.
     private const int MaxRecent = 2000;
     private static readonly TimeSpan s_interval = TimeSpan.FromMilliseconds(200);
 
-    private readonly List<StepLoss> _recent = [];
+    private readonly List<StepLoss> _recent = [.. untold ?? []];
     private long _reportedAt = time.GetTimestamp();
     private long _rows;
     private Progress? _last;
@@ -27,7 +31,7 @@ internal sealed class ProgressMeter(IRankReporter reporter, long totalSteps, Tim
         var elapsed = time.GetElapsedTime(_reportedAt);
         _last ??= new Progress { TotalSteps = totalSteps };
         (_last.Epoch, _last.Step, _last.Loss, _last.LearningRate) = (epoch, step, loss, learningRate);
-        if (elapsed >= s_interval || _recent.Count == MaxRecent)
+        if (elapsed >= s_interval || _recent.Count >= MaxRecent)
             Report(elapsed);
     }
 

@@ -12,6 +12,9 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
 {
     // What is seen late is a loss that is not finite, and progress.
     private const int MostSteps = 64;
+
+    // Of a second or two, and of as long as a worker may be silent; some 30 KB of a commit.
+    private const int MostRecent = 2000;
     private static readonly TimeSpan s_longest = TimeSpan.FromMilliseconds(200);
 
     private readonly Queue<StepNote> _notes = new();
@@ -68,6 +71,11 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
         position.LossSum += totals.Loss * totals.WeightSum;
         position.WeightSum += totals.WeightSum;
         progress?.Step(step.Epoch, step.Step, totals.Loss, step.LearningRate, step.Rows);
+        if (state.Segment.WorldSize == state.Start.WorldSize)
+            return;
+        position.Recent.Enqueue(new StepLoss { Step = step.Step, Loss = totals.Loss });
+        if (position.Recent.Count > MostRecent)
+            position.Recent.Dequeue();
     }
 
     private void ThrowIfNotFinite(StepNote step, StepTotals totals, bool isDeferred)

@@ -14,7 +14,7 @@ namespace MLDistributed.Training.Loop;
 internal sealed class TrainingLoop(RankState state, TrainingPosition position, CommitWriter commits, IRankReporter reporter, TrainingEnvironment environment, CancellationToken stop)
 {
     private readonly JobSpec _spec = state.Spec;
-    private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time) : null;
+    private readonly ProgressMeter? _progress = state.IsFirst ? new ProgressMeter(reporter, state.TotalSteps, environment.Time, position.Recent) : null;
     private readonly EpochMetrics _metrics = new(state);
     private StepLedger? _ledger;
     private bool _isPublishing;
