@@ -16,8 +16,8 @@ internal sealed unsafe class SourceAround(IModuleSource source, Func<ITrainedMod
 
     public void Initialize(float* parameters) => source.Initialize(parameters);
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-        around(source.Create(parameters, gradients, maxRows, collective, gradientsReady));
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
+        around(source.Create(parameters, gradients, maxRows, ranks, gradientsReady));
 }
 
 /// <summary>Does what the module inside it does; overrides add to that.</summary>

@@ -43,7 +43,7 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
             maxRows = checked((int)Math.Max(groups.MostRows(maxRows), validationGroups!.MostRows(maxRows)));
         Strategy = parallel.CreateUpdate(Layout, Split);
         // Gradients that do not stay on their device are where the ranks meet after the last backward only.
-        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, Collective, Tensors.IsMirrored && !Tensors.StaysOnDevice ? null : Strategy.GradientsReady);
+        Model = source.Create(Tensors.Parameters, Tensors.Gradients, maxRows, parallel.Statistics, Tensors.IsMirrored && !Tensors.StaysOnDevice ? null : Strategy.GradientsReady);
         var device = Tensors.Parameters.device;
         _trainingFeed = Feed(training, groups, spec.Data.WeightScale);
         _prefetched = prefetch ? new PrefetchedFeed(() => Feed(training, groups, spec.Data.WeightScale)) : null;

@@ -1,25 +1,42 @@
 using System.Numerics;
 using MLDistributed.Training.Data;
+using MLDistributed.Training.Native;
+using TorchSharp;
+using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
 
 /// <summary>
 /// Dropout as a function of seed, step, layer, position in the global batch and column, so that it is the same however
-/// the batch is split over ranks.
+/// the batch is split over ranks, on a host or on a device.
 /// </summary>
 internal static unsafe class DropoutMask
 {
     private const ulong Stream = 0x64726f70;
 
-    /// <summary>Writes 0 or 1 / (1 - probability) for rows [firstRow, firstRow + rows) of the global batch.</summary>
+    /// <summary>0 or 1 / (1 - probability) for rows [firstRow, firstRow + rows) of the global batch, rows x columns. A device makes its own, which nothing waits for.</summary>
+    public static Tensor Of(Device device, ulong seed, long step, int layer, long firstRow, long rows, int columns, double probability)
+    {
+        if (device.type != DeviceType.CPU)
+            return DropoutTensors.Mask(device, LayerKey(seed, step, layer), firstRow, rows, columns, Threshold(probability), Kept(probability));
+        var mask = empty([rows, columns], ScalarType.Float32);
+        Fill((float*)TorchMemory.Data(mask), seed, step, layer, firstRow, rows, columns, probability);
+        return mask;
+    }
+
+    /// <summary>The same, into memory.</summary>
     public static void Fill(float* mask, ulong seed, long step, int layer, long firstRow, long rows, int columns, double probability)
     {
-        var layerKey = CounterRandom.Hash(CounterRandom.Hash(CounterRandom.Hash(seed, Stream), (ulong)step), (ulong)layer);
-        var threshold = (uint)(probability * uint.MaxValue);
-        var keep = (float)(1 / (1 - probability));
+        var (layerKey, threshold, keep) = (LayerKey(seed, step, layer), Threshold(probability), Kept(probability));
         for (var row = 0L; row < rows; row++)
             FillRow(mask + row * columns, CounterRandom.Hash(layerKey, (ulong)(firstRow + row)), columns, threshold, keep);
     }
+
+    internal static ulong LayerKey(ulong seed, long step, int layer) => CounterRandom.Hash(CounterRandom.Hash(CounterRandom.Hash(seed, Stream), (ulong)step), (ulong)layer);
+
+    internal static uint Threshold(double probability) => (uint)(probability * uint.MaxValue);
+
+    internal static float Kept(double probability) => (float)(1 / (1 - probability));
 
     private static void FillRow(float* mask, ulong key, int columns, uint threshold, float keep)
     {

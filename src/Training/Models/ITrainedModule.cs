@@ -10,7 +10,7 @@ namespace MLDistributed.Training.Models;
 /// <summary>What a rank trains: parameters that are views of flat memory. A step is <see cref="Forward"/>, the loss, and <see cref="Backward"/>.</summary>
 internal interface ITrainedModule : IDisposable
 {
-    /// <summary>The running statistics, flat; the same on all ranks.</summary>
+    /// <summary>The running statistics, flat; the same on all ranks. Asking brings them from the device that has them.</summary>
     float[] Buffers { get; }
 
     /// <summary>The outputs of a training step, rows x outputs.</summary>
@@ -68,7 +68,7 @@ internal interface IModuleSource
     /// <param name="parameters">Flat, on the device to compute on.</param>
     /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
     /// <param name="maxRows">The most rows of a training batch on this rank.</param>
-    /// <param name="collective">Joins what needs the whole batch.</param>
+    /// <param name="ranks">Joins what needs the whole batch.</param>
     /// <param name="gradientsReady">Called in backward: the flat gradients from here to the end are final. Null: nobody asks. May be called never.</param>
-    ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady);
+    ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady);
 }

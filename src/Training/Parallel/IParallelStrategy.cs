@@ -26,6 +26,9 @@ internal interface IParallelStrategy : IDisposable
     /// <summary>Makes what turns a step's gradients into the next parameters. Once, after <see cref="CreateTensors"/>.</summary>
     IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split);
 
+    /// <summary>How layers have the whole batch's statistics. After <see cref="CreateUpdate"/>.</summary>
+    StatisticsJoin Statistics => new(Collective);
+
     /// <summary>What is behind a failure of this rank, where the strategy knows more than who was told of it.</summary>
     Exception CauseOf(Exception failure) => failure;
 

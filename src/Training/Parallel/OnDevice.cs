@@ -60,6 +60,8 @@ internal sealed class OnDevice : IParallelStrategy
         return new DeviceUpdate(_tensors!, Collective, _exchange, layout, _spec, split, _planned, _rank.BucketLength);
     }
 
+    public StatisticsJoin Statistics => new(Collective, StaysOnDevice: true, _exchange);
+
     // What a rank is told of another's abort may be this one's own.
     public Exception CauseOf(Exception failure) => failure is CollectiveAbortedException && _exchange?.Failure is { } cause ? cause : failure;
 

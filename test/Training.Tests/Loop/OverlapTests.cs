@@ -123,7 +123,7 @@ public sealed class OverlapTests
         using var collective = Cluster.Alone();
         List<(long From, float[] Values)> told = [];
         var memory = (float*)TorchMemory.Data(gradients);
-        using var module = new Mlp(spec, layout, 1, 4, parameters, gradients, collective, from => told.Add((from, new Span<float>(memory + from, (int)(layout.ParameterLength - from)).ToArray())));
+        using var module = new Mlp(spec, layout, 1, 4, parameters, gradients, new StatisticsJoin(collective), from => told.Add((from, new Span<float>(memory + from, (int)(layout.ParameterLength - from)).ToArray())));
         var loss = module.Forward(new Batch(randn(4, 6), zeros(4), null, 4, 4, new Shard(0, 4)), 0).square().sum();
         module.Backward(loss, 4);
 

@@ -156,7 +156,7 @@ public sealed class SparseTests
             first.AsSpan(table).CopyTo(new Span<float>(parameters + table, first.Length - table));
         }
 
-        public ITrainedModule Create(TorchSharp.torch.Tensor parameters, TorchSharp.torch.Tensor gradients, long maxRows, MLDistributed.Collectives.ICollective collective, Action<long>? gradientsReady) =>
-            source.Create(parameters, gradients, maxRows, collective, gradientsReady);
+        public ITrainedModule Create(TorchSharp.torch.Tensor parameters, TorchSharp.torch.Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
+            source.Create(parameters, gradients, maxRows, ranks, gradientsReady);
     }
 }

@@ -18,8 +18,8 @@ internal sealed unsafe class WatchedWeights(IModuleSource source, Action<float[]
 
     public void Initialize(float* parameters) => source.Initialize(parameters);
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-        new Module(source.Create(parameters, gradients, maxRows, collective, gradientsReady), () => took(new Span<float>((float*)TorchMemory.Data(parameters), (int)Layout.ParameterLength).ToArray()));
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
+        new Module(source.Create(parameters, gradients, maxRows, ranks, gradientsReady), () => took(new Span<float>((float*)TorchMemory.Data(parameters), (int)Layout.ParameterLength).ToArray()));
 
     private sealed class Module(ITrainedModule inner, Action look) : ModuleAround(inner)
     {

@@ -28,7 +28,7 @@ public sealed class LargeLinearTests
         random.manual_seed(1);
         var (parameters, gradients) = (randn(layout.ParameterLength).div(MathF.Sqrt(hidden)), zeros(layout.ParameterLength));
         using var collective = Cluster.Alone();
-        using var module = new Mlp(spec, layout, 1, Rows, parameters, gradients, collective);
+        using var module = new Mlp(spec, layout, 1, Rows, parameters, gradients, new StatisticsJoin(collective));
         var leaf = parameters.clone().requires_grad_();
         for (var pass = 0; pass < 2; pass++)
         {

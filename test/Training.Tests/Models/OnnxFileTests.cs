@@ -39,7 +39,7 @@ public sealed class OnnxFileTests
         var parameters = Enumerable.Range(0, (int)layout.ParameterLength).Select(_ => (float)(random.NextDouble() * 2 - 1)).ToArray();
         var flat = tensor(parameters);
         using var collective = Cluster.Alone();
-        using var module = new Mlp(spec.Module.Mlp, layout, 1, 1, flat, zeros_like(flat), collective);
+        using var module = new Mlp(spec.Module.Mlp, layout, 1, 1, flat, zeros_like(flat), new StatisticsJoin(collective));
         for (var i = 0; i < module.Buffers.Length; i++)
             module.Buffers[i] = (float)random.NextDouble() + 0.5f;
         var features = Enumerable.Range(0, Rows * 6).Select(_ => (float)(random.NextDouble() * 4 - 2)).ToArray();

@@ -41,7 +41,7 @@ public sealed class PretrainedTextTests
         using var scope = NewDisposeScope();
         var flat = tensor(parameters);
         using var collective = Loop.Cluster.Alone();
-        using var module = source.Create(flat, zeros_like(flat), rows.Length, collective, null);
+        using var module = source.Create(flat, zeros_like(flat), rows.Length, new StatisticsJoin(collective), null);
         float[] pooled;
         using (no_grad())
             pooled = module.Predict(tensor(features, [rows.Length, spec.InputSize])).contiguous().data<float>().ToArray();

@@ -86,7 +86,7 @@ public sealed class TextEncoderTests
         using var scope = NewDisposeScope();
         var flat = tensor(parameters);
         using var collective = Loop.Cluster.Alone();
-        using var module = source.Create(flat, zeros_like(flat), rows.Length, collective, null);
+        using var module = source.Create(flat, zeros_like(flat), rows.Length, new StatisticsJoin(collective), null);
 
         float[] expected;
         using (no_grad())
@@ -162,7 +162,7 @@ public sealed class TextEncoderTests
         using var scope = NewDisposeScope();
         var flat = tensor(parameters);
         using var collective = Loop.Cluster.Alone();
-        using var module = source.Create(flat, zeros_like(flat), 1, collective, null);
+        using var module = source.Create(flat, zeros_like(flat), 1, new StatisticsJoin(collective), null);
         float[] expected;
         using (no_grad())
             expected = module.Predict(tensor((float[])[.. row, .. new float[Tokens]], [1, 2 * Tokens])).softmax(-1).contiguous().data<float>().ToArray();

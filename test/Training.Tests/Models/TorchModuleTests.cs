@@ -227,6 +227,6 @@ public sealed class TorchModuleTests
 
         public void Initialize(float* parameters) => values.Initialize(parameters);
 
-        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) => module.Create(parameters, gradients, maxRows, collective, gradientsReady);
+        public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) => module.Create(parameters, gradients, maxRows, ranks, gradientsReady);
     }
 }

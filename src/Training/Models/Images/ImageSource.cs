@@ -22,6 +22,6 @@ internal sealed unsafe class ImageSource : IModuleSource
 
     public void Initialize(float* parameters) => _module.Initialize(parameters);
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-        _module.Create(parameters, gradients, maxRows, collective, gradientsReady);
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
+        _module.Create(parameters, gradients, maxRows, ranks, gradientsReady);
 }

@@ -25,7 +25,9 @@ internal sealed unsafe class Mlp : ITrainedModule
     private readonly CategoryTables? _categories;
     private readonly Tensor[] _normWeights;
     private readonly Tensor[] _normBiases;
+    private readonly LayerStatistics[] _statistics;
     private readonly SyncBatchNorm[] _batchNorms;
+    private readonly float[] _buffers;
     private readonly Tensor[] _masks;
     private readonly Action[] _signals;
     private readonly FlatLayout _layout;
@@ -37,14 +39,14 @@ internal sealed unsafe class Mlp : ITrainedModule
     /// <param name="maxRows">The most rows of a training batch on this rank.</param>
     /// <param name="parameters">Flat, on the device to compute on.</param>
     /// <param name="gradients">Flat, as long, on that device; zero before each step.</param>
-    /// <param name="collective">Joins the batch statistics.</param>
+    /// <param name="ranks">Joins the batch statistics.</param>
     /// <param name="gradientsReady">Called in backward: the flat gradients from here to the end are final.</param>
     /// <param name="precision">What its linear layers compute in while training.</param>
-    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, ICollective collective, Action<long>? gradientsReady = null, Precision precision = Precision.Float32)
+    public Mlp(MlpSpec spec, FlatLayout layout, ulong seed, long maxRows, Tensor parameters, Tensor gradients, StatisticsJoin ranks, Action<long>? gradientsReady = null, Precision precision = Precision.Float32)
     {
         (_spec, _layout, _seed, _isNarrow) = (spec, layout, seed, precision == Precision.BFloat16);
-        Buffers = new float[layout.BufferLength];
-        Initialization.FillBuffers(layout, Buffers);
+        _buffers = new float[layout.BufferLength];
+        Initialization.FillBuffers(layout, _buffers);
         using var scope = NewDisposeScope();
         using (no_grad())
         {
@@ -56,7 +58,7 @@ internal sealed unsafe class Mlp : ITrainedModule
             _large = [.. _weights.Zip(_biases, (weight, bias) => weight.numel() < LargeWeight ? null : new LargeLinear(weight, bias, _isNarrow))];
             if (spec.Sparse is not null)
             {
-                var memory = ((SharedMemoryCollective)collective).Segment; // as ParallelStrategy has seen to
+                var memory = ((SharedMemoryCollective)ranks.Ranks).Segment; // as ParallelStrategy has seen to
                 (_large[0], _sparse) = (null, new SparseLinear(_weights[0], _biases[0], memory.Marks(memory.Rank)));
             }
 
@@ -64,8 +66,10 @@ internal sealed unsafe class Mlp : ITrainedModule
                 _categories = new CategoryTables(spec, [.. spec.Categories.Select((_, i) => views[CategorySpec.TableName(i)].Value)]);
             _normWeights = Values("norms", "weight");
             _normBiases = Values("norms", "bias");
-            _batchNorms = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((size, i) =>
-                new SyncBatchNorm(size, collective, Buffer($"norms.{i}.running_mean"), Buffer($"norms.{i}.running_var"))
+            _statistics = spec.Normalization != LayerNormalization.Batch ? [] : [.. spec.HiddenSizes.Select((_, i) =>
+                ranks.Of(Buffer($"norms.{i}.running_mean"), Buffer($"norms.{i}.running_var"), parameters.device))];
+            _batchNorms = [.. _statistics.Select((statistics, i) =>
+                new SyncBatchNorm(statistics)
                 {
                     Weight = views[$"norms.{i}.weight"].Gradient,
                     Bias = views[$"norms.{i}.bias"].Gradient,
@@ -73,7 +77,7 @@ internal sealed unsafe class Mlp : ITrainedModule
             // With batch normalisation the graph is cut, and gradients of norms come after backward.
             _signals = gradientsReady is null || _batchNorms.Length > 0 ? [] : [.. Enumerable.Range(0, spec.HiddenSizes.Count + 1)
                 .Select(i => layout.Parameters.First(p => p.Name == $"layers.{i}.weight").Start).Select(start => (Action)(() => gradientsReady(start)))];
-            _masks = spec.Dropout == 0 ? [] : [.. spec.HiddenSizes.Select(size => Keep(empty([maxRows, size], ScalarType.Float32)))];
+            _masks = spec.Dropout == 0 || parameters.device_type != DeviceType.CPU ? [] : [.. spec.HiddenSizes.Select(size => Keep(empty([maxRows, size], ScalarType.Float32)))];
 
             Tensor[] Values(string kind, string name) => [.. Enumerable.Range(0, spec.HiddenSizes.Count + 1)
                 .Where(i => views.ContainsKey($"{kind}.{i}.{name}")).Select(i => views[$"{kind}.{i}.{name}"].Value)];
@@ -82,7 +86,15 @@ internal sealed unsafe class Mlp : ITrainedModule
         static Tensor View(Tensor flat, FlatTensor part) => flat.narrow(0, part.Start, part.Length).view(part.Shape);
     }
 
-    public float[] Buffers { get; }
+    public float[] Buffers
+    {
+        get
+        {
+            foreach (var layer in _statistics)
+                layer.ToHost();
+            return _buffers;
+        }
+    }
 
     public Tensor Forward(Batch batch, long step)
     {
@@ -90,11 +102,11 @@ internal sealed unsafe class Mlp : ITrainedModule
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
             if (_batchNorms.Length > 0)
-                x = _batchNorms[i].Forward(Widen(x), _normWeights[i], _normBiases[i], batch.GlobalRows);
+                x = _batchNorms[i].Forward(Widen(x), _normWeights[i], _normBiases[i]);
             else if (_normWeights.Length > 0)
                 x = functional.layer_norm(Widen(x), [_spec.HiddenSizes[i]], _normWeights[i], _normBiases[i], SyncBatchNorm.Epsilon);
             x = Activate(x);
-            if (_masks.Length > 0)
+            if (_spec.Dropout > 0)
                 x = Drop(x, batch.Rows, step, i);
             x = Linear(_signals.Length > 0 ? GradientSignal.On(x, _signals[i + 1]) : x, i + 1);
         }
@@ -108,7 +120,7 @@ internal sealed unsafe class Mlp : ITrainedModule
         for (var i = _large.Length - 1; i >= 0; i--)
         {
             if (i < _batchNorms.Length)
-                _batchNorms[i].Backward(_normWeights[i], globalRows);
+                _batchNorms[i].Backward(_normWeights[i]);
             _large[i]?.Backward();
         }
 
@@ -122,6 +134,7 @@ internal sealed unsafe class Mlp : ITrainedModule
     // From the first layer's sums on. No dropout, running statistics, and float32, in which the model is scored.
     private Tensor PredictFrom(Tensor x)
     {
+        var running = Buffers;
         for (var i = 0; i < _spec.HiddenSizes.Count; i++)
         {
             if (_batchNorms.Length > 0)
@@ -134,10 +147,15 @@ internal sealed unsafe class Mlp : ITrainedModule
 
         return x;
 
-        Tensor Running(int layer, string name) => tensor(Buffer($"norms.{layer}.running_{name}").ToArray(), device: x.device);
+        Tensor Running(int layer, string name) => tensor(running.AsSpan(Place($"norms.{layer}.running_{name}")).ToArray(), device: x.device);
     }
 
-    public void Dispose() => _kept.ForEach(t => t.Dispose());
+    public void Dispose()
+    {
+        _kept.ForEach(t => t.Dispose());
+        foreach (var layer in _statistics)
+            layer.Dispose();
+    }
 
     private Tensor Inputs(Tensor rows) => _categories?.Embed(rows) ?? rows;
 
@@ -158,15 +176,18 @@ internal sealed unsafe class Mlp : ITrainedModule
 
     private Tensor Drop(Tensor x, Shard rows, long step, int layer)
     {
+        if (x.device_type != DeviceType.CPU)
+            return x.mul(DropoutMask.Of(x.device, _seed, step, layer, rows.Start, rows.Count, _spec.HiddenSizes[layer], _spec.Dropout));
         var mask = _masks[layer];
         DropoutMask.Fill((float*)TorchMemory.Data(mask), _seed, step, layer, rows.Start, rows.Count, _spec.HiddenSizes[layer], _spec.Dropout);
-        var mine = mask.narrow(0, 0, rows.Count);
-        return x.mul(x.device_type == DeviceType.CPU ? mine : mine.to(x.device));
+        return x.mul(mask.narrow(0, 0, rows.Count));
     }
 
-    private Memory<float> Buffer(string name)
+    private Memory<float> Buffer(string name) => _buffers.AsMemory(Place(name));
+
+    private Range Place(string name)
     {
         var part = _layout.Buffers.First(b => b.Name == name);
-        return Buffers.AsMemory((int)part.Start, (int)part.Length);
+        return (int)part.Start..(int)(part.Start + part.Length);
     }
 }

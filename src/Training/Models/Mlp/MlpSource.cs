@@ -15,8 +15,8 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision preci
 
     public void Initialize(float* parameters) => Initialization.Fill(Layout, spec, seed, parameters);
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
-        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, collective, gradientsReady, precision);
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
+        new Mlp(spec, Layout, seed, maxRows, parameters, gradients, ranks, gradientsReady, precision);
 
     public ModelProto WriteOnnx(JobSpec job, IReadOnlyDictionary<string, float[]> tensors) => OnnxMlpWriter.Write(job, tensors);
 

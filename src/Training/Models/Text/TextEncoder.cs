@@ -137,9 +137,7 @@ internal sealed unsafe class TextEncoder : ITrainedModule
         if (drop is null)
             return x;
         var (rows, columns) = (x.shape[0], checked((int)(x.shape[1] * x.shape[2])));
-        var mask = empty([rows, x.shape[1], x.shape[2]], ScalarType.Float32);
-        DropoutMask.Fill((float*)TorchMemory.Data(mask), _seed, drop.Step, drop.Next++, drop.FirstRow, rows, columns, _spec.Dropout);
-        return x.mul(x.device_type == DeviceType.CPU ? mask : mask.to(x.device));
+        return x.mul(DropoutMask.Of(x.device, _seed, drop.Step, drop.Next++, drop.FirstRow, rows, columns, _spec.Dropout).view(x.shape));
     }
 
     /// <summary>Where in a step's dropout a forward is.</summary>

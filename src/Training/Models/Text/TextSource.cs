@@ -58,7 +58,7 @@ internal sealed unsafe class TextSource : IModuleSource
             TextInitialization.Fill(_spec, _seed, tensor.Name, tensor.Shape, new Span<float>(parameters + tensor.Start, checked((int)tensor.Length)));
     }
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady) =>
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady) =>
         new TextEncoder(_spec, Layout, _seed, parameters, gradients, _frozen.Value);
 
     public ModelProto WriteOnnx(JobSpec job, IReadOnlyDictionary<string, float[]> tensors)

@@ -4,11 +4,12 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>What the layers that we compute ourselves know of the step that a module is in.</summary>
-internal sealed class ForwardPass(ICollective collective, ulong seed)
+internal sealed class ForwardPass(StatisticsJoin join, ulong seed)
 {
     private readonly List<Tensor> _kept = [];
 
-    public ICollective Collective => collective;
+    /// <summary>How statistics of the whole batch are had.</summary>
+    public StatisticsJoin Join => join;
 
     public ulong Seed => seed;
 

@@ -1,4 +1,3 @@
-using MLDistributed.Training.Native;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -8,27 +7,21 @@ namespace MLDistributed.Training.Models;
 /// A batch normalisation layer of a module with the statistics of the global batch (Ioffe and Szegedy 2015): this comes in the
 /// place of what the layer computes, which is kept in its other mode meanwhile. Its running statistics are the same on all ranks.
 /// </summary>
-internal sealed unsafe class JoinedBatchNorm
+internal sealed class JoinedBatchNorm : IDisposable
 {
     private readonly TorchSharp.Modules.BatchNorm _layer;
     private readonly ForwardPass _pass;
-    private readonly Memory<float> _runningMean;
-    private readonly Memory<float> _runningVariance;
+    private readonly LayerStatistics _statistics;
     private readonly int _features;
     private readonly Scalar _epsilon;
-    private readonly double[] _mine;
-    private readonly double[] _all;
 
     /// <param name="layer">The layer; it keeps running statistics.</param>
     /// <param name="pass">The step.</param>
-    /// <param name="runningMean">Where its running means are.</param>
-    /// <param name="runningVariance">Where its running variances are.</param>
-    public JoinedBatchNorm(TorchSharp.Modules.BatchNorm layer, ForwardPass pass, Memory<float> runningMean, Memory<float> runningVariance)
+    /// <param name="statistics">The layer's.</param>
+    public JoinedBatchNorm(TorchSharp.Modules.BatchNorm layer, ForwardPass pass, LayerStatistics statistics)
     {
-        (_layer, _pass, _runningMean, _runningVariance, _features) = (layer, pass, runningMean, runningVariance, runningMean.Length);
+        (_layer, _pass, _statistics, _features) = (layer, pass, statistics, (int)layer.running_mean!.numel());
         _epsilon = layer.eps;
-        _mine = new double[1 + (2 * _features)];
-        _all = new double[_mine.Length * pass.Collective.WorldSize];
     }
 
     /// <summary>What a training step has in the place of the layer's own; null where none is.</summary>
@@ -36,91 +29,46 @@ internal sealed unsafe class JoinedBatchNorm
     {
         if (!_pass.IsTraining)
             return null;
+        if (_statistics.TryNormalize(input, _layer.weight, _layer.bias, Momentum(), _layer.eps) is { } whole)
+            return whole;
         // All but the channels'.
         var axes = Enumerable.Range(0, (int)input.dim()).Where(d => d != 1).Select(d => (long)d).ToArray();
         var shape = Enumerable.Range(0, (int)input.dim()).Select(d => d == 1 ? (long)_features : 1).ToArray();
-        var (mean, variance) = (new float[_features], new float[_features]);
-        double count;
-        Tensor center, inverse;
+        Statistics statistics;
         using (no_grad())
+        using (NewDisposeScope())
         {
-            using (var scope = NewDisposeScope())
-            {
-                _mine.AsSpan().Clear();
-                if (_pass.Rows.Count > 0)
-                {
-                    var own = input.mean(axes, keepdim: true);
-                    _mine[0] = input.numel() / _features;
-                    ReadTo(own, _mine.AsSpan(1, _features));
-                    ReadTo(input.sub(own).square().sum(axes), _mine.AsSpan(1 + _features));
-                }
-            }
-
-            _pass.Collective.AllGather(_mine, _all);
-            count = Combine(mean, variance);
-            center = _pass.Keep(tensor(mean, device: input.device).view(shape));
-            inverse = _pass.Keep(tensor(variance, device: input.device).add(_epsilon).rsqrt().view(shape));
+            var mean = _pass.Rows.Count > 0 ? input.mean(axes, keepdim: true) : null;
+            var moments = _statistics.Join(mean, mean is null ? null : input.sub(mean).square().sum(axes), input.numel() / _features, Momentum());
+            _pass.Keep(moments.Mean);
+            if (moments.Count is { } total)
+                _pass.Keep(total);
+            statistics = new Statistics(_pass, moments, _pass.Keep(moments.Mean.view(shape)), _pass.Keep(moments.Variance.add(_epsilon).rsqrt().view(shape)), axes, shape);
         }
 
-        var normal = Normalization.On(input, new Statistics(_pass, center, inverse, axes, shape, count));
+        var normal = Normalization.On(input, statistics);
         return _layer.weight is { } weight ? addcmul(_layer.bias!.view(shape), normal, weight.view(shape), 1) : normal;
     }
 
-    // Chan, Golub and LeVeque 1979: means and squared deviations of parts, combined in rank order on every rank alike.
-    private double Combine(float[] mean, float[] variance)
-    {
-        var (ranks, size) = (_pass.Collective.WorldSize, _mine.Length);
-        var count = 0.0;
-        for (var rank = 0; rank < ranks; rank++)
-            count += _all[rank * size];
-        var momentum = Momentum();
-        for (var i = 1; i <= _features; i++)
-        {
-            var (sum, squares) = (0.0, 0.0);
-            for (var rank = 0; rank < ranks; rank++)
-                sum += _all[(rank * size) + i] * _all[rank * size];
-            var center = sum / count;
-            for (var rank = 0; rank < ranks; rank++)
-            {
-                var offset = _all[(rank * size) + i] - center;
-                squares += _all[(rank * size) + _features + i] + (offset * offset * _all[rank * size]);
-            }
+    public void ToHost() => _statistics.ToHost();
 
-            (mean[i - 1], variance[i - 1]) = ((float)center, (float)(squares / count));
-            ref var runningMean = ref _runningMean.Span[i - 1];
-            ref var runningVariance = ref _runningVariance.Span[i - 1];
-            runningMean += (float)(momentum * (center - runningMean));
-            runningVariance += (float)(momentum * ((squares / Math.Max(count - 1, 1)) - runningVariance));
-        }
-
-        return count;
-    }
+    public void Dispose() => _statistics.Dispose();
 
     // Without a momentum it is the mean over all steps.
     private double Momentum() => _layer.momentum is { } momentum and > 0 ? momentum : 1.0 / (_pass.Step + 1);
 
-    private static void ReadTo(Tensor values, Span<double> into)
-    {
-        var local = values.cpu().contiguous();
-        var from = new ReadOnlySpan<float>(TorchMemory.Data(local), into.Length);
-        for (var i = 0; i < into.Length; i++)
-            into[i] = from[i];
-        GC.KeepAlive(local);
-    }
-
     /// <param name="Pass">The step.</param>
+    /// <param name="Moments">The layer's, over all ranks.</param>
     /// <param name="Center">The channels' means, in a shape that fits the input.</param>
     /// <param name="Inverse">One over their deviations, in that shape.</param>
     /// <param name="Axes">What is summed over.</param>
     /// <param name="Shape">The channels' shape beside the input's.</param>
-    /// <param name="Count">Numbers of a channel in the whole batch.</param>
-    private sealed record Statistics(ForwardPass Pass, Tensor Center, Tensor Inverse, long[] Axes, long[] Shape, double Count);
+    private sealed record Statistics(ForwardPass Pass, BatchMoments Moments, Tensor Center, Tensor Inverse, long[] Axes, long[] Shape);
 
     /// <summary>(x - mean) / deviation, whose mean and deviation depend on the x of all ranks.</summary>
     private sealed class Normalization : autograd.SingleTensorFunction<Normalization>
     {
         private const string Saved = "statistics";
-        private const string Normal = "normal";
 
         public override string Name => nameof(Normalization);
 
@@ -154,26 +102,15 @@ internal sealed unsafe class JoinedBatchNorm
         private static Tensor InputGradient(Statistics statistics, Tensor normal, Tensor gradient)
         {
             var pass = statistics.Pass;
-            var features = statistics.Shape[1];
-            var sums = new double[2 * features];
-            if (pass.Rows.Count > 0)
-            {
-                ReadTo(gradient.sum(statistics.Axes), sums.AsSpan(0, (int)features));
-                ReadTo(gradient.mul(normal).sum(statistics.Axes), sums.AsSpan((int)features));
-            }
-
             // After a failure the others wait for nothing: they have failed, or will hear of it.
-            if (pass.Failure is null)
-                pass.Collective.AllReduce(sums);
-
-            // A row that stands in has no part in what the others' depend on.
-            if (pass.Rows.Count == 0)
+            if (pass.Failure is not null)
                 return zeros_like(gradient);
-            var mean = Mean(0);
-            var projection = Mean((int)features);
-            return gradient.sub(mean).sub_(normal.mul(projection)).mul_(statistics.Inverse);
-
-            Tensor Mean(int start) => tensor(Array.ConvertAll(sums[start..(start + (int)features)], sum => (float)(sum / statistics.Count)), device: gradient.device).view(statistics.Shape);
+            var hasRows = pass.Rows.Count > 0;
+            var (mean, projection) = statistics.Moments.Means(hasRows ? gradient.sum(statistics.Axes) : null, hasRows ? gradient.mul(normal).sum(statistics.Axes) : null);
+            // A row that stands in has no part in what the others' depend on.
+            if (!hasRows)
+                return zeros_like(gradient);
+            return gradient.sub(mean.view(statistics.Shape)).sub_(normal.mul(projection.view(statistics.Shape))).mul_(statistics.Inverse);
         }
     }
 }

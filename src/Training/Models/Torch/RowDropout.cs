@@ -1,5 +1,3 @@
-using MLDistributed.Training.Native;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
@@ -8,7 +6,7 @@ namespace MLDistributed.Training.Models;
 /// A dropout layer of a module as a function of seed, step, place in the module and row: the same on any number of ranks.
 /// A hook puts this in the place of what the layer computes, which is kept in its other mode meanwhile.
 /// </summary>
-internal static unsafe class RowDropout
+internal static class RowDropout
 {
     public static void Attach(TorchSharp.Modules.Dropout layer, ForwardPass pass) =>
         layer.register_forward_hook((_, _, output) => pass.IsTraining && layer.p > 0 ? Drop(output, layer.p, pass) : output);
@@ -22,8 +20,7 @@ internal static unsafe class RowDropout
         // What does not have the rows in front cannot be told by rows.
         if (rows != pass.Rows.Count)
             return nn.functional.dropout(output, probability, training: true);
-        var mask = empty(output.shape, ScalarType.Float32);
-        DropoutMask.Fill((float*)TorchMemory.Data(mask), pass.Seed, pass.Step, place, pass.Rows.Start, rows, (int)(output.numel() / rows), probability);
-        return output.mul(output.device_type == DeviceType.CPU ? mask : mask.to(output.device));
+        var mask = DropoutMask.Of(output.device, pass.Seed, pass.Step, place, pass.Rows.Start, rows, (int)(output.numel() / rows), probability);
+        return output.mul(mask.view(output.shape));
     }
 }

@@ -17,18 +17,21 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly FlatLayout _layout;
     private readonly ForwardPass _pass;
     private readonly List<Tensor> _kept;
+    private readonly List<JoinedBatchNorm> _norms = [];
+    private readonly float[] _buffers;
     private bool _hasBuffers;
     private readonly ModuleContract _contract;
     private Tensor? _stepOutputs;
 
     public TorchModule(nn.Module module, ModuleRow row, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
     {
-        (_module, _row, _tensors, _layout, Buffers, _pass, _kept) = (module, row, tensors, layout, buffers, pass, kept);
+        (_module, _row, _tensors, _layout, _buffers, _pass, _kept) = (module, row, tensors, layout, buffers, pass, kept);
         foreach (var norm in tensors.BatchNorms)
         {
             if (norm.running_mean is null || norm.running_var is null)
                 throw new UserModuleException($"Layer \"{ModuleTensors.NameOf(module, norm)}\" ({norm.GetType().Name}) keeps no running statistics, expected them: without, a row's output depends on the rows beside it. Leave track_running_stats at true.");
-            var joined = new JoinedBatchNorm(norm, pass, Memory(norm.running_mean), Memory(norm.running_var));
+            var joined = new JoinedBatchNorm(norm, pass, pass.Join.Of(Memory(norm.running_mean), Memory(norm.running_var), norm.running_mean.device));
+            _norms.Add(joined);
             if (module is ImageModule images)
                 images.Join(norm, joined.Forward);
             else
@@ -42,7 +45,14 @@ internal sealed unsafe class TorchModule : ITrainedModule
             row.Hear(module, NoteOutputs);
     }
 
-    public float[] Buffers { get; }
+    public float[] Buffers
+    {
+        get
+        {
+            _norms.ForEach(n => n.ToHost());
+            return _buffers;
+        }
+    }
 
     /// <summary>Numbers that it must put out for a row; null: any.</summary>
     public int? OutputSize { get; init; }
@@ -123,9 +133,10 @@ internal sealed unsafe class TorchModule : ITrainedModule
     {
         // Frozen ones are large, and there once.
         using var frozen = no_grad();
+        var values = Buffers;
         foreach (var ((_, buffer), place) in _tensors.Buffers.Zip(_layout.Buffers))
             if (!_hasBuffers || !ModuleTensors.IsFrozen(buffer))
-                fixed (float* from = &Buffers[place.Start])
+                fixed (float* from = &values[place.Start])
                     buffer.copy_(TorchMemory.Wrap(from, place.Length).view(place.Shape));
         _hasBuffers = true;
     }
@@ -134,6 +145,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
     {
         ForgetOutputs();
         _kept.ForEach(t => t.Dispose());
+        _norms.ForEach(n => n.Dispose());
         _module.Dispose();
     }
 
@@ -184,6 +196,6 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private Memory<float> Memory(Tensor buffer)
     {
         var place = _layout.Buffers.First(b => b.Name == _tensors.NameOf(buffer));
-        return Buffers.AsMemory((int)place.Start, (int)place.Length);
+        return _buffers.AsMemory((int)place.Start, (int)place.Length);
     }
 }

@@ -86,7 +86,7 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             TorchMemory.Wrap(parameters + place.Start, place.Length).copy_(parameter.view(-1));
     }
 
-    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, ICollective collective, Action<long>? gradientsReady)
+    public ITrainedModule Create(Tensor parameters, Tensor gradients, long maxRows, StatisticsJoin ranks, Action<long>? gradientsReady)
     {
         var kept = new List<Tensor>();
         using var scope = NewDisposeScope();
@@ -108,6 +108,6 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             parameter.grad = gradient;
         }
 
-        return new TorchModule(_module, Row, Tensors, Layout, [.. _firstBuffers], new ForwardPass(collective, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
+        return new TorchModule(_module, Row, Tensors, Layout, [.. _firstBuffers], new ForwardPass(ranks, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
     }
 }
