@@ -27,7 +27,14 @@ internal static class DataSets
     public static IDataView Rare(MLContext ml)
     {
         var random = new Random(20261127);
-        return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 100_000).Select(_ => RareRow.Draw(random)).ToArray());
+        return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 100_000).Select(_ => BinaryRow.DrawRare(random)).ToArray());
+    }
+
+    /// <summary>A million rows of 20 features, of which ten tell: by a product, a wave, a step, a distance, one upwards where another is positive, and plainly; and by chance.</summary>
+    public static IDataView Million(MLContext ml)
+    {
+        var random = new Random(20261128);
+        return ml.Data.LoadFromEnumerable(Enumerable.Range(0, 1_000_000).Select(_ => BinaryRow.DrawMixed(random)).ToArray());
     }
 
     /// <summary>4,000 texts of 30 words out of 20,000, most of them rare (Zipf), through FeaturizeText: the two kinds differ in how often they use a tenth of the words.</summary>
@@ -93,20 +100,26 @@ internal static class DataSets
         public required string Text { get; init; }
     }
 
-    private sealed class RareRow
+    private sealed class BinaryRow
     {
         [VectorType(20)]
         public required float[] Features { get; init; }
 
         public bool Label { get; init; }
 
-        public static RareRow Draw(Random random)
+        public static BinaryRow DrawRare(Random random) =>
+            Draw(random, x => 1.8 * (x.Take(10).Sum() / Math.Sqrt(10) + 0.7 * x[10] * x[11]) - 8.3);
+
+        public static BinaryRow DrawMixed(Random random) =>
+            Draw(random, x => x[0] * x[1] + 1.5 * Math.Sin(3 * x[2]) + (x[3] > 0.5 ? 1.5 : -0.7) + (x[4] * x[4] + x[5] * x[5] < 1.4 ? 1 : -1) + (x[6] > 0 ? x[7] : -x[7]) + 0.5 * (x[8] - x[9]));
+
+        // By the logit of a row's features.
+        private static BinaryRow Draw(Random random, Func<float[], double> logit)
         {
             var features = new float[20];
             for (var i = 0; i < features.Length; i++)
                 features[i] = Normal(random);
-            var score = features.Take(10).Sum() / Math.Sqrt(10) + 0.7 * features[10] * features[11];
-            return new RareRow { Features = features, Label = random.NextDouble() < 1 / (1 + Math.Exp(8.3 - 1.8 * score)) };
+            return new BinaryRow { Features = features, Label = random.NextDouble() < 1 / (1 + Math.Exp(-logit(features))) };
         }
     }
 

@@ -19,6 +19,8 @@ internal static class Quality
         ("cancer", () => Compare("breast cancer, accuracy", DataSets.BreastCancer, Accuracy, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
         ("rare", () => Compare("0.2 % positives (made), area under the ROC curve", DataSets.Rare, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
         ("text", () => Compare("4,000 texts (made), area under the ROC curve", DataSets.Texts, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), TextPeers)),
+        ("reviews", () => CompareBinary("reviews of food that are the best", "{ data(small_fine_foods, package = 'modeldata'); all <- rbind(training_data, testing_data); data.frame(all$score == 'great', review = all$review) }", TextPeers)),
+        ("million", () => Compare("a million rows (made), area under the ROC curve", DataSets.Million, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers)),
         ("diabetes", () => Compare("diabetes, R squared", DataSets.Diabetes, RSquared, ml => ml.Regression.Trainers.DistributedNeuralNetwork(), RegressionPeers)),
         ("text", TextQuality.Compare),
         ("queries", () => Compare("1,000 queries of 20 rows (made), NDCG@10", DataSets.Queries, Ndcg, ml => ml.Ranking.Trainers.DistributedNeuralNetwork(), RankingPeers)),
@@ -103,8 +105,8 @@ internal static class Quality
         return (split.TrainSet, split.TestSet);
     }
 
-    private static void CompareBinary(string what, string table) =>
-        Compare(what, "area under the ROC curve", table, DataKind.Boolean, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), BinaryPeers,
+    private static void CompareBinary(string what, string table, (string, Func<MLContext, IEstimator<ITransformer>>)[]? peers = null) =>
+        Compare(what, "area under the ROC curve", table, DataKind.Boolean, AreaUnderCurve, ml => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(), peers ?? BinaryPeers,
             (ml, categories, features) => ml.BinaryClassification.Trainers.DistributedNeuralNetwork(categories, new() { FeatureColumnName = features }));
 
     private static void CompareRegression(string what, string table) =>
@@ -118,9 +120,9 @@ internal static class Quality
         try
         {
             using var rows = new RTable(table, label);
-            (string, Func<MLContext, IEstimator<ITransformer>>)[] ofKeys = keyed is null || rows.Categories == 0 ? []
+            (string, Func<MLContext, IEstimator<ITransformer>>)[] ofKeys = keyed is null || rows.Categories.Count == 0 ? []
                 : [("**the same, categorical columns**", ml => rows.Keyed(ml, (categories, features) => keyed(ml, categories, features)))];
-            Compare($"{what} ({rows.Rows:N0} rows, {rows.Columns} columns, {rows.Categories} of them categories), {measure}", rows.Load, score, Encoded(ours), [.. ofKeys, .. peers.Select(p => (p.Name, Encoded(p.Make)))]);
+            Compare($"{what} ({rows.Rows:N0} rows, {rows.Kinds}), {measure}", rows.Load, score, Encoded(ours), [.. ofKeys, .. peers.Select(p => (p.Name, Encoded(p.Make)))]);
 
             Func<MLContext, IEstimator<ITransformer>> Encoded(Func<MLContext, IEstimator<ITransformer>> make) => ml => rows.Encode(ml).AppendCacheCheckpoint(ml).Append(make(ml));
         }

@@ -7,7 +7,8 @@ namespace MLDistributed.Bench;
 
 /// <summary>
 /// A real table, most with columns of categories, that a package of R carries. Rscript writes it into a folder of its own, which goes with it;
-/// nothing of it is shipped. All trainers see the same features, numbers as they are, categories one-hot, but one of ours, which has them as keys.
+/// nothing of it is shipped. All trainers see the same features, numbers as they are, categories one-hot, texts by FeaturizeText, but one of ours, which
+/// has categories as keys.
 /// </summary>
 internal sealed class RTable : IDisposable
 {
@@ -21,12 +22,14 @@ internal sealed class RTable : IDisposable
         isCategory <- sapply(table, function(c) is.factor(c) || is.character(c))
         for (c in which(isCategory)) { table[[c]] <- as.character(table[[c]]); table[[c]][is.na(table[[c]])] <- "?" }
         table <- table[complete.cases(table), ]
-        write(paste(ifelse(isCategory, "category", "number"), collapse = ","), stdout())
+        isText <- sapply(table, function(c) is.character(c) && mean(nchar(c)) > 50)
+        write(paste(ifelse(isText, "text", ifelse(isCategory, "category", "number")), collapse = ","), stdout())
         write.table(table, sep = ",", row.names = FALSE, col.names = FALSE, qmethod = "double")
         """;
 
     private readonly string _folder = Directory.CreateTempSubdirectory("mldist-bench-").FullName;
     private readonly List<TextLoader.Column> _columns = [];
+    private readonly HashSet<string> _texts = [];
     private readonly bool _hasClasses;
 
     /// <param name="expression">R's, of the table, its label first.</param>
@@ -47,14 +50,17 @@ internal sealed class RTable : IDisposable
 
         Rows = File.ReadLines(Path).Count() - 1;
         foreach (var (i, kind) in File.ReadLines(Path).First().Split(',').Index())
-            _columns.Add(i == 0 ? new TextLoader.Column(Label, label, 0) : new TextLoader.Column($"C{i}", kind == "category" ? DataKind.String : DataKind.Single, i));
+        {
+            _columns.Add(i == 0 ? new TextLoader.Column(Label, label, 0) : new TextLoader.Column($"C{i}", kind == "number" ? DataKind.Single : DataKind.String, i));
+            if (kind == "text")
+                _texts.Add($"C{i}");
+        }
     }
 
     public int Rows { get; }
 
-    public int Columns => _columns.Count - 1;
-
-    public int Categories => Names(DataKind.String).Count;
+    /// <summary>Of its columns, in words.</summary>
+    public string Kinds => _texts.Count > 0 ? "a text each" : $"{_columns.Count - 1} columns, {Categories.Count} of them categories";
 
     private string Path => System.IO.Path.Combine(_folder, "table.csv");
 
@@ -64,8 +70,10 @@ internal sealed class RTable : IDisposable
     public IEstimator<ITransformer> Encode(MLContext ml)
     {
         IEstimator<ITransformer> encode = ml.Transforms.Concatenate("Features", [.. Names(DataKind.Single), .. Names(DataKind.String)]);
-        if (Names(DataKind.String) is { Count: > 0 } categories)
+        if (Categories is { Count: > 0 } categories)
             encode = ml.Transforms.Categorical.OneHotEncoding([.. categories.Select(c => new InputOutputColumnPair(c))]).Append(encode);
+        foreach (var text in _texts)
+            encode = ml.Transforms.Text.FeaturizeText(text).Append(encode);
         return _hasClasses ? ml.Transforms.Conversion.MapValueToKey(Label).Append(encode) : encode;
     }
 
@@ -75,13 +83,16 @@ internal sealed class RTable : IDisposable
     public IEstimator<ITransformer> Keyed(MLContext ml, Func<string[], string, IEstimator<ITransformer>> make)
     {
         var numbers = Names(DataKind.Single);
-        IEstimator<ITransformer> encode = ml.Transforms.Conversion.MapValueToKey([.. Names(DataKind.String).Select(c => new InputOutputColumnPair(c))]);
+        IEstimator<ITransformer> encode = ml.Transforms.Conversion.MapValueToKey([.. Categories.Select(c => new InputOutputColumnPair(c))]);
         if (numbers.Count > 0)
             encode = encode.Append(ml.Transforms.Concatenate("Features", [.. numbers]));
-        return encode.AppendCacheCheckpoint(ml).Append(make([.. Names(DataKind.String)], numbers.Count > 0 ? "Features" : ""));
+        return encode.AppendCacheCheckpoint(ml).Append(make([.. Categories], numbers.Count > 0 ? "Features" : ""));
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>The columns of categories.</summary>
+    public List<string> Categories => [.. Names(DataKind.String).Where(c => !_texts.Contains(c))];
 
     private List<string> Names(DataKind kind) => [.. _columns.Skip(1).Where(c => c.DataKind == kind).Select(c => c.Name)];
 
