@@ -18,8 +18,9 @@ done
 
 if [[ $publish == only || ! -x $program ]]; then
   command -v dotnet >/dev/null || { echo "gpu-check.sh: $program is not there, and no .NET SDK to make it: run eng/gpu-check.sh --publish where there is one, and copy artifacts/gpu-check" >&2; exit 2; }
-  # Beside the usual build, which is not self-contained.
+  # Beside the usual build, which is not self-contained. Of the libraries that allow it, what is not used is left out.
   dotnet publish bench/engine -c Release -r linux-x64 -p:SelfContained=true -p:LeaveLibtorchOut=true -p:ArtifactsPath="$PWD/artifacts/gpu-check-build/" \
+    -p:PublishTrimmed=true -p:TrimMode=partial -p:SuppressTrimAnalysisWarnings=true -p:EnableTrimAnalyzer=false -p:JsonSerializerIsReflectionEnabledByDefault=true \
     -p:DebugType=none -p:GenerateDocumentationFile=false -o artifacts/gpu-check --nologo -v quiet >&2
   echo "artifacts/gpu-check: $(du -sm artifacts/gpu-check | cut -f1) MB, packed $(tar -cz -C artifacts gpu-check | wc -c | awk '{ printf "%.0f", $1 / 1e6 }') MB" >&2
 fi
