@@ -59,6 +59,9 @@ internal sealed class RTable : IDisposable
 
     public int Rows { get; }
 
+    /// <summary>The columns of categories.</summary>
+    public List<string> Categories => [.. Names(DataKind.String).Where(c => !_texts.Contains(c))];
+
     /// <summary>Of its columns, in words.</summary>
     public string Kinds => _texts.Count > 0 ? "a text each" : $"{_columns.Count - 1} columns, {Categories.Count} of them categories";
 
@@ -90,9 +93,6 @@ internal sealed class RTable : IDisposable
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
-
-    /// <summary>The columns of categories.</summary>
-    public List<string> Categories => [.. Names(DataKind.String).Where(c => !_texts.Contains(c))];
 
     private List<string> Names(DataKind kind) => [.. _columns.Skip(1).Where(c => c.DataKind == kind).Select(c => c.Name)];
 
