@@ -35,11 +35,11 @@ public sealed class JobSpecRulesTests
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1, 9999 }, Start = { 0, 0 }, Scale = { 1, 1 } }, "Features have 2 steps with 2 starts and 2 scales"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { 0 }, Scale = { 0 } }, "Features have 1 steps"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { float.NaN }, Scale = { 1 } }, "Features have 1 steps"),
-        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 0, Width = 2 }), "CategoricalColumns has 1 columns, of which one has 0 keys of 2 numbers, expected at most 1,000"),
+        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 0, Width = 2 }), "categoricalColumnNames has 1 columns, of which one has 0 keys of 2 numbers, expected at most 1,000"),
         (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 3, Width = 2000 }), "of which one has 3 keys of 2,000 numbers"),
-        (s => s.Module.Mlp.Categories.Add(Enumerable.Repeat(new CategorySpec { KeyCount = 3, Width = 2 }, 999)), "CategoricalColumns has 999 columns"),
-        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 16_000_000, Width = 50 }), "features and the tables of CategoricalColumns, expected at most 500,000,000"),
-        (s => Sparse(s).Categories.Add(new CategorySpec { KeyCount = 3, Width = 2 }), "CategoricalColumns has 1 columns beside sparse features"),
+        (s => s.Module.Mlp.Categories.Add(Enumerable.Repeat(new CategorySpec { KeyCount = 3, Width = 2 }, 999)), "categoricalColumnNames has 999 columns"),
+        (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 16_000_000, Width = 50 }), "The tables of categoricalColumnNames are 800,000,000 numbers, the largest of 16,000,000 keys by 50, expected at most 500,000,000"),
+        (s => Sparse(s).Categories.Add(new CategorySpec { KeyCount = 3, Width = 2 }), "categoricalColumnNames has 1 columns beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.BitExact) = (new SparseInputSpec(), new BitExactSpec { MicroBatches = 8 }), "Reproducibility is BitExact beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.Optimizer.AveragingDecay) = (new SparseInputSpec(), 0.9), "WeightAveraging is on beside sparse features"),
         (s => (s.Module.Mlp.Sparse, s.Resources.Device) = (new SparseInputSpec(), DeviceKind.Cuda), "Device is Cuda beside sparse features"),
@@ -198,6 +198,7 @@ public sealed class JobSpecRulesTests
         // 4 features, a hidden layer of 8 before and after its activation, 3 outputs.
         Assert.AreEqual((Int128)rows * (4 + 16 + 3) * sizeof(float), BatchMemory.LeastBytes(spec, 300, ranks, isOnGpu: false));
         Assert.AreEqual((Int128)rows * 4 * sizeof(float), BatchMemory.LeastBytes(spec, 300, ranks, isOnGpu: true));
+        Assert.AreEqual((Int128)(rows / ranks) * 4 * sizeof(float), BatchMemory.LeastBytes(spec, 300, ranks, isOnGpu: true, localRanks: 1), "Of a machine with one of them.");
     }
 
     [TestMethod]

@@ -44,30 +44,40 @@ internal sealed class ModuleColumns(OwnModule module, IReadOnlyList<string> inpu
 }
 
 /// <summary>The built-in network with columns of categories behind its features.</summary>
-internal sealed class CategoricalColumns(string? features, IReadOnlyList<string> categories) : NetworkColumns
+/// <param name="trainer">The trainer's options, whose FeatureColumnName may change until Fit.</param>
+/// <param name="categories">The columns of categories.</param>
+internal sealed class CategoricalColumns(NeuralNetworkOptions trainer, IReadOnlyList<string> categories) : NetworkColumns
 {
-    private readonly bool _hasFeatures = !string.IsNullOrEmpty(features);
-
     public override string Name => "DistributedNeuralNetwork";
 
-    public override IReadOnlyList<string> Inputs => _hasFeatures ? [features!, .. categories] : categories;
+    public override IReadOnlyList<string> Inputs => HasFeatures ? [Features, .. categories] : categories;
+
+    private string Features => trainer.FeatureColumnName;
+
+    private bool HasFeatures => !string.IsNullOrEmpty(Features);
 
     public override IEnumerable<string> Errors(NeuralNetworkOptions options, SchemaShape schema)
     {
         if (categories.Count == 0)
             yield return "categoricalColumnNames has no column, expected at least one. Leave the argument out for a network of the features column alone.";
+        if (categories.Any(string.IsNullOrEmpty))
+        {
+            yield return "categoricalColumnNames has a name that is empty, expected those of columns.";
+            yield break;
+        }
+
         if (categories.Distinct(StringComparer.Ordinal).Count() < categories.Count)
             yield return $"categoricalColumnNames has column \"{categories.GroupBy(c => c, StringComparer.Ordinal).First(g => g.Count() > 1).Key}\" twice, expected each column once.";
         if (categories.FirstOrDefault(c => c == options.LabelColumnName || c == options.ExampleWeightColumnName || c == options.GroupColumn) is { } other)
             yield return $"Categorical column \"{other}\" is the label, weight or group column too, expected another column.";
-        if (_hasFeatures && TrainingColumns.Check(schema, "", "Feature", features!, "a vector of Single with a known size", ColumnRemedy.ForFeatures, TrainingColumns.AreFeatures) is { } error)
-            yield return schema.TryFindColumn(features!, out _) ? error : $"{error} Or set FeatureColumnName to \"\": there are categories alone.";
+        if (HasFeatures && TrainingColumns.Check(schema, "", "Feature", Features, "a vector of Single with a known size", ColumnRemedy.ForFeatures, TrainingColumns.AreFeatures) is { } error)
+            yield return schema.TryFindColumn(Features, out _) ? error : $"{error} Or set FeatureColumnName to \"\": there are categories alone.";
         foreach (var category in categories)
             if (TrainingColumns.Check(schema, "", "Categorical", category, "a key", ColumnRemedy.ForKey, TrainingColumns.IsKey) is { } wrong)
                 yield return wrong;
     }
 
-    public override string RoleOf(string column) => column == features ? "Feature" : "Categorical";
+    public override string RoleOf(string column) => column == Features ? "Feature" : "Categorical";
 
-    public override NetworkModule Network(IReadOnlyList<InputColumn> columns) => new BuiltInNetwork([.. columns.Skip(_hasFeatures ? 1 : 0)]);
+    public override NetworkModule Network(IReadOnlyList<InputColumn> columns) => new BuiltInNetwork([.. columns.Skip(HasFeatures ? 1 : 0)]);
 }

@@ -129,12 +129,20 @@ internal sealed class StartingNetwork
 
     private static string Inputs(JobSpec spec) => string.Join(", ", spec.Module.Torch.Inputs.Select(i => $"\"{i.Name}\" ({(i.KeyCount > 0 ? $"keys of {i.KeyCount:N0}" : "numbers")}, {i.Size:N0} a row)").DefaultIfEmpty("all features as one"));
 
+    /// <summary>The columns of keys whose values are not known of where the network was trained, as of one that was attached to: whether they are the same cannot be seen.</summary>
+    /// <param name="spec">The job.</param>
+    /// <param name="features">Its feature column.</param>
+    public IReadOnlyList<string> UnknownKeys(JobSpec spec, DataViewSchema.Column features) =>
+        [.. KeyNames(spec, features).Where(name => _transformer is null || TrainSchema(_transformer)?.GetColumnOrNull(name) is null)];
+
+    private static IEnumerable<string> KeyNames(JobSpec spec, DataViewSchema.Column features) =>
+        spec.Module.Torch is { } torch ? torch.Inputs.Where(i => i.KeyCount > 0).Select(i => i.Name)
+        : features.HasSlotNames() ? spec.Module.UnscaledSlots().Select(slot => SameMeaning.NameOfSlot(features, slot)) : [];
+
     // Which category an id is, the key's values say.
     private static string? KeyMismatch(JobSpec spec, DataViewSchema known, DataViewSchema given, DataViewSchema.Column features)
     {
-        var names = spec.Module.Torch is { } torch ? torch.Inputs.Where(i => i.KeyCount > 0).Select(i => i.Name)
-            : features.HasSlotNames() ? spec.Module.UnscaledSlots().Select(slot => SameMeaning.NameOfSlot(features, slot)) : [];
-        return (from name in names
+        return (from name in KeyNames(spec, features)
                 where known.GetColumnOrNull(name) is not null && given.GetColumnOrNull(name) is not null
                 select SameMeaning.CompareKeys(known[name], given[name], "Training data: categorical", "key", $"the data of {Name}")).FirstOrDefault(error => error is not null);
     }

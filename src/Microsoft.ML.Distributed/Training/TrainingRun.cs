@@ -130,6 +130,8 @@ internal sealed class TrainingRun(ITrainingBackend backend, TrainingColumns colu
         var trainingPath = backend.NewDatasetFile(folder, cancellation);
         if (start?.IsBehindOthers(data, columns.Features) == true)
             channel.Warning(MessageSensitivity.None, $"Feature column \"{columns.Features}\" is made by other transforms than in the chain of StartFrom, or by the same fitted to other data, so that its slots may mean something else than its network has learnt. Keep the fitted transformers, and fit the trainer alone on what they put out.");
+        if (start?.UnknownKeys(spec, data.Schema[columns.Features]) is { Count: > 0 } keys)
+            channel.Warning(MessageSensitivity.None, $"The values of {string.Join(", ", keys.Select(key => $"key \"{key}\""))} are not known of the data of StartFrom, so that its network may have learnt other categories by the same numbers. Map the keys by the transformer that was fitted then.");
         try
         {
             var encoder = new DatasetEncoder(columns, spec.Module.Kind!.InputSize, spec.Module.Kind.OutputSize, channel, TimeProvider.System, progress, spec.ClassWeights, spec.Module.Kind.Element);

@@ -19,7 +19,20 @@ public static class TorchScript
     /// <param name="script">The TorchScript file's bytes.</param>
     /// <param name="onnx">The ONNX file's.</param>
     /// <exception cref="ArgumentException">They are too large.</exception>
-    public static byte[] Pack(byte[] script, byte[] onnx) => CodePackage.Write([new(File, script), new(Onnx, onnx)]);
+    /// <exception cref="ArgumentException">They are too large.</exception>
+    public static byte[] Pack(byte[] script, byte[] onnx)
+    {
+        ArgumentNullException.ThrowIfNull(script);
+        ArgumentNullException.ThrowIfNull(onnx);
+        try
+        {
+            return CodePackage.Write([new(File, script), new(Onnx, onnx)]);
+        }
+        catch (ArgumentException e)
+        {
+            throw new ArgumentException($"The TorchScript file is {script.Length:N0} bytes and its ONNX file {onnx.Length:N0}, expected at most {CodePackage.MaxBytes:N0} packed, both together: each has all parameters. Write a module of so many parameters in C#, whose weights travel by themselves (DistributedTorchModule).", e);
+        }
+    }
 
     /// <summary>Looks whether bytes are a TorchScript file, before libtorch reads them.</summary>
     /// <param name="script">The bytes, of which nothing is believed.</param>

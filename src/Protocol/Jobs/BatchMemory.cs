@@ -23,12 +23,14 @@ public static class BatchMemory
     /// <param name="rows">Rows of its data: a batch is at most all of them.</param>
     /// <param name="worldSize">Ranks, 1 or more.</param>
     /// <param name="isOnGpu">Whether layers are computed elsewhere than in this memory.</param>
-    public static Int128 LeastBytes(JobSpec spec, long rows, int worldSize, bool isOnGpu)
+    /// <param name="localRanks">Those of this machine; 0: all.</param>
+    public static Int128 LeastBytes(JobSpec spec, long rows, int worldSize, bool isOnGpu, int localRanks = 0)
     {
         if (spec.Module?.Kind is not { } module)
             return 0;
         var floats = module.FeaturesOfRow + (isOnGpu ? 0 : module.ActivationsOfRow);
-        return AtOnce(spec, Math.Min(spec.GlobalBatchSize, rows), worldSize) * floats * sizeof(float);
+        var all = AtOnce(spec, Math.Min(spec.GlobalBatchSize, rows), worldSize);
+        return (localRanks == 0 ? all : all * localRanks / worldSize) * floats * sizeof(float);
     }
 
     /// <summary>Why a step does not fit, in one sentence; null when it may.</summary>
@@ -38,9 +40,10 @@ public static class BatchMemory
     /// <param name="isOnGpu">Whether layers are computed elsewhere than in this memory.</param>
     /// <param name="otherBytes">What the job takes besides.</param>
     /// <param name="memoryBytes">What the machine has.</param>
-    public static string? Refusal(JobSpec spec, long rows, int worldSize, bool isOnGpu, long otherBytes, long memoryBytes)
+    /// <param name="localRanks">Its ranks; 0: all.</param>
+    public static string? Refusal(JobSpec spec, long rows, int worldSize, bool isOnGpu, long otherBytes, long memoryBytes, int localRanks = 0)
     {
-        var bytes = LeastBytes(spec, rows, worldSize, isOnGpu);
+        var bytes = LeastBytes(spec, rows, worldSize, isOnGpu, localRanks);
         if (bytes + otherBytes <= memoryBytes)
             return null;
         return $"BatchSize is {spec.GlobalBatchSize:N0}: a step's {Math.Min(spec.GlobalBatchSize, rows):N0} rows take at least {(double)bytes / GiB:N1} GiB{(otherBytes < GiB / 20 ? "" : $" beside {otherBytes / GiB:N1} GiB for the module")}, " +

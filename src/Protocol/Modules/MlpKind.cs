@@ -79,14 +79,16 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
             yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], expected sizes of at least 1.";
         if (mlp.Categories.Count > CategorySpec.MaxCategories || mlp.Categories.Count > mlp.InputSize || !mlp.Categories.All(c => c.IsValid))
         {
-            yield return $"CategoricalColumns has {mlp.Categories.Count:N0} columns{(mlp.Categories.FirstOrDefault(c => !c.IsValid) is { } wrong ? $", of which one has {wrong.KeyCount:N0} keys of {wrong.Width:N0} numbers" : "")}, expected at most {CategorySpec.MaxCategories:N0}, of 1 to {TorchKind.MaxKeyCount:N0} keys and {CategorySpec.MaxWidth:N0} numbers.";
+            yield return $"categoricalColumnNames has {mlp.Categories.Count:N0} columns{(mlp.Categories.FirstOrDefault(c => !c.IsValid) is { } wrong ? $", of which one has {wrong.KeyCount:N0} keys of {wrong.Width:N0} numbers" : "")}, expected at most {CategorySpec.MaxCategories:N0}, of 1 to {TorchKind.MaxKeyCount:N0} keys and {CategorySpec.MaxWidth:N0} numbers.";
             yield break;
         }
 
         if (mlp.Categories.Count > 0 && mlp.Sparse is not null)
-            yield return $"CategoricalColumns has {mlp.Categories.Count:N0} columns beside sparse features, expected none, or FeatureEncoding Dense.";
-        if (Parameters() is var parameters && parameters > JobSpecRules.MaxParameters)
-            yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features{(mlp.EmbeddedSize > 0 ? " and the tables of CategoricalColumns" : "")}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
+            yield return $"categoricalColumnNames has {mlp.Categories.Count:N0} columns beside sparse features, expected none, or FeatureEncoding Dense.";
+        if (mlp.Categories.Count > 0 && mlp.Categories.MaxBy(c => (long)c.KeyCount * c.Width) is { } widest && mlp.Categories.Sum(c => (long)c.KeyCount * c.Width) > JobSpecRules.MaxParameters)
+            yield return $"The tables of categoricalColumnNames are {mlp.Categories.Sum(c => (long)c.KeyCount * c.Width):N0} numbers, the largest of {widest.KeyCount:N0} keys by {widest.Width:N0}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB. Hash so many categories to fewer (OneHotHashEncoding).";
+        else if (Parameters() is var parameters && parameters > JobSpecRules.MaxParameters)
+            yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features{(mlp.EmbeddedSize > 0 ? " and the tables of categoricalColumnNames" : "")}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
         if (mlp.Sparse is { MeanNonZeros: var mean } && !(mean >= 0 && mean <= mlp.InputSize))
             yield return $"Rows have {mean} features that are not zero on average, expected 0 to {mlp.InputSize:N0}.";
         if (mlp.Steps is { } steps && !IsValid(steps))

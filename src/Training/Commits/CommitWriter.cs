@@ -75,7 +75,8 @@ internal sealed unsafe class CommitWriter
         // Planned for all: those that could not write go on with the same half as the others.
         _half = 1 - _half;
         _lastTime = _time.GetTimestamp();
-        var cost = _time.GetElapsedTime(started, _lastTime);
+        // All wait for the host whose ranks have most to copy.
+        var cost = _time.GetElapsedTime(started, _lastTime) * (_state.Start.Participants.Count == 0 ? 1 : (double)_state.Segment.WorldSize / _state.Start.Participants.Min(p => p.Ranks));
         // The lesser of two: in the first the runtime compiles this code, and any may have waited for its core.
         _interval = CommitInterval.After(cost < _lastCost ? cost : _lastCost);
         _lastCost = cost;

@@ -31,19 +31,20 @@ internal static class CommitMemory
     /// <summary>Whether the state fits, twice, beside what the job itself takes. The first rank of each host says so for it.</summary>
     /// <param name="state">Of this rank.</param>
     /// <param name="file">The agent's memory; null: there is none.</param>
+    /// <param name="hasState">Whether a state is in it, of whatever attempt.</param>
     /// <param name="needs">What the job takes of this host's memory.</param>
     /// <param name="memoryBytes">What that is.</param>
     /// <param name="reporter">Hears where it does not fit.</param>
-    public static bool HasRoom(RankState state, CommitFile? file, MemoryNeeds needs, long memoryBytes, IRankReporter reporter)
+    public static bool HasRoom(RankState state, CommitFile? file, bool hasState, MemoryNeeds needs, long memoryBytes, IRankReporter reporter)
     {
         var (start, spec) = (state.Start, state.Spec);
         if (file is null || spec.Checkpoint is not { IntervalEpochs: > 0 })
             return false;
         // What is there already has found its room.
-        if (!state.IsFirstOfMemory || start.CommitStep > 0)
+        if (!state.IsFirstOfMemory || hasState)
             return true;
         var bytes = new CommitLayout(state).Bytes(state.ValidationCount > 0);
-        var jobs = needs.TotalBytes + BatchMemory.LeastBytes(spec, state.BatchSize, start.WorldSize, start.Device == DeviceKind.Cuda);
+        var jobs = needs.TotalBytes + BatchMemory.LeastBytes(spec, state.BatchSize, start.WorldSize, start.Device == DeviceKind.Cuda, state.Segment.WorldSize);
         // Half of what is free: other jobs need shared memory to start at all.
         var free = new DriveInfo(Path.GetDirectoryName(Path.GetFullPath(start.SegmentPath))!).AvailableFreeSpace;
         if (jobs + bytes <= memoryBytes && bytes <= free / 2)

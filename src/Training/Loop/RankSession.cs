@@ -63,7 +63,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             using var training = new DatasetFile(start.DatasetPath);
             using var validation = start.ValidationDatasetPath.Length == 0 ? null : new DatasetFile(start.ValidationDatasetPath);
             CheckData(training, Spec.Data.RowCount, start.DatasetPath);
-            if (BatchMemory.Refusal(Spec, Math.Max(training.RowCount, validation?.RowCount ?? 0), start.WorldSize, start.Device == DeviceKind.Cuda, needs.TotalBytes, environment.MemoryBytes) is { } refusal)
+            if (BatchMemory.Refusal(Spec, Math.Max(training.RowCount, validation?.RowCount ?? 0), start.WorldSize, start.Device == DeviceKind.Cuda, needs.TotalBytes, environment.MemoryBytes, LocalSize) is { } refusal)
                 throw new FormatException(refusal);
             if (validation is not null)
                 CheckData(validation, Spec.Data.ValidationRowCount, start.ValidationDatasetPath);
@@ -104,7 +104,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             using var commitFile = environment.Transport is null ? CommitMemory.Open(start, LocalSize, reporter) : null;
             // Before any rank may write to it.
             var newest = commitFile?.Newest();
-            var choice = Choose(state, newest, CommitMemory.HasRoom(state, commitFile, needs, environment.MemoryBytes, reporter));
+            var choice = Choose(state, newest, CommitMemory.HasRoom(state, commitFile, newest is not null, needs, environment.MemoryBytes, reporter));
             var position = Begin(state, commitFile, newest, choice);
             var commits = new CommitWriter(state, commitFile, isOff: !choice.HasRoom, newest, goesOn: choice.IsEverywhere, reporter, environment.Time);
             reporter.Started();

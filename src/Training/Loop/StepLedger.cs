@@ -72,7 +72,11 @@ internal sealed class StepLedger(RankState state, TrainingPosition position, Epo
         position.WeightSum += totals.WeightSum;
         progress?.Step(step.Epoch, step.Step, totals.Loss, step.LearningRate, step.Rows);
         if (state.Segment.WorldSize == state.Start.WorldSize)
+        {
+            position.Recent.Clear(); // those of a state that several hosts kept
             return;
+        }
+
         position.Recent.Enqueue(new StepLoss { Step = step.Step, Loss = totals.Loss });
         if (position.Recent.Count > MostRecent)
             position.Recent.Dequeue();

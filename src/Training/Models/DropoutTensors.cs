@@ -17,14 +17,20 @@ internal static class DropoutTensors
         var keys = RowKeys(device, layerKey, firstRow, rows).view(rows, 1);
         var (low, high) = (keys.to(ScalarType.Int32), keys.bitwise_right_shift(Wide(32)).to(ScalarType.Int32));
         var x = Times(arange(columns, ScalarType.Int32, device), 0x9E3779B9).add(low);
-        x = Times(x.bitwise_xor_(Shifted(x, 16)), 0x21f0aaad);
-        x = Times(x.bitwise_xor_(Shifted(x, 15)).bitwise_xor_(high), 0x735a2d97);
-        x.bitwise_xor_(Shifted(x, 15));
+        Times(Mixed(x, 16), 0x21f0aaad);
+        Times(Mixed(x, 15).bitwise_xor_(high), 0x735a2d97);
+        Mixed(x, 15);
         // Signed numbers are in the order of unsigned ones once the first bit is the other.
         using Scalar least = unchecked((int)(threshold ^ 0x80000000)), kept = keep;
-        return x.bitwise_xor_(Narrow(int.MinValue)).ge(least).to(ScalarType.Float32).mul_(kept).MoveToOuterDisposeScope();
+        using var stays = x.bitwise_xor_(Narrow(int.MinValue)).ge(least);
+        return stays.to(ScalarType.Float32).mul_(kept).MoveToOuterDisposeScope();
 
-        Tensor Shifted(Tensor numbers, int bits) => numbers.bitwise_right_shift(Narrow(bits)).bitwise_and_(Narrow((int)(uint.MaxValue >> bits)));
+        // As large as the mask itself: freed at once.
+        Tensor Mixed(Tensor numbers, int bits)
+        {
+            using var shifted = numbers.bitwise_right_shift(Narrow(bits)).bitwise_and_(Narrow((int)(uint.MaxValue >> bits)));
+            return numbers.bitwise_xor_(shifted);
+        }
 
         Tensor Narrow(int value) => Constant(value, ScalarType.Int32, device);
 

@@ -121,7 +121,7 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
             (offer.Address, offer.Fingerprint, offer.Key) = (_server.Address.ToString(), _server.Fingerprint, _server.Key);
             log.ServesData(start.AttemptId, offer.Address);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException or System.Net.NetworkInformation.NetworkInformationException or System.Security.Cryptography.CryptographicException)
         {
             log.ServesNoData(start.AttemptId, e.Message); // the others need not wait
         }

@@ -53,6 +53,8 @@ internal sealed class GrowingFile : IDisposable
         var parts = length > total ? null
             : HasNotes(path) ? FileParts.Read(File.ReadAllText(path + NotesSuffix), total)
             : Until(length, total);
+        if (length > total)
+            RandomAccess.SetLength(handle, 0); // of another layout: its tail would stay
         if (parts is null || parts.End > length) // the second: notes of a file that was removed
             parts = new FileParts(total);
         var file = new GrowingFile(path, handle, parts, time);

@@ -54,7 +54,7 @@ internal sealed class PeerServer : IAsyncDisposable
                 await app.StartAsync().ConfigureAwait(false);
                 return new PeerServer(app, blobs, endPoint, certificate, key);
             }
-            catch (IOException) when (!IsFree(endPoint))
+            catch (Exception e) when (e is IOException or SocketException && !IsFree(endPoint))
             {
                 await app.DisposeAsync().ConfigureAwait(false); // another was quicker
             }

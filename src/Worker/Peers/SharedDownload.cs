@@ -19,6 +19,7 @@ internal sealed class SharedDownload : IDisposable
     private readonly Action<long, long>? _onProgress;
     private readonly Stopwatch _own = new(); // while this worker's share comes
     private long _ownBytes;
+    private volatile bool _isOwnHere;
 
     private SharedDownload(ContentHash id, GrowingFile file, DataPeers? peers, BlobTransfer blobs, Action<long, long>? onProgress) =>
         (_id, _file, _peers, _blobs, _onProgress) = (id, file, peers, blobs, onProgress);
@@ -49,6 +50,8 @@ internal sealed class SharedDownload : IDisposable
         catch (Exception e)
         {
             download.Abandon();
+            if (DiskSpace.IsFull(e))
+                file.Dispose(); // open, it would keep what it takes; who reads it asks others
             download.Dispose();
             if (!DiskSpace.IsFull(e))
                 throw;
@@ -118,7 +121,10 @@ internal sealed class SharedDownload : IDisposable
         foreach (var gap in _file.Missing(share))
             await _blobs.DownloadPartAsync(Request(gap, isDoubted), WriteCoordinatorsAsync, cancellation).ConfigureAwait(false);
         if (isOwn)
+        {
             _own.Stop();
+            _isOwnHere = true;
+        }
 
         async Task WriteCoordinatorsAsync(long position, ReadOnlyMemory<byte> bytes)
         {
@@ -146,8 +152,8 @@ internal sealed class SharedDownload : IDisposable
 
         void Judge(int bytes)
         {
-            if (pace.IsTooSlow(peers.Time.GetElapsedTime(0), bytes, Interlocked.Read(ref _ownBytes) / Math.Max(_own.Elapsed.TotalSeconds, 1)))
-                throw new EndOfStreamException("it is less than a quarter as fast as the coordinator");
+            if (pace.Judge(peers.Time.GetElapsedTime(0), bytes, Interlocked.Read(ref _ownBytes) / Math.Max(_own.Elapsed.TotalSeconds, 1), _isOwnHere) is { } reason)
+                throw new EndOfStreamException(reason);
         }
     }
 

@@ -37,7 +37,7 @@ public sealed class AuthenticationTests
         using var channel = GrpcChannel.ForAddress(coordinator.Address);
         var client = new Protocol.Jobs.JobsClient(channel.Intercept(m =>
         {
-            m.Add(ProtocolVersion.Header, "2");
+            m.Add(ProtocolVersion.Header, $"{ProtocolVersion.Current + 1}");
             return m;
         }));
 

@@ -41,7 +41,7 @@ internal sealed class RawCall : HttpContent
         var content = new RawCall(bytes, ends);
         var request = new HttpRequestMessage(HttpMethod.Post, path) { Version = HttpVersion.Version20, VersionPolicy = HttpVersionPolicy.RequestVersionExact, Content = content };
         request.Headers.TE.Add(new TransferCodingWithQualityHeaderValue("trailers"));
-        request.Headers.Add(ProtocolVersion.Header, "1");
+        request.Headers.Add(ProtocolVersion.Header, $"{ProtocolVersion.Current}");
         if (key is not null)
             request.Headers.Add("authorization", $"Bearer {key}");
         content.Answer = AnswerAsync(client, request, content._gone.Token);

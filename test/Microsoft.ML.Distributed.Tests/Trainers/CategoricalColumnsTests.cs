@@ -113,6 +113,34 @@ public sealed class CategoricalColumnsTests : IDisposable
         StringAssert.Contains(Refusal(() => Trainer(["City"], new() { StartFrom = start }).Fit(Mapped(100))), "StartFrom has 4 features, expected 3");
     }
 
+    // As one that AttachAsync gave: its schema has the network's columns alone.
+    [TestMethod, DataRow(true), DataRow(false)]
+    public void Fit_StartFromNetworkWhoseKeysAreNotKnown_WarnsOfThem(bool areKnown)
+    {
+        var words = new System.Collections.Concurrent.ConcurrentQueue<string>();
+        _ml.Log += (_, e) => words.Enqueue(e.Message);
+        var chain = Trainer(["City", "Kind"]).Fit(Mapped(100));
+        var trained = chain.First().Transform(Mapped(100));
+        var without = _ml.Transforms.DropColumns("City", "Kind").Fit(trained).Transform(trained).Schema;
+        ITransformer attached = new DistributedRegressionTrainer(_ml, new() { FeatureColumnName = chain.LastTransformer.FeatureColumnName }).Restore(((ITrainedModel)chain.LastTransformer.Model).Network, without);
+
+        Trainer(["City", "Kind"], new() { StartFrom = areKnown ? chain : attached }).Fit(Mapped(100));
+
+        Assert.AreEqual(areKnown ? 0 : 1, words.Count(w => w.Contains("The values of key \"City\", key \"Kind\" are not known of the data of StartFrom", StringComparison.Ordinal)), string.Join("\n", words));
+    }
+
+    [TestMethod]
+    public void Fit_OptionsChangedAfterTheTrainerWasMade_AreThoseOfFit()
+    {
+        var options = new DistributedRegressionTrainer.Options { FeatureColumnName = "Nothing" };
+        var trainer = Trainer(["City"], options);
+        options.FeatureColumnName = "Features";
+        trainer.Fit(Mapped(100));
+
+        Assert.AreEqual(3, _backend.Jobs.Single().Module.Mlp.InputSize);
+        StringAssert.Contains(Refusal(() => Trainer(["City", null!]).Fit(Mapped(100))), "categoricalColumnNames has a name that is empty");
+    }
+
     [TestMethod, DataRow(1, 2), DataRow(2, 3), DataRow(9, 6), DataRow(100, 21), DataRow(463, 50), DataRow(1_000_000, 50)]
     public void CategoryWidth_Keys_GrowsSlowerThanTheyDo(int keys, int width) => Assert.AreEqual(width, AutomaticOptions.CategoryWidth(keys));
 

@@ -180,7 +180,7 @@ public sealed class HostCommitTests
 
     private static long NeedsOf(string hosts) =>
         MemoryNeeds.Of(Spec(_ => { }), new MLDistributed.Training.Models.MlpSource(Spec(_ => { }).Module.Mlp, 1).Layout, 1, Topology.OfCpus([.. hosts.Select(_ => 1)])).TotalBytes
-        + (long)BatchMemory.LeastBytes(Spec(_ => { }), Rows, hosts.Length, isOnGpu: false);
+        + (long)BatchMemory.LeastBytes(Spec(_ => { }), Rows, hosts.Length, isOnGpu: false, localRanks: 1);
 
     private static CommitFile Create()
     {

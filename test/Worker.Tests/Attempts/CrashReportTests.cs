@@ -52,6 +52,22 @@ public sealed class CrashReportTests
         StringAssert.EndsWith(CrashReport.Describe(0, "box", new RankExit(134, words), step: 7).Message, "Its last words: 3 vs 4");
     }
 
+    // libtorch writes down the code, and who called it, behind the reason.
+    [TestMethod]
+    public void Describe_ErrorInAScriptWithMuchBehindIt_NamesItsReason()
+    {
+        var words = new LastWords();
+        foreach (var line in (string[])["loading", "terminate called after throwing an instance of 'torch::jit::ErrorReport'", "  what():  ", "Unknown builtin op: torchvision::nms.", .. Enumerable.Range(0, 60).Select(i => $"  line {i} of the code")])
+            words.Add(line);
+
+        var told = words.ToList();
+        Assert.HasCount(30, told);
+        Assert.AreEqual("  line 59 of the code", told[^1]);
+        var failure = CrashReport.Describe(0, "box", new RankExit(134, told), step: 0, "detector.pt");
+        StringAssert.StartsWith(failure.Message, "TorchScript file \"detector.pt\" could not be loaded: Unknown builtin op: torchvision::nms, expected");
+        Assert.AreEqual(FailureKind.Training, failure.Kind);
+    }
+
     [TestMethod]
     public void Describe_ErrorInAScript_NamesItsFileAndIsNotTriedAgain()
     {

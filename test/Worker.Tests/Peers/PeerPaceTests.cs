@@ -15,10 +15,10 @@ public sealed class PeerPaceTests
     public void Pace_OfARate_IsJudgedAfterAWindow(int bytesPerSecond, int coordinators, bool isTooSlow)
     {
         var pace = new PeerPace();
-        pace.IsTooSlow(TimeSpan.FromSeconds(100), 1, coordinators);
+        pace.Judge(TimeSpan.FromSeconds(100), 1, coordinators, isOwnHere: true);
         for (var second = 1; second < 5; second++)
-            Assert.IsFalse(pace.IsTooSlow(TimeSpan.FromSeconds(100 + second), bytesPerSecond, coordinators), $"After {second} s.");
-        Assert.AreEqual(isTooSlow, pace.IsTooSlow(TimeSpan.FromSeconds(105), bytesPerSecond, coordinators));
+            Assert.IsNull(pace.Judge(TimeSpan.FromSeconds(100 + second), bytesPerSecond, coordinators, isOwnHere: true), $"After {second} s.");
+        Assert.AreEqual(isTooSlow, pace.Judge(TimeSpan.FromSeconds(105), bytesPerSecond, coordinators, isOwnHere: true) is not null);
     }
 
     [TestMethod]
@@ -27,8 +27,20 @@ public sealed class PeerPaceTests
         var pace = new PeerPace();
         for (var second = 0; second < 60; second += 2)
         {
-            Assert.IsFalse(pace.IsTooSlow(TimeSpan.FromSeconds(second), 1, MiB));
-            Assert.IsFalse(pace.IsTooSlow(TimeSpan.FromSeconds(second + 1), 0, MiB));
+            Assert.IsNull(pace.Judge(TimeSpan.FromSeconds(second), 1, MiB, isOwnHere: true));
+            Assert.IsNull(pace.Judge(TimeSpan.FromSeconds(second + 1), 0, MiB, isOwnHere: true));
         }
+    }
+
+    // It may wait for who waits for this one.
+    [TestMethod]
+    public void Pace_OfAWorkerThatHasNothing_IsBoundedOnceTheOwnShareIsHere()
+    {
+        var pace = new PeerPace();
+        for (var second = 0; second < 60; second++)
+            Assert.IsNull(pace.Judge(TimeSpan.FromSeconds(second), 0, MiB, isOwnHere: false));
+        for (var second = 60; second < 70; second++)
+            Assert.IsNull(pace.Judge(TimeSpan.FromSeconds(second), 0, MiB, isOwnHere: true), $"{second}");
+        Assert.AreEqual("it has had nothing to give for 10 s", pace.Judge(TimeSpan.FromSeconds(70), 0, MiB, isOwnHere: true));
     }
 }

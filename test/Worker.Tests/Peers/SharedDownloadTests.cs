@@ -87,6 +87,19 @@ public sealed class SharedDownloadTests
         Assert.IsTrue(fixture.Said.Any(s => s.Contains("what other workers gave of it (9.0 MB) is fetched again, from the coordinator", StringComparison.Ordinal)), string.Join('\n', fixture.Said));
     }
 
+    // As two that wait for one another.
+    [TestMethod]
+    public async Task Peer_ThatHasNothingToGive_IsLeftOnceTheOwnShareIsHere()
+    {
+        await using var fixture = await PeersFixture.CreateAsync(count: 2);
+        await fixture.PeersOf(1).ServeAsync(ContentHash.Parse(fixture.Id), GrowingFile.Open(Path.Combine(fixture.FolderOf(1), "empty"), fixture.Content.Length, TimeProvider.System));
+
+        var got = await fixture.AcquireAsync(0).WaitAsync(TimeSpan.FromMinutes(1));
+
+        CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync(got));
+        Assert.AreEqual(fixture.Content.Length + 1, fixture.Coordinator.SentBytes);
+    }
+
     [TestMethod]
     public async Task Peer_ThatLeavesInMidTransfer_LosesNothingThatCame()
     {

@@ -3,6 +3,7 @@ using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Metrics;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Native.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -177,7 +178,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         {
             outputs = _row.CallLabelled(_module, features);
         }
-        catch (Exception e) when (e is not (CollectiveException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
+        catch (Exception e) when (e is not (CollectiveException or CudaException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
         {
             throw UserModuleException.Of(_module, "forward", e, step);
         }

@@ -35,7 +35,7 @@ internal sealed class ScriptNet : nn.Module<Tensor, Tensor>
         {
             throw new UserModuleException(e.Message, inner: e);
         }
-        catch (Exception e) when (e is not OutOfMemoryException)
+        catch (Exception e) when (e is not OutOfMemoryException && !NativeMessage.IsOutOfMemory(e.Message))
         {
             throw new UserModuleException($"TorchScript file \"{file}\" could not be loaded: {Reason(e.Message)}, expected a module that libtorch {LibtorchFolder.PackageVersion} reads. Save it again, by a PyTorch that is not newer.", inner: e);
         }
@@ -47,7 +47,7 @@ internal sealed class ScriptNet : nn.Module<Tensor, Tensor>
         {
             return _script.forward(input);
         }
-        catch (Exception e) when (e.Message.Contains(PythonError, StringComparison.Ordinal))
+        catch (Exception e) when (e.Message.Contains(PythonError, StringComparison.Ordinal) && !NativeMessage.IsOutOfMemory(e.Message))
         {
             throw new InvalidOperationException(Reason(e.Message), e);
         }
