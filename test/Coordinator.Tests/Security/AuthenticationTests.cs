@@ -43,7 +43,7 @@ public sealed class AuthenticationTests
 
         var error = await client.GetClusterAsync(new GetClusterRequest()).Fails(StatusCode.FailedPrecondition);
 
-        Assert.AreEqual("Client speaks protocol 2, this coordinator 1. Use the same release on both.", error.Status.Detail);
+        Assert.AreEqual($"Client speaks protocol {ProtocolVersion.Current + 1}, this coordinator {ProtocolVersion.Current}. Use the same release on both.", error.Status.Detail);
     }
 
     [TestMethod]

@@ -122,7 +122,7 @@ public sealed class CategoricalColumnsTests : IDisposable
         var chain = Trainer(["City", "Kind"]).Fit(Mapped(100));
         var trained = chain.First().Transform(Mapped(100));
         var without = _ml.Transforms.DropColumns("City", "Kind").Fit(trained).Transform(trained).Schema;
-        ITransformer attached = new DistributedRegressionTrainer(_ml, new() { FeatureColumnName = chain.LastTransformer.FeatureColumnName }).Restore(((ITrainedModel)chain.LastTransformer.Model).Network, without);
+        ITransformer attached = new DistributedRegressionTrainer(_ml, new DistributedRegressionTrainer.Options { FeatureColumnName = chain.LastTransformer.FeatureColumnName }).Restore(((ITrainedModel)chain.LastTransformer.Model).Network, without);
 
         Trainer(["City", "Kind"], new() { StartFrom = areKnown ? chain : attached }).Fit(Mapped(100));
 
