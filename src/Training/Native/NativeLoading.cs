@@ -82,6 +82,8 @@ internal static partial class NativeLoading
                     CudaFailure ??= reason;
                 else if (LibtorchFolder.IsNamed)
                     throw ForeignLibtorch.Unloadable(libtorch, file, reason);
+                else // the system may have one of another release, which would take its place
+                    throw new DllNotFoundException($"{file} of libtorch in \"{libtorch}\" cannot be loaded ({reason}), expected that of libtorch {LibtorchFolder.PackageVersion}, whole. Remove it, and install or fetch it anew (\"mldist libtorch\").");
             }
         }
 

@@ -19,7 +19,7 @@ internal sealed class ModuleRow(IReadOnlyList<ModuleInput> inputs, IReadOnlyList
 
     private static readonly MethodInfo s_call = typeof(ModuleRow).GetMethod(nameof(CallTyped), BindingFlags.NonPublic | BindingFlags.Static)!;
     private static readonly MethodInfo s_hear = typeof(ModuleRow).GetMethod(nameof(HearTyped), BindingFlags.NonPublic | BindingFlags.Static)!;
-    private readonly Dictionary<Type, Signature> _signatures = [];
+    private readonly System.Collections.Concurrent.ConcurrentDictionary<Type, Signature> _signatures = []; // a source's ranks may share it
     private int[]? _sizes;
 
     public ModuleRow(TorchModuleSpec spec)
