@@ -24,12 +24,12 @@ public sealed class CategoricalColumnsTests
         var model = new TransformerChain<ITransformer>(mapping, ml.Regression.Trainers.DistributedNeuralNetwork(["Shop", "Kind"], options).Fit(mapping.Transform(data)));
 
         Assert.IsGreaterThanOrEqualTo(0.95, ml.Regression.Evaluate(model.Transform(ml.Data.LoadFromEnumerable(Sales(500, seed: 6)))).RSquared);
-        var scores = Scores(model, data);
+        var scores = ModuleInputTests.Scores(model, data);
         using var file = new MemoryStream();
         ml.Model.Save(model, data.Schema, file);
         file.Position = 0;
         var again = new MLContext().Model.Load(file, out _);
-        CollectionAssert.AreEqual(scores, Scores(again, data));
+        CollectionAssert.AreEqual(scores, ModuleInputTests.Scores(again, data));
         using var engine = ml.Model.CreatePredictionEngine<Sale, Scored>(again);
         Assert.AreEqual(scores[0], engine.Predict(sales[0]).Score);
         Assert.DoesNotContain("libtorch", File.ReadAllText("/proc/self/maps"), "The app that trains has loaded libtorch.");
@@ -79,8 +79,6 @@ public sealed class CategoricalColumnsTests
 
     private static IEstimator<ITransformer> Keys(MLContext ml) =>
         ml.Transforms.Conversion.MapValueToKey("Shop").Append(ml.Transforms.Conversion.MapValueToKey("Kind"));
-
-    private static float[] Scores(ITransformer model, IDataView data) => [.. model.Transform(data).GetColumn<float>("Score")];
 
     // The converted pipeline, from texts on.
     private static float[] ConvertedScores(MLContext ml, ITransformer model, IDataView data, IEnumerable<Sale> sales)

@@ -15,10 +15,7 @@ public sealed class ManyHostsTests
     [ClassInitialize]
     public static async Task Start(TestContext _)
     {
-        if (NetworkHosts.Unavailable() is { } reason)
-            Assert.Inconclusive(reason);
-        // Each believes that it has this machine's cores to itself.
-        s_hosts = await SeveralHosts.StartAsync(_ => new Dictionary<string, string> { ["MLDIST_CHILD_OMP_NUM_THREADS"] = "1" }, Count, slots: 1);
+        s_hosts = await SeveralHosts.StartManyAsync(Count);
         s_alone = await new SpreadRun(s_hosts, RankPlacement.OneWorker, ranks: 1, most: 1).FitAsync();
     }
 

@@ -97,10 +97,10 @@ public sealed class ModuleInputTests
         return Keys(ml).Fit(visits).Transform(visits);
     }
 
+    internal static float[] Scores(ITransformer model, IDataView data) => [.. model.Transform(data).GetColumn<float>("Score")];
+
     private static IEstimator<ITransformer> Keys(MLContext ml) =>
         ml.Transforms.Conversion.MapValueToKey("User").Append(ml.Transforms.Conversion.MapValueToKey("Tags"));
-
-    private static float[] Scores(ITransformer model, IDataView data) => [.. model.Transform(data).GetColumn<float>("Score")];
 
     // The file that the model writes, with an input for each column.
     private static float[] OwnScores(TransformerChain<TransformerChain<RegressionPredictionTransformer<NeuralNetworkRegressionModel>>> model, IDataView data)

@@ -66,6 +66,16 @@ internal sealed class SeveralHosts : IAsyncDisposable
         }
     }
 
+    /// <summary>Starts many, of one slot each; the tests are skipped where hosts are not to be had.</summary>
+    /// <param name="count">How many.</param>
+    public static Task<SeveralHosts> StartManyAsync(int count)
+    {
+        if (NetworkHosts.Unavailable() is { } reason)
+            Assert.Inconclusive(reason);
+        // Each believes that it has this machine's cores to itself.
+        return StartAsync(_ => new Dictionary<string, string> { ["MLDIST_CHILD_OMP_NUM_THREADS"] = "1" }, count, slots: 1);
+    }
+
     /// <summary>Starts a worker, or another in the place of one that is gone.</summary>
     public async Task StartWorkerAsync(int host)
     {

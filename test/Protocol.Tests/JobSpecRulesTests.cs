@@ -35,6 +35,7 @@ public sealed class JobSpecRulesTests
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1, 9999 }, Start = { 0, 0 }, Scale = { 1, 1 } }, "Features have 2 steps with 2 starts and 2 scales"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { 0 }, Scale = { 0 } }, "Features have 1 steps"),
         (s => s.Module.Mlp.Steps = new FeatureStepsSpec { Slot = { 1 }, Start = { float.NaN }, Scale = { 1 } }, "Features have 1 steps"),
+        (s => (s.Module.Mlp.InputSize, s.Module.Mlp.Steps) = (int.MaxValue, new FeatureStepsSpec { Slot = { 1 }, Start = { 0 }, Scale = { 1 } }), "with 2,147,483,647 features, expected at most 500,000,000"),
         (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 0, Width = 2 }), "categoricalColumnNames has 1 columns, of which one has 0 keys of 2 numbers, expected at most 1,000"),
         (s => s.Module.Mlp.Categories.Add(new CategorySpec { KeyCount = 3, Width = 2000 }), "of which one has 3 keys of 2,000 numbers"),
         (s => s.Module.Mlp.Categories.Add(Enumerable.Repeat(new CategorySpec { KeyCount = 3, Width = 2 }, 999)), "categoricalColumnNames has 999 columns"),

@@ -31,22 +31,26 @@ internal static class LabelNoise
         if (sample.Count < LeastProbes)
             return null;
         var labels = sample.Rows.Select(row => row.Label).ToArray();
-        var rows = Array.ConvertAll([.. sample.Rows], row => Standardised(row.Values, features, size - categories));
+        var rows = Standardised(sample, features, size - categories);
         var probes = (int)Math.Clamp(Budget / ((long)rows.Length * size), LeastProbes, Math.Min(MostProbes, rows.Length));
-        var byChance = hasClasses ? 1 - labels.CountBy(label => label).Sum(c => Math.Pow((double)c.Value / labels.Length, 2)) : 2 * Variance(labels);
-        if (byChance <= 0 || (hasClasses ? byChance * probes < LeastDifferences : LargestShare(labels) > MostOfVariance))
+        var squares = hasClasses ? [] : Squares(labels);
+        var byChance = hasClasses ? 1 - labels.CountBy(label => label).Sum(c => Math.Pow((double)c.Value / labels.Length, 2)) : 2 * squares.Average();
+        if (byChance <= 0 || (hasClasses ? byChance * probes < LeastDifferences : squares.Max() > MostOfVariance * squares.Sum()))
             return null;
         var differences = new double[probes];
-        Parallel.For(0, probes, probe =>
-        {
-            // From all of the sample: rows may be in the order of their labels.
-            differences[probe] = ToNearest(rows, labels, (int)((long)probe * rows.Length / probes), size - categories, hasClasses);
-        });
+        // From all of the sample: rows may be in the order of their labels.
+        Parallel.For(0, probes, probe => differences[probe] = ToNearest(rows, labels, (int)((long)probe * rows.Length / probes), size - categories, hasClasses));
         return differences.Average() / byChance;
     }
 
-    private static float[] Standardised(float[] row, IFeatureStatistics features, int numbers) =>
-        [.. row.Select((value, slot) => slot >= numbers ? value : float.IsNaN(value) || features.Deviation(slot) is not > 0 ? 0 : (float)((value - features.Mean(slot)) / features.Deviation(slot)))];
+    private static float[][] Standardised(RowSample sample, IFeatureStatistics features, int numbers)
+    {
+        var slots = Enumerable.Range(0, numbers).Select(slot => (Mean: features.Mean(slot), Deviation: features.Deviation(slot))).ToArray();
+        return [.. sample.Rows.Select(row => row.Values.Select(Standard).ToArray())];
+
+        float Standard(float value, int slot) => slot >= numbers ? value
+            : float.IsNaN(value) || slots[slot].Deviation is not > 0 ? 0 : (float)((value - slots[slot].Mean) / slots[slot].Deviation);
+    }
 
     // How far a row's label is from that of the nearest others. A copy of the row, label and all, says nothing where numbers hardly ever repeat.
     private static double ToNearest(float[][] rows, float[] labels, int probe, int numbers, bool hasClasses)
@@ -76,13 +80,9 @@ internal static class LabelNoise
         return distance;
     }
 
-    private static double Variance(float[] labels) => Squares(labels).Average();
-
-    private static double LargestShare(float[] labels) => Squares(labels).Max() / Squares(labels).Sum();
-
-    private static IEnumerable<double> Squares(float[] labels)
+    private static double[] Squares(float[] labels)
     {
         var mean = labels.Average(label => (double)label);
-        return labels.Select(label => Math.Pow(label - mean, 2));
+        return Array.ConvertAll(labels, label => Math.Pow(label - mean, 2));
     }
 }

@@ -56,10 +56,13 @@ internal sealed record TrainingColumns(MlTask Task, string Features, string Labe
         _ => column.ItemType == NumberDataViewType.Single && !column.IsKey,
     };
 
+    /// <summary>What a column is, as "Feature", in what data, as "Validation set: feature".</summary>
+    public static string RoleIn(string subject, string role) => subject.Length == 0 ? role : $"{subject}: {char.ToLowerInvariant(role[0])}{role[1..]}";
+
     /// <summary>What is wrong with a column; null: nothing.</summary>
     public static string? Check(SchemaShape schema, string subject, string role, string name, string expected, Func<SchemaShape.Column, string> remedy, Func<SchemaShape.Column, bool> holds)
     {
-        role = subject.Length == 0 ? role : $"{subject}: {char.ToLowerInvariant(role[0])}{role[1..]}";
+        role = RoleIn(subject, role);
         if (!schema.TryFindColumn(name, out var column))
             return $"{role} column \"{name}\" is not in the data, whose columns are {string.Join(", ", schema.Select(c => $"\"{c.Name}\""))}; expected {expected}. Name another column or add it.";
         return holds(column) ? null : $"{role} column \"{name}\" is {Describe(column)}, expected {expected}. {remedy(column)}";

@@ -61,7 +61,7 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
     private FramedTraining<TTransformer> Prepare(IDataView input)
     {
         ThrowIfAny([.. _columns.Errors(_options, SchemaShape.Create(input.Schema))]);
-        var found = _columns.Inputs.Select(name => InputColumn.Of(input.Schema[name], _columns.RoleOf(name))).ToList();
+        var found = _columns.Inputs(_options).Select(name => InputColumn.Of(input.Schema[name], _columns.RoleOf(name, _options))).ToList();
         ThrowIfAny([.. found.Select(f => f.Error).OfType<string>()]);
         var columns = found.ConvertAll(f => f.Column!);
         if (_options.ValidationSet is { } set)
@@ -76,7 +76,7 @@ public sealed class DistributedModuleTrainer<TTransformer> : IEstimator<Transfor
     // Keys of the same number may stand for others.
     private string? Mismatch(InputColumn column, DataViewSchema training, DataViewSchema validation)
     {
-        var role = $"Validation set: {char.ToLowerInvariant(_columns.RoleOf(column.Name)[0])}{_columns.RoleOf(column.Name)[1..]}";
+        var role = TrainingColumns.RoleIn("Validation set", _columns.RoleOf(column.Name, _options));
         return column.Mismatch(validation, role) ?? (column.IsKey ? SameMeaning.CompareKeys(training[column.Name], validation[column.Name], role, "key") : null);
     }
 

@@ -9,13 +9,13 @@ internal abstract class NetworkColumns
     public abstract string Name { get; }
 
     /// <summary>The columns, in the order of a row.</summary>
-    public abstract IReadOnlyList<string> Inputs { get; }
+    public abstract IReadOnlyList<string> Inputs(NeuralNetworkOptions options);
 
     /// <summary>All that is wrong with the options and the columns of a schema, each a sentence.</summary>
     public abstract IEnumerable<string> Errors(NeuralNetworkOptions options, SchemaShape schema);
 
     /// <summary>What a column is, as "Input".</summary>
-    public abstract string RoleOf(string column);
+    public abstract string RoleOf(string column, NeuralNetworkOptions options);
 
     /// <summary>The network of columns that were found valid.</summary>
     public abstract NetworkModule Network(IReadOnlyList<InputColumn> columns);
@@ -26,7 +26,7 @@ internal sealed class ModuleColumns(OwnModule module, IReadOnlyList<string> inpu
 {
     public override string Name => module.Name;
 
-    public override IReadOnlyList<string> Inputs => inputs;
+    public override IReadOnlyList<string> Inputs(NeuralNetworkOptions options) => inputs;
 
     public override IEnumerable<string> Errors(NeuralNetworkOptions options, SchemaShape schema)
     {
@@ -38,23 +38,18 @@ internal sealed class ModuleColumns(OwnModule module, IReadOnlyList<string> inpu
             yield return error;
     }
 
-    public override string RoleOf(string column) => "Input";
+    public override string RoleOf(string column, NeuralNetworkOptions options) => "Input";
 
     public override NetworkModule Network(IReadOnlyList<InputColumn> columns) => module.WithInputs(columns);
 }
 
 /// <summary>The built-in network with columns of categories behind its features.</summary>
-/// <param name="trainer">The trainer's options, whose FeatureColumnName may change until Fit.</param>
 /// <param name="categories">The columns of categories.</param>
-internal sealed class CategoricalColumns(NeuralNetworkOptions trainer, IReadOnlyList<string> categories) : NetworkColumns
+internal sealed class CategoricalColumns(IReadOnlyList<string> categories) : NetworkColumns
 {
     public override string Name => "DistributedNeuralNetwork";
 
-    public override IReadOnlyList<string> Inputs => HasFeatures ? [Features, .. categories] : categories;
-
-    private string Features => trainer.FeatureColumnName;
-
-    private bool HasFeatures => !string.IsNullOrEmpty(Features);
+    public override IReadOnlyList<string> Inputs(NeuralNetworkOptions options) => HasFeatures(options) ? [options.FeatureColumnName, .. categories] : categories;
 
     public override IEnumerable<string> Errors(NeuralNetworkOptions options, SchemaShape schema)
     {
@@ -70,14 +65,16 @@ internal sealed class CategoricalColumns(NeuralNetworkOptions trainer, IReadOnly
             yield return $"categoricalColumnNames has column \"{categories.GroupBy(c => c, StringComparer.Ordinal).First(g => g.Count() > 1).Key}\" twice, expected each column once.";
         if (categories.FirstOrDefault(c => c == options.LabelColumnName || c == options.ExampleWeightColumnName || c == options.GroupColumn) is { } other)
             yield return $"Categorical column \"{other}\" is the label, weight or group column too, expected another column.";
-        if (HasFeatures && TrainingColumns.Check(schema, "", "Feature", Features, "a vector of Single with a known size", ColumnRemedy.ForFeatures, TrainingColumns.AreFeatures) is { } error)
-            yield return schema.TryFindColumn(Features, out _) ? error : $"{error} Or set FeatureColumnName to \"\": there are categories alone.";
+        if (HasFeatures(options) && TrainingColumns.Check(schema, "", "Feature", options.FeatureColumnName, "a vector of Single with a known size", ColumnRemedy.ForFeatures, TrainingColumns.AreFeatures) is { } error)
+            yield return schema.TryFindColumn(options.FeatureColumnName, out _) ? error : $"{error} Or set FeatureColumnName to \"\": there are categories alone.";
         foreach (var category in categories)
             if (TrainingColumns.Check(schema, "", "Categorical", category, "a key", ColumnRemedy.ForKey, TrainingColumns.IsKey) is { } wrong)
                 yield return wrong;
     }
 
-    public override string RoleOf(string column) => column == Features ? "Feature" : "Categorical";
+    public override string RoleOf(string column, NeuralNetworkOptions options) => column == options.FeatureColumnName ? "Feature" : "Categorical";
 
-    public override NetworkModule Network(IReadOnlyList<InputColumn> columns) => new BuiltInNetwork([.. columns.Skip(HasFeatures ? 1 : 0)]);
+    public override NetworkModule Network(IReadOnlyList<InputColumn> columns) => new BuiltInNetwork([.. columns.Where(c => c.IsKey)]);
+
+    private static bool HasFeatures(NeuralNetworkOptions options) => !string.IsNullOrEmpty(options.FeatureColumnName);
 }

@@ -194,7 +194,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
     public static DistributedModuleTrainer<MulticlassPredictionTransformer<NeuralNetworkMulticlassModel>> DistributedNeuralNetwork(this MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, string[] categoricalColumnNames, DistributedMulticlassTrainer.Options? options = null) =>
-        OfMulticlass(catalog, options ??= new(), Categories(options, categoricalColumnNames));
+        OfMulticlass(catalog, options ?? new(), Categories(categoricalColumnNames));
 
     /// <summary>A neural network that answers yes or no, of a features column and columns of categories, trained on a cluster.</summary>
     /// <param name="catalog">The catalog, <c>ml.BinaryClassification.Trainers</c>.</param>
@@ -204,7 +204,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
     public static DistributedModuleTrainer<BinaryPredictionTransformer<NeuralNetworkBinaryModel>> DistributedNeuralNetwork(this BinaryClassificationCatalog.BinaryClassificationTrainers catalog, string[] categoricalColumnNames, DistributedBinaryTrainer.Options? options = null) =>
-        OfBinary(catalog, options ??= new(), Categories(options, categoricalColumnNames));
+        OfBinary(catalog, options ?? new(), Categories(categoricalColumnNames));
 
     /// <summary>A neural network that predicts a number, of a features column and columns of categories, trained on a cluster.</summary>
     /// <param name="catalog">The catalog, <c>ml.Regression.Trainers</c>.</param>
@@ -214,7 +214,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
     public static DistributedModuleTrainer<RegressionPredictionTransformer<NeuralNetworkRegressionModel>> DistributedNeuralNetwork(this RegressionCatalog.RegressionTrainers catalog, string[] categoricalColumnNames, DistributedRegressionTrainer.Options? options = null) =>
-        OfRegression(catalog, options ??= new(), Categories(options, categoricalColumnNames));
+        OfRegression(catalog, options ?? new(), Categories(categoricalColumnNames));
 
     /// <summary>A neural network that ranks the rows of a group, of a features column and columns of categories, trained on a cluster.</summary>
     /// <param name="catalog">The catalog, <c>ml.Ranking.Trainers</c>.</param>
@@ -224,7 +224,7 @@ public static class DistributedNeuralNetworkCatalog
     /// <exception cref="ArgumentException">From <c>Fit</c>: columns or options are wrong; the message lists all that is.</exception>
     /// <exception cref="InvalidDataException">From <c>Fit</c>: a row cannot be trained on; the message names it.</exception>
     public static DistributedModuleTrainer<RankingPredictionTransformer<NeuralNetworkRankingModel>> DistributedNeuralNetwork(this RankingCatalog.RankingTrainers catalog, string[] categoricalColumnNames, DistributedRankingTrainer.Options? options = null) =>
-        OfRanking(catalog, options ??= new(), Categories(options, categoricalColumnNames));
+        OfRanking(catalog, options ?? new(), Categories(categoricalColumnNames));
 
     internal static DistributedMulticlassTrainer OfModule(MulticlassClassificationCatalog.MulticlassClassificationTrainers catalog, DistributedMulticlassTrainer.Options options, NetworkModule? module)
     {
@@ -271,10 +271,10 @@ public static class DistributedNeuralNetworkCatalog
     private static DistributedModuleTrainer<RankingPredictionTransformer<NeuralNetworkRankingModel>> OfRanking(TrainCatalogBase.CatalogInstantiatorBase catalog, DistributedRankingTrainer.Options options, NetworkColumns columns) =>
         new(Environment(catalog), options, columns, (environment, own, m) => new DistributedRankingTrainer(environment, own, m));
 
-    private static CategoricalColumns Categories(NeuralNetworkOptions options, string[] names)
+    private static CategoricalColumns Categories(string[] names)
     {
         ArgumentNullException.ThrowIfNull(names);
-        return new CategoricalColumns(options, [.. names]);
+        return new CategoricalColumns([.. names]);
     }
 
     private static Runtime.IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase catalog)

@@ -140,12 +140,10 @@ internal sealed class StartingNetwork
         : features.HasSlotNames() ? spec.Module.UnscaledSlots().Select(slot => SameMeaning.NameOfSlot(features, slot)) : [];
 
     // Which category an id is, the key's values say.
-    private static string? KeyMismatch(JobSpec spec, DataViewSchema known, DataViewSchema given, DataViewSchema.Column features)
-    {
-        return (from name in KeyNames(spec, features)
-                where known.GetColumnOrNull(name) is not null && given.GetColumnOrNull(name) is not null
-                select SameMeaning.CompareKeys(known[name], given[name], "Training data: categorical", "key", $"the data of {Name}")).FirstOrDefault(error => error is not null);
-    }
+    private static string? KeyMismatch(JobSpec spec, DataViewSchema known, DataViewSchema given, DataViewSchema.Column features) =>
+        (from name in KeyNames(spec, features)
+         where known.GetColumnOrNull(name) is not null && given.GetColumnOrNull(name) is not null
+         select SameMeaning.CompareKeys(known[name], given[name], "Training data: categorical", "key", $"the data of {Name}")).FirstOrDefault(error => error is not null);
 
     // Sparse features are not centred.
     private double MeanOf(int slot) => Spec.Data.Features.Mean.Count == 0 ? 0 : Spec.Data.Features.Mean[slot];

@@ -19,7 +19,6 @@ public static class TorchScript
     /// <param name="script">The TorchScript file's bytes.</param>
     /// <param name="onnx">The ONNX file's.</param>
     /// <exception cref="ArgumentException">They are too large.</exception>
-    /// <exception cref="ArgumentException">They are too large.</exception>
     public static byte[] Pack(byte[] script, byte[] onnx)
     {
         ArgumentNullException.ThrowIfNull(script);

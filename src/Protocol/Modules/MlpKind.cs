@@ -10,8 +10,11 @@ public sealed partial class MlpSpec
     /// <summary>What a row's categories become.</summary>
     public int EmbeddedSize => Categories.Sum(c => c.Width);
 
+    /// <summary>The numbers of its categories' tables.</summary>
+    public Int128 TableSize => Categories.Aggregate(Int128.Zero, (all, c) => all + ((Int128)c.Rows * c.Width));
+
     /// <summary>Inputs of the first layer: a row's numbers, what its categories become, and the steps of its numbers.</summary>
-    public int EncodedSize => NumberSize + EmbeddedSize + (Steps?.Slot.Count ?? 0);
+    public long EncodedSize => (long)NumberSize + EmbeddedSize + (Steps?.Slot.Count ?? 0);
 
     /// <summary>The inputs of a training row that are ids, whose size means nothing.</summary>
     public IEnumerable<int> UnscaledSlots() => Enumerable.Range(NumberSize, Categories.Count);
@@ -85,8 +88,8 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
 
         if (mlp.Categories.Count > 0 && mlp.Sparse is not null)
             yield return $"categoricalColumnNames has {mlp.Categories.Count:N0} columns beside sparse features, expected none, or FeatureEncoding Dense.";
-        if (mlp.Categories.Count > 0 && mlp.Categories.MaxBy(c => (long)c.KeyCount * c.Width) is { } widest && mlp.Categories.Sum(c => (long)c.KeyCount * c.Width) > JobSpecRules.MaxParameters)
-            yield return $"The tables of categoricalColumnNames are {mlp.Categories.Sum(c => (long)c.KeyCount * c.Width):N0} numbers, the largest of {widest.KeyCount:N0} keys by {widest.Width:N0}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB. Hash so many categories to fewer (OneHotHashEncoding).";
+        if (mlp.Categories.Sum(c => (long)c.KeyCount * c.Width) is var numbers && numbers > JobSpecRules.MaxParameters && mlp.Categories.MaxBy(c => (long)c.KeyCount * c.Width) is { } widest)
+            yield return $"The tables of categoricalColumnNames are {numbers:N0} numbers, the largest of {widest.KeyCount:N0} keys by {widest.Width:N0}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB. Hash so many categories to fewer (OneHotHashEncoding).";
         else if (Parameters() is var parameters && parameters > JobSpecRules.MaxParameters)
             yield return $"HiddenLayers is [{string.Join(", ", mlp.HiddenSizes)}], which makes {parameters:N0} parameters ({(double)parameters * sizeof(float) / (1 << 30):N1} GiB) with {mlp.InputSize:N0} features{(mlp.EmbeddedSize > 0 ? " and the tables of categoricalColumnNames" : "")}, expected at most {JobSpecRules.MaxParameters:N0}: an ONNX file holds 2 GiB.";
         if (mlp.Sparse is { MeanNonZeros: var mean } && !(mean >= 0 && mean <= mlp.InputSize))
@@ -107,7 +110,7 @@ internal sealed class MlpKind(MlpSpec mlp) : IModuleKind
     // Weights and biases; the sum of products of int's stays within 128 bits.
     private Int128 Parameters()
     {
-        var (sum, inputs) = (mlp.Categories.Aggregate(Int128.Zero, (all, c) => all + (Int128)c.Rows * c.Width), (Int128)mlp.EncodedSize);
+        var (sum, inputs) = (mlp.TableSize, (Int128)mlp.EncodedSize);
         foreach (var size in mlp.HiddenSizes.Append(mlp.OutputSize))
             (sum, inputs) = (sum + (inputs + 1) * size, size);
         return sum;

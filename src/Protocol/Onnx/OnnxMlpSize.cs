@@ -27,10 +27,10 @@ public static class OnnxMlpSize
         var floats = spec.Data?.Features is null ? 0 : (mlp.Sparse is null ? 2 : 1) * (Int128)mlp.InputSize;
         if (mlp.Categories.Count > Math.Min(mlp.InputSize, CategorySpec.MaxCategories) || !mlp.Categories.All(c => c.IsValid))
             throw new FormatException($"The job's network has {mlp.Categories.Count:N0} columns of categories among {mlp.InputSize:N0} inputs, expected at most {CategorySpec.MaxCategories:N0}, each with keys and numbers that this release knows. Train the model again.");
-        floats += mlp.Categories.Aggregate((Int128)mlp.Categories.Count, (all, c) => all + (Int128)c.Rows * c.Width);
+        floats += mlp.Categories.Count + mlp.TableSize;
         var steps = mlp.Steps?.Slot.Count ?? 0;
         floats += 2 * steps;
-        var inputs = (Int128)mlp.NumberSize + mlp.EmbeddedSize + steps;
+        Int128 inputs = mlp.EncodedSize;
         foreach (var size in mlp.HiddenSizes)
             (floats, inputs) = (floats + ((inputs + 1 + norms) * size), size);
         floats += (inputs + 1) * mlp.OutputSize;

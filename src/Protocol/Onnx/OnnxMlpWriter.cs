@@ -76,7 +76,7 @@ public static class OnnxMlpWriter
 
     private static string Layers(OnnxGraph graph, MlpSpec mlp, string current, string? output)
     {
-        var width = mlp.EncodedSize;
+        var width = checked((int)mlp.EncodedSize);
         for (var i = 0; i < mlp.HiddenSizes.Count; i++)
         {
             var hidden = mlp.HiddenSizes[i];

@@ -15,55 +15,45 @@ internal static class DropoutTensors
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         var keys = RowKeys(device, layerKey, firstRow, rows).view(rows, 1);
-        var (low, high) = (keys.to(ScalarType.Int32), keys.bitwise_right_shift(Wide(32)).to(ScalarType.Int32));
-        var x = Times(arange(columns, ScalarType.Int32, device), 0x9E3779B9).add(low);
+        var (low, high) = (keys.to(ScalarType.Int32), keys.bitwise_right_shift(Constant(32, keys)).to(ScalarType.Int32));
+        var x = Times(arange(columns, ScalarType.Int32, device), unchecked((int)0x9E3779B9)).add(low);
         Times(Mixed(x, 16), 0x21f0aaad);
         Times(Mixed(x, 15).bitwise_xor_(high), 0x735a2d97);
         Mixed(x, 15);
         // Signed numbers are in the order of unsigned ones once the first bit is the other.
         using Scalar least = unchecked((int)(threshold ^ 0x80000000)), kept = keep;
-        using var stays = x.bitwise_xor_(Narrow(int.MinValue)).ge(least);
+        using var stays = x.bitwise_xor_(Constant(int.MinValue, x)).ge(least);
         return stays.to(ScalarType.Float32).mul_(kept).MoveToOuterDisposeScope();
-
-        // As large as the mask itself: freed at once.
-        Tensor Mixed(Tensor numbers, int bits)
-        {
-            using var shifted = numbers.bitwise_right_shift(Narrow(bits)).bitwise_and_(Narrow((int)(uint.MaxValue >> bits)));
-            return numbers.bitwise_xor_(shifted);
-        }
-
-        Tensor Narrow(int value) => Constant(value, ScalarType.Int32, device);
-
-        Tensor Wide(long value) => Constant(value, ScalarType.Int64, device);
-
-        static Tensor Times(Tensor numbers, uint factor)
-        {
-            using Scalar scalar = unchecked((int)factor);
-            return numbers.mul_(scalar);
-        }
     }
 
     // CounterRandom.Hash of the layer's key and each row.
     private static Tensor RowKeys(Device device, ulong layerKey, long firstRow, long rows)
     {
         using Scalar key = unchecked((long)layerKey);
-        var z = Times(arange(firstRow + 1, firstRow + 1 + rows, ScalarType.Int64, device), 0x9E3779B97F4A7C15).add_(key);
-        z = Times(z.bitwise_xor_(Shifted(30)), 0xBF58476D1CE4E5B9);
-        z = Times(z.bitwise_xor_(Shifted(27)), 0x94D049BB133111EB);
-        return z.bitwise_xor_(Shifted(31));
-
-        Tensor Shifted(int bits) => z.bitwise_right_shift(Constant(bits, ScalarType.Int64, device)).bitwise_and_(Constant((long)(ulong.MaxValue >> bits), ScalarType.Int64, device));
-
-        static Tensor Times(Tensor numbers, ulong factor)
-        {
-            using Scalar scalar = unchecked((long)factor);
-            return numbers.mul_(scalar);
-        }
+        var z = Times(arange(firstRow + 1, firstRow + 1 + rows, ScalarType.Int64, device), unchecked((long)0x9E3779B97F4A7C15)).add_(key);
+        Times(Mixed(z, 30), unchecked((long)0xBF58476D1CE4E5B9));
+        Times(Mixed(z, 27), unchecked((long)0x94D049BB133111EB));
+        return Mixed(z, 31);
     }
 
-    private static Tensor Constant(long value, ScalarType type, Device device)
+    // x ^= x >> bits, as of unsigned numbers. What is shifted is as large as the mask itself: freed at once.
+    private static Tensor Mixed(Tensor numbers, int bits)
+    {
+        var ones = numbers.dtype == ScalarType.Int32 ? uint.MaxValue >> bits : (long)(ulong.MaxValue >> bits);
+        using var shifted = numbers.bitwise_right_shift(Constant(bits, numbers)).bitwise_and_(Constant(ones, numbers));
+        return numbers.bitwise_xor_(shifted);
+    }
+
+    private static Tensor Times(Tensor numbers, long factor)
+    {
+        using Scalar scalar = factor;
+        return numbers.mul_(scalar);
+    }
+
+    // Filled in where the numbers are, and of their type.
+    private static Tensor Constant(long value, Tensor numbers)
     {
         using Scalar scalar = value;
-        return full([1], scalar, type, device);
+        return full([1], scalar, numbers.dtype, numbers.device);
     }
 }

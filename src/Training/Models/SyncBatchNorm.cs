@@ -34,9 +34,7 @@ internal sealed class SyncBatchNorm(LayerStatistics statistics)
             return whole;
         using (no_grad())
         {
-            var rows = input.shape[0];
-            var mean = rows > 0 ? input.mean(s_rowAxis) : null;
-            _moments = statistics.Join(mean, mean is null ? null : input.sub(mean).square().sum(s_rowAxis), rows, Momentum);
+            _moments = statistics.Join(input, s_rowAxis, hasRows: input.shape[0] > 0, Momentum);
             _input = input;
             _inverseDeviation = _moments.Variance.add(s_epsilon).rsqrt();
             _normalized = input.sub(_moments.Mean).mul(_inverseDeviation);

@@ -1,5 +1,8 @@
 using System.Collections.Concurrent;
 using System.Net;
+using System.Net.NetworkInformation;
+using System.Net.Sockets;
+using System.Security.Cryptography;
 using Grpc.Core;
 using MLDistributed.Protocol;
 using MLDistributed.Worker.Agents;
@@ -121,7 +124,7 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
             (offer.Address, offer.Fingerprint, offer.Key) = (_server.Address.ToString(), _server.Fingerprint, _server.Key);
             log.ServesData(start.AttemptId, offer.Address);
         }
-        catch (Exception e) when (e is IOException or System.Net.Sockets.SocketException or System.Net.NetworkInformation.NetworkInformationException or System.Security.Cryptography.CryptographicException)
+        catch (Exception e) when (e is IOException or SocketException or NetworkInformationException or CryptographicException)
         {
             log.ServesNoData(start.AttemptId, e.Message); // the others need not wait
         }

@@ -47,16 +47,18 @@ internal sealed class SharedDownload : IDisposable
             await download.FetchAsync(peers, isDoubted, cancellation).ConfigureAwait(false);
             return download;
         }
-        catch (Exception e)
+        catch (Exception e) when (DiskSpace.IsFull(e))
         {
             download.Abandon();
-            if (DiskSpace.IsFull(e))
-                file.Dispose(); // open, it would keep what it takes; who reads it asks others
-            download.Dispose();
-            if (!DiskSpace.IsFull(e))
-                throw;
+            file.Dispose(); // open, it would keep what it takes; who reads it asks others
             GrowingFile.Delete(path); // half of it would keep the disk full
             throw DiskSpace.Full(DiskSpace.Explain($"{BlobKind.Dataset} \"{id}\" ({DiskSpace.Words(total)})", Path.GetDirectoryName(path)!, e));
+        }
+        catch
+        {
+            download.Abandon();
+            download.Dispose();
+            throw;
         }
     }
 

@@ -25,7 +25,7 @@ internal sealed class PartDownload(DownloadRequest request, Func<long, ReadOnlyM
             if (!await inTime(call.ResponseStream.MoveNext(cancellation)).ConfigureAwait(false))
                 throw new EndOfStreamException($"the stream ended {request.Length} bytes too early");
             var data = call.ResponseStream.Current.Data.Memory;
-            data = data[..(int)Math.Min(data.Length, request.Length)]; // an older coordinator sends all to the end
+            data = data[..(int)Math.Min(data.Length, request.Length)]; // whatever it sends
             await write(request.Offset, data).ConfigureAwait(false);
             request.Offset += data.Length;
             request.Length -= data.Length;

@@ -23,7 +23,7 @@ internal static class RandomNetworks
     public static Dictionary<string, float[]> Weights(Random random, MlpSpec mlp)
     {
         var tensors = new Dictionary<string, float[]>();
-        var sizes = new[] { mlp.EncodedSize }.Concat(mlp.HiddenSizes).Append(mlp.OutputSize).ToArray();
+        var sizes = new[] { (int)mlp.EncodedSize }.Concat(mlp.HiddenSizes).Append(mlp.OutputSize).ToArray();
         for (var i = 0; i < mlp.Categories.Count; i++)
             tensors[CategorySpec.TableName(i)] = Values(random, mlp.Categories[i].Rows * mlp.Categories[i].Width, 1);
         for (var i = 0; i + 1 < sizes.Length; i++)

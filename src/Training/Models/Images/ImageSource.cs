@@ -1,4 +1,3 @@
-using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using static TorchSharp.torch;

@@ -1,4 +1,3 @@
-using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using static TorchSharp.torch;
@@ -25,7 +24,7 @@ internal sealed unsafe class MlpSource(MlpSpec spec, ulong seed, Precision preci
     {
         var parameters = new List<FlatTensor>();
         var buffers = new List<FlatTensor>();
-        var inputs = (long)mlp.EncodedSize;
+        var inputs = mlp.EncodedSize;
         for (var i = 0; i < mlp.Categories.Count; i++)
             Add(parameters, CategorySpec.TableName(i), [mlp.Categories[i].Rows, mlp.Categories[i].Width], decays: true);
         for (var i = 0; i <= mlp.HiddenSizes.Count; i++)

@@ -7,9 +7,8 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>Where ranks sum from device to device: all of it is queued there, and the host waits for nothing.</summary>
-internal sealed unsafe class DeviceStatistics(Memory<float> runningMean, Memory<float> runningVariance, Device device, ICollective ranks, DeviceExchange? exchange) : LayerStatistics
+internal sealed unsafe class DeviceStatistics(Memory<float> runningMean, Memory<float> runningVariance, Device device, ICollective ranks, DeviceExchange? exchange) : LayerStatistics(runningMean.Length)
 {
-    private readonly int _channels = runningMean.Length;
     private Tensor? _runningMean;
     private Tensor? _runningVariance;
     private bool _hasMoved;
@@ -22,29 +21,29 @@ internal sealed unsafe class DeviceStatistics(Memory<float> runningMean, Memory<
     // This rank's rows are the batch. Of one number there is no deviation, and libtorch refuses it.
     public override Tensor? TryNormalize(Tensor input, Tensor? weight, Tensor? bias, double momentum, double epsilon)
     {
-        if (ranks.WorldSize > 1 || input.numel() <= _channels)
+        if (ranks.WorldSize > 1 || input.numel() <= Channels)
             return null;
         _hasMoved = true;
         return nn.functional.batch_norm(input, RunningMean, RunningVariance, weight, bias, training: true, momentum, epsilon);
     }
 
-    public override BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum)
+    protected override BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum)
     {
         using var scope = NewDisposeScope();
-        var all = zeros([ranks.WorldSize, (2 * _channels) + 1], device: device);
+        var all = zeros([ranks.WorldSize, (2 * Channels) + 1], device: device);
         if (mean is not null)
         {
             var mine = all.select(0, ranks.Rank);
-            mine.narrow(0, 0, _channels).copy_(mean.view(_channels));
-            mine.narrow(0, _channels, _channels).copy_(squares!.view(_channels));
+            mine.narrow(0, 0, Channels).copy_(mean.view(Channels));
+            mine.narrow(0, Channels, Channels).copy_(squares!.view(Channels));
             using Scalar numbers = count;
-            mine.narrow(0, 2 * _channels, 1).fill_(numbers);
+            mine.narrow(0, 2 * Channels, 1).fill_(numbers);
         }
 
         // Each rank's are in a place of their own: the sum brings them together, and rounds nothing.
         Sum(all, exchange);
         var wide = all.to(ScalarType.Float64);
-        var (means, deviations, counts) = (wide.narrow(1, 0, _channels), wide.narrow(1, _channels, _channels), wide.narrow(1, 2 * _channels, 1));
+        var (means, deviations, counts) = (wide.narrow(1, 0, Channels), wide.narrow(1, Channels, Channels), wide.narrow(1, 2 * Channels, 1));
         var total = counts.sum();
         var center = means.mul(counts).sum([0]).div(total);
         var sum = deviations.add(means.sub(center).square().mul(counts)).sum([0]);

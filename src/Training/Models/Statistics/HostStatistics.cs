@@ -5,26 +5,24 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>Where ranks meet on the host.</summary>
-internal sealed unsafe class HostStatistics(Memory<float> runningMean, Memory<float> runningVariance, Device device, ICollective ranks) : LayerStatistics
+internal sealed unsafe class HostStatistics(Memory<float> runningMean, Memory<float> runningVariance, Device device, ICollective ranks) : LayerStatistics(runningMean.Length)
 {
-    private readonly int _channels = runningMean.Length;
-
     // How many, means, squared deviations.
     private readonly double[] _mine = new double[1 + (2 * runningMean.Length)];
     private readonly double[] _all = new double[(1 + (2 * runningMean.Length)) * ranks.WorldSize];
 
-    public override BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum)
+    protected override BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum)
     {
         _mine.AsSpan().Clear();
         if (mean is not null)
         {
             _mine[0] = count;
-            Read(mean, _mine.AsSpan(1, _channels));
-            Read(squares!, _mine.AsSpan(1 + _channels));
+            Read(mean, _mine.AsSpan(1, Channels));
+            Read(squares!, _mine.AsSpan(1 + Channels));
         }
 
         ranks.AllGather(_mine, _all);
-        var (allMean, allVariance) = (new float[_channels], new float[_channels]);
+        var (allMean, allVariance) = (new float[Channels], new float[Channels]);
         var all = Combine(allMean, allVariance, momentum);
         return new Moments(tensor(allMean, device: device), tensor(allVariance, device: device), all, ranks);
     }
@@ -35,7 +33,7 @@ internal sealed unsafe class HostStatistics(Memory<float> runningMean, Memory<fl
         var count = 0.0;
         for (var rank = 0; rank < ranks.WorldSize; rank++)
             count += _all[rank * size];
-        for (var i = 0; i < _channels; i++)
+        for (var i = 0; i < Channels; i++)
         {
             var (sum, squares) = (0.0, 0.0);
             for (var rank = 0; rank < ranks.WorldSize; rank++)
@@ -44,7 +42,7 @@ internal sealed unsafe class HostStatistics(Memory<float> runningMean, Memory<fl
             for (var rank = 0; rank < ranks.WorldSize; rank++)
             {
                 var offset = _all[(rank * size) + 1 + i] - center;
-                squares += _all[(rank * size) + 1 + _channels + i] + (offset * offset * _all[rank * size]);
+                squares += _all[(rank * size) + 1 + Channels + i] + (offset * offset * _all[rank * size]);
             }
 
             (mean[i], variance[i]) = ((float)center, (float)(squares / count));

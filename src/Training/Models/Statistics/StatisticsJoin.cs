@@ -23,17 +23,31 @@ internal sealed record StatisticsJoin(ICollective Ranks, bool StaysOnDevice = fa
 /// The statistics of a layer's channels over the rows of all ranks, and how they run on (Ioffe and Szegedy 2015). The ranks'
 /// means and squared deviations are combined as those of parts, in rank order on each alike (Chan, Golub and LeVeque 1979).
 /// </summary>
-internal abstract class LayerStatistics : IDisposable
+/// <param name="channels">How many.</param>
+internal abstract class LayerStatistics(int channels) : IDisposable
 {
+    protected int Channels => channels;
+
     /// <summary>All that the layer does in a step, with what autograd needs, by a kernel of libtorch's; null where there is none for it.</summary>
     public virtual Tensor? TryNormalize(Tensor input, Tensor? weight, Tensor? bias, double momentum, double epsilon) => null;
 
-    /// <summary>Joins the statistics of a step, and moves the running ones.</summary>
+    /// <summary>Joins the statistics of a step, and moves the running ones. Within no_grad.</summary>
+    /// <param name="input">Of this rank.</param>
+    /// <param name="axes">All but the channels'.</param>
+    /// <param name="hasRows">Whether it counts.</param>
+    /// <param name="momentum">How far the running statistics move to those of the step.</param>
+    public BatchMoments Join(Tensor input, long[] axes, bool hasRows, double momentum)
+    {
+        var mean = hasRows ? input.mean(axes, keepdim: true) : null;
+        return Join(mean, mean is null ? null : input.sub(mean).square().sum(axes), input.numel() / channels, momentum);
+    }
+
+    /// <summary>Joins what the ranks' rows tell.</summary>
     /// <param name="mean">Of this rank's rows, channels; null: it has none.</param>
     /// <param name="squares">Their squared deviations, summed.</param>
     /// <param name="count">Numbers of a channel in this rank's rows.</param>
     /// <param name="momentum">How far the running statistics move to those of the step.</param>
-    public abstract BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum);
+    protected abstract BatchMoments Join(Tensor? mean, Tensor? squares, long count, double momentum);
 
     /// <summary>Brings the running statistics to where they are kept.</summary>
     public virtual void ToHost()

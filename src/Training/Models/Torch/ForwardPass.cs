@@ -4,12 +4,9 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Models;
 
 /// <summary>What the layers that we compute ourselves know of the step that a module is in.</summary>
-internal sealed class ForwardPass(StatisticsJoin join, ulong seed)
+internal sealed class ForwardPass(ulong seed)
 {
     private readonly List<Tensor> _kept = [];
-
-    /// <summary>How statistics of the whole batch are had.</summary>
-    public StatisticsJoin Join => join;
 
     public ulong Seed => seed;
 

@@ -7,7 +7,7 @@ namespace MLDistributed.Training.Models;
 /// A batch normalisation layer of a module with the statistics of the global batch (Ioffe and Szegedy 2015): this comes in the
 /// place of what the layer computes, which is kept in its other mode meanwhile. Its running statistics are the same on all ranks.
 /// </summary>
-internal sealed class JoinedBatchNorm : IDisposable
+internal sealed class JoinedBatchNorm
 {
     private readonly TorchSharp.Modules.BatchNorm _layer;
     private readonly ForwardPass _pass;
@@ -38,8 +38,7 @@ internal sealed class JoinedBatchNorm : IDisposable
         using (no_grad())
         using (NewDisposeScope())
         {
-            var mean = _pass.Rows.Count > 0 ? input.mean(axes, keepdim: true) : null;
-            var moments = _statistics.Join(mean, mean is null ? null : input.sub(mean).square().sum(axes), input.numel() / _features, Momentum());
+            var moments = _statistics.Join(input, axes, hasRows: _pass.Rows.Count > 0, Momentum());
             _pass.Keep(moments.Mean);
             if (moments.Count is { } total)
                 _pass.Keep(total);
@@ -49,10 +48,6 @@ internal sealed class JoinedBatchNorm : IDisposable
         var normal = Normalization.On(input, statistics);
         return _layer.weight is { } weight ? addcmul(_layer.bias!.view(shape), normal, weight.view(shape), 1) : normal;
     }
-
-    public void ToHost() => _statistics.ToHost();
-
-    public void Dispose() => _statistics.Dispose();
 
     // Without a momentum it is the mean over all steps.
     private double Momentum() => _layer.momentum is { } momentum and > 0 ? momentum : 1.0 / (_pass.Step + 1);

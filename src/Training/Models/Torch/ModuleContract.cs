@@ -4,7 +4,6 @@ using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Native;
-using MLDistributed.Training.Native.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -152,7 +151,7 @@ internal sealed class ModuleContract
         {
             return call();
         }
-        catch (Exception e) when (e is not (CollectiveException or CudaException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
+        catch (Exception e) when (UserModuleException.IsOfModule(e))
         {
             throw UserModuleException.Of(_module, member, e, step);
         }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Reflection;
 using Microsoft.ML.Distributed;
 using MLDistributed.Protocol;
@@ -19,7 +20,7 @@ internal sealed class ModuleRow(IReadOnlyList<ModuleInput> inputs, IReadOnlyList
 
     private static readonly MethodInfo s_call = typeof(ModuleRow).GetMethod(nameof(CallTyped), BindingFlags.NonPublic | BindingFlags.Static)!;
     private static readonly MethodInfo s_hear = typeof(ModuleRow).GetMethod(nameof(HearTyped), BindingFlags.NonPublic | BindingFlags.Static)!;
-    private readonly System.Collections.Concurrent.ConcurrentDictionary<Type, Signature> _signatures = []; // a source's ranks may share it
+    private readonly ConcurrentDictionary<Type, Signature> _signatures = []; // a source's ranks may share it
     private int[]? _sizes;
 
     public ModuleRow(TorchModuleSpec spec)
@@ -154,17 +155,15 @@ internal sealed class ModuleRow(IReadOnlyList<ModuleInput> inputs, IReadOnlyList
         return cat(parts!, 1);
     }
 
-    private Signature SignatureOf(nn.Module module)
+    private Signature SignatureOf(nn.Module module) => _signatures.GetOrAdd(module.GetType(), type =>
     {
-        if (_signatures.TryGetValue(module.GetType(), out var known))
-            return known;
-        var (taken, returned) = Types(module.GetType());
-        return _signatures[module.GetType()] = new Signature(
+        var (taken, returned) = Types(type);
+        return new Signature(
             TensorRecord.Of(taken!, [.. inputs.Select(i => i.Name)])!,
             TensorRecord.Of(returned!, outputs)!,
             s_call.MakeGenericMethod(taken!, returned!).CreateDelegate<Func<nn.Module, object, object?>>(),
             s_hear.MakeGenericMethod(taken!, returned!).CreateDelegate<Action<nn.Module, Action<object?>>>());
-    }
+    });
 
     private static (Type? Inputs, Type? Outputs) Types(Type? module)
     {

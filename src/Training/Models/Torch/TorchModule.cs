@@ -3,7 +3,6 @@ using MLDistributed.Protocol;
 using MLDistributed.Training.Data;
 using MLDistributed.Training.Metrics;
 using MLDistributed.Training.Native;
-using MLDistributed.Training.Native.Cuda;
 using TorchSharp;
 using static TorchSharp.torch;
 
@@ -18,21 +17,22 @@ internal sealed unsafe class TorchModule : ITrainedModule
     private readonly FlatLayout _layout;
     private readonly ForwardPass _pass;
     private readonly List<Tensor> _kept;
-    private readonly List<JoinedBatchNorm> _norms = [];
+    private readonly List<LayerStatistics> _statistics = [];
     private readonly float[] _buffers;
     private bool _hasBuffers;
     private readonly ModuleContract _contract;
     private Tensor? _stepOutputs;
 
-    public TorchModule(nn.Module module, ModuleRow row, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, List<Tensor> kept)
+    public TorchModule(nn.Module module, ModuleRow row, ModuleTensors tensors, FlatLayout layout, float[] buffers, ForwardPass pass, StatisticsJoin ranks, List<Tensor> kept)
     {
         (_module, _row, _tensors, _layout, _buffers, _pass, _kept) = (module, row, tensors, layout, buffers, pass, kept);
         foreach (var norm in tensors.BatchNorms)
         {
             if (norm.running_mean is null || norm.running_var is null)
                 throw new UserModuleException($"Layer \"{ModuleTensors.NameOf(module, norm)}\" ({norm.GetType().Name}) keeps no running statistics, expected them: without, a row's output depends on the rows beside it. Leave track_running_stats at true.");
-            var joined = new JoinedBatchNorm(norm, pass, pass.Join.Of(Memory(norm.running_mean), Memory(norm.running_var), norm.running_mean.device));
-            _norms.Add(joined);
+            var statistics = ranks.Of(Memory(norm.running_mean), Memory(norm.running_var), norm.running_mean.device);
+            _statistics.Add(statistics);
+            var joined = new JoinedBatchNorm(norm, pass, statistics);
             if (module is ImageModule images)
                 images.Join(norm, joined.Forward);
             else
@@ -50,7 +50,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
     {
         get
         {
-            _norms.ForEach(n => n.ToHost());
+            _statistics.ForEach(s => s.ToHost());
             return _buffers;
         }
     }
@@ -146,7 +146,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
     {
         ForgetOutputs();
         _kept.ForEach(t => t.Dispose());
-        _norms.ForEach(n => n.Dispose());
+        _statistics.ForEach(s => s.Dispose());
         _module.Dispose();
     }
 
@@ -178,7 +178,7 @@ internal sealed unsafe class TorchModule : ITrainedModule
         {
             outputs = _row.CallLabelled(_module, features);
         }
-        catch (Exception e) when (e is not (CollectiveException or CudaException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(e.Message))
+        catch (Exception e) when (UserModuleException.IsOfModule(e))
         {
             throw UserModuleException.Of(_module, "forward", e, step);
         }

@@ -1,4 +1,3 @@
-using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Protocol.Onnx;
 using MLDistributed.Training.Native;
@@ -108,6 +107,6 @@ internal sealed unsafe class TorchModuleSource : IModuleSource
             parameter.grad = gradient;
         }
 
-        return new TorchModule(_module, Row, Tensors, Layout, [.. _firstBuffers], new ForwardPass(ranks, _seed), kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
+        return new TorchModule(_module, Row, Tensors, Layout, [.. _firstBuffers], new ForwardPass(_seed), ranks, kept) { OutputSize = OutputSize, OwnMetrics = OwnMetrics };
     }
 }

@@ -1,4 +1,6 @@
+using MLDistributed.Collectives;
 using MLDistributed.Training.Native;
+using MLDistributed.Training.Native.Cuda;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
@@ -12,6 +14,10 @@ internal sealed class UserModuleException(string message, long step = 0, Excepti
     private const int MaxLines = 40;
 
     public long Step => step;
+
+    /// <summary>Whether the module's own code threw it; else the machine did, the other ranks, or who has said all of it.</summary>
+    public static bool IsOfModule(Exception thrown) =>
+        thrown is not (CollectiveException or CudaException or OutOfMemoryException or UserModuleException) && !NativeMessage.IsOutOfMemory(thrown.Message);
 
     /// <summary>What a member of a module threw.</summary>
     public static UserModuleException Of(nn.Module module, string member, Exception thrown, long step = 0) =>
