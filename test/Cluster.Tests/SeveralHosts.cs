@@ -155,11 +155,14 @@ internal sealed class SeveralHosts : IAsyncDisposable
     public void SetRate(string? rate) => Each(host => _network.SetRate(host, rate));
 
     /// <summary>Delays what all workers send, until <see cref="SetRate"/>.</summary>
-    public void SetDelay(string delay) => Each(host =>
+    public void SetDelay(int milliseconds) => Each(host =>
     {
-        if (_network.SetDelay(host, delay) is { } refusal)
-            Assert.Inconclusive($"Delays packets by tc, which this kernel does not ({refusal}).");
+        if (_network.SetDelay(host, milliseconds) is { } refusal)
+            Assert.Inconclusive($"Delays packets, which this machine does not ({refusal}).");
     });
+
+    /// <summary>The shortest round trip between two workers' hosts, in milliseconds.</summary>
+    public double RoundTrip(int from, int to) => _network.RoundTrip(from, to);
 
     /// <summary>The TCP ports at which the process of a host's first slot is reached.</summary>
     public int[] ListeningPorts(int host)

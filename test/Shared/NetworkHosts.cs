@@ -12,9 +12,9 @@ internal sealed class NetworkHosts : IDisposable
     private static int s_count;
 
     private readonly string _prefix = string.Create(CultureInfo.InvariantCulture, $"mld{Environment.ProcessId}n{Interlocked.Increment(ref s_count)}");
-    private readonly int _count;
+    private readonly SlowCable?[] _slow;
 
-    private NetworkHosts(int count) => _count = count;
+    private NetworkHosts(int count) => _slow = new SlowCable?[count];
 
     private string Switch => _prefix + "sw";
 
@@ -86,15 +86,40 @@ internal sealed class NetworkHosts : IDisposable
     /// <param name="rate">As tc has it: "1gbit"; null: no limit any more.</param>
     public void SetRate(int host, string? rate)
     {
-        if (Shape(host, rate is null ? [] : ["tbf", "rate", rate, "burst", "256k", "latency", "50ms"]) is { } refusal)
+        if (_slow[host] is { } cable)
+            Straighten(host, cable);
+        else if (Shape(host, rate is null ? [] : ["tbf", "rate", rate, "burst", "256k", "latency", "50ms"]) is { } refusal)
             throw new InvalidOperationException($"tc: {refusal}");
     }
 
-    /// <summary>Delays what a host sends, until <see cref="SetRate"/>.</summary>
+    /// <summary>Delays what a host sends, until <see cref="SetRate"/>: by tc's netem, or where the kernel has none by a <see cref="SlowCable"/>.</summary>
     /// <param name="host">From 0.</param>
-    /// <param name="delay">As tc has it: "1ms".</param>
-    /// <returns>Why this kernel does not; null: it does.</returns>
-    public string? SetDelay(int host, string delay) => Shape(host, ["netem", "delay", delay]);
+    /// <param name="milliseconds">Each way: a round trip between two such hosts takes twice as long.</param>
+    /// <returns>Why this machine does neither; null: it does.</returns>
+    public string? SetDelay(int host, int milliseconds)
+    {
+        if (Shape(host, ["netem", "delay", string.Create(CultureInfo.InvariantCulture, $"{milliseconds}ms")]) is null)
+            return null;
+        if (_slow[host] is { } before)
+            Straighten(host, before);
+        try
+        {
+            Lengthen(host, _slow[host] = new SlowCable(TimeSpan.FromMilliseconds(milliseconds)));
+            return null;
+        }
+        catch (IOException e)
+        {
+            return e.Message;
+        }
+    }
+
+    /// <summary>The shortest round trip of some packets, in milliseconds.</summary>
+    public double RoundTrip(int from, int to)
+    {
+        // "rtt min/avg/max/mdev = 4.061/4.108/4.227/0.059 ms"
+        var said = Read(CommandOn(from, "ping", "-q", "-n", "-c", "10", "-i", "0.01", "-w", "10", Address(to)));
+        return said.Split("mdev = ") is [_, var times] ? double.Parse(times.Split('/')[0], CultureInfo.InvariantCulture) : throw new InvalidOperationException($"ping from host {from} to {to}: {said}");
+    }
 
     /// <summary>Has the switch forget a host, whose own link stays up: what it sends is lost.</summary>
     public void SetLost(int host, bool isLost) => Must(["-n", Switch, "link", "set", Port(host), .. isLost ? (string[])["nomaster"] : ["master", "br0"]]);
@@ -112,10 +137,37 @@ internal sealed class NetworkHosts : IDisposable
 
     public void Dispose()
     {
-        for (var host = 0; host < _count; host++)
+        for (var host = 0; host < _slow.Length; host++)
             Ip(["netns", "del", Name(host)]);
         Ip(["netns", "del", Switch]);
+        foreach (var cable in _slow)
+            cable?.Dispose();
     }
+
+    // From the host's port by a bridge of its own and the cable to that of all: the host itself sees nothing of it.
+    private void Lengthen(int host, SlowCable cable)
+    {
+        var (bridge, near, far) = (SlowBridge(host), Port(host) + "near", Port(host) + "far");
+        Must("-n", Switch, "link", "add", bridge, "type", "bridge");
+        foreach (var (device, name, master) in new[] { (cable.Near, near, bridge), (cable.Far, far, "br0") })
+        {
+            Must("link", "set", device, "netns", Switch, "name", name);
+            Must("-n", Switch, "link", "set", name, "master", master, "up");
+        }
+
+        Must("-n", Switch, "link", "set", bridge, "up");
+        Must("-n", Switch, "link", "set", Port(host), "master", bridge);
+    }
+
+    private void Straighten(int host, SlowCable cable)
+    {
+        Must("-n", Switch, "link", "set", Port(host), "master", "br0");
+        cable.Dispose();
+        _slow[host] = null;
+        Must("-n", Switch, "link", "del", SlowBridge(host));
+    }
+
+    private static string SlowBridge(int host) => string.Create(CultureInfo.InvariantCulture, $"slow{host}");
 
     private string? Shape(int host, string[] discipline) =>
         Run("tc", ["-n", Name(host), "qdisc", discipline.Length == 0 ? "del" : "replace", "dev", Interface, "root", .. discipline]);
