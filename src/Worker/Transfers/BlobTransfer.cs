@@ -126,34 +126,35 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             await using var closing = file.ConfigureAwait(false);
             var buffer = new byte[ChunkBytes];
             var chunk = new Chunk { Id = id.Text, TotalBytes = file.Length };
-            try
+            int read;
+            do
             {
-                int read;
-                do
-                {
-                    read = await file.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation).ConfigureAwait(false);
-                    chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, read));
-                    await InTimeAsync(WrittenAsync(call.RequestStream.WriteAsync(chunk, cancellation)), "took nothing").ConfigureAwait(false);
-                    chunk = new Chunk();
-                    onProgress?.Invoke(file.Position, file.Length);
-                }
-                while (read == buffer.Length);
-                await call.RequestStream.CompleteAsync().ConfigureAwait(false);
+                read = await file.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation).ConfigureAwait(false);
+                chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, read));
+                if (!await InTimeAsync(IsTakenAsync(call.RequestStream.WriteAsync(chunk, cancellation)), "took nothing").ConfigureAwait(false))
+                    break;
+                chunk = new Chunk();
+                onProgress?.Invoke(file.Position, file.Length);
             }
-            catch (Exception e) when (e is InvalidOperationException or RpcException { StatusCode: StatusCode.Cancelled } && !cancellation.IsCancellationRequested)
-            {
-                // The server answered before the end: what it said is in the reply.
-            }
-
+            while (read == buffer.Length);
+            await IsTakenAsync(call.RequestStream.CompleteAsync()).ConfigureAwait(false);
             var reply = await InTimeAsync(call.ResponseAsync, "did not answer").ConfigureAwait(false);
             return reply.Artifact?.Hash == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact?.Id}\", expected its SHA-256 \"{id}\".");
         }, cancellation).ConfigureAwait(false);
     }
 
-    private static async Task<bool> WrittenAsync(Task write)
+    /// <summary>False when the stream has ended before: why is in the reply. A connection that breaks under a write ends it by an IOException, which gRPC hands on as it is.</summary>
+    private static async Task<bool> IsTakenAsync(Task write)
     {
-        await write.ConfigureAwait(false);
-        return true;
+        try
+        {
+            await write.ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException)
+        {
+            return false;
+        }
     }
 
     // A coordinator that answers pings and nothing else is tried again, on another connection.

@@ -4,7 +4,9 @@ using System.Threading.Channels;
 using Google.Protobuf;
 using Grpc.Core;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Connections.Features;
 using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
@@ -42,6 +44,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
 
     /// <summary>What uploads are answered with; null: they are taken.</summary>
     public Status? UploadRefusal { get; set; }
+
+    /// <summary>So many uploads end with their connection, as when the coordinator is killed.</summary>
+    public int BrokenUploads;
 
     /// <summary>What was downloaded, over all.</summary>
     public long SentBytes;
@@ -202,7 +207,12 @@ internal sealed class FakeCoordinator : IAsyncDisposable
             owner.RefuseForTheMoment();
             var content = new MemoryStream();
             while (await requestStream.MoveNext(context.CancellationToken))
+            {
                 content.Write(requestStream.Current.Data.Span);
+                if (Interlocked.Decrement(ref owner.BrokenUploads) >= 0)
+                    context.GetHttpContext().Features.GetRequiredFeature<IConnectionLifetimeFeature>().Abort();
+            }
+
             var id = Convert.ToHexStringLower(SHA256.HashData(content.ToArray()));
             owner.Artifacts[id] = content.ToArray();
             return new UploadReply { Artifact = new Artifact { Id = id, SizeBytes = content.Length } };
