@@ -19,7 +19,7 @@ internal static class OnnxConversion
     private static readonly HashSet<string> s_copied =
     [
         "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Div", "Elu", "Equal", "Exp", "Flatten", "Gather", "Gemm", "GlobalAveragePool", "Greater", "HardSigmoid", "Identity", "IsNaN", "LeakyRelu", "Less", "LogSoftmax",
-        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Relu", "Reshape", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
+        "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Pad", "Relu", "Reshape", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "Transpose", "Where",
     ];
 
     /// <summary>Whether all of a graph can be written.</summary>

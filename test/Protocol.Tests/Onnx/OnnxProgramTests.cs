@@ -26,6 +26,12 @@ public sealed class OnnxProgramTests
         ["a kernel as large as memory", (Action<ModelProto>)(m => Conv(m, [1, 1, 2_000_000_000])), "expected numbers for all of it"],
         ["padding without end", (Action<ModelProto>)(m => Conv(m, [1, 1, 1], OnnxGraph.List("pads", [2_000_000_000, 2_000_000_000]))), "with strides, pads or dilations that do not fit"],
         ["padding to the limit", (Action<ModelProto>)(m => Conv(m, [200, 1, 1], OnnxGraph.List("pads", [1 << 20, 1 << 20]))), "brings the values of a row to"],
+        ["a pad without end", (Action<ModelProto>)(m => Pad(m, "constant", [0, 2_000_000_000, 0, 2_000_000_000])), "is too large"],
+        ["a pad to the limit", (Action<ModelProto>)(m => Pad(m, "edge", [0, 1 << 30, 0, 0])), "brings the values of a row to"],
+        ["a pad of rows", (Action<ModelProto>)(m => Pad(m, "constant", [1, 0, 0, 0])), "has pads [1, 0, 0, 0], expected 4, none of rows"],
+        ["a pad that takes away", (Action<ModelProto>)(m => Pad(m, "constant", [0, -1, 0, 0])), "none less than 0"],
+        ["a mirror without an image", (Action<ModelProto>)(m => Pad(m, "reflect", [0, 4, 0, 0])), "pads 4 in the mode \"reflect\" as far as place -4"],
+        ["a pad of an unknown kind", (Action<ModelProto>)(m => Pad(m, "blurred", [0, 1, 0, 0])), "expected constant, edge, reflect or wrap"],
         ["rows that are mixed", (Action<ModelProto>)(m => m.Graph.Node[2].MergeFrom(new NodeProto { OpType = "Reshape" })), "Node 2 of the model"],
         ["another operator set", (Action<ModelProto>)(m => m.OpsetImport[0].Version = 21), "operators of another version than 20"],
         ["no graph", (Action<ModelProto>)(m => m.Graph = null), "fields that are none of ours"],
@@ -75,6 +81,20 @@ public sealed class OnnxProgramTests
         var score = new float[2];
         OnnxProgram.Read(Model().ToByteArray(), s_spec).CreateRunner()([1, float.NaN, 3, 4], score);
         CollectionAssert.AreEqual(new float[] { 1 + 3 + 4, 0.5f }, score);
+    }
+
+    [TestMethod]
+    [DataRow("constant", new float[] { 9, 1, 2, 3, 4, 9, 9 })]
+    [DataRow("edge", new float[] { 1, 1, 2, 3, 4, 4, 4 })]
+    [DataRow("reflect", new float[] { 2, 1, 2, 3, 4, 3, 2 })]
+    [DataRow("wrap", new float[] { 4, 1, 2, 3, 4, 1, 2 })]
+    public void Run_Pad_HasWhatItsModeSaysAroundTheValue(string mode, float[] expected)
+    {
+        var graph = new OnnxGraph(null);
+        var model = OnnxFrame.Build(s_spec, graph, "pad", (input, output) => graph.Node("Pad", [input, graph.Integers("pads", [0, 1, 0, 2]), graph.Constant("nine", [], [9])], output, OnnxGraph.Text("mode", mode)));
+        var got = new float[expected.Length];
+        OnnxProgram.Of(model, 4, got.Length).CreateRunner()([1, 2, 3, 4], got);
+        CollectionAssert.AreEqual(expected, got);
     }
 
     [TestMethod]
@@ -166,6 +186,12 @@ public sealed class OnnxProgramTests
         var numbers = new float[dims.Aggregate(1L, (a, b) => a * b)];
         numbers.AsSpan().Fill(1);
         return new TensorProto { Name = name, DataType = 1, Dims = { dims }, RawData = ByteString.CopyFrom(System.Runtime.InteropServices.MemoryMarshal.AsBytes(numbers.AsSpan())) };
+    }
+
+    private static void Pad(ModelProto model, string mode, long[] pads)
+    {
+        model.Graph.Initializer.Add(new TensorProto { Name = "pads", DataType = 7, Dims = { pads.Length }, Int64Data = { pads } });
+        model.Graph.Node.Insert(2, new NodeProto { OpType = "Pad", Input = { model.Graph.Node[1].Output[0], "pads" }, Output = { "padded" }, Attribute = { OnnxGraph.Text("mode", mode) } });
     }
 
     private static void Conv(ModelProto model, long[] weights, params AttributeProto[] attributes)

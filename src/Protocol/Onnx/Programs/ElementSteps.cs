@@ -93,6 +93,17 @@ internal sealed class GatherStep(int input, int output, int[] map) : OnnxStep
     }
 }
 
+/// <summary>Elements in other places, and one number where the place is -1.</summary>
+internal sealed class PadStep(int input, int output, int[] map, float value) : OnnxStep
+{
+    public override void Run(float[][] values)
+    {
+        var (from, to) = (values[input], values[output]);
+        for (var i = 0; i < to.Length; i++)
+            to[i] = map[i] < 0 ? value : from[map[i]];
+    }
+}
+
 /// <summary>Rows of a table, by whole numbers; one that is outside of it is the nearest.</summary>
 internal sealed class LookupStep(int indices, int output, float[] table, int count) : OnnxStep
 {

@@ -104,6 +104,21 @@ internal sealed partial class OnnxOperators
         return new GatherStep(input.Slot, output.Slot, map);
     }
 
+    // One number around a value, or its own again.
+    private OnnxStep Pad()
+    {
+        Inputs(2, 3);
+        var input = Row(0);
+        var (pads, mode, rank) = (integers(node.Input[1]), attributes.Text("mode", "constant"), input.Dims.Length);
+        if (pads.Length != 2 * (rank + 1) || pads[0] != 0 || pads[rank + 1] != 0 || Array.Exists(pads, p => p < 0))
+            throw new FormatException($"has pads [{string.Join(", ", pads.Take(16))}], expected {2 * (rank + 1)}, none of rows, and none less than 0");
+        var value = node.Input.Count > 2 ? Constant(2, []).Data![0] : 0;
+        var (before, behind) = (pads[1..(rank + 1)], pads[(rank + 2)..]);
+        var output = Output([.. input.Dims.Select((size, d) => checked(size + before[d] + behind[d]))]);
+        var places = input.Dims.Select((size, d) => Enumerable.Range(-before[d], output.Dims[d]).Select(p => OnnxShape.Around(p, size, mode)).ToArray()).ToArray();
+        return new PadStep(input.Slot, output.Slot, OnnxShape.Map(places, OnnxShape.Strides(input.Dims)), value);
+    }
+
     private OnnxStep Expand()
     {
         Inputs(2, 2);

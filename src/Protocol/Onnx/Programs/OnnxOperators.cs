@@ -67,6 +67,7 @@ internal sealed partial class OnnxOperators(NodeProto node, OnnxAttributes attri
         "Concat" => Concat(),
         "Slice" => Slice(),
         "Gather" => Gather(),
+        "Pad" => Pad(),
         "Expand" => Expand(),
         "ReduceSum" => Reduce((a, b) => a + b, (a, b) => a + b),
         "ReduceMean" => Reduce((a, b) => a + b, (a, b) => a + b, isMean: true),

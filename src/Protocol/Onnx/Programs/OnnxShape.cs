@@ -91,4 +91,24 @@ internal static class OnnxShape
 
         return offsets;
     }
+
+    /// <summary>What is at a place of a dimension that may be outside of it, in Pad's modes; -1: nothing.</summary>
+    /// <exception cref="FormatException">The mode is not known, or the dimension has too few.</exception>
+    public static int Around(int place, int size, string mode) => place >= 0 && place < size ? place : mode switch
+    {
+        "constant" => -1,
+        "edge" => Math.Clamp(place, 0, size - 1),
+        "reflect" when place > -size && place < (2 * size) - 1 => size - 1 - Math.Abs(size - 1 - Math.Abs(place)),
+        "wrap" when place >= -size && place < 2 * size => (place + size) % size,
+        _ => throw new FormatException($"pads {size} in the mode \"{VisibleText.Shortened(mode)}\" as far as place {place}, expected constant, edge, reflect or wrap, and no more than there is"),
+    };
+
+    /// <summary>Where each element lies that is at some places of each dimension; -1: one of its places is.</summary>
+    public static int[] Map(int[][] places, int[] strides)
+    {
+        int[] map = [0];
+        foreach (var (d, along) in places.Index())
+            map = [.. map.SelectMany(at => along.Select(p => at < 0 || p < 0 ? -1 : at + (p * strides[d])))];
+        return map;
+    }
 }

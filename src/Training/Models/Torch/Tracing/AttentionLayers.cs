@@ -20,33 +20,34 @@ internal static class AttentionLayers
         var (query, key, value) = (call.Rows(1, 1), call.Rows(2, 1), call.Rows(3, 1));
         if (!call.Parameters.TryGetValue("in_proj_weight", out var weights) || call.Parameters.ContainsKey("bias_k"))
             throw new NotTracedException("has keys or values of another size, or a bias beside them");
-        var mask = Mask(call, 6, 4);
+        var masks = new AttentionMasks(call, 6, 4);
         var size = weights.shape[1];
-        var heads = Heads(size).MinBy(h => Distance(Attend(query.Tensor, key.Tensor, value.Tensor, call.Parameters, "", h, mask?.Compute(Unneeded)), call.Outputs[0]));
+        var heads = Heads(size).MinBy(h => Distance(Attend(query.Tensor, key.Tensor, value.Tensor, call.Parameters, "", h, masks), call.Outputs[0]));
         var layout = query.Layout!;
-        yield return (new Mapping([query, key, value], layout.With(call.Outputs[0].shape), (writer, inputs) => Block(call, writer, inputs, "", heads, size, layout, mask)), null);
+        yield return (new Mapping([query, key, value, .. masks.OfRows], layout.With(call.Outputs[0].shape),
+            (writer, names) => Block(call, writer, names[..3], "", heads, size, layout, masks.Hiding(names[3..]))), null);
         if (call.Outputs.Length == 2)
-            yield return (new Mapping([query, key], new RowLayout(call.Outputs[1].shape, 0), (writer, inputs) =>
+            yield return (new Mapping([query, key, .. masks.OfRows], new RowLayout(call.Outputs[1].shape, 0), (writer, names) =>
             {
-                var (q, k) = (Head(call, writer, inputs[0], "", 0, heads, size), Head(call, writer, inputs[1], "", 1, heads, size));
-                return writer.Reduce("ReduceMean", Products.Shares(writer, q, k, 1 / Math.Sqrt((double)size / heads), 4, Beside(writer, mask)), [1], keeps: false);
+                var (q, k) = (Head(call, writer, names[0], "", 0, heads, size), Head(call, writer, names[1], "", 1, heads, size));
+                return writer.Reduce("ReduceMean", Products.Shares(writer, q, k, 1 / Math.Sqrt((double)size / heads), 4, masks.Hiding(names[2..])), [1], keeps: false);
             }), null);
     }
 
     private static Mapping Encoder(StepCall call)
     {
         var input = call.Rows(1, 1);
-        var mask = Mask(call, 2, 3);
+        var masks = new AttentionMasks(call, 2, 3);
         var prefixes = call.Layer is TransformerEncoder ? call.Parameters.Keys.Where(n => n.EndsWith("linear1.weight", StringComparison.Ordinal)).Select(n => n[..^"linear1.weight".Length]).ToArray() : [""];
         var size = input.Tensor.shape[2];
         if (call.Layer is TransformerEncoder && call.Parameters.ContainsKey("norm.weight"))
             throw new NotTracedException("has a normalisation of its own");
         var (heads, isGelu) = Heads(size).SelectMany(h => new[] { (h, false), (h, true) }).MinBy(way =>
-            Distance(prefixes.Aggregate(input.Tensor, (x, prefix) => Layer(x, call.Parameters, prefix, way.Item1, way.Item2, mask?.Compute(Unneeded))), call.Outputs[0]));
+            Distance(prefixes.Aggregate(input.Tensor, (x, prefix) => Layer(x, call.Parameters, prefix, way.Item1, way.Item2, masks)), call.Outputs[0]));
         var layout = input.Layout!;
-        return new Mapping([input], layout.With(call.Outputs[0].shape), (writer, inputs) => prefixes.Aggregate(inputs[0], (x, prefix) =>
+        return new Mapping([input, .. masks.OfRows], layout.With(call.Outputs[0].shape), (writer, names) => prefixes.Aggregate(names[0], (x, prefix) =>
         {
-            x = Norm(call, writer, writer.Node("Add", [x, Block(call, writer, [x, x, x], $"{prefix}self_attn.", heads, size, layout, mask)]), $"{prefix}norm1.");
+            x = Norm(call, writer, writer.Node("Add", [x, Block(call, writer, [x, x, x], $"{prefix}self_attn.", heads, size, layout, masks.Hiding(names[1..]))]), $"{prefix}norm1.");
             var up = writer.Project(x, call.Parameter(writer, $"{prefix}linear1.weight"), call.Parameter(writer, $"{prefix}linear1.bias"));
             var active = isGelu ? writer.Node("Gelu", [up], OnnxGraph.Text("approximate", "none")) : writer.Node("Relu", [up]);
             var down = writer.Project(active, call.Parameter(writer, $"{prefix}linear2.weight"), call.Parameter(writer, $"{prefix}linear2.bias"));
@@ -54,29 +55,16 @@ internal static class AttentionLayers
         }));
     }
 
-    private static OutsideValue? Mask(StepCall call, int additive, int padding)
-    {
-        if (call.Arguments.Length > padding && call.Arguments[padding] is not null)
-            throw new NotTracedException("has a padding mask, expected none: a row's steps are all there");
-        if (call.Arguments.Length <= additive || call.Arguments[additive] is not Tensor mask)
-            return null;
-        if (mask.dim() != 2 || call.Known(mask).Outside is not FixedValue outside)
-            throw new NotTracedException("has a mask that is no constant of [steps, steps]");
-        // True hides here.
-        return new Elementwise.Derived(outside, m => m.dtype == ScalarType.Bool ? m.to(ScalarType.Float32).mul(float.MinValue) : m);
-    }
-
-    private static Tensor Unneeded(string name) => throw new InvalidOperationException("A constant has no parameters.");
-
     private static IEnumerable<long> Heads(long size) => Enumerable.Range(1, (int)size).Where(h => size % h == 0).Select(h => (long)h);
 
-    private static float Distance(Tensor one, Tensor other) => one.sub(other).abs().max().ToSingle();
+    // A row of which all is hidden is no number, whatever the heads.
+    private static float Distance(Tensor one, Tensor other) => one.sub(other).abs().nan_to_num(0).max().ToSingle();
 
     // The graph: [rows, steps, numbers].
-    private static string Block(StepCall call, TraceWriter writer, string[] inputs, string prefix, long heads, long size, RowLayout layout, OutsideValue? mask)
+    private static string Block(StepCall call, TraceWriter writer, string[] inputs, string prefix, long heads, long size, RowLayout layout, Func<TraceWriter, string, string> hide)
     {
         var parts = inputs.Select((x, i) => Head(call, writer, x, prefix, i, heads, size)).ToArray();
-        var mixed = Products.Attend(writer, parts[0], parts[1], parts[2], 1 / Math.Sqrt((double)size / heads), 4, Beside(writer, mask));
+        var mixed = Products.Attend(writer, parts[0], parts[1], parts[2], 1 / Math.Sqrt((double)size / heads), 4, hide);
         var joined = writer.Reshape(writer.Transpose(mixed, [0, 2, 1, 3]), [layout.Shape[0], size]);
         return writer.Project(joined, call.Parameter(writer, $"{prefix}out_proj.weight"), call.Parameters.ContainsKey($"{prefix}out_proj.bias") ? call.Parameter(writer, $"{prefix}out_proj.bias") : null);
     }
@@ -89,26 +77,24 @@ internal static class AttentionLayers
         return writer.Transpose(writer.Reshape(writer.Project(x, weight, bias), [call.Steps[part], heads, size / heads]), [0, 2, 1, 3]);
     }
 
-    private static string? Beside(TraceWriter writer, OutsideValue? mask) => mask is null ? null : writer.Constant(mask.Compute(Unneeded), "mask");
-
     private static string Norm(StepCall call, TraceWriter writer, string x, string prefix) => writer.Node("LayerNormalization",
         [x, writer.Constant(call.Parameter(writer, $"{prefix}weight")), writer.Constant(call.Parameter(writer, $"{prefix}bias"))], OnnxGraph.Integer("axis", -1), OnnxGraph.Number("epsilon", Epsilon));
 
-    private static Tensor Layer(Tensor x, Dictionary<string, Tensor> parameters, string prefix, long heads, bool isGelu, Tensor? mask)
+    private static Tensor Layer(Tensor x, Dictionary<string, Tensor> parameters, string prefix, long heads, bool isGelu, AttentionMasks masks)
     {
-        x = Norm(x.add(Attend(x, x, x, parameters, $"{prefix}self_attn.", heads, mask)), $"{prefix}norm1.");
+        x = Norm(x.add(Attend(x, x, x, parameters, $"{prefix}self_attn.", heads, masks)), $"{prefix}norm1.");
         var up = nn.functional.linear(x, parameters[$"{prefix}linear1.weight"], parameters[$"{prefix}linear1.bias"]);
         return Norm(x.add(nn.functional.linear(isGelu ? nn.functional.gelu(up) : nn.functional.relu(up), parameters[$"{prefix}linear2.weight"], parameters[$"{prefix}linear2.bias"])), $"{prefix}norm2.");
 
         Tensor Norm(Tensor sum, string norm) => nn.functional.layer_norm(sum, [sum.shape[^1]], parameters[$"{norm}weight"], parameters[$"{norm}bias"], Epsilon);
     }
 
-    private static Tensor Attend(Tensor query, Tensor key, Tensor value, Dictionary<string, Tensor> parameters, string prefix, long heads, Tensor? mask)
+    private static Tensor Attend(Tensor query, Tensor key, Tensor value, Dictionary<string, Tensor> parameters, string prefix, long heads, AttentionMasks masks)
     {
         var size = query.shape[2];
         var (q, k, v) = (Part(query, 0), Part(key, 1), Part(value, 2));
         var scores = q.matmul(k.transpose(-2, -1)).div(Math.Sqrt((double)size / heads));
-        var mixed = (mask is null ? scores : scores.add(mask)).softmax(-1).matmul(v);
+        var mixed = masks.Hide(scores).softmax(-1).matmul(v);
         return nn.functional.linear(mixed.permute(2, 0, 1, 3).reshape(query.shape), parameters[$"{prefix}out_proj.weight"], parameters.GetValueOrDefault($"{prefix}out_proj.bias"));
 
         // [rows, heads, steps, numbers]

@@ -29,6 +29,7 @@ internal static class KnownLayers
         Embedding embedding => call => Write(embedding, call),
         GroupNorm norm => call => Write(norm, call),
         InstanceNorm { track_running_stats: false } norm => call => Write(norm, call),
+        PadBase pad when Paddings.ModeOf(pad) is { } mode => call => Paddings.Pad(call.Writer, call.Input, call.From, pad.padding, mode, pad.value),
         _ => Activations.Of(layer) is { } write ? call => write(call.Writer, call.Input) : null,
     };
 
@@ -42,7 +43,7 @@ internal static class KnownLayers
                 return input with { Shape = output };
             case Linear when input.FromRight > 1:
             case LayerNorm norm when input.FromRight > norm.normalized_shape.Length:
-            case TorchSharp.Modules.Softmax or LogSoftmax:
+            case TorchSharp.Modules.Softmax or LogSoftmax or PadBase:
             case Dropout or Dropout1d or Dropout2d or Dropout3d or AlphaDropout or FeatureAlphaDropout or Identity:
             case not null when Activations.Of(layer) is not null:
                 return input.With(output);
@@ -80,7 +81,7 @@ internal static class KnownLayers
         if (convolution.padding_mode is not (PaddingModes.Zeros or PaddingModes.Constant))
         {
             for (var d = 0; d < rank; d++)
-                input = Paddings.Pad(writer, input, convolution.padding_mode, 0, d + 2, rank + 2, call.From.RowShape[d + 1], before[d], behind[d]);
+                input = Paddings.Again(writer, input, convolution.padding_mode, d + 2, call.From.RowShape[d + 1], before[d], behind[d]);
             (before, behind) = (new long[rank], new long[rank]);
         }
 

@@ -203,6 +203,8 @@ internal sealed class ModuleTrace
             throw new ArgumentException($"Layer \"{name}\" is a GroupNorm, expected a graph.Node(\"InstanceNormalization\", ...) between reshapes in its place.", nameof(name));
         if (layer is TorchSharp.Modules.Convolution { padding_mode: not (PaddingModes.Zeros or PaddingModes.Constant) } convolution)
             throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) pads with {convolution.padding_mode}, expected a graph.Node(\"Gather\", ...) of what lies around before a convolution without padding.", nameof(name));
+        if (layer is TorchSharp.Modules.PadBase)
+            throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) does not know its input's dimensions, expected a graph.Node(\"Pad\", ...) in its place.", nameof(name));
         // Only some ask for shapes: a linear layer's input is taken as [N, inputs], a pool's by its kernel.
         var rank = layer is TorchSharp.Modules.MaxPool2d or TorchSharp.Modules.AvgPool2d ? 4 : layer is TorchSharp.Modules.MaxPool1d or TorchSharp.Modules.AvgPool1d ? 3 : 2;
         var layout = new RowLayout(new long[rank], 0);

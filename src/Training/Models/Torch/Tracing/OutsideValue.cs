@@ -13,6 +13,7 @@ internal abstract class OutsideValue
     /// <summary>The tensors in something that a method took or gave.</summary>
     public static IEnumerable<Tensor> Tensors(object? value) => value switch
     {
+        Tensor { IsInvalid: true } => [], // a result that was not asked for
         Tensor tensor => [tensor],
         ITuple tuple => Enumerable.Range(0, tuple.Length).SelectMany(i => Tensors(tuple[i])),
         IEnumerable<Tensor> tensors => tensors,

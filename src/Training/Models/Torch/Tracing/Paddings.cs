@@ -1,5 +1,6 @@
 using MLDistributed.Protocol.Onnx;
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 
 namespace MLDistributed.Training.Models;
@@ -11,41 +12,56 @@ internal static class Paddings
     public static Mapping Of(FunctionCall call)
     {
         var (layout, pad) = (call.Input.Layout!, call.Dimensions("pad") ?? []);
-        var (mode, value, size) = (call.Argument("mode") is PaddingModes given ? given : PaddingModes.Constant, Math.Clamp(call.Number("value") ?? 0, float.MinValue, float.MaxValue), call.Input.Tensor.shape);
-        // From the last dimension on, before and behind each.
-        var places = pad.Chunk(2).Select((p, i) => (Dimension: layout.Rank - 1 - i, Before: p[0], Behind: p[1])).Where(p => (p.Before, p.Behind) is not (0, 0))
-            .Select(p => (Axis: layout.Axis(p.Dimension), Size: size[p.Dimension], p.Before, p.Behind)).ToArray();
-        return call.Unary((w, x) => places.Aggregate(x, (name, place) => Pad(w, name, mode, value, place.Axis, layout.GraphShape.Length, place.Size, place.Before, place.Behind)));
+        var (mode, value) = (call.Argument("mode") is PaddingModes given ? given : PaddingModes.Constant, call.Number("value") ?? 0);
+        return call.Unary((w, x) => Pad(w, x, layout, pad, mode, value));
     }
 
-    /// <summary>A value with more places along a dimension.</summary>
+    /// <summary>What a layer pads with; null: it is none that pads.</summary>
+    public static PaddingModes? ModeOf(nn.Module layer) => layer switch
+    {
+        ReflectionPad1d or ReflectionPad2d or ReflectionPad3d => PaddingModes.Reflect,
+        ReplicationPad1d or ReplicationPad2d or ReplicationPad3d => PaddingModes.Replicate,
+        ZeroPad2d or ConstantPad1d or ConstantPad2d or ConstantPad3d => PaddingModes.Constant,
+        _ => null,
+    };
+
+    /// <summary>A value with more places along some dimensions.</summary>
     /// <param name="writer">The graph.</param>
     /// <param name="x">The value.</param>
+    /// <param name="layout">How it lies in the graph.</param>
+    /// <param name="pad">Places before and behind, of the last dimension, then of those before it.</param>
     /// <param name="mode">What they are.</param>
     /// <param name="value">That, of a constant.</param>
-    /// <param name="axis">The dimension, in the graph.</param>
-    /// <param name="rank">How many there are in the graph.</param>
+    public static string Pad(TraceWriter writer, string x, RowLayout layout, long[] pad, PaddingModes mode, double value)
+    {
+        if (Array.Find(pad, p => p < 0) is var less and < 0)
+            throw new NotTracedException($"takes {less} places more, expected none that are less than 0: narrow it");
+        var places = pad.Chunk(2).Select((p, i) => (Dimension: layout.Rank - 1 - i, Before: p[0], Behind: p[1])).Where(p => (p.Before, p.Behind) is not (0, 0)).ToArray();
+        if (mode is not (PaddingModes.Zeros or PaddingModes.Constant))
+            return places.Aggregate(x, (name, p) => Again(writer, name, mode, layout.Axis(p.Dimension), layout.Shape[p.Dimension], p.Before, p.Behind));
+        var rank = layout.GraphShape.Length;
+        var pads = new long[2 * rank];
+        foreach (var (dimension, before, behind) in places)
+            (pads[layout.Axis(dimension)], pads[rank + layout.Axis(dimension)]) = (before, behind);
+        return writer.Node("Pad", value == 0 ? [x, writer.Integers("pads", pads)] : [x, writer.Integers("pads", pads), writer.Constant((float)value)], OnnxGraph.Text("mode", "constant"));
+    }
+
+    /// <summary>A value with its own numbers around it, along a dimension of the graph.</summary>
+    /// <param name="writer">The graph.</param>
+    /// <param name="x">The value.</param>
+    /// <param name="mode">Which of them.</param>
+    /// <param name="axis">The dimension.</param>
     /// <param name="size">Its size.</param>
     /// <param name="before">Places before it.</param>
     /// <param name="behind">Places behind it.</param>
-    public static string Pad(TraceWriter writer, string x, PaddingModes mode, double value, int axis, int rank, long size, long before, long behind)
+    public static string Again(TraceWriter writer, string x, PaddingModes mode, int axis, long size, long before, long behind)
     {
-        if (before < 0 || behind < 0)
-            throw new NotTracedException($"takes {before} and {behind} places more, expected none that are less than 0: narrow it");
-        if (before + behind == 0)
-            return x;
-        var places = Enumerable.Range(0, (int)(before + size + behind)).Select(i => i - before).ToArray();
-        var gathered = writer.Node("Gather", [x, writer.Integers("places", Array.ConvertAll(places, p => mode switch
+        var places = Enumerable.Range(0, (int)(before + size + behind)).Select(i => i - before).Select(p => mode switch
         {
             PaddingModes.Reflect => size - 1 - Math.Abs(size - 1 - Math.Abs(p)),
             PaddingModes.Circular => (p + size) % size,
             _ => Math.Clamp(p, 0, size - 1),
-        }))], OnnxGraph.Integer("axis", axis));
-        if (mode is not (PaddingModes.Zeros or PaddingModes.Constant))
-            return gathered;
-        var shape = Enumerable.Range(0, rank).Select(d => d == axis ? places.LongLength : 1L).ToArray();
-        var inside = tensor(Array.ConvertAll(places, p => p >= 0 && p < size ? 1f : 0)).view(shape);
-        var kept = writer.Node("Mul", [gathered, writer.Constant(inside)]);
-        return value == 0 ? kept : writer.Node("Add", [kept, writer.Constant(inside.sub(1).mul((float)-value))]);
+        });
+        return before + behind == 0 ? x : writer.Node("Gather", [x, writer.Integers("places", places.ToArray())], OnnxGraph.Integer("axis", axis));
     }
 }

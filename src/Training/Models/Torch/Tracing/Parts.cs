@@ -68,6 +68,24 @@ internal static class Parts
         });
     }
 
+    /// <summary>Each entry of a dimension some times, one behind the other: of that of the rows, so that a row has as many of them.</summary>
+    public static Mapping RepeatEach(FunctionCall call)
+    {
+        var layout = call.Input.Layout!;
+        if (call.Argument("repeats") is not (long or int) || call.Integer("dim") is not { } dimension)
+            throw new NotTracedException("repeats by a tensor, or over all dimensions at once, expected a number and a dimension");
+        var (times, rows) = ((int)call.Integer("repeats")!.Value, (dimension < 0 ? dimension + layout.Rank : dimension) == layout.RowAxis);
+        var axis = rows ? 1 : layout.Axis(dimension);
+        var to = new RowLayout(call.Result.shape, layout.RowAxis, rows ? layout.Fold * times : layout.Fold);
+        // In the graph the entries that a row has of its dimension are the next one.
+        var shape = rows && layout.Fold == 1 ? [1, .. layout.RowShape] : layout.RowShape;
+        return call.AsItIs((w, x) =>
+        {
+            var apart = w.Reshape(x, [.. shape[..axis], 1, .. shape[axis..]]);
+            return w.Reshape(w.Node("Concat", [.. Enumerable.Repeat(apart, times)], OnnxGraph.Integer("axis", axis + 1)), to.RowShape);
+        }) with { Layout = to };
+    }
+
     private static Tensor[] Given(FunctionCall call) => [.. OutsideValue.Tensors(call.Arguments[0])];
 
     private static long[] Inserted(long[] shape, int dimension) => [.. shape[..dimension], 1, .. shape[dimension..]];

@@ -42,7 +42,8 @@ internal static class Products
             mask = new FixedValue(ones(steps, keys, dtype: ScalarType.Bool).tril());
         var scale = call.Number("scale") ?? (1 / Math.Sqrt(q.Tensor.shape[^1]));
         return new Mapping(rowMask is null ? [q, k, v] : [q, k, v, rowMask], layout.With(call.Result.shape), (w, names) => Attend(w, names[0], names[1], names[2], scale, layout.GraphShape.Length,
-            rowMask is not null ? Additive(w, names[3], maskType) : mask is null ? null : w.Beside(Additive(mask), layout.With([.. layout.Shape[..^1], keys]))));
+            (writer, scores) => rowMask is not null ? writer.Node("Add", [scores, Additive(writer, names[3], maskType)])
+                : mask is null ? scores : writer.Node("Add", [scores, writer.Beside(Additive(mask), layout.With([.. layout.Shape[..^1], keys]))])));
     }
 
     // The same of a mask that rows have.
@@ -50,17 +51,18 @@ internal static class Products
         Comparisons.IsTruth(type) ? writer.Node("Where", [mask, writer.Constant(0), writer.Constant(float.MinValue)]) : mask;
 
     /// <summary>Attention in a graph: the last two dimensions are steps and numbers.</summary>
-    public static string Attend(TraceWriter writer, string q, string k, string v, double scale, int rank, string? mask) =>
-        writer.Node("MatMul", [Shares(writer, q, k, scale, rank, mask), v]);
+    public static string Attend(TraceWriter writer, string q, string k, string v, double scale, int rank, Func<TraceWriter, string, string> hide) =>
+        writer.Node("MatMul", [Shares(writer, q, k, scale, rank, hide), v]);
 
-    public static string Shares(TraceWriter writer, string q, string k, double scale, int rank, string? mask)
+    /// <summary>What of each value is attended to.</summary>
+    public static string Shares(TraceWriter writer, string q, string k, double scale, int rank, Func<TraceWriter, string, string> hide)
     {
         var scores = writer.Node("Mul", [writer.Node("MatMul", [q, writer.Transpose(k, Swapped(rank))]), writer.Constant((float)scale)]);
-        return writer.Node("Softmax", [mask is null ? scores : writer.Node("Add", [scores, mask])], OnnxGraph.Integer("axis", -1));
+        return writer.Node("Softmax", [hide(writer, scores)], OnnxGraph.Integer("axis", -1));
     }
 
     /// <summary>A mask that is added to scores: of one that says which steps to attend to, 0 and the least number.</summary>
-    public static OutsideValue Additive(OutsideValue mask) => new Elementwise.Derived(mask, m =>
+    private static OutsideValue Additive(OutsideValue mask) => new Elementwise.Derived(mask, m =>
         m.dtype == ScalarType.Bool ? m.logical_not().to(ScalarType.Float32).mul(float.MinValue) : m);
 
     private static long[] Swapped(int rank) => [.. Enumerable.Range(0, rank - 2).Select(d => (long)d), rank - 1, rank - 2];

@@ -19,6 +19,9 @@ internal sealed record StepCall(nn.Module Layer, string Name, MethodBase Method,
     /// <summary>Of attention, the steps of query, key and value.</summary>
     public long[] Steps { get; } = [.. Enumerable.Range(1, 3).Select(i => Layer is TorchSharp.Modules.MultiheadAttention ? i : 1).Select(i => ((Tensor)Arguments[i]!).shape[0])];
 
+    /// <summary>An argument that need not be there; null: it is not.</summary>
+    public TraceValue? Value(int argument) => argument < Arguments.Length && Arguments[argument] is Tensor tensor ? Known(tensor) : null;
+
     /// <exception cref="NotTracedException">It is none.</exception>
     public TraceValue Rows(int argument, int rowAxis)
     {

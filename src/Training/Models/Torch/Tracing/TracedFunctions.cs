@@ -68,6 +68,7 @@ internal static class TracedFunctions
         "stack" => Parts.Stack(call),
         "view" or "reshape" or "flatten" or "unflatten" or "view_as" or "reshape_as" => Parts.Reshape(call),
         "repeat" or "tile" => Parts.Repeat(call),
+        "repeat_interleave" => Parts.RepeatEach(call),
         "contiguous" or "clone" or "alias" or "detach" or "dropout" or "to" or "to_type" or "type_as" or "float" or "long" or "int" or "bool" or "cpu" or "requires_grad" => Copy(call),
         _ when Activations.Of(call) is { } write => call.Unary(write),
         _ => call.IsInPlace ? null : Parts.View(call), // its result has the same memory whatever it does
