@@ -166,8 +166,11 @@ internal sealed partial class ClusterController
     // Its part is done, or was ended by another's failure whose cause is waited for.
     private void Left(AttemptPart part, string outcome)
     {
-        Release(part, outcome, null);
-        if (part.Attempt is { EndsBy: not null } attempt && !attempt.Living.Any())
+        var attempt = part.Attempt;
+        if (attempt.Failure is not null)
+            NoteProgress(attempt); // this worker has told what it keeps
+        Release(part, outcome, attempt.Failure);
+        if (attempt.EndsBy is not null && !attempt.Living.Any())
             EndAttempt(attempt);
     }
 
@@ -250,9 +253,9 @@ internal sealed partial class ClusterController
         GoOnAfter(attempt, attempt.Failure!);
     }
 
-    // Stored with the attempt, so that a restart counts the same losses.
-    private void NoteProgress(AttemptEntry attempt) =>
-        attempt.Failure!.KeptStep = Math.Max(attempt.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
+    // Stored with each part that ends, so that a restart counts the same losses. A damaged checkpoint keeps nothing.
+    private void NoteProgress(AttemptEntry attempt) => attempt.Failure!.KeptStep = attempt.Failure.Kind == FailureKind.CheckpointDamaged ? attempt.KeptStep
+        : Math.Max(attempt.KeptStep, jobs.Find(attempt.JobId)?.Checkpoints.FirstOrDefault()?.Step ?? 0);
 
     private void GoOnAfter(AttemptEntry attempt, JobFailure failure)
     {
@@ -274,7 +277,7 @@ internal sealed partial class ClusterController
             var unusable = job.Checkpoints.Take(decision.DropsCheckpoint ? 1 : 0).ToList();
             job.Checkpoints = [.. job.Checkpoints.Skip(unusable.Count)];
             foreach (var checkpoint in unusable)
-                jobs.Log(job, Protocol.LogLevel.Warning, $"The checkpoint of step {checkpoint.Step} is damaged. Training goes on {StoredCheckpoint.Origin(job.Checkpoints)}.");
+                jobs.Log(job, Protocol.LogLevel.Warning, $"The checkpoint of step {checkpoint.Step} is damaged. Training goes on {StoredCheckpoint.Origin(job.Checkpoints, failure.KeptStep)}.");
             job.Attempt++;
             job.NotBefore = clock.Now + decision.Delay;
             jobs.Transition(job, JobState.Recovering, decision.Reason + cordon);

@@ -30,7 +30,7 @@ internal sealed partial class ClusterController
         RequireRoom(ended.Tenant);
         // Whoever resumes it does not wait for it.
         spec.DisconnectPolicy = DisconnectPolicy.Finish;
-        var job = jobs.Add(spec, ended.Tenant, requestId, ended.Checkpoints, $"resumes job {ended.Id} {StoredCheckpoint.Origin(ended.Checkpoints)}");
+        var job = jobs.Add(spec, ended.Tenant, requestId, ended.Checkpoints, $"resumes job {ended.Id} {StoredCheckpoint.Origin(ended.Checkpoints, inMemory: 0)}");
         ended.Checkpoints = [];
         jobs.Save(ended);
         IsUnplaceable(job, clock.Now);

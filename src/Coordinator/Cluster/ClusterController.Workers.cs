@@ -98,7 +98,7 @@ internal sealed partial class ClusterController
             if (job!.CancelReason is { } reason)
                 SendStop(part, reason);
             else if (job.State == JobState.Recovering && attempt.Living.All(p => p is { MissingSince: null, Worker.IsConnected: true }))
-                jobs.Transition(job, JobState.Running, $"{Workers(attempt.Living)} {(attempt.Parts.Count == 1 ? "is" : "are")} back and kept training", attempt.WorldSize);
+                TellBack(job, attempt);
         }
         else if (isWanted)
         {
@@ -117,6 +117,13 @@ internal sealed partial class ClusterController
         {
             Release(part, "given up", null);
         }
+    }
+
+    // What has not begun, or of which some have not said that they have, begins as when it was placed: workers say again how far they are.
+    private void TellBack(JobEntry job, AttemptEntry attempt)
+    {
+        var (state, what) = attempt.Living.All(p => p.HasStarted) ? (JobState.Running, "kept training") : (JobState.Placing, "kept what they have prepared");
+        jobs.Transition(job, state, $"{Workers(attempt.Living)} {(attempt.Parts.Count == 1 ? "is" : "are")} back and {what}", attempt.WorldSize);
     }
 
     // Its worker was cut off, and nobody has taken the job over: what it trained, or has finished, counts.

@@ -74,9 +74,8 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
         }
 
         var attempts = all.OrderBy(a => a.Number).ToList();
-        // Of several workers some have failed because another had.
         foreach (var attempt in attempts.Where(a => a.Number < row.Attempt).GroupBy(a => a.Id, StringComparer.Ordinal))
-            if (attempt.Select(FailureOf).OfType<JobFailure>().MaxBy(f => (f.KeptStep, f.ExitCode != 0, f.Step)) is { } failed)
+            if (FailureOf(attempt) is { } failed)
                 job.Remember(failed);
         return new Restored(job, [.. attempts.Where(a => a.Number == row.Attempt).OrderBy(a => a.FirstRank)], hasRun);
     }
@@ -105,6 +104,16 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             if (TryRead("Attempt", row.Id, () => Attach([row])) is { } attempt)
                 workers.GiveUp(attempt.Parts[0], FailureOf(row) ?? Failures.WorkerLost(attempt.Parts[0].Worker, $"Worker \"{row.Host}\" did not say that the attempt ended."));
         }
+    }
+
+    // Of several workers some have failed because another had, and any may have kept the newest state.
+    private JobFailure? FailureOf(IEnumerable<AttemptRow> parts)
+    {
+        var failures = parts.Select(FailureOf).OfType<JobFailure>().ToList();
+        if (failures.MaxBy(f => (f.Kind == FailureKind.CheckpointDamaged, f.ExitCode != 0, f.Step)) is not { } cause)
+            return null;
+        cause.KeptStep = failures.Max(f => f.KeptStep);
+        return cause;
     }
 
     private JobFailure? FailureOf(AttemptRow row) => row.Failure is null ? null : TryRead("Attempt", row.Id, () => JobFailure.Parser.ParseFrom(row.Failure));
@@ -136,11 +145,13 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
             else
                 workers.Hold(part);
             // Of several workers one had failed, and the others were awaited.
-            if (row is { EndedAt: not null, Outcome: "failed" } && FailureOf(row) is { } failure)
-            {
-                attempt.Note(failure, blame: null, isBystander: true);
-                attempt.EndsBy = clock.Now;
-            }
+            if (row.EndedAt is null || FailureOf(row) is not { } failure)
+                continue;
+            attempt.Keep(failure.KeptStep);
+            if (row.Outcome != "failed")
+                continue;
+            attempt.Note(failure, blame: null, isBystander: true);
+            attempt.EndsBy = clock.Now;
         }
 
         // Its last word was written, and what follows from it was not.

@@ -17,7 +17,11 @@ internal sealed record StoredCheckpoint(ContentHash Id, long SizeBytes, long Ste
     public static IReadOnlyList<StoredCheckpoint> Parse(string text) => [.. text.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(One)];
 
     /// <summary>Where an attempt with these begins, in words.</summary>
-    public static string Origin(IEnumerable<StoredCheckpoint> checkpoints) => checkpoints.FirstOrDefault() is { } newest ? $"from the checkpoint of step {newest.Step}" : "from the beginning";
+    /// <param name="checkpoints">The job's, newest first.</param>
+    /// <param name="inMemory">The step that a worker has in memory, which is gone on from unless a checkpoint is newer; 0: none.</param>
+    public static string Origin(IEnumerable<StoredCheckpoint> checkpoints, long inMemory) =>
+        (checkpoints.FirstOrDefault()?.Step ?? 0) is var stored && inMemory > 0 && inMemory >= stored ? $"from step {inMemory}, which a worker has in memory"
+        : stored > 0 ? $"from the checkpoint of step {stored}" : "from the beginning";
 
     private static StoredCheckpoint One(string text) => text.Split(':') is [var step, var bytes, var id]
         ? new StoredCheckpoint(ContentHash.Parse(id), Number(bytes), Number(step))

@@ -21,7 +21,7 @@ internal static class RetryPolicy
     {
         // An attempt that found its checkpoint damaged did not train, and is none of the job's. No endless loop: each costs a checkpoint.
         if (failure.Kind == FailureKind.CheckpointDamaged && checkpoints.Count > 0)
-            return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} follows, {StoredCheckpoint.Origin(checkpoints.Skip(1))}.", TimeSpan.Zero) { DropsCheckpoint = true };
+            return new RetryDecision(true, $"{failure.Message} Attempt {attempt + 1} follows, {StoredCheckpoint.Origin(checkpoints.Skip(1), failure.KeptStep)}.", TimeSpan.Zero) { DropsCheckpoint = true };
         if (failure.Kind is not (FailureKind.Crashed or FailureKind.WorkerLost))
             return RetryDecision.Fail(failure.Message);
         // A crash at step 0 says nothing about the training, and a lost worker nothing about the job.

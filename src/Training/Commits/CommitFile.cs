@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.IO.Hashing;
+using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 
@@ -11,8 +12,9 @@ namespace MLDistributed.Training.Commits;
 /// </summary>
 /// <remarks>
 /// The state is there twice, and each commit writes the older half. A rank writes 0 to its word of the half, its slices,
-/// and then the commit's code; the first of them writes what describes the half too. A half is whole when all ranks' words are the
-/// code that its description names: a rank that is killed in the middle leaves the other half. Ranks meet between two
+/// and then the commit's word; the first of them writes what describes the half too. A half is whole when all ranks' words are the
+/// one of its description: a rank that is killed in the middle leaves the other half, and what the next attempt adds to a torn one,
+/// at the same step, has another word. Ranks meet between two
 /// commits, so that none begins to write one half before the other is whole.
 /// </remarks>
 public sealed class CommitFile : IDisposable
@@ -106,7 +108,10 @@ public sealed class CommitFile : IDisposable
     internal void Begin(int half, int rank) => WriteWord(WordAt(half, rank), 0);
 
     /// <summary>A rank has written all that it writes of a half.</summary>
-    internal void End(int half, int rank, long code) => WriteWord(WordAt(half, rank), code);
+    /// <param name="half">Which.</param>
+    /// <param name="rank">Of those here.</param>
+    /// <param name="word"><see cref="Commit.WordOf"/>.</param>
+    internal void End(int half, int rank, long word) => WriteWord(WordAt(half, rank), word);
 
     /// <summary>Describes a half; the first rank here, before it ends.</summary>
     internal void Describe(Commit commit, long metadataAt)
@@ -146,7 +151,9 @@ public sealed class CommitFile : IDisposable
         Read(RecordsAt + half * RecordBytes, record);
         var code = BinaryPrimitives.ReadInt64LittleEndian(record);
         var worldSize = BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(36));
-        if (code == 0 || Enumerable.Range(0, worldSize).Any(rank => ReadWord(WordAt(half, rank)) != code))
+        var attempt = BinaryPrimitives.ReadUInt64LittleEndian(record.AsSpan(44));
+        var word = Commit.WordOf(attempt, code);
+        if (code == 0 || Enumerable.Range(0, worldSize).Any(rank => ReadWord(WordAt(half, rank)) != word))
             return null;
         var metadata = new byte[BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(32))];
         Read(BinaryPrimitives.ReadInt64LittleEndian(record.AsSpan(16)), metadata);
@@ -157,7 +164,7 @@ public sealed class CommitFile : IDisposable
                 BinaryPrimitives.ReadInt64LittleEndian(record.AsSpan(8)),
                 worldSize,
                 BinaryPrimitives.ReadInt32LittleEndian(record.AsSpan(40)),
-                BinaryPrimitives.ReadUInt64LittleEndian(record.AsSpan(44)),
+                attempt,
                 Encoding.UTF8.GetString(metadata))
             : null;
     }
@@ -191,4 +198,11 @@ internal sealed record Commit(int Half, long Code, long Step, int WorldSize, int
 {
     /// <summary>What tells attempts apart.</summary>
     public static ulong AttemptOf(string id) => XxHash3.HashToUInt64(Encoding.UTF8.GetBytes(id));
+
+    /// <summary>What each rank leaves when it has written its part: of this attempt and code, and never 0.</summary>
+    public static long WordOf(ulong attempt, long code)
+    {
+        Span<ulong> of = [attempt, (ulong)code];
+        return (long)(XxHash3.HashToUInt64(MemoryMarshal.AsBytes(of)) | 1);
+    }
 }

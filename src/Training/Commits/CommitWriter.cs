@@ -86,6 +86,7 @@ internal sealed unsafe class CommitWriter
     {
         var (file, rank, slice) = (_file!, _state.Segment.Rank, _state.Slice);
         _state.ToHost();
+        var attempt = Commit.AttemptOf(_state.Start.AttemptId);
         file.Begin(_half, rank);
         for (var part = 0; part < _layout.Parts; part++)
             WriteFloats(_layout.PartAt(_half, part, slice), (part == 0 ? _state.Parameters : _state.Segment.State(part - 1)) + slice.Start, slice.Count);
@@ -93,10 +94,10 @@ internal sealed unsafe class CommitWriter
         {
             WriteFloats(_layout.BuffersAt(_half), _state.Model.Buffers);
             WriteBest();
-            file.Describe(new Commit(_half, point.Code, position.Step, _state.Segment.WorldSize, _bestPlace, Commit.AttemptOf(_state.Start.AttemptId), position.ToText()), _layout.MetadataAt(_half));
+            file.Describe(new Commit(_half, point.Code, position.Step, _state.Segment.WorldSize, _bestPlace, attempt, position.ToText()), _layout.MetadataAt(_half));
         }
 
-        file.End(_half, rank, point.Code);
+        file.End(_half, rank, Commit.WordOf(attempt, point.Code));
     }
 
     // Where the commit before does not have its own.

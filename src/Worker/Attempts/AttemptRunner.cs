@@ -52,7 +52,7 @@ internal sealed class AttemptRunner : IRankObserver
         _place = AttemptPlace.Of(start);
         _state = new AttemptState(start.AttemptId, _place, start.Slots.Count);
         _commits = TakeCommits();
-        _commitStep = _commits?.NewestStep() is { } kept && kept > start.ResumeStep ? kept : 0;
+        _commitStep = CommitRules.Resumed(NewestCommit, start.ResumeStep);
         _peers = _place.IsShared && services.Network is { } network
             ? new DataPeers(start, network, offer => services.Outbox.Post(new WorkerMessage { DataOffer = offer }), Say, services.Time, services.Log)
             : null;
@@ -112,6 +112,8 @@ internal sealed class AttemptRunner : IRankObserver
     {
         if (_state.IsReady)
             Do(new AttemptAction.ReportReady());
+        if (_state.HasStarted)
+            Do(new AttemptAction.ReportStarted());
     }
 
     public void Apply(AttemptInput input)
@@ -200,6 +202,8 @@ internal sealed class AttemptRunner : IRankObserver
 
     // What an attempt that goes on has instead is newer.
     private StartingModel? StartingModel => _start.ResumeFrom is null && _commitStep == 0 ? _start.Spec.StartFrom : null;
+
+    private long NewestCommit => _commits?.NewestStep() ?? 0;
 
     private bool IsOurs(string attemptId) => attemptId == AttemptId;
 
@@ -406,16 +410,16 @@ internal sealed class AttemptRunner : IRankObserver
     {
         if (_commits is null)
             return;
-        if (report.Failure is { Kind: FailureKind.Crashed or FailureKind.WorkerLost } failure)
-            failure.KeptStep = _commits.NewestStep();
-        else if (report.Stopped is not null && _jobGoesOn)
-            report.Stopped.KeptStep = _commits.NewestStep();
-        else
+        if (!CommitRules.IsKept(report, _jobGoesOn))
         {
             _commits.Dispose();
             return;
         }
 
+        if (report.Failure is { } failure)
+            failure.KeptStep = NewestCommit;
+        else
+            report.Stopped.KeptStep = NewestCommit;
         _services.Commits.Keep(_jobId, _commits);
     }
 
@@ -429,8 +433,7 @@ internal sealed class AttemptRunner : IRankObserver
 
     private async Task EndAsync(AttemptEnded report)
     {
-        // A checkpoint on its way shortens the next attempt, where memory does not have more.
-        if (report.Failure is not null && !(_commits?.NewestStep() > 0))
+        if (CommitRules.AwaitsCheckpoint(report, _jobGoesOn, NewestCommit, _checkpoints.StepOnItsWay))
             await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

@@ -31,8 +31,11 @@ internal sealed class AttemptState(string attemptId, AttemptPlace place, int siz
 
     public bool HasEnded => _phase == Phase.Ended;
 
-    /// <summary>Whether it has all that it needs, and waits for the other workers.</summary>
-    public bool IsReady => _phase == Phase.Ready;
+    /// <summary>Of several workers: whether it has all that it needs, and waits for the others, or has begun with them.</summary>
+    public bool IsReady => place.IsShared && _phase is (Phase.Ready or Phase.Running);
+
+    /// <summary>Whether all ranks run.</summary>
+    public bool HasStarted => _phase == Phase.Running && _started.All(s => s);
 
     public IReadOnlyList<AttemptAction> Apply(AttemptInput input)
     {
@@ -52,7 +55,7 @@ internal sealed class AttemptState(string attemptId, AttemptPlace place, int siz
                 return Fail(failure);
             case AttemptInput.RankStarted { Rank: var rank } when _phase == Phase.Running && !_started[rank]:
                 _started[rank] = true;
-                return _started.All(s => s) ? [new ReportStarted()] : [];
+                return HasStarted ? [new ReportStarted()] : [];
             case AttemptInput.RankFinished finished:
                 _ranks[finished.Rank] = RankPhase.Done;
                 if (finished.Rank == 0 && place.IsFirst)

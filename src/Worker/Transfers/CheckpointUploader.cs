@@ -12,12 +12,20 @@ internal sealed class CheckpointUploader
         new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest, SingleReader = true }, dropped => File.Delete(dropped.Path));
 
     private readonly Task _uploading;
+    private long _stepOnItsWay;
     private volatile TaskCompletionSource _next = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public CheckpointUploader(BlobTransfer blobs, Outbox outbox, AgentLog log, CancellationToken cancellation) =>
         _uploading = UploadAsync(blobs, outbox, log, cancellation);
 
-    public void Add(RankCheckpoint checkpoint) => _waiting.Writer.TryWrite(checkpoint);
+    /// <summary>The step of the newest that is not stored yet; 0: there is none.</summary>
+    public long StepOnItsWay => Interlocked.Read(ref _stepOnItsWay);
+
+    public void Add(RankCheckpoint checkpoint)
+    {
+        Interlocked.Exchange(ref _stepOnItsWay, checkpoint.Step);
+        _waiting.Writer.TryWrite(checkpoint);
+    }
 
     /// <summary>Completes when the next is stored.</summary>
     public Task Next => _next.Task;
@@ -59,6 +67,8 @@ internal sealed class CheckpointUploader
                     },
                 });
             }
+
+            Interlocked.CompareExchange(ref _stepOnItsWay, 0, checkpoint.Step);
         }
     }
 }

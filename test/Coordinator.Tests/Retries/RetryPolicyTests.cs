@@ -81,14 +81,17 @@ public sealed class RetryPolicyTests
         RetryPolicy.Decide(Failure(FailureKind.WorkerLost, 0), losses, Spec(100), [.. Enumerable.Repeat(Failure(FailureKind.WorkerLost, 0), losses - 1)], []).Delay);
 
     [TestMethod]
-    [DataRow("20 10", true, "It broke. Attempt 3 follows, from the checkpoint of step 10.")]
-    [DataRow("20", true, "It broke. Attempt 3 follows, from the beginning.")]
-    [DataRow("", false, "It broke.")]
-    public void Checkpoint_Damaged_CostsItselfAndNoAttempt(string steps, bool retry, string reason)
+    [DataRow("20 10", 0L, true, "It broke. Attempt 3 follows, from the checkpoint of step 10.")]
+    [DataRow("20", 0L, true, "It broke. Attempt 3 follows, from the beginning.")]
+    [DataRow("", 0L, false, "It broke.")]
+    [DataRow("20 10", 9L, true, "It broke. Attempt 3 follows, from the checkpoint of step 10.")]
+    [DataRow("20 10", 10L, true, "It broke. Attempt 3 follows, from step 10, which a worker has in memory.")]
+    [DataRow("20", 9L, true, "It broke. Attempt 3 follows, from step 9, which a worker has in memory.")]
+    public void Checkpoint_Damaged_CostsItselfAndNoAttempt(string steps, long inMemory, bool retry, string reason)
     {
         StoredCheckpoint[] checkpoints = [.. steps.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(s => new StoredCheckpoint(ContentHash.Parse(new string('a', 64)), 0, Number(s)))];
 
-        var decision = RetryPolicy.Decide(Failure(FailureKind.CheckpointDamaged, 0), 2, Spec(2), [Failure(FailureKind.Crashed, 25)], checkpoints);
+        var decision = RetryPolicy.Decide(Failure(FailureKind.CheckpointDamaged, 0, keptStep: inMemory), 2, Spec(2), [Failure(FailureKind.Crashed, 25)], checkpoints);
 
         Assert.AreEqual((retry, retry, reason, TimeSpan.Zero), (decision.Retry, decision.DropsCheckpoint, decision.Reason, decision.Delay));
     }

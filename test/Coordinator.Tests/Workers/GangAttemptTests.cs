@@ -116,6 +116,48 @@ public sealed class GangAttemptTests
         }
     }
 
+    // What the worker kept whose part was only stopped is in the database too.
+    [TestMethod]
+    [DataRow(60, "Attempt 4 follows; 2 of 3 were lost without progress.", DisplayName = "no further")]
+    [DataRow(61, "Attempt 4 follows.", DisplayName = "a step further")]
+    public async Task State_ThatTheOtherWorkerHadInMemory_IsProgressAfterARestart(long kept, string reason)
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        var starts = gang.Starts;
+        foreach (var step in (long[])[50, 60])
+        {
+            await gang.Workers[1].FailAsync(starts[1], FailureKind.Crashed, message: "Rank 3 was killed.");
+            await gang.Workers[0].ExpectStopAsync();
+            await gang.Workers[0].StoppedAsync(starts[0].AttemptId, step);
+            starts = [await gang.Workers[0].ExpectStartAsync(), await gang.Workers[1].ExpectStartAsync()];
+        }
+
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+        using var first = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w1", 2, starts[0].AttemptId);
+        using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, starts[0].AttemptId);
+        await second.FailAsync(starts[1], FailureKind.Crashed, message: "Rank 3 was killed in attempt 3.");
+        await first.ExpectStopAsync();
+        await first.StoppedAsync(starts[0].AttemptId, kept);
+
+        using var watch = new JobWatch(gang.Coordinator, gang.JobId);
+        Assert.AreEqual($"Rank 3 was killed in attempt 3. {reason}", (await watch.UntilAsync(JobState.Recovering, "in attempt 3.")).State.Reason);
+    }
+
+    [TestMethod]
+    public async Task Checkpoint_Damaged_IsFollowedByWhatTheOtherWorkerHasInMemory()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        await gang.Workers[0].CheckpointAsync(gang.Starts[0], await Specs.UploadAsync(gang.Coordinator, "30"), 30);
+
+        await gang.Workers[1].FailAsync(gang.Starts[1], FailureKind.CheckpointDamaged, message: "A byte is another.");
+        await gang.Workers[0].ExpectStopAsync();
+        await gang.Workers[0].StoppedAsync(gang.Starts[0].AttemptId, 25);
+
+        await gang.Watch.UntilLogAsync("The checkpoint of step 30 is damaged. Training goes on from step 25, which a worker has in memory.");
+        await gang.Watch.UntilAsync(JobState.Recovering, "A byte is another. Attempt 2 follows, from step 25, which a worker has in memory.");
+    }
+
     [TestMethod]
     public async Task Worker_ThatIsLost_EndsTheAttemptOnTheOther()
     {
@@ -283,12 +325,14 @@ public sealed class GangAttemptTests
         using var first = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w1", 2, attempt);
         StringAssert.Contains((await gang.JobAsync()).Reason, "waits for worker \"host-w1\" and \"host-w2\"");
         using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, attempt);
+        Assert.AreEqual((JobState.Placing, "worker \"host-w1\" and \"host-w2\" are back and kept what they have prepared"), (await gang.JobAsync()) is var back ? (back.State, back.Reason) : default);
         await second.ReadyAsync(gang.Starts[1]);
         await first.ReadyAsync(gang.Starts[0]); // agents say it again
         await first.ExpectBeginAsync();
         await second.ExpectBeginAsync();
         await first.StartedAsync(gang.Starts[0]);
         await second.StartedAsync(gang.Starts[1]);
+        await Eventually.UntilAsync(gang.Coordinator, gang.JobAsync, j => j.State == JobState.Running);
         // One has failed as a bystander, and the coordinator ends before it hears why.
         await first.FailAsBystanderAsync(gang.Starts[0], "Rank 0 waited for rank 2.");
         await second.ExpectStopAsync();

@@ -33,21 +33,43 @@ public sealed class CommitTests
             file.Begin(half, 0);
             Assert.AreEqual(before, file.NewestStep());
             file.Begin(half, 1);
-            file.End(half, 1, 2 * step);
+            file.End(half, 1, Commit.WordOf(7, 2 * step));
             file.Describe(new Commit(half, 2 * step, step, WorldSize: 2, BestPlace: -1, Attempt: 7, $"step {step}"), CommitFile.DataAt + half * 1000);
             Assert.AreEqual(before, file.NewestStep());
-            file.End(half, 0, 2 * step);
+            file.End(half, 0, Commit.WordOf(7, 2 * step));
             Assert.AreEqual((step, $"step {step}"), (file.NewestStep(), file.Newest()!.Metadata));
         }
 
         // Of fewer ranks than before: those that are not there any more do not count.
         file.Begin(1, 0);
         file.Describe(new Commit(1, 30_000_000_000, 15_000_000_000, WorldSize: 1, BestPlace: -1, ulong.MaxValue, "alone"), CommitFile.DataAt + 1000);
-        file.End(1, 0, 30_000_000_000);
+        file.End(1, 0, Commit.WordOf(ulong.MaxValue, 30_000_000_000));
         Assert.AreEqual((15_000_000_000, ulong.MaxValue), (file.NewestStep(), file.Newest()!.Attempt));
 
         file.Write(CommitFile.DataAt + 1000, Encoding.UTF8.GetBytes("A"));
         Assert.AreEqual(12_000_000_000, file.NewestStep(), "A damaged description is none.");
+    }
+
+    // Attempt 2 comes to the step whose commit attempt 1 has left torn, and is killed in the middle too.
+    [TestMethod]
+    [DataRow(2, "0", "1", DisplayName = "the same number of ranks")]
+    [DataRow(2, "0", "1 2", DisplayName = "more")]
+    [DataRow(3, "0 1", "2", DisplayName = "as many, of which the last is done")]
+    [DataRow(3, "0 2", "1", DisplayName = "fewer")]
+    public void Half_TornByTwoAttempts_IsNotWhole(int worldSize, string first, string then)
+    {
+        using var file = Create();
+        foreach (var (attempt, ranks) in new[] { (1UL, first), (2UL, then) })
+        {
+            foreach (var rank in Enumerable.Range(0, worldSize))
+                if (attempt == 1 || ranks.Contains($"{rank}", StringComparison.Ordinal))
+                    file.Begin(0, rank);
+            if (attempt == 1)
+                file.Describe(new Commit(0, 20, 10, worldSize, BestPlace: -1, attempt, "step 10"), CommitFile.DataAt);
+            foreach (var rank in ranks.Split(' ').Select(int.Parse))
+                file.End(0, rank, Commit.WordOf(attempt, 20));
+            Assert.AreEqual(0, file.NewestStep());
+        }
     }
 
     [TestMethod]

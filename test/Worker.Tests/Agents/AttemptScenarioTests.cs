@@ -223,6 +223,50 @@ public sealed class AttemptScenarioTests
         StringAssert.Contains(failure.Message, id);
     }
 
+    // Memory has step 9: what is newer in the store is gone on from, unless it is damaged, and what is as old is not fetched.
+    [TestMethod]
+    [DataRow(12L, 9L, DisplayName = "a checkpoint as old comes next")]
+    [DataRow(12L, 5L, DisplayName = "an older one does")]
+    [DataRow(12L, 0L, DisplayName = "none does")]
+    public async Task Checkpoint_DamagedAndNewerThanMemory_LeavesTheMemoryToTheNextAttempt(long damaged, long before)
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        var nowhere = new Artifact { Id = new string('0', 64) };
+        await fixture.StartAttemptAsync("m1", "commit9 wait");
+        await HearAsync("rank 0 began with step 0", "rank 1 began with step 0");
+        Processes.Kill(fixture.RankProcesses()[1]);
+        Assert.AreEqual((FailureKind.Crashed, 9L), await EndAsync("m1"));
+
+        await fixture.StartAttemptAsync("m2", "kept", resumeFrom: nowhere, resumeStep: damaged);
+        Assert.AreEqual((FailureKind.CheckpointDamaged, 9L), await EndAsync("m2"));
+
+        await fixture.StartAttemptAsync("m3", "kept wait", resumeFrom: before > 0 ? nowhere : null, resumeStep: before);
+        await HearAsync("rank 0 began with step 9", "rank 1 began with step 9");
+        fixture.StopAttempt("m3");
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Stopped, (await fixture.EndOfAsync("m3")).OutcomeCase);
+
+        async Task<(FailureKind, long)> EndAsync(string attempt) => (await fixture.EndOfAsync(attempt)).Failure is var failure ? (failure.Kind, failure.KeptStep) : default;
+
+        async Task HearAsync(params string[] expected)
+        {
+            var told = new List<string>();
+            while (told.Count < expected.Length)
+                told.Add(await fixture.Coordinator.HearAsync(m => m.AttemptEvent?.Log is { } log && log.Message.StartsWith("rank", StringComparison.Ordinal) ? log.Message : null));
+            CollectionAssert.AreEquivalent(expected, told);
+        }
+    }
+
+    // Step 10 is on its way to the store when a rank dies; memory has step 9 of it.
+    [TestMethod]
+    public async Task Checkpoint_OnItsWayAndNewerThanMemory_IsStoredBeforeTheAttemptEnds()
+    {
+        await using var fixture = await AgentFixture.StartAsync();
+        await fixture.StartAttemptAsync("n1", "commit9 checkpoint exit | commit9 wait");
+
+        Assert.AreEqual(10, (await fixture.Coordinator.HearAsync(m => m.AttemptEnded is null ? m.CheckpointSaved : throw new AssertFailedException("The attempt ended first."))).Step);
+        Assert.AreEqual(9, (await fixture.EndOfAsync("n1")).Failure.KeptStep);
+    }
+
     [TestMethod]
     [DataRow(false, "started from weights"), DataRow(true, "started from nothing")]
     public async Task StartingModel_OfANewAttempt_IsThereUnlessACheckpointIs(bool hasCheckpoint, string expected)

@@ -51,10 +51,10 @@ internal sealed class AgentFixture : IAsyncDisposable
     }
 
     /// <summary>Starts an attempt with a script for its ranks.</summary>
-    public async Task StartAttemptAsync(string attemptId, string script, int ranks = 2, Artifact? resumeFrom = null) =>
-        StartAttempt(attemptId, script, await AddDatasetAsync(), ranks, resumeFrom);
+    public async Task StartAttemptAsync(string attemptId, string script, int ranks = 2, Artifact? resumeFrom = null, long resumeStep = 0) =>
+        StartAttempt(attemptId, script, await AddDatasetAsync(), ranks, resumeFrom, resumeStep: resumeStep);
 
-    public void StartAttempt(string attemptId, string script, string datasetId, int ranks = 2, Artifact? resumeFrom = null, StartingModel? startFrom = null) =>
+    public void StartAttempt(string attemptId, string script, string datasetId, int ranks = 2, Artifact? resumeFrom = null, StartingModel? startFrom = null, long resumeStep = 0) =>
         Coordinator.Send(new WorkerCommand
         {
             StartAttempt = new StartAttempt
@@ -65,6 +65,7 @@ internal sealed class AgentFixture : IAsyncDisposable
                 Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = datasetId }, StartFrom = startFrom },
                 Slots = { Enumerable.Range(0, ranks) },
                 ResumeFrom = resumeFrom,
+                ResumeStep = resumeStep,
             },
         });
 

@@ -61,7 +61,7 @@ internal static class ScriptedTraining
                     commits.Begin(0, local);
                     if (local == 0)
                         commits.Describe(new Commit(0, 18, 9, WorldSize: 2, BestPlace: -1, Commit.AttemptOf(start.AttemptId), "step 9"), CommitFile.DataAt);
-                    commits.End(0, local, 18);
+                    commits.End(0, local, Commit.WordOf(Commit.AttemptOf(start.AttemptId), 18));
                 }
 
                 goto case "kept";
