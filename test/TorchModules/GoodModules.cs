@@ -110,3 +110,52 @@ public sealed class SelfWritten : nn.Module<Tensor, Tensor>, IOnnxModule
         return graph.Layer(nameof(head), graph.Add(graph.Layer(nameof(again), size), graph.Layer(nameof(frozen), input)));
     }
 }
+
+/// <summary>Parts that write themselves: from ids to numbers, and from numbers to truths.</summary>
+public sealed class OwnTypes : nn.Module<Tensor, Tensor>
+{
+    private readonly OwnTable table = new();
+    private readonly OwnLimit limit = new();
+    private readonly Linear head;
+
+    public OwnTypes(NetOptions o) : base(nameof(OwnTypes))
+    {
+        head = nn.Linear(4, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var rows = table.call(x[.., ..3].to(ScalarType.Int64));
+        return head.call(where(limit.call(rows), rows, -rows));
+    }
+}
+
+/// <summary>The mean of rows of a table, by ids.</summary>
+public sealed class OwnTable : nn.Module<Tensor, Tensor>, IOnnxModule
+{
+    private readonly Parameter rows = nn.Parameter(randn(5, 4));
+
+    public OwnTable() : base(nameof(OwnTable)) => RegisterComponents();
+
+    public override Tensor forward(Tensor ids) => rows.index_select(0, ids.flatten()).view(ids.shape[0], -1, 4).mean([1]);
+
+    public OnnxValue ToOnnx(OnnxGraphBuilder graph, OnnxValue ids) =>
+        graph.Node("ReduceMean", [graph.Node("Gather", [graph.Tensor(nameof(rows)), ids]), graph.Integers(1)], ("keepdims", 0));
+}
+
+/// <summary>Which numbers are above a half, or all of their row below.</summary>
+public sealed class OwnLimit : nn.Module<Tensor, Tensor>, IOnnxModule
+{
+    public OwnLimit() : base(nameof(OwnLimit)) => RegisterComponents();
+
+    public override Tensor forward(Tensor x) => (x > 0.5f) | (x.amax([1], keepdim: true) < -0.5f);
+
+    public OnnxValue ToOnnx(OnnxGraphBuilder graph, OnnxValue x)
+    {
+        var (above, below) = (graph.Node("Greater", [x, graph.Constant([0.5f])]), graph.Node("Less", [graph.Node("ReduceMax", [x, graph.Integers(1)]), graph.Constant([-0.5f])]));
+        return graph.Node("Cast", [graph.Node("Max", [ToNumbers(above), ToNumbers(below)])], ("to", 9));
+
+        OnnxValue ToNumbers(OnnxValue truths) => graph.Node("Cast", [truths], ("to", 1));
+    }
+}

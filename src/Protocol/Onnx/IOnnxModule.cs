@@ -20,8 +20,8 @@ public interface IOnnxModule
 {
     /// <summary>Adds to a graph what this module's forward computes when it is not being trained.</summary>
     /// <param name="graph">The graph.</param>
-    /// <param name="input">The module's input, [N, ...].</param>
-    /// <returns>Its output. It is compared with forward's on random rows before the training starts.</returns>
+    /// <param name="input">The module's input, [N, ...], of the type that forward takes: Float32, Int64 or Bool.</param>
+    /// <returns>Its output, of the shape and type that forward returns. It is compared with that on random rows before the training starts.</returns>
     OnnxValue ToOnnx(OnnxGraphBuilder graph, OnnxValue input);
 }
 
@@ -58,6 +58,10 @@ public sealed class OnnxGraphBuilder
     /// <param name="shape">Their shape, without rows; none: a single number.</param>
     public OnnxValue Constant(ReadOnlySpan<float> values, params ReadOnlySpan<long> shape) => new(_graph.Constant(_graph.NewName("constant"), shape, values));
 
+    /// <summary>Whole numbers that never change: places, axes, shapes, pads.</summary>
+    /// <param name="values">The numbers.</param>
+    public OnnxValue Integers(params ReadOnlySpan<long> values) => new(_graph.Integers(_graph.NewName("integers"), values));
+
     /// <summary>Any operator of the list in docs/own-modules.md.</summary>
     /// <param name="operation">Its name, as "LeakyRelu".</param>
     /// <param name="inputs">Its inputs.</param>
@@ -83,7 +87,7 @@ public sealed class OnnxGraphBuilder
     /// <param name="input">The value.</param>
     /// <param name="shape">The shape of a row.</param>
     public OnnxValue Reshape(OnnxValue input, params ReadOnlySpan<long> shape) =>
-        Node("Reshape", [input, new OnnxValue(_graph.Integers(_graph.NewName("shape"), [0, .. shape]))]);
+        Node("Reshape", [input, Integers([0, .. shape])]);
 
     private static AttributeProto Attribute((string Name, object Value) attribute) => attribute.Value switch
     {

@@ -11,6 +11,9 @@ public sealed class OnnxGraph(IReadOnlyDictionary<string, float[]>? tensors)
     private readonly GraphProto _graph = new();
     private readonly HashSet<string> _parameters = new(StringComparer.Ordinal);
 
+    /// <summary>Nodes so far.</summary>
+    public int NodeCount => _graph.Node.Count;
+
     /// <summary>Adds a node.</summary>
     /// <param name="op">The operator.</param>
     /// <param name="inputs">Names of values.</param>

@@ -49,13 +49,13 @@ public sealed class ModuleTracerTests
         [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
         [typeof(Compared), 12], [typeof(Truths), 12], [typeof(Padded), 12], [typeof(PaddingMasks), 20],
         [typeof(ParametersAlone), 8], [typeof(MaskedAttention), 20], [typeof(RepeatedProduct), 20], [typeof(PositiveElman), 20],
-        [typeof(PaddedIds), 6], [typeof(AddedMasks), 20], [typeof(PaddedInfinite), 12],
+        [typeof(PaddedIds), 6], [typeof(AddedMasks), 20], [typeof(PaddedInfinite), 12], [typeof(OwnTypes), 3],
     ];
 
     [TestMethod]
     [DynamicData(nameof(Watched))]
     public void Trace_WatchedModule_IsTheSameInOurProgramAndInOnnxRuntime(Type type, int inputs) =>
-        Compare(type.Name, inputs, () => Make(type, new NetOptions(inputs, 3)), type == typeof(EmbeddingNet) || type == typeof(PaddedIds) ? new SampleRows(2) : SampleRows.Normal);
+        Compare(type.Name, inputs, () => Make(type, new NetOptions(inputs, 3)), type == typeof(EmbeddingNet) || type == typeof(PaddedIds) || type == typeof(OwnTypes) ? new SampleRows(2) : SampleRows.Normal);
 
     [TestMethod]
     [DynamicData(nameof(Modules))]
@@ -265,6 +265,41 @@ public sealed class ModuleTracerTests
         public override Tensor forward(Tensor x) => other.call(layer.call(x.unsqueeze(1)).squeeze(1));
 
         public Microsoft.ML.Distributed.OnnxValue ToOnnx(Microsoft.ML.Distributed.OnnxGraphBuilder graph, Microsoft.ML.Distributed.OnnxValue input) => graph.Layer(nameof(other), graph.Layer(nameof(layer), input));
+    }
+
+    public static IEnumerable<object[]> OwnGraphsOfOtherTypes =>
+    [
+        ["truths", (Computes)(x => x.clone()), (Writes)((g, x) => g.Node("Greater", [x, g.Constant([0])])), "the ToOnnx of layer \"1\" (OwnPart) returns \"greater.3\", [N, 4] of Bool, expected [N, 4] of Float32, as its forward returns"],
+        ["ids", (Computes)(x => x.floor()), (Writes)((g, x) => g.Node("Cast", [x], ("to", 7))), "[N, 4] of Int64, expected [N, 4] of Float32"],
+        ["numbers of another shape", (Computes)(x => x.sum(1, keepdim: true).expand(-1, 4)), (Writes)((g, x) => g.Node("ReduceSum", [x, g.Integers(1)])), "[N, 1] of Float32, expected [N, 4] of Float32"],
+        ["a constant", (Computes)(x => x * 0), (Writes)((g, x) => g.Constant([0, 0, 0, 0], 4)), "a constant, or a value whose first dimension does not count rows, expected [N, 4]"],
+        ["a sum of truths", (Computes)(x => x + (x > 0).@float()), (Writes)((g, x) => g.Add(x, g.Node("Greater", [x, g.Constant([0])]))),
+            "in the ToOnnx of layer \"1\" (OwnPart), node 4 (\"Add\") is given Float32 as its input 0 and Bool as its input 1, expected them alike. Cast it"],
+        ["a lookup by numbers", (Computes)(x => x * 0 + 1), (Writes)((g, x) => g.Node("Gather", [g.Constant([1, 1], 2), x])), "(\"Gather\") is given Float32 as its input 1, expected Int64"],
+        ["a root of ids", (Computes)(x => x.floor().abs().sqrt()), (Writes)((g, x) => g.Node("Sqrt", [g.Node("Abs", [g.Node("Cast", [g.Node("Floor", [x])], ("to", 7))])])), "(\"Sqrt\") is given Int64 as its input 0, expected Float32"],
+        ["a choice by numbers", (Computes)(x => x.clone()), (Writes)((g, x) => g.Node("Where", [x, x, x])), "(\"Where\") is given Float32 as its input 0, expected Bool"],
+    ];
+
+    [TestMethod]
+    [DynamicData(nameof(OwnGraphsOfOtherTypes))]
+    public void Check_OwnGraphOfAnotherType_NamesIt(string kind, Computes forward, Writes graph, string words)
+    {
+        RankTraining.Preload();
+        var source = new TorchModuleSource(() => nn.Sequential(nn.Linear(4, 4), new OwnPart(forward, graph), nn.Linear(4, 2)), seed: 1);
+        var trace = ModuleTracer.Trace(source.Module, 4);
+        var e = Assert.ThrowsExactly<UserModuleException>(() => trace.Check(source.Module, source.Tensors, new TorchModuleSpec { InputSize = 4, OutputSize = 2 }), kind);
+        StringAssert.Contains(e.Message, words);
+    }
+
+    public delegate Tensor Computes(Tensor x);
+
+    public delegate Microsoft.ML.Distributed.OnnxValue Writes(Microsoft.ML.Distributed.OnnxGraphBuilder graph, Microsoft.ML.Distributed.OnnxValue x);
+
+    private sealed class OwnPart(Computes computes, Writes writes) : nn.Module<Tensor, Tensor>(nameof(OwnPart)), Microsoft.ML.Distributed.IOnnxModule
+    {
+        public override Tensor forward(Tensor x) => computes(x);
+
+        public Microsoft.ML.Distributed.OnnxValue ToOnnx(Microsoft.ML.Distributed.OnnxGraphBuilder graph, Microsoft.ML.Distributed.OnnxValue input) => writes(graph, input);
     }
 
     private sealed class Liar : nn.Module<Tensor, Tensor>, Microsoft.ML.Distributed.IOnnxModule

@@ -15,6 +15,7 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
     private readonly List<OnnxStep> _steps = [];
     private readonly List<int> _lengths = [];
     private long _total;
+    private int _nodes;
 
     /// <param name="outputs">Numbers that the output "score" must have.</param>
     /// <exception cref="FormatException">It cannot be run; names the node.</exception>
@@ -36,6 +37,23 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
         return new OnnxProgram([.. _steps], [.. _lengths], input.Slot, outputs);
     }
 
+    /// <summary>The shapes of a row's values whose first dimension counts rows.</summary>
+    /// <param name="nodes">How many nodes fit, up to the first that does not.</param>
+    public Dictionary<string, int[]> Shapes(out int nodes)
+    {
+        try
+        {
+            AddAll();
+        }
+        catch (FormatException)
+        {
+            // What is known so far.
+        }
+
+        nodes = _nodes;
+        return _operands.Where(o => o.Value is { IsConstant: false, RowAxis: 0 }).ToDictionary(o => o.Key, o => o.Value.Dims, StringComparer.Ordinal);
+    }
+
     private bool IsOutput(string name, [NotNullWhen(true)] out OnnxOperand? output) =>
         _operands.TryGetValue(name, out output) && !output.IsConstant && output.RowAxis == 0 && output.Dims.Length == 1;
 
@@ -48,8 +66,8 @@ internal sealed class OnnxPlanner(GraphProto graph, int inputs)
         if (graph.Input.Count != 1 || graph.Input[0].Name != OnnxMlpWriter.Features)
             throw new FormatException($"The model's inputs are {string.Join(", ", graph.Input.Take(4).Select(i => $"\"{VisibleText.Shortened(i.Name)}\""))}, expected \"{OnnxMlpWriter.Features}\" alone.");
         var input = NewValue(OnnxMlpWriter.Features, [inputs]);
-        for (var i = 0; i < graph.Node.Count; i++)
-            Add(graph.Node[i], i);
+        for (; _nodes < graph.Node.Count; _nodes++)
+            Add(graph.Node[_nodes], _nodes);
         return input;
     }
 

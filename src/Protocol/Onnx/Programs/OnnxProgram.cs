@@ -45,6 +45,17 @@ public sealed class OnnxProgram
         return Of(model.Graph, spec);
     }
 
+    /// <summary>The shapes of a row's values in a model of our own making, by their names: of those whose first dimension counts rows, without it.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="spec">The job.</param>
+    /// <param name="nodes">How many of its nodes are known and fit, up to the first that does not.</param>
+    public static IReadOnlyDictionary<string, int[]> Shapes(ModelProto model, JobSpec spec, out int nodes)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(spec);
+        return new OnnxPlanner(model.Graph, spec.Module.Kind!.ModelInputSize).Shapes(out nodes);
+    }
+
     private static OnnxProgram Of(GraphProto graph, JobSpec spec)
     {
         var planner = new OnnxPlanner(graph, spec.Module.Kind!.ModelInputSize);

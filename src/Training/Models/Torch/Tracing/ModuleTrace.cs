@@ -42,7 +42,9 @@ internal sealed class ModuleTrace
     /// <param name="tensors">Its tensors.</param>
     /// <param name="values">Those of the job, by their names.</param>
     /// <exception cref="UserModuleException">A layer cannot be written; names it.</exception>
-    public ModelProto Write(JobSpec spec, nn.Module module, ModuleTensors tensors, IReadOnlyDictionary<string, float[]> values)
+    public ModelProto Write(JobSpec spec, nn.Module module, ModuleTensors tensors, IReadOnlyDictionary<string, float[]> values) => Write(spec, module, tensors, values, new OwnGraphs());
+
+    private ModelProto Write(JobSpec spec, nn.Module module, ModuleTensors tensors, IReadOnlyDictionary<string, float[]> values, OwnGraphs own)
     {
         var named = TraceWriter.Named(values);
         var graph = new OnnxGraph(named);
@@ -54,7 +56,7 @@ internal sealed class ModuleTrace
 
         IEnumerable<string> Outputs(string input)
         {
-            var writer = new TraceWriter(graph, module, tensors, named) { Input = input };
+            var writer = new TraceWriter(graph, module, tensors, named) { Input = input, Own = own };
             var names = new Dictionary<int, string> { [0] = input };
             foreach (var step in Needed())
                 names[step.Output] = Write(step, writer, [.. step.Inputs.Select(i => names[i])]);
@@ -114,7 +116,8 @@ internal sealed class ModuleTrace
         var values = tensors.Trained.Select(t => (t.Name, (Tensor)t.Parameter)).Concat(tensors.Buffers).ToDictionary(t => t.Item1, t => t.Item2.contiguous().data<float>().ToArray(), StringComparer.Ordinal);
         // The module alone: no scaling, no softmax.
         var bare = new JobSpec { Task = Rows.Row.HasColumns ? MlTask.Own : MlTask.Regression, Module = new ModuleSpec { Torch = torch } };
-        var program = Program(module, Write(bare, module, tensors, values), bare);
+        var own = new OwnGraphs();
+        var program = Program(module, Write(bare, module, tensors, values, own), bare, own);
         var (run, inputs, outputs) = (program.CreateRunner(), program.InputSize, program.OutputSize);
         module.eval();
         var features = cat([.. s_scales.Select(scale => Rows.Make(1, torch.InputSize, scale))]);
@@ -132,10 +135,11 @@ internal sealed class ModuleTrace
         }
     }
 
-    private OnnxProgram Program(nn.Module module, ModelProto model, JobSpec spec)
+    private OnnxProgram Program(nn.Module module, ModelProto model, JobSpec spec, OwnGraphs own)
     {
         try
         {
+            own.Check(ModuleTensors.NameOf(module), model, spec, Remedy);
             return OnnxProgram.Of(model, spec);
         }
         catch (FormatException e)
@@ -163,63 +167,5 @@ internal sealed class ModuleTrace
         {
             throw new UserModuleException($"Module \"{ModuleTensors.NameOf(writer.Module)}\" cannot be written as ONNX: layer \"{ModuleTensors.NameOf(writer.Module, layer)}\" ({layer.GetType().Name}) {e.Message}. Use it as expected, or have the module implement IOnnxModule.");
         }
-    }
-
-    /// <summary>Has a module write itself.</summary>
-    public static string WriteOwn(TraceWriter writer, nn.Module layer, string input)
-    {
-        var builder = new OnnxGraphBuilder(writer.Graph, (name, x) => Layer(writer, layer, name, x), name => writer.Tensor(Named(layer, name)));
-        try
-        {
-            return ((IOnnxModule)layer).ToOnnx(builder, new OnnxValue(input)).Name ?? throw new InvalidOperationException("It returned no value.");
-        }
-        catch (Exception e) when (e is not UserModuleException)
-        {
-            throw new UserModuleException($"Module \"{layer.GetType().Name}\" failed in its ToOnnx: {e.GetType().Name}: {e.Message}", inner: e);
-        }
-    }
-
-    private static string Layer(TraceWriter writer, nn.Module within, string name, string input)
-    {
-        var layer = within;
-        foreach (var part in name.Split('.'))
-            layer = layer.named_children().FirstOrDefault(c => c.name == part).module ?? throw new ArgumentException($"Layer \"{name}\" is not in {within.GetType().Name}, expected one of {string.Join(", ", within.named_children().Select(c => c.name))}.", nameof(name));
-        if (layer is IOnnxModule)
-            return WriteOwn(writer, layer, input);
-        if (layer is TorchSharp.Modules.Sequential)
-        {
-            foreach (var (part, _) in layer.named_children())
-                input = Layer(writer, layer, part, input);
-            return input;
-        }
-
-        if (layer is TorchSharp.Modules.Unflatten)
-            throw new ArgumentException($"Layer \"{name}\" is an Unflatten, expected graph.Reshape in its place.", nameof(name));
-        if (layer is TorchSharp.Modules.Flatten)
-            return writer.Node("Flatten", [input], OnnxGraph.Integer("axis", 1));
-        if (layer is TorchSharp.Modules.AdaptiveAvgPool1d { output_size: not 1 } or TorchSharp.Modules.AdaptiveAvgPool2d { output_size: not ([1] or [1, 1]) })
-            throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) is to another size than 1, expected a graph.Node(\"AveragePool\", ...) in its place.", nameof(name));
-        if (layer is TorchSharp.Modules.GroupNorm)
-            throw new ArgumentException($"Layer \"{name}\" is a GroupNorm, expected a graph.Node(\"InstanceNormalization\", ...) between reshapes in its place.", nameof(name));
-        if (layer is TorchSharp.Modules.Convolution { padding_mode: not (PaddingModes.Zeros or PaddingModes.Constant) } convolution)
-            throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) pads with {convolution.padding_mode}, expected a graph.Node(\"Gather\", ...) of what lies around before a convolution without padding.", nameof(name));
-        if (layer is TorchSharp.Modules.PadBase)
-            throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) does not know its input's dimensions, expected a graph.Node(\"Pad\", ...) in its place.", nameof(name));
-        // Only some ask for shapes: a linear layer's input is taken as [N, inputs], a pool's by its kernel.
-        var rank = layer is TorchSharp.Modules.MaxPool2d or TorchSharp.Modules.AvgPool2d ? 4 : layer is TorchSharp.Modules.MaxPool1d or TorchSharp.Modules.AvgPool1d ? 3 : 2;
-        var layout = new RowLayout(new long[rank], 0);
-        return KnownLayers.Of(layer) is null ? throw new ArgumentException($"Layer \"{name}\" ({layer.GetType().Name}) maps to no operator.", nameof(name))
-            : WriteKnown(writer, layer, new LayerCall(writer, input, layout, layout));
-    }
-
-    private static Tensor Named(nn.Module layer, string name)
-    {
-        foreach (var (known, parameter) in layer.named_parameters())
-            if (known == name)
-                return parameter;
-        foreach (var (known, buffer) in layer.named_buffers())
-            if (known == name)
-                return buffer;
-        throw new ArgumentException($"Tensor \"{name}\" is not in {layer.GetType().Name}, expected one of its parameters or buffers.", nameof(name));
     }
 }

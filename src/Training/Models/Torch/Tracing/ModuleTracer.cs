@@ -126,8 +126,9 @@ internal sealed class ModuleTracer : IDisposable
         try
         {
             var layout = KnownLayers.Layout(layer, input.Layout!, output.shape);
+            var type = (TensorProto.Types.DataType)TracedFunctions.TypeOf(output.dtype);
             Add(new Mapping([input], layout, layer is IOnnxModule
-                ? (writer, inputs) => ModuleTrace.WriteOwn(writer, writer.Layer(name), inputs[0])
+                ? (writer, inputs) => writer.Own.Write(writer, writer.Layer(name), inputs[0], (type, layout.RowShape))
                 : (writer, inputs) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, inputs[0], input.Layout!, layout))), output, $"layer {Shown(layer)}");
         }
         catch (NotTracedException e)

@@ -25,6 +25,9 @@ internal sealed class TraceWriter(OnnxGraph graph, nn.Module module, ModuleTenso
     /// <summary>The name of the module's input.</summary>
     public string Input { get; init; } = "";
 
+    /// <summary>What modules have written themselves.</summary>
+    public OwnGraphs Own { get; init; } = new();
+
     /// <summary>A layer of the module, by its path.</summary>
     public nn.Module Layer(string path) =>
         path.Length == 0 ? module : path.Split('.').Aggregate(module, (within, part) => within.named_children().First(c => c.name == part).module);
