@@ -14,7 +14,8 @@ namespace MLDistributed.Engine.Bench;
 /// <summary>The part of an agent that fetches an attempt's data, in a process a host. Their offers go by this program, as they go by the coordinator in a cluster.</summary>
 internal static class DataHosts
 {
-    private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(10);
+    // A host that says nothing for so long hangs: 256 MB at 1 Gbit/s take four times 2 s.
+    private static readonly TimeSpan s_silence = TimeSpan.FromMinutes(2);
     private const string Key = "MLDIST_BENCH_KEY";
 
     /// <summary>Has hosts fetch a dataset at the same time; the seconds until the last has it, checked.</summary>
@@ -36,12 +37,14 @@ internal static class DataHosts
             var started = Stopwatch.GetTimestamp();
             foreach (var process in processes)
                 process.StandardInput.WriteLine("go");
-            Task.WaitAll([.. processes.Select((process, place) => Task.Run(() => Relay(processes, place)))]);
+            foreach (var end in Task.WhenEach(processes.Select((_, place) => Task.Run(() => Relay(processes, place)))).ToBlockingEnumerable())
+                end.GetAwaiter().GetResult(); // at the first that fails: the others may wait for it
             var seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
             foreach (var process in processes)
                 process.StandardInput.Close();
-            foreach (var process in processes)
-                process.WaitForExit(s_limit);
+            foreach (var (place, process) in processes.Index())
+                if (!process.WaitForExit(s_silence) || process.ExitCode != 0)
+                    throw new InvalidOperationException($"Host {place} {(process.HasExited ? $"ended with {process.ExitCode}" : $"did not end within {s_silence}")}, expected an end with 0.");
             return seconds;
         }
         finally
@@ -66,7 +69,9 @@ internal static class DataHosts
             Console.WriteLine("ready");
             Console.ReadLine();
             var hearing = Task.Run(() => Hear(peers));
-            new DatasetCache(folder, long.MaxValue, blobs, TimeProvider.System).AcquireAsync(id, "", null, peers, CancellationToken.None).GetAwaiter().GetResult();
+            var fetching = new DatasetCache(folder, long.MaxValue, blobs, TimeProvider.System).AcquireAsync(id, "", null, peers, CancellationToken.None);
+            Task.WhenAny(fetching, hearing).Unwrap().GetAwaiter().GetResult(); // who cannot hear the others any more says why
+            fetching.GetAwaiter().GetResult();
             Console.WriteLine("done");
             hearing.GetAwaiter().GetResult(); // gives its data until all have it
             return 0;
@@ -92,9 +97,9 @@ internal static class DataHosts
 
     private static void Relay(Process[] processes, int place)
     {
-        while (processes[place].StandardOutput.ReadLine() is var line && line != "done")
+        while (NextLine(processes[place], $"Host {place}") is var line && line != "done")
         {
-            var offer = DataOffer.Parser.ParseFrom(Convert.FromBase64String(line ?? throw new InvalidOperationException($"Host {place} ended early.")));
+            var offer = DataOffer.Parser.ParseFrom(Convert.FromBase64String(line));
             offer.Participant = place;
             var told = Convert.ToBase64String(offer.ToByteArray());
             foreach (var (_, other) in processes.Index().Where(p => p.Index != place))
@@ -105,7 +110,22 @@ internal static class DataHosts
 
     private static void Expect(Process process, string word)
     {
-        if (process.StandardOutput.ReadLine() is var line && line != word)
-            throw new InvalidOperationException($"A host said \"{line}\"{(process.HasExited ? $" and ended with {process.ExitCode}" : "")}, expected \"{word}\".");
+        if (NextLine(process, "A host") is var line && line != word)
+            throw new InvalidOperationException($"A host said \"{line}\", expected \"{word}\".");
+    }
+
+    private static string NextLine(Process process, string host)
+    {
+        try
+        {
+            if (process.StandardOutput.ReadLineAsync().WaitAsync(s_silence).GetAwaiter().GetResult() is { } line)
+                return line;
+        }
+        catch (TimeoutException e)
+        {
+            throw new InvalidOperationException($"{host} said nothing for {s_silence}, expected its data within that time.", e);
+        }
+
+        throw new InvalidOperationException($"{host} ended early{(process.WaitForExit(s_silence) ? $", with {process.ExitCode}" : "")}: its own words are above.");
     }
 }

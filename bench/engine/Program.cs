@@ -2,7 +2,18 @@ using System.Globalization;
 using MLDistributed.Engine.Bench;
 
 CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
-return args switch
+try
+{
+    return Run(args);
+}
+catch (Exception e)
+{
+    // Caught, so that what was started is ended on the way here.
+    Console.Error.WriteLine($"{string.Join(' ', args)}: {e}");
+    return 1;
+}
+
+static int Run(string[] args) => args switch
 {
     ["train", .. var rest] => TrainBench.Run(rest),
     ["allreduce", .. var rest] => AllReduceBench.Run(rest),

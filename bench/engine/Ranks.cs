@@ -49,7 +49,7 @@ internal static class Ranks
     /// <summary>Kills those that still run.</summary>
     public static void End(Process[] processes)
     {
-        foreach (var process in processes)
+        foreach (var process in processes.OfType<Process>()) // where one did not start, those behind it are not there
         {
             if (!process.HasExited)
                 process.Kill(entireProcessTree: true);

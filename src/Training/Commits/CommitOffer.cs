@@ -23,22 +23,24 @@ internal readonly record struct CommitOffer(bool SpeaksForHost, bool HasRoom, lo
     }
 }
 
-/// <summary>What all ranks make of their offers, the same on each. Pure.</summary>
+/// <summary>What all ranks make of their offers, the same on each but for the last. Pure.</summary>
 /// <param name="Source">The rank that speaks for a host with the newest state; -1: no host has any.</param>
 /// <param name="Step">Which state that is.</param>
 /// <param name="IsEverywhere">Whether each host has that very state, and no network is needed.</param>
-/// <param name="HasRoom">Whether commits fit on all hosts.</param>
-internal readonly record struct CommitChoice(int Source, long Step, bool IsEverywhere, bool HasRoom)
+/// <param name="HasRoom">Whether commits fit on any host: that makes them, and after a failure the others ask it.</param>
+/// <param name="HasRoomHere">Whether they fit on this rank's host.</param>
+internal readonly record struct CommitChoice(int Source, long Step, bool IsEverywhere, bool HasRoom, bool HasRoomHere)
 {
     /// <summary>The newest wins, and of several by different attempts that of the first rank: each host's state is whole, and none is ever put together of two.</summary>
     /// <param name="offers">By rank.</param>
-    public static CommitChoice Of(IReadOnlyList<CommitOffer> offers)
+    /// <param name="speaker">The rank that speaks for this one's host.</param>
+    public static CommitChoice Of(IReadOnlyList<CommitOffer> offers, int speaker)
     {
         var speakers = offers.Index().Where(o => o.Item.SpeaksForHost).ToList();
-        var hasRoom = speakers.All(s => s.Item.HasRoom);
+        var hasRoom = speakers.Any(s => s.Item.HasRoom);
         var (source, newest) = speakers.OrderByDescending(s => s.Item.Step).ThenBy(s => s.Index).First();
         return newest.Step == 0
-            ? new CommitChoice(-1, 0, IsEverywhere: false, hasRoom)
-            : new CommitChoice(source, newest.Step, speakers.All(s => (s.Item.Step, s.Item.Attempt) == (newest.Step, newest.Attempt)), hasRoom);
+            ? new CommitChoice(-1, 0, IsEverywhere: false, hasRoom, offers[speaker].HasRoom)
+            : new CommitChoice(source, newest.Step, speakers.All(s => (s.Item.Step, s.Item.Attempt) == (newest.Step, newest.Attempt)), hasRoom, offers[speaker].HasRoom);
     }
 }

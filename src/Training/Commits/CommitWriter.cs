@@ -1,3 +1,4 @@
+using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Checkpoints;
 using MLDistributed.Training.Models;
@@ -11,7 +12,8 @@ namespace MLDistributed.Training.Commits;
 /// </summary>
 /// <remarks>
 /// Rank 0 decides before the ranks meet at the end of a step, by its <see cref="PlannedWord"/>. Of several hosts each has
-/// the whole state, and keeps it in its own agent's memory, at the same step as the others: so all stand still at once.
+/// the whole state, and keeps it in its own agent's memory, at the same step as the others: so all stand still at once. One
+/// that has no room stands still with them, and asks them after a failure.
 /// </remarks>
 internal sealed unsafe class CommitWriter
 {
@@ -20,7 +22,9 @@ internal sealed unsafe class CommitWriter
     private readonly IRankReporter _reporter;
     private readonly TimeProvider _time;
     private readonly CommitLayout _layout;
+    private readonly ICollective _ranks;
     private bool _isOff;
+    private bool _isPlanning;
     private int _half;
     private int _bestPlace = -1;
     private ModelWeights? _best;
@@ -30,18 +34,18 @@ internal sealed unsafe class CommitWriter
 
     /// <param name="state">Of this rank.</param>
     /// <param name="file">The agent's memory; null: there is none.</param>
-    /// <param name="isOff">Whether it is for the steps alone.</param>
+    /// <param name="choice">What the hosts' memory has, and has room for.</param>
     /// <param name="newest">What is in it, the same to all ranks of this host; null: nothing.</param>
-    /// <param name="goesOn">Whether that is what the training goes on from.</param>
+    /// <param name="ranks">All.</param>
     /// <param name="reporter">Hears when a commit fails.</param>
     /// <param name="time">For the intervals.</param>
-    public CommitWriter(ITrainedState state, CommitFile? file, bool isOff, Commit? newest, bool goesOn, IRankReporter reporter, TimeProvider time)
+    public CommitWriter(ITrainedState state, CommitFile? file, CommitChoice choice, Commit? newest, ICollective ranks, IRankReporter reporter, TimeProvider time)
     {
-        (_state, _file, _reporter, _time, _layout) = (state, file, reporter, time, new CommitLayout(state));
-        _isOff = isOff || file is null;
+        (_state, _file, _ranks, _reporter, _time, _layout) = (state, file, ranks, reporter, time, new CommitLayout(state));
+        (_isOff, _isPlanning) = (!choice.HasRoomHere || file is null, choice.HasRoom);
         _half = 1 - (newest?.Half ?? 1);
         _bestPlace = newest?.BestPlace ?? -1;
-        _best = _bestPlace >= 0 && goesOn ? state.Best : null;
+        _best = _bestPlace >= 0 && choice.IsEverywhere ? state.Best : null;
         _lastTime = time.GetTimestamp();
     }
 
@@ -50,7 +54,7 @@ internal sealed unsafe class CommitWriter
     public void BeginStep(TrainingPoint point)
     {
         _file?.BeginStep(_state.Segment.Rank, point.Step);
-        if (_state.IsFirst && !_isOff && _time.GetElapsedTime(_lastTime) >= _interval)
+        if (_state.IsFirst && _isPlanning && _time.GetElapsedTime(_lastTime) >= _interval)
             Volatile.Write(ref PlannedWord.Of(_state.Segment, point.Step), point.Code);
     }
 
@@ -68,15 +72,16 @@ internal sealed unsafe class CommitWriter
         }
         catch (IOException e)
         {
-            _isOff = true;
+            (_isOff, _isPlanning) = (true, _ranks.WorldSize > _state.Segment.WorldSize); // other hosts may have room
             _reporter.Log(new LogLine { Level = LogLevel.Warning, Message = $"The state of step {position.Step} could not be kept in memory ({e.Message.TrimEnd('.')}), expected room for {_layout.Bytes(hasBest: _bestPlace >= 0) / 1048576.0:N1} MiB. A failure goes back to the last checkpoint. Make /dev/shm larger." });
         }
 
+        // All wait for the rank that has most to copy: its time is the cost.
+        _ranks.Barrier();
         // Planned for all: those that could not write go on with the same half as the others.
         _half = 1 - _half;
         _lastTime = _time.GetTimestamp();
-        // All wait for the host whose ranks have most to copy.
-        var cost = _time.GetElapsedTime(started, _lastTime) * (_state.Start.Participants.Count == 0 ? 1 : (double)_state.Segment.WorldSize / _state.Start.Participants.Min(p => p.Ranks));
+        var cost = _time.GetElapsedTime(started, _lastTime);
         // The lesser of two: in the first the runtime compiles this code, and any may have waited for its core.
         _interval = CommitInterval.After(cost < _lastCost ? cost : _lastCost);
         _lastCost = cost;

@@ -50,7 +50,7 @@ internal static class CommitMemory
         if (jobs + bytes <= memoryBytes && bytes <= free / 2)
             return true;
         reporter.Log(Warning($"The state is not kept in memory between checkpoints: twice, it takes {bytes / MiB:N1} MiB, expected at most half of the {free / MiB:N1} MiB that are free in shared memory, " +
-            $"and with the job's own {(double)jobs / MiB:N1} MiB at most the machine's {memoryBytes / MiB:N1} MiB. A failure goes back to the last checkpoint."));
+            $"and with the job's own {(double)jobs / MiB:N1} MiB at most the machine's {memoryBytes / MiB:N1} MiB. A failure goes back to {(start.Participants.Count > 1 ? "what other workers keep, or " : "")}the last checkpoint."));
         return false;
     }
 

@@ -106,7 +106,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var newest = commitFile?.Newest();
             var choice = Choose(state, newest, CommitMemory.HasRoom(state, commitFile, newest is not null, needs, environment.MemoryBytes, reporter));
             var position = Begin(state, commitFile, newest, choice);
-            var commits = new CommitWriter(state, commitFile, isOff: !choice.HasRoom, newest, goesOn: choice.IsEverywhere, reporter, environment.Time);
+            var commits = new CommitWriter(state, commitFile, choice, newest, state.Collective, reporter, environment.Time);
             reporter.Started();
             new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
             parallel.Complete();
@@ -127,10 +127,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         var own = start.CommitStep > 0 ? Require(newest) : null;
         var offer = new CommitOffer(state.IsFirstOfMemory, hasRoom, own?.Step ?? 0, own?.Attempt ?? 0);
         if (_place is null)
-            return CommitChoice.Of([offer with { SpeaksForHost = true }]);
+            return CommitChoice.Of([offer with { SpeaksForHost = true }], speaker: 0);
         // Hosts load libtorch and the data each in its own time.
         state.Collective.Barrier(environment.StartTimeout);
-        var choice = CommitChoice.Of(offer.Exchange(state.Collective));
+        var choice = CommitChoice.Of(offer.Exchange(state.Collective), start.Rank - _place.LocalRank);
         if (state.IsFirst && choice.Step > 0)
             reporter.Log(new LogLine { Level = LogLevel.Info, Message = $"goes on from step {choice.Step}, which {(choice.IsEverywhere ? "all workers have" : $"worker \"{Topology.Hosts[Topology.HostOf(choice.Source)].Name}\" has")} in memory" });
         return choice;

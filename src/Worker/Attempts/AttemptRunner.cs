@@ -327,7 +327,7 @@ internal sealed class AttemptRunner : IRankObserver
         {
             outcome = new AttemptInput.FilesFailed(Failure(FailureKind.Invalid, $"The job names a file by what is no id: {e.Message}"));
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception e) when (!_ended.IsCancellationRequested)
         {
             outcome = new AttemptInput.FilesFailed(Failure(FailureKind.WorkerLost, $"Worker \"{_services.Host}\" could not fetch the files of the job: {e.Message}"));
         }
@@ -384,7 +384,7 @@ internal sealed class AttemptRunner : IRankObserver
                 upload.Result.Artifacts[name] = await _services.Blobs.UploadAsync(path, (bytes, total) => OnTransfer("stores the results", bytes, total), _ended.Token).ConfigureAwait(false);
             outcome = new AttemptInput.Uploaded(upload.Result);
         }
-        catch (Exception e) when (e is not OperationCanceledException)
+        catch (Exception e) when (!_ended.IsCancellationRequested)
         {
             outcome = new AttemptInput.UploadFailed(Failure(e is TransferException ? FailureKind.Invalid : FailureKind.WorkerLost, $"The results on \"{_services.Host}\" could not be stored: {e.Message}"));
         }
@@ -437,7 +437,7 @@ internal sealed class AttemptRunner : IRankObserver
             await Task.WhenAny(_checkpoints.CompleteAsync(), Task.Delay(CheckpointTimeout, _services.Time)).ConfigureAwait(false);
         await _ended.CancelAsync().ConfigureAwait(false);
         await Task.WhenAll([.. _work, _checkpoints.CompleteAsync()]).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await ClosePeersAsync().ConfigureAwait(false);
+        await ClosePeersAsync().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing); // whatever it throws, the end is told
         // The last words of its ranks to those of other workers may be on their way.
         if (report.Finished is not null)
             await Task.Delay(LastWordsTime, _services.Time).ConfigureAwait(false);

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Net;
 using System.Net.NetworkInformation;
 using System.Net.Sockets;
@@ -54,6 +55,14 @@ internal sealed class WorkerNetwork(string asked, PortRange ports, string mpi, s
         };
     }
 
+    /// <summary>Why an address is none of this network, as in: in "10.1.0.0/16"; null: it is one.</summary>
+    /// <param name="address">Where another worker says it is. Behind a router it is only by a range that holds both.</param>
+    public string? WhyNotOn(IPAddress address)
+    {
+        IReadOnlyList<IPNetwork> networks = IPNetwork.TryParse(asked, out var range) ? [range] : list().FirstOrDefault(l => l.Name == asked)?.Networks ?? [];
+        return networks.Any(n => n.Contains(address)) ? null : $"in {(networks.Count > 0 ? string.Join(" or ", networks) : "no network, as its interface is gone")} (\"{asked}\")";
+    }
+
     private string? Fault(NetworkLink? link, IPAddress? address, IReadOnlyList<NetworkLink> links)
     {
         if (link is null)
@@ -69,12 +78,35 @@ internal sealed class WorkerNetwork(string asked, PortRange ports, string mpi, s
         .. NetworkInterface.GetAllNetworkInterfaces().Select(i => new NetworkLink(
             i.Name,
             i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown,
-            [.. i.GetIPProperties().UnicastAddresses.Select(a => a.Address).Where(a => a.AddressFamily == AddressFamily.InterNetwork)])),
+            [.. i.GetIPProperties().UnicastAddresses.Where(a => a.Address.AddressFamily == AddressFamily.InterNetwork).Select(a => new LinkAddress(a.Address, a.PrefixLength))])),
     ];
 }
 
 /// <summary>An interface of this machine.</summary>
 /// <param name="Name">As "eth1".</param>
 /// <param name="IsUp">Whether it has a link.</param>
-/// <param name="Addresses">Those of IPv4.</param>
-internal sealed record NetworkLink(string Name, bool IsUp, IReadOnlyList<IPAddress> Addresses);
+/// <param name="At">Its addresses, of IPv4.</param>
+internal sealed record NetworkLink(string Name, bool IsUp, IReadOnlyList<LinkAddress> At)
+{
+    public IEnumerable<IPAddress> Addresses => At.Select(a => a.Address);
+
+    /// <summary>Those that it reaches without a router.</summary>
+    public IReadOnlyList<IPNetwork> Networks => [.. At.Select(a => a.Network)];
+}
+
+/// <summary>An address of this machine.</summary>
+/// <param name="Address">Of IPv4.</param>
+/// <param name="PrefixLength">How many of its bits are the network's.</param>
+internal sealed record LinkAddress(IPAddress Address, int PrefixLength)
+{
+    public IPNetwork Network
+    {
+        get
+        {
+            var bytes = Address.GetAddressBytes();
+            var mask = PrefixLength == 0 ? 0 : uint.MaxValue << (32 - PrefixLength);
+            BinaryPrimitives.WriteUInt32BigEndian(bytes, BinaryPrimitives.ReadUInt32BigEndian(bytes) & mask);
+            return new IPNetwork(new IPAddress(bytes), PrefixLength);
+        }
+    }
+}

@@ -59,13 +59,20 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
     public async Task ServeAsync(ContentHash id, GrowingFile file)
     {
         _blobs.Serve(id, file);
-        if (file.Total < LeastBytes)
+        await OfferAsync(file.Total).ConfigureAwait(false);
+    }
+
+    /// <summary>Tells the others where this worker gives the datasets that it is about to have, once. They wait while it looks whether a file is whole.</summary>
+    /// <param name="bytes">Of a dataset.</param>
+    public async Task OfferAsync(long bytes)
+    {
+        if (bytes < LeastBytes)
             return;
         await _gate.WaitAsync().ConfigureAwait(false);
         try
         {
             if (!_hasOffered && !_hasEnded)
-                await OfferAsync().ConfigureAwait(false);
+                await BeginAsync().ConfigureAwait(false);
         }
         finally
         {
@@ -87,7 +94,12 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
             return null;
         }
 
-        return IPEndPoint.TryParse(offer.Address, out var address) ? Connection(participant, address, offer)?.Invoker : null;
+        if (!IPEndPoint.TryParse(offer.Address, out var address))
+            return null;
+        if (network.WhyNotOn(address.Address) is not { } elsewhere)
+            return Connection(participant, address, offer)?.Invoker;
+        Say(LogLevel.Warning, $"worker \"{NameOf(participant)}\" gives its data at {address}, expected an address {elsewhere}: nothing is fetched from there. Start both workers with the same --network");
+        return null;
     }
 
     /// <summary>Ends what it gives and takes.</summary>
@@ -111,7 +123,7 @@ internal sealed class DataPeers(StartAttempt start, WorkerNetwork network, Actio
         }
     }
 
-    private async Task OfferAsync()
+    private async Task BeginAsync()
     {
         _hasOffered = true;
         var offer = new DataOffer { AttemptId = start.AttemptId };

@@ -19,6 +19,7 @@ internal sealed class SharedDownload : IDisposable
     private readonly Action<long, long>? _onProgress;
     private readonly Stopwatch _own = new(); // while this worker's share comes
     private long _ownBytes;
+    private long _blamed; // bytes of other workers that were fetched again
     private volatile bool _isOwnHere;
 
     private SharedDownload(ContentHash id, GrowingFile file, DataPeers? peers, BlobTransfer blobs, Action<long, long>? onProgress) =>
@@ -62,14 +63,16 @@ internal sealed class SharedDownload : IDisposable
         }
     }
 
-    /// <summary>The content is another: fetches what other workers gave from the coordinator.</summary>
+    /// <summary>The content is another: fetches what other workers gave from the coordinator, when that has found its own file whole.</summary>
     /// <returns>False: they gave nothing.</returns>
     /// <exception cref="TransferException">The coordinator does not give it.</exception>
     public async Task<bool> FetchAgainAsync(string found, CancellationToken cancellation)
     {
         if (_peers is null || _file.CountFrom(PartOrigin.Peer) == 0)
             return false;
-        _peers.Say(LogLevel.Warning, $"the data came with the content of \"{found}\", expected that of \"{_id}\": what other workers gave of it ({DiskSpace.Words(_file.CountFrom(PartOrigin.Peer))}) is fetched again, from the coordinator. Look at their disks");
+        await _blobs.CheckAsync(_id, BlobKind.Dataset, _file.Total, isDoubted: true, cancellation).ConfigureAwait(false);
+        _blamed = _file.CountFrom(PartOrigin.Peer);
+        _peers.Say(LogLevel.Warning, $"the data came with the content of \"{found}\", expected that of \"{_id}\": what other workers gave of it ({DiskSpace.Words(_blamed)}) is fetched again, from the coordinator, whose file is whole");
         _file.KeepTheCoordinators();
         await FetchAsync(peers: null, isDoubted: false, cancellation).ConfigureAwait(false);
         return true;
@@ -81,6 +84,8 @@ internal sealed class SharedDownload : IDisposable
         if (_peers is null)
             return;
         _peers.Log.DataCame(_id.Text, _file.CountFrom(PartOrigin.Coordinator), _file.CountFrom(PartOrigin.Peer), _file.CountFrom(PartOrigin.Before));
+        if (_blamed > 0)
+            _peers.Say(LogLevel.Warning, $"what other workers gave of the data ({DiskSpace.Words(_blamed)}) was not that of \"{_id}\", and what the coordinator gave is. Look at their disks");
         _peers.Say(LogLevel.Info, $"has the data: {DiskSpace.Words(_file.Total)}, of which {DiskSpace.Words(_file.CountFrom(PartOrigin.Peer))} from other workers");
     }
 
@@ -142,7 +147,7 @@ internal sealed class SharedDownload : IDisposable
         try
         {
             foreach (var gap in _file.Missing(share))
-                await new PartDownload(Request(gap, isDoubted: false), (position, bytes) => WriteAsync(position, bytes, PartOrigin.Peer, cancellation))
+                await new PartDownload(Request(gap, isDoubted: false), (position, bytes) => WriteAsync(position, bytes, PartOrigin.Peer, cancellation), _file.Total)
                     .GoOnAsync(peer, next => next.WaitAsync(DataPeers.SilenceLimit, peers.Time), cancellation, Judge).ConfigureAwait(false);
         }
         catch (Exception e) when (e is RpcException or TimeoutException or EndOfStreamException or InvalidOperationException or OperationCanceledException)

@@ -52,12 +52,17 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
         }
     }
 
-    /// <summary>Has the coordinator look whether the file that this machine sees in its store is whole, where it is in doubt.</summary>
+    /// <summary>Has the coordinator look whether a file in its store is whole, where it is in doubt.</summary>
+    /// <param name="id">The file.</param>
+    /// <param name="kind">What it is.</param>
+    /// <param name="length">Its bytes.</param>
+    /// <param name="isDoubted">Other content came from there: it is hashed in any case.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="TransferException">It is not.</exception>
-    public Task CheckAsync(ContentHash id, BlobKind kind, long length, CancellationToken cancellation) => RetryAsync($"Check of \"{id}\"", async () =>
+    public Task CheckAsync(ContentHash id, BlobKind kind, long length, bool isDoubted, CancellationToken cancellation) => RetryAsync($"Check of \"{id}\"", async () =>
     {
         // From the end on: nothing is sent.
-        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id.Text, Kind = kind, Offset = length }, cancellationToken: cancellation);
+        using var call = new Blobs.BlobsClient(invoker()).Download(new DownloadRequest { Id = id.Text, Kind = kind, Offset = length, IsDoubted = isDoubted }, cancellationToken: cancellation);
         return await InTimeAsync(call.ResponseStream.MoveNext(cancellation), "did not answer").ConfigureAwait(false);
     }, cancellation);
 

@@ -29,7 +29,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         var shared = Path.Combine(sharedStore, "datasets", id + Suffix);
         if (sharedStore.Length > 0 && new FileInfo(shared) is { Exists: true } seen)
         {
-            await blobs.CheckAsync(id, BlobKind.Dataset, seen.Length, cancellation).ConfigureAwait(false);
+            await blobs.CheckAsync(id, BlobKind.Dataset, seen.Length, isDoubted: false, cancellation).ConfigureAwait(false);
             await ServeAsync(id, shared, peers).ConfigureAwait(false);
             return shared;
         }
@@ -39,7 +39,7 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
         try
         {
             Directory.CreateDirectory(folder); // should something have removed it
-            if (!await IsWholeAsync(id, path, cancellation).ConfigureAwait(false))
+            if (!await IsWholeAsync(id, path, peers, cancellation).ConfigureAwait(false))
                 await DownloadAsync(id, path, onProgress, peers, cancellation).ConfigureAwait(false);
             else
                 await ServeAsync(id, path, peers).ConfigureAwait(false);
@@ -75,8 +75,17 @@ internal sealed class DatasetCache(string folder, long maxBytes, BlobTransfer bl
     }
 
     // What an agent before this one left, or another program wrote to, is hashed before it is used again.
-    private async Task<bool> IsWholeAsync(ContentHash id, string path, CancellationToken cancellation) =>
-        _checked.Has(path) || File.Exists(path) && await HashAsync(path, cancellation).ConfigureAwait(false) == id.Text;
+    private async Task<bool> IsWholeAsync(ContentHash id, string path, DataPeers? peers, CancellationToken cancellation)
+    {
+        if (_checked.Has(path))
+            return true;
+        if (new FileInfo(path) is not { Exists: true } file)
+            return false;
+        // Hashing takes a second for each GB, and the others do not wait so long to hear where it is.
+        if (peers is not null)
+            await peers.OfferAsync(file.Length).ConfigureAwait(false);
+        return await HashAsync(path, cancellation).ConfigureAwait(false) == id.Text;
+    }
 
     private async Task DownloadAsync(ContentHash id, string path, Action<long, long>? onProgress, DataPeers? peers, CancellationToken cancellation)
     {

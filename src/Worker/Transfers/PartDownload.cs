@@ -6,7 +6,8 @@ namespace MLDistributed.Worker.Transfers;
 /// <summary>Some of a file's bytes from a service of blobs, or from one after the other.</summary>
 /// <param name="request">What of which file, with a length.</param>
 /// <param name="write">Takes bytes and where they belong, in order.</param>
-internal sealed class PartDownload(DownloadRequest request, Func<long, ReadOnlyMemory<byte>, Task> write)
+/// <param name="total">The bytes of the whole file, of which a service may have one of the same content in another layout; 0: it cannot.</param>
+internal sealed class PartDownload(DownloadRequest request, Func<long, ReadOnlyMemory<byte>, Task> write, long total = 0)
 {
     /// <summary>Receives what is left.</summary>
     /// <param name="invoker">The service.</param>
@@ -24,7 +25,10 @@ internal sealed class PartDownload(DownloadRequest request, Func<long, ReadOnlyM
         {
             if (!await inTime(call.ResponseStream.MoveNext(cancellation)).ConfigureAwait(false))
                 throw new EndOfStreamException($"the stream ended {request.Length} bytes too early");
-            var data = call.ResponseStream.Current.Data.Memory;
+            var chunk = call.ResponseStream.Current;
+            if (total > 0 && chunk.TotalBytes > 0 && chunk.TotalBytes != total)
+                throw new EndOfStreamException($"its file has {chunk.TotalBytes} bytes, and the coordinator's {total}: another layout");
+            var data = chunk.Data.Memory;
             data = data[..(int)Math.Min(data.Length, request.Length)]; // whatever it sends
             await write(request.Offset, data).ConfigureAwait(false);
             request.Offset += data.Length;

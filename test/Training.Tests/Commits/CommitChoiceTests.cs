@@ -19,10 +19,11 @@ public sealed class CommitChoiceTests
     [DataRow("room 0 a, room 30 a, room 30 a", 1, 30, false, true, DisplayName = "a host is new")]
     [DataRow("room 30 a, room 30 b", 0, 30, false, true, DisplayName = "the same step of two attempts is not the same")]
     [DataRow("room 30 b, room 50 a, room 50 b", 1, 50, false, true, DisplayName = "a host that sat an attempt out is ahead")]
-    [DataRow("room 30 a, full 30 a", 0, 30, true, false, DisplayName = "where one has no room none goes on committing")]
+    [DataRow("room 30 a, full 0 a", 0, 30, false, true, DisplayName = "one has no room, and asks the other")]
+    [DataRow("full 0 a, full 0 a", -1, 0, false, false, DisplayName = "none has room")]
     [DataRow("room 30 a", 0, 30, true, true, DisplayName = "one host")]
     public void Choice_OfOffers_IsTheNewestWholeState(string offers, int source, long step, bool isEverywhere, bool hasRoom) =>
-        Assert.AreEqual(new CommitChoice(source, step, isEverywhere, hasRoom), CommitChoice.Of([.. offers.Split(", ").Select(Parse)]));
+        Assert.AreEqual(new CommitChoice(source, step, isEverywhere, hasRoom, HasRoomHere: offers.StartsWith("room", StringComparison.Ordinal)), CommitChoice.Of([.. offers.Split(", ").Select(Parse)], speaker: 0));
 
     [TestMethod]
     public void Offer_TakesTheWayThroughSums_AsItIs()

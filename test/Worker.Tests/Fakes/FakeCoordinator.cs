@@ -51,6 +51,9 @@ internal sealed class FakeCoordinator : IAsyncDisposable
     /// <summary>What was downloaded, over all.</summary>
     public long SentBytes;
 
+    /// <summary>Whether it finds its datasets damaged when they are doubted.</summary>
+    public bool LooksAtItsOwn { get; set; }
+
     /// <summary>Downloads wait for it after each chunk.</summary>
     public Task Gate { get; set; } = Task.CompletedTask;
 
@@ -179,6 +182,8 @@ internal sealed class FakeCoordinator : IAsyncDisposable
             owner.Downloads.Enqueue(request);
             owner.RefuseForTheMoment();
             var files = request.Kind == BlobKind.Dataset ? owner.Datasets : owner.Artifacts;
+            if (request.IsDoubted && owner.LooksAtItsOwn && request.Kind == BlobKind.Dataset)
+                throw new RpcException(new Status(StatusCode.DataLoss, $"Dataset \"{request.Id}\" was damaged on the coordinator's disk and is removed."));
             if (!files.TryGetValue(request.Id, out var content))
                 throw new RpcException(new Status(StatusCode.NotFound, $"\"{request.Id}\" is not here."));
             var (limit, sent) = (owner.BreakDownloadAfter, 0);

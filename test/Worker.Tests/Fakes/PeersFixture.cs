@@ -61,7 +61,7 @@ internal sealed class PeersFixture : IAsyncDisposable
             var self = place;
             var start = new StartAttempt { AttemptId = "a1", Spec = new JobSpec { Data = new DataSpec { DatasetId = Id.Length > 0 ? Id : new string('0', 64) } }, Participant = place };
             start.Participants.AddRange(Enumerable.Range(0, _caches.Length).Select(p => new Participant { Host = $"h{p}", Ranks = 1 }));
-            var network = new WorkerNetwork("lo", PortRange.Default, "", null, () => [new NetworkLink("lo", IsUp: true, [IPAddress.Loopback])]);
+            var network = new WorkerNetwork("lo", PortRange.Default, "", null, () => [new NetworkLink("lo", IsUp: true, [new LinkAddress(IPAddress.Loopback, 8)])]);
             all.Add(new DataPeers(start, network, offer => Relay(self, offer), (_, message) => Say($"h{self} {message}"), TimeProvider.System, _log));
         }
     }

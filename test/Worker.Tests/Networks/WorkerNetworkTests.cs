@@ -9,9 +9,9 @@ public sealed class WorkerNetworkTests
 {
     private static readonly NetworkLink[] s_links =
     [
-        new("lo", true, [IPAddress.Loopback]),
-        new("eth0", true, [IPAddress.Parse("10.0.0.7")]),
-        new("eth1", false, [IPAddress.Parse("10.1.0.7")]),
+        new("lo", true, [new(IPAddress.Loopback, 8)]),
+        new("eth0", true, [new(IPAddress.Parse("10.0.0.7"), 24)]),
+        new("eth1", false, [new(IPAddress.Parse("10.1.0.7"), 16)]),
         new("eth2", true, []),
     ];
 
@@ -28,6 +28,19 @@ public sealed class WorkerNetworkTests
 
         Assert.AreEqual(expected, $"{network.Interface} {network.Address} {network.Fault}");
     }
+
+    [TestMethod]
+    [DataRow("eth0", "10.0.0.9", null, DisplayName = "an interface's own network")]
+    [DataRow("eth0", "10.0.1.9", "in 10.0.0.0/24 (\"eth0\")", DisplayName = "behind a router")]
+    [DataRow("10.0.0.0/16", "10.0.1.9", null, DisplayName = "a range that holds both")]
+    [DataRow("10.0.0.0/16", "10.1.0.9", "in 10.0.0.0/16 (\"10.0.0.0/16\")", DisplayName = "another network of this machine")]
+    [DataRow("eth1", "10.1.255.1", null)]
+    [DataRow("eth0", "127.0.0.1", "in 10.0.0.0/24 (\"eth0\")", DisplayName = "this machine itself")]
+    [DataRow("eth0", "::1", "in 10.0.0.0/24 (\"eth0\")")]
+    [DataRow("eth2", "10.0.0.9", "in no network, as its interface is gone (\"eth2\")")]
+    [DataRow("eth9", "10.0.0.9", "in no network, as its interface is gone (\"eth9\")")]
+    public void WhyNotOn_OfAnothersAddress_NamesTheNetworkItIsNotOf(string asked, string address, string? expected) =>
+        Assert.AreEqual(expected, new WorkerNetwork(asked, PortRange.Default, "MPICH 4", mpiFault: null, () => s_links).WhyNotOn(IPAddress.Parse(address)));
 
     [TestMethod]
     public void Look_WithoutMpi_SaysSo() =>

@@ -4,6 +4,7 @@ using Grpc.Core;
 using MLDistributed.Protocol;
 using MLDistributed.Tests.Shared;
 using MLDistributed.Worker.Peers;
+using MLDistributed.Worker.Transfers;
 using Worker.Tests.Fakes;
 
 namespace Worker.Tests.Peers;
@@ -50,6 +51,7 @@ public sealed class SharedDownloadTests
     [DataRow("other", DisplayName = "has another certificate")]
     [DataRow("refused", DisplayName = "knows another key")]
     [DataRow("nonsense", DisplayName = "names no address")]
+    [DataRow("elsewhere", DisplayName = "names an address of another network")]
     public async Task Peer_ThatGivesNothing_IsLeftForTheCoordinator(string how)
     {
         using var silent = new TcpListener(IPAddress.Loopback, 0);
@@ -60,6 +62,7 @@ public sealed class SharedDownloadTests
             "silent" => new DataOffer(offer) { Address = silent.LocalEndpoint.ToString() },
             "other" => new DataOffer(offer) { Fingerprint = new string('0', 64) },
             "refused" => new DataOffer(offer) { Key = new string('0', 64) },
+            "elsewhere" => new DataOffer(offer) { Address = "192.0.2.1:7399" },
             "nonsense" => new DataOffer(offer) { Address = "localhost" },
             _ => null,
         });
@@ -68,6 +71,54 @@ public sealed class SharedDownloadTests
 
         CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync(paths[0]));
         Assert.AreEqual(2 * fixture.Content.Length + 2, fixture.Coordinator.SentBytes);
+        Assert.AreEqual(how == "elsewhere", fixture.Said.Contains("h0 worker \"h1\" gives its data at 192.0.2.1:7399, expected an address in 127.0.0.0/8 (\"lo\"): nothing is fetched from there. Start both workers with the same --network"), string.Join('\n', fixture.Said));
+    }
+
+    // Its file is whole by the time that it is hashed, and is not when the others hear of it.
+    [TestMethod]
+    public async Task Worker_ThatMustHashItsFileFirst_SaysBeforeThatItHasIt()
+    {
+        var (path, content) = ("", Array.Empty<byte>());
+        await using var fixture = await PeersFixture.CreateAsync(count: 2, (place, offer) =>
+        {
+            if (place == 1)
+                File.WriteAllBytes(path, content);
+            return offer;
+        });
+        (path, content) = (Path.Combine(fixture.FolderOf(1), $"{fixture.Id}.arrow"), fixture.Content);
+        await File.WriteAllBytesAsync(path, new byte[content.Length]);
+
+        var paths = await Task.WhenAll(fixture.AcquireAsync(0), fixture.AcquireAsync(1));
+
+        CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync(paths[0]));
+        Assert.AreEqual(fixture.Content.Length / 2 + 1, fixture.Coordinator.SentBytes, 1, "Of the worker that is new one share, and the first byte.");
+    }
+
+    [TestMethod]
+    public async Task Peer_WithTheDataInAnotherLayout_IsLeftBeforeItGivesAny()
+    {
+        await using var fixture = await PeersFixture.CreateAsync(count: 2);
+        var path = Path.Combine(fixture.FolderOf(1), "other");
+        await File.WriteAllBytesAsync(path, [.. fixture.Content, .. new byte[64]]);
+        await fixture.PeersOf(1).ServeAsync(ContentHash.Parse(fixture.Id), GrowingFile.OpenWhole(path, TimeProvider.System));
+
+        var got = await fixture.AcquireAsync(0);
+
+        CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync(got));
+        Assert.AreEqual("h0 has the data: 18.0 MB, of which 0.0 MB from other workers", fixture.Said.Single(s => s.StartsWith("h0", StringComparison.Ordinal)), "Nothing came twice.");
+    }
+
+    [TestMethod]
+    public async Task Coordinator_WithADamagedFile_IsBlamedAndNotTheOthers()
+    {
+        await using var fixture = await PeersFixture.CreateAsync(count: 2);
+        fixture.Content[^(fixture.Content.Length / 4)] ^= 1;
+        fixture.Coordinator.LooksAtItsOwn = true;
+
+        foreach (var each in Enumerable.Range(0, 2).Select(place => fixture.AcquireAsync(place)).ToList())
+            StringAssert.Contains((await Assert.ThrowsExactlyAsync<TransferException>(() => each)).Message, "was damaged on the coordinator's disk");
+
+        Assert.IsFalse(fixture.Said.Any(s => s.Contains("Look at their disks", StringComparison.Ordinal)), string.Join('\n', fixture.Said));
     }
 
     [TestMethod]
@@ -84,7 +135,8 @@ public sealed class SharedDownloadTests
 
         CollectionAssert.AreEqual(fixture.Content, await File.ReadAllBytesAsync(got));
         Assert.AreEqual(fixture.Content.Length + 1, fixture.Coordinator.SentBytes, "Its own share stays.");
-        Assert.IsTrue(fixture.Said.Any(s => s.Contains("what other workers gave of it (9.0 MB) is fetched again, from the coordinator", StringComparison.Ordinal)), string.Join('\n', fixture.Said));
+        Assert.IsTrue(fixture.Said.Any(s => s.Contains("what other workers gave of it (9.0 MB) is fetched again, from the coordinator, whose file is whole", StringComparison.Ordinal)), string.Join('\n', fixture.Said));
+        Assert.IsTrue(fixture.Said.Any(s => s.EndsWith("Look at their disks", StringComparison.Ordinal)), string.Join('\n', fixture.Said));
     }
 
     // As two that wait for one another.
