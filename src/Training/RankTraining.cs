@@ -1,3 +1,5 @@
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.Heartbeats;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Devices;
@@ -40,6 +42,14 @@ public static class RankTraining
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public static RankResult Run(RankStart start, IRankReporter reporter, IRendezvous workers, CancellationToken stop) =>
         new RankSession(start, reporter, EnvironmentOf(start, workers, stop)).Run(stop);
+
+    /// <summary>Looks whether the first ranks of an attempt's workers will reach one another, before anything is fetched for them. Loads no libtorch. Blocks the calling thread.</summary>
+    /// <param name="start">This worker's first rank, of which no file is there yet.</param>
+    /// <param name="workers">The way to the other workers; hears of who is not reached.</param>
+    /// <param name="stop">Ends it.</param>
+    /// <exception cref="CollectiveException">They do not; the message says who.</exception>
+    /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
+    public static void CheckPeers(RankStart start, IRendezvous workers, CancellationToken stop) => PeerCheck.Run(HostPlace.OptionsOf(start), workers, stop);
 
     private static TrainingEnvironment EnvironmentOf(RankStart start, IRendezvous workers, CancellationToken stop)
     {

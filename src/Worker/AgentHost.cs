@@ -80,7 +80,7 @@ public static class AgentHost
         var blobs = new BlobTransfer(() => link!.Invoker, options.Time, log);
         var datasets = new DatasetCache(work.Datasets, options.DatasetCacheBytes, blobs, options.Time);
         using var commits = new CommitStore(AttemptFiles.SegmentFolder, options.Time, mailbox.Post);
-        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, commits, network, options.Time, log), work, offer.List);
+        var agent = new Agent(new AgentServices(options.Host, offer.Devices, pool, mailbox, outbox, blobs, datasets, commits, network, options.CheckPeers, options.Time, log), work, offer.List);
         await mailbox.AskAsync(() => pool.FaultsChanged = agent.OnFaultsChanged).ConfigureAwait(false);
         using var closing = new CancellationTokenSource();
         using var opened = link = new CoordinatorLink(options, work.CredentialPath, outbox, agent, log);

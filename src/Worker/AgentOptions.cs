@@ -1,6 +1,8 @@
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
+using MLDistributed.Training;
 using MLDistributed.Worker.Ranks;
 
 namespace MLDistributed.Worker;
@@ -58,6 +60,9 @@ public sealed class AgentOptions
 
     /// <summary>How often rank processes are asked whether they live; five times without an answer, and they are killed.</summary>
     internal TimeSpan PingInterval { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>Looks whether an attempt's workers reach one another.</summary>
+    internal Action<RankStart, IRendezvous, CancellationToken> CheckPeers { get; init; } = RankTraining.CheckPeers;
 
     internal TimeProvider Time { get; init; } = TimeProvider.System;
 }

@@ -151,6 +151,9 @@ internal sealed class SeveralHosts : IAsyncDisposable
         }
     }
 
+    /// <summary>Has a worker's host let nobody connect to the ports of its ranks (TCP), as a firewall; what goes to them by UDP comes.</summary>
+    public void SetClosed(int host, bool isClosed) => _network.SetClosed(host, "7300-7499", isClosed);
+
     /// <summary>Limits what all workers send; null: no more.</summary>
     public void SetRate(string? rate) => Each(host => _network.SetRate(host, rate));
 

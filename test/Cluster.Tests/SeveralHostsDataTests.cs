@@ -81,7 +81,47 @@ public sealed class SeveralHostsDataTests
         }
     }
 
-    private static Task<(JobSnapshot Job, List<string> Messages)> FitAsync(int least) => Task.Run(async () =>
+    // The network is set before the attempt, so that its first look finds it.
+    [TestMethod]
+    [DataRow(true, DisplayName = "no connection")]
+    [DataRow(false, DisplayName = "no heartbeat")]
+    public async Task Worker_ThatOthersDoNotReach_IsFoundOutBeforeDataIsSent(bool isPort)
+    {
+        const int lost = 1;
+        Set(true);
+        try
+        {
+            var before = s_hosts!.CoordinatorsBytes;
+            var sent = -1L;
+            var (job, messages) = await FitAsync(least: Count - 1, p =>
+            {
+                if (p.State == TrainingState.Recovering && sent < 0)
+                    sent = s_hosts.CoordinatorsBytes - before;
+            });
+
+            Assert.AreEqual((2, Count - 1), (job.Attempt, job.Result.WorldSize), string.Join('\n', messages));
+            Assert.IsTrue(sent is >= 0 and < DataBytes / 10, $"{sent} bytes before the first attempt ended, for {DataBytes}.");
+            var reason = messages.Single(m => m.Contains("Attempt 2", StringComparison.Ordinal) && m.Contains("--network-ports", StringComparison.Ordinal));
+            StringAssert.Contains(reason, $" have {(isPort ? "got no connection to" : "heard nothing of")} worker \"h{lost}\" ({NetworkHosts.Address(lost)}:7");
+            StringAssert.Contains(reason, $", {(isPort ? "TCP" : "UDP")}) for ");
+            StringAssert.Contains(reason, $"For 1 min worker \"h{lost}\" gets no job over several workers");
+        }
+        finally
+        {
+            Set(false);
+            await s_hosts!.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
+        }
+
+        void Set(bool isLost)
+        {
+            if (isPort)
+                s_hosts!.SetClosed(lost, isLost);
+            else
+                s_hosts!.SetApart(lost, isLost);
+        }
+    }
+
+    private static Task<(JobSnapshot Job, List<string> Messages)> FitAsync(int least, Action<TrainingProgress>? hear = null) => Task.Run(async () =>
     {
         var random = new Random(++s_seed);
         var rows = Enumerable.Range(0, Rows).Select(_ => Row.Draw(random)).ToArray();
@@ -103,7 +143,11 @@ public sealed class SeveralHostsDataTests
             Placement = RankPlacement.Spread,
             MinRanks = least,
             MaxRanks = Count,
-            Progress = new Listener(p => id = p.JobId),
+            Progress = new Listener(p =>
+            {
+                id = p.JobId;
+                hear?.Invoke(p);
+            }),
         }).Fit(ml.Data.LoadFromEnumerable(rows));
         return (await s_hosts.Jobs.GetJobAsync(new GetJobRequest { JobId = id }), messages);
     });

@@ -128,6 +128,10 @@ internal sealed class NetworkHosts : IDisposable
     public void SetDeaf(int from, int to, bool isDeaf) =>
         Must("-n", Name(from), "neigh", "replace", Address(to), "lladdr", isDeaf ? "02:00:0a:4d:ff:ff" : HardwareAddress(to), "dev", Interface, "nud", "permanent");
 
+    /// <summary>Has what a host answers from some TCP ports be lost, as a firewall that lets nobody connect to them; all else goes on.</summary>
+    public void SetClosed(int host, string ports, bool isClosed) =>
+        Must("-n", Name(host), "rule", isClosed ? "add" : "del", "pref", "10", "ipproto", "tcp", "sport", ports, "blackhole");
+
     /// <summary>What a host has sent until now, with all headers.</summary>
     public long SentBytes(int host)
     {

@@ -66,7 +66,7 @@ public sealed class PeerWatch : IDisposable
     /// <exception cref="OperationCanceledException"><paramref name="stop"/> was cancelled.</exception>
     public static PeerWatch Begin(MpiOptions options, Func<string, IReadOnlyList<string>> tell, IRendezvous rendezvous, CancellationToken stop)
     {
-        var socket = Bind(options);
+        var socket = HostSocket.Bind(options, ProtocolType.Udp);
         try
         {
             // The first rank's key is the world's: it goes the way of the rendezvous, which others do not see.
@@ -111,28 +111,6 @@ public sealed class PeerWatch : IDisposable
         _thread.Join();
         _socket.Dispose();
         _lost.Dispose();
-    }
-
-    private static Socket Bind(MpiOptions options)
-    {
-        if (!IPAddress.TryParse(options.NetworkAddress, out var address))
-            throw new HostNetworkException($"Network interface \"{options.NetworkInterface}\" has the address \"{options.NetworkAddress}\", expected one at which the other hosts reach this one. See whether it has lost its own.");
-        for (var port = options.FirstPort; ; port++)
-        {
-            var socket = new Socket(address.AddressFamily, SocketType.Dgram, ProtocolType.Udp) { Blocking = false };
-            try
-            {
-                socket.Bind(new IPEndPoint(address, port));
-                return socket;
-            }
-            catch (SocketException e)
-            {
-                socket.Dispose();
-                if (e.SocketErrorCode == SocketError.AddressAlreadyInUse && port < options.LastPort)
-                    continue;
-                throw new HostNetworkException($"Rank {options.Describe(options.Rank)} can listen on no UDP port of {options.FirstPort} to {options.LastPort} at {address} ({e.Message}), expected a free one: other ranks are heard there. Give the worker other ports (--network-ports).");
-            }
-        }
     }
 
     private static (IPEndPoint Address, byte[] Key) Parse(string text, MpiOptions options) =>

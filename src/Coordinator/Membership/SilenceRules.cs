@@ -6,7 +6,7 @@ namespace MLDistributed.Coordinator.Membership;
 /// <summary>Decides which of an attempt's workers the network between them has lost, by what each says of the others.</summary>
 internal static class SilenceRules
 {
-    private const string Expected = "over the network of their ranks, expected a heartbeat every half second";
+    private const string BeforeTraining = "See whether --network names one network on all of them, and whether firewalls and switches let through what goes to the ports of --network-ports there, TCP and UDP.";
 
     /// <param name="hosts">The attempt's workers as messages call them, in the order of their ranks.</param>
     /// <param name="told">Who does not hear whom.</param>
@@ -16,6 +16,9 @@ internal static class SilenceRules
     {
         if (told.Count == 0)
             return null;
+        // Connections are looked at when all are heard.
+        var isConnection = told.All(s => s.IsConnection);
+        told = [.. told.Where(s => s.IsConnection == isConnection)];
         var lost = Enumerable.Range(0, hosts.Count)
             .OrderByDescending(h => told.Where(s => s.By == h || s.Of == h).Select(s => s.By + s.Of - h).Distinct().Count())
             .ThenByDescending(h => told.Count(s => s.Of == h))
@@ -23,19 +26,20 @@ internal static class SilenceRules
             .First();
         var deaf = told.Where(s => s.Of == lost).OrderBy(s => s.By).ToList();
         var unheard = told.Where(s => s.By == lost).OrderBy(s => s.Of).ToList();
-        var reason = (deaf.Count, unheard.Count) switch
+        var (finding, remedy) = (deaf.Count, unheard.Count) switch
         {
-            (0, _) => $"{Hear([lost], unheard)} {Expected}; they hear it. Look at its cable, switch and firewall.",
-            (_, 0) => $"{Hear(deaf.Select(s => s.By), deaf[..1])} {Expected}. See whether its machine or process stood still, and look at the network between them.",
-            _ => $"{Hear(deaf.Select(s => s.By), deaf[..1])} {Expected}, and {Quoted(lost)} nothing of {Words.Join(unheard.Select(s => Quoted(s.Of)))}. Look at the cables, switches and firewalls between them.",
+            (0, _) => ($"{Miss([lost], unheard)}; {(isConnection ? "they get one to it" : "they hear it")}.", "Look at its cable, switch and firewall."),
+            (_, 0) => ($"{Miss(deaf.Select(s => s.By), deaf[..1])}.", "See whether its machine or process stood still, and look at the network between them."),
+            _ => ($"{Miss(deaf.Select(s => s.By), deaf[..1])}, and {Quoted(lost)} {(isConnection ? "none to" : "nothing of")} {Words.Join(unheard.Select(s => Quoted(s.Of)))}.", "Look at the cables, switches and firewalls between them."),
         };
         // Who stood still says nothing of others, and may be as good as before.
-        return new LostHost(lost, reason, IsCutOff: unheard.Count > 0 || !hasTrained);
+        return new LostHost(lost, $"{finding} {(hasTrained ? remedy : BeforeTraining)}", IsCutOff: unheard.Count > 0 || !hasTrained);
 
-        string Hear(IEnumerable<int> by, IReadOnlyList<Silence> of)
+        string Miss(IEnumerable<int> by, IReadOnlyList<Silence> of)
         {
             var who = by.Select(Quoted).ToList();
-            return $"Worker{(who.Count == 1 ? "" : "s")} {Words.Join(who)} {(who.Count == 1 ? "has" : "have")} heard nothing of worker{(of.Count == 1 ? "" : "s")} {Words.Join(of.Select(s => $"{Quoted(s.Of)} ({s.Address}, UDP)"))} for {Seconds(of.Max(s => s.For))}";
+            var (misses, way, expected) = isConnection ? ("got no connection to", "TCP", "one") : ("heard nothing of", "UDP", "a heartbeat every half second");
+            return $"Worker{(who.Count == 1 ? "" : "s")} {Words.Join(who)} {(who.Count == 1 ? "has" : "have")} {misses} worker{(of.Count == 1 ? "" : "s")} {Words.Join(of.Select(s => $"{Quoted(s.Of)} ({s.Address}, {way})"))} for {Seconds(of.Max(s => s.For))} over the network of their ranks, expected {expected}";
         }
 
         string Quoted(int host) => $"\"{hosts[host]}\"";
@@ -44,12 +48,16 @@ internal static class SilenceRules
     private static string Seconds(TimeSpan time) => string.Create(CultureInfo.InvariantCulture, $"{time.TotalSeconds:0.#} s");
 }
 
-/// <summary>One worker of an attempt has not heard another.</summary>
+/// <summary>One worker of an attempt has not heard another, or not reached it.</summary>
 /// <param name="By">Who says so: its place among the attempt's workers.</param>
 /// <param name="Of">Who was not heard.</param>
 /// <param name="For">For how long.</param>
 /// <param name="Address">Where it should be.</param>
-internal sealed record Silence(int By, int Of, TimeSpan For, string Address);
+internal sealed record Silence(int By, int Of, TimeSpan For, string Address)
+{
+    /// <summary>Whether the other takes no connection there; else no heartbeat comes.</summary>
+    public bool IsConnection { get; init; }
+}
 
 /// <summary>The worker that a network has lost.</summary>
 /// <param name="Host">Its place among the attempt's workers.</param>

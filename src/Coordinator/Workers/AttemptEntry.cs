@@ -101,7 +101,7 @@ internal sealed class AttemptEntry
     public bool Judge()
     {
         var told = _unheard.SelectMany(u => u.Value.Workers.Where(w => w.Participant < _parts.Count && w.Participant != u.Key).DistinctBy(w => w.Participant)
-            .Select(w => new Silence(u.Key, w.Participant, w.Seconds is > 0 and < 86400 ? TimeSpan.FromSeconds(w.Seconds) : TimeSpan.Zero, w.Address))).ToList();
+            .Select(w => new Silence(u.Key, w.Participant, w.Seconds is > 0 and < 86400 ? TimeSpan.FromSeconds(w.Seconds) : TimeSpan.Zero, w.Address) { IsConnection = w.IsConnection })).ToList();
         if ((Failure is not null && _weight == Weight.Own) || SilenceRules.Decide([.. Participants().Select(p => p.Host)], told, _parts.All(p => p.HasStarted)) is not { } lost)
             return false;
         var part = _parts[lost.Host];

@@ -153,6 +153,7 @@ public static class WireLimits
         ["mldist.v1.RankStart.participants"] = s_workers,
         ["mldist.v1.RankStart.first_network_port"] = s_port,
         ["mldist.v1.RankStart.last_network_port"] = s_port,
+        ["mldist.v1.RankStart.first_round"] = s_rounds,
         ["mldist.v1.RankCheckpointNow.attempt_id"] = s_id,
         ["mldist.v1.RankStop.attempt_id"] = s_id,
         ["mldist.v1.RankStop.reason"] = s_reason,

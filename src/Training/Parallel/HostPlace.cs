@@ -32,18 +32,8 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
     /// <param name="stop">Ends the wait for them.</param>
     public static HostPlace Of(RankStart start, IRendezvous workers, CancellationToken stop)
     {
-        var topology = new Topology(start.Participants.Select(p => (p.Host, (IReadOnlyList<string>)[.. Enumerable.Repeat(start.Device == DeviceKind.Cuda ? "cuda" : "cpu", p.Ranks)])));
-        var options = new MpiOptions
-        {
-            Rank = topology.HostOf(start.Rank),
-            WorldSize = topology.Hosts.Count,
-            RunId = start.AttemptId,
-            NetworkInterface = start.NetworkInterface,
-            NetworkAddress = start.NetworkAddress,
-            FirstPort = start.FirstNetworkPort,
-            LastPort = start.LastNetworkPort,
-            Topology = topology,
-        };
+        var options = OptionsOf(start);
+        var topology = options.Topology!;
         return new HostPlace(topology, start.Rank, Tell, () =>
         {
             if (start.Spec.BitExact is not null)
@@ -54,7 +44,25 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
             Watch = () => PeerWatch.Begin(options, Tell, workers, stop),
         };
 
-        IReadOnlyList<string> Tell(string mine) => AllGather(workers, mine, options, stop);
+        IReadOnlyList<string> Tell(string mine) => BoundedRendezvous.AllGather(workers, mine, options, stop);
+    }
+
+    /// <summary>The world of the first ranks of an attempt's workers, and the place of this worker's in it.</summary>
+    /// <param name="start">Any of its ranks.</param>
+    public static MpiOptions OptionsOf(RankStart start)
+    {
+        var topology = new Topology(start.Participants.Select(p => (p.Host, (IReadOnlyList<string>)[.. Enumerable.Repeat(start.Device == DeviceKind.Cuda ? "cuda" : "cpu", p.Ranks)])));
+        return new MpiOptions
+        {
+            Rank = topology.HostOf(start.Rank),
+            WorldSize = topology.Hosts.Count,
+            RunId = start.AttemptId,
+            NetworkInterface = start.NetworkInterface,
+            NetworkAddress = start.NetworkAddress,
+            FirstPort = start.FirstNetworkPort,
+            LastPort = start.LastNetworkPort,
+            Topology = topology,
+        };
     }
 
     /// <summary>The same bits come from the same kernels: those of processors of one kind.</summary>
@@ -68,19 +76,5 @@ internal sealed record HostPlace(Topology Topology, int Rank, Func<string, IRead
                 throw new FormatException(
                     $"Host \"{topology.Hosts[0].Name}\" has processors of kind {kinds[0]}, host \"{topology.Hosts[host].Name}\" of kind {kinds[host]}, expected one kind for Reproducibility.BitExact: " +
                     "other processors add in another order. Use Reproducibility.UpToRounding, or workers of one kind.");
-    }
-
-    private static IReadOnlyList<string> AllGather(IRendezvous workers, string mine, MpiOptions options, CancellationToken stop)
-    {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(stop);
-        limit.CancelAfter(options.RendezvousTimeout);
-        try
-        {
-            return workers.AllGather(mine, limit.Token);
-        }
-        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
-        {
-            throw new CollectiveTimeoutException($"Host \"{options.Topology!.Hosts[options.Rank].Name}\" waited {options.RendezvousTimeout.TotalSeconds:0.###} s for the other {options.WorldSize - 1} to meet, expected all to come. See why they did not.");
-        }
     }
 }

@@ -51,13 +51,13 @@ internal sealed class Agent(AgentServices services, WorkFolder work, Func<IReadO
                 Find(command.BeginAttempt.AttemptId)?.Begin();
                 break;
             case WorkerCommand.CommandOneofCase.Gathered:
-                Find(command.Gathered.AttemptId)?.Tell(new RankCommand { Gathered = command.Gathered });
+                Find(command.Gathered.AttemptId)?.Take(command.Gathered);
                 break;
             case WorkerCommand.CommandOneofCase.DataOffer:
                 Find(command.DataOffer.AttemptId)?.Take(command.DataOffer);
                 break;
             case WorkerCommand.CommandOneofCase.Abort:
-                Find(command.Abort.AttemptId)?.Tell(new RankCommand { Abort = command.Abort });
+                Find(command.Abort.AttemptId)?.Take(command.Abort);
                 break;
         }
     });

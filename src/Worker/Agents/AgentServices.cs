@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Worker.Attempts;
 using MLDistributed.Worker.Connections;
@@ -18,5 +19,6 @@ internal sealed record AgentServices(
     DatasetCache Datasets,
     CommitStore Commits,
     WorkerNetwork? Network,
+    Action<RankStart, IRendezvous, CancellationToken> CheckPeers,
     TimeProvider Time,
     AgentLog Log);

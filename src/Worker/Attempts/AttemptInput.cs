@@ -8,7 +8,7 @@ internal abstract record AttemptInput
     /// <summary>Dataset and checkpoint are on this machine.</summary>
     public sealed record FilesReady : AttemptInput;
 
-    public sealed record FilesFailed(JobFailure Failure) : AttemptInput;
+    public sealed record FilesFailed(JobFailure Failure, bool IsBystander = false) : AttemptInput;
 
     /// <summary>The process of this rank has libtorch loaded and is free.</summary>
     public sealed record RankReady(int Rank) : AttemptInput;

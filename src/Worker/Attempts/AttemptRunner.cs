@@ -1,7 +1,9 @@
+using MLDistributed.Collectives;
 using MLDistributed.Protocol;
 using MLDistributed.Training.Commits;
 using MLDistributed.Training.Native;
 using MLDistributed.Worker.Agents;
+using MLDistributed.Worker.Connections;
 using MLDistributed.Worker.Peers;
 using MLDistributed.Worker.Ranks;
 using MLDistributed.Worker.Transfers;
@@ -30,6 +32,7 @@ internal sealed class AttemptRunner : IRankObserver
     private readonly List<ContentHash> _datasets = [];
     private readonly List<Task> _work = [];
     private readonly DataPeers? _peers;
+    private readonly AgentRendezvous _agents;
     private string _datasetPath = "";
     private string _validationPath = "";
     private readonly Lock _fetchGate = new(); // parts come from several at once
@@ -56,6 +59,7 @@ internal sealed class AttemptRunner : IRankObserver
         _peers = _place.IsShared && services.Network is { } network
             ? new DataPeers(start, network, offer => services.Outbox.Post(new WorkerMessage { DataOffer = offer }), Say, services.Time, services.Log)
             : null;
+        _agents = new AgentRendezvous(start.AttemptId, services.Outbox);
         _checkpoints = new CheckpointUploader(services.Blobs, services.Outbox, services.Log, _ended.Token);
     }
 
@@ -104,8 +108,23 @@ internal sealed class AttemptRunner : IRankObserver
     /// <summary>Another worker of the attempt gives its data.</summary>
     public void Take(DataOffer offer) => _peers?.Take(offer);
 
-    /// <summary>To the rank that speaks for this worker, of those of the others.</summary>
-    public void Tell(RankCommand command) => _services.Pool.Send(_start.Slots[0], command);
+    /// <summary>To whoever speaks for this worker, of those of the others: this agent, and later its first rank.</summary>
+    public void Take(Gathered gathered)
+    {
+        if (_ranksRan)
+            _services.Pool.Send(_start.Slots[0], new RankCommand { Gathered = gathered });
+        else
+            _agents.Take(gathered);
+    }
+
+    /// <summary>The same.</summary>
+    public void Take(Abort abort)
+    {
+        if (_ranksRan)
+            _services.Pool.Send(_start.Slots[0], new RankCommand { Abort = abort });
+        else
+            _agents.Take(abort);
+    }
 
     /// <summary>There is a connection again: the coordinator may be another, which does not know.</summary>
     public void OnConnected()
@@ -292,6 +311,7 @@ internal sealed class AttemptRunner : IRankObserver
             NetworkAddress = network.Address,
             FirstNetworkPort = _services.Network?.Ports.First ?? 0,
             LastNetworkPort = _services.Network?.Ports.Last ?? 0,
+            FirstRound = _agents.NextRound,
         };
     }
 
@@ -303,6 +323,9 @@ internal sealed class AttemptRunner : IRankObserver
         var lost = FailureKind.DatasetLost;
         try
         {
+            // First: what hosts that do not reach one another fetch is of no use.
+            if (_place.IsShared)
+                await Task.Factory.StartNew(() => _services.CheckPeers(CreateStart(rank: 0), _agents, _ended.Token), _ended.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
             Directory.CreateDirectory(_files.OutputFolder);
             _datasetPath = await AcquireAsync(_start.Spec.Data.Dataset, sharedStore).ConfigureAwait(false);
             if (_start.Spec.Data.ValidationDataset is { } validation)
@@ -318,6 +341,11 @@ internal sealed class AttemptRunner : IRankObserver
             if (_start.ResumeFrom is { } checkpoint && _commitStep == 0)
                 await FetchAsync("Checkpoint", checkpoint.Hash, _files.ResumePath).ConfigureAwait(false);
             outcome = new AttemptInput.FilesReady();
+        }
+        catch (CollectiveException e)
+        {
+            // Whom it counts against, if not this worker itself, the coordinator decides by what all say.
+            outcome = new AttemptInput.FilesFailed(Failure(FailureKind.WorkerLost, e.Message), IsBystander: e is not HostNetworkException);
         }
         catch (TransferException e)
         {

@@ -51,8 +51,8 @@ internal sealed class AttemptState(string attemptId, AttemptPlace place, int siz
                 return StartWhenReady();
             case Begun when _phase == Phase.Ready:
                 return StartRanks();
-            case FilesFailed { Failure: var failure }:
-                return Fail(failure);
+            case FilesFailed failed:
+                return Fail(failed.Failure, failed.IsBystander);
             case AttemptInput.RankStarted { Rank: var rank } when _phase == Phase.Running && !_started[rank]:
                 _started[rank] = true;
                 return HasStarted ? [new ReportStarted()] : [];

@@ -24,7 +24,7 @@ internal sealed class RankSession(RankEngine engine, FrameWriter writer, string 
                 writer.Write(Failed(command.Start, FailureKind.Invalid, $"Rank {command.Start.Rank} was given attempt \"{command.Start.AttemptId}\" while it runs \"{busy.Start.AttemptId}\", expected one at a time."));
                 break;
             case RankCommand.CommandOneofCase.Start:
-                _starts.Add(_current = new Attempt(command.Start, new RankReporter(command.Start.AttemptId, writer), new RankRendezvous(command.Start.AttemptId, writer)));
+                _starts.Add(_current = new Attempt(command.Start, new RankReporter(command.Start.AttemptId, writer), new RankRendezvous(command.Start, writer)));
                 break;
             case RankCommand.CommandOneofCase.Gathered when _current is { } attempt && attempt.Start.AttemptId == command.Gathered.AttemptId:
                 attempt.Workers.Take(command.Gathered);

@@ -5,7 +5,7 @@ namespace MLDistributed.Coordinator.Tests.Membership;
 [TestClass]
 public sealed class SilenceRulesTests
 {
-    // "0:1" - the first does not hear the second.
+    // "0:1" - the first does not hear the second; "0/1" - it gets no connection to it.
     [TestMethod]
     [DataRow(2, "0:1", 1, DisplayName = "Stands still, or speaks and is not heard")]
     [DataRow(2, "1:0", 0, DisplayName = "The one with rank 0 stands still")]
@@ -24,7 +24,10 @@ public sealed class SilenceRulesTests
 
     [TestMethod]
     [DataRow("0:1", true, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether its machine or process stood still, and look at the network between them.", false)]
-    [DataRow("0:1", false, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether its machine or process stood still, and look at the network between them.", true)]
+    [DataRow("0:1", false, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether --network names one network on all of them, and whether firewalls and switches let through what goes to the ports of --network-ports there, TCP and UDP.", true)]
+    [DataRow("0/1 2/1", false, "Workers \"h0\" and \"h2\" have got no connection to worker \"h1\" (10.0.0.2:7300, TCP) for 5.1 s over the network of their ranks, expected one. See whether --network names one network on all of them, and whether firewalls and switches let through what goes to the ports of --network-ports there, TCP and UDP.", true)]
+    [DataRow("0/1 1/0", false, "Worker \"h0\" has got no connection to worker \"h1\" (10.0.0.2:7300, TCP) for 5.1 s over the network of their ranks, expected one, and \"h1\" none to \"h0\". See whether --network names one network on all of them, and whether firewalls and switches let through what goes to the ports of --network-ports there, TCP and UDP.", true)]
+    [DataRow("0/1 0/2 1:2", false, "Worker \"h1\" has heard nothing of worker \"h2\" (10.0.0.3:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether --network names one network on all of them, and whether firewalls and switches let through what goes to the ports of --network-ports there, TCP and UDP.", true)]
     [DataRow("2:1 0:1 1:2 1:0", true, "Workers \"h0\" and \"h2\" have heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second, and \"h1\" nothing of \"h0\" and \"h2\". Look at the cables, switches and firewalls between them.", true)]
     [DataRow("2:1 2:0", true, "Worker \"h2\" has heard nothing of workers \"h0\" (10.0.0.1:7300, UDP) and \"h1\" (10.0.0.2:7300, UDP) for 5.2 s over the network of their ranks, expected a heartbeat every half second; they hear it. Look at its cable, switch and firewall.", true)]
     public void Reason_NamesAllAndWhatToLookAt(string told, bool hasTrained, string reason, bool isCutOff)
@@ -39,6 +42,6 @@ public sealed class SilenceRulesTests
 
     private static LostHost? Decide(int hosts, string told, bool hasTrained = true) => SilenceRules.Decide(
         [.. Enumerable.Range(0, hosts).Select(h => $"h{h}")],
-        [.. told.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(t => (By: t[0] - '0', Of: t[2] - '0')).Select(s => new Silence(s.By, s.Of, TimeSpan.FromSeconds(5.1 + s.By / 20.0), $"10.0.0.{s.Of + 1}:7300"))],
+        [.. told.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(t => (By: t[0] - '0', Of: t[2] - '0', IsConnection: t[1] == '/')).Select(s => new Silence(s.By, s.Of, TimeSpan.FromSeconds(5.1 + s.By / 20.0), $"10.0.0.{s.Of + 1}:7300") { IsConnection = s.IsConnection })],
         hasTrained);
 }

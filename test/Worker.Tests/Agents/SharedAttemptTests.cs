@@ -1,4 +1,6 @@
 using Google.Protobuf;
+using MLDistributed.Collectives;
+using MLDistributed.Collectives.Heartbeats;
 using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using Worker.Tests.Fakes;
@@ -14,6 +16,46 @@ public sealed class SharedAttemptTests
     {
         if (MpiWorld.Unavailable() is { } reason)
             Assert.Inconclusive(reason);
+    }
+
+    [TestMethod]
+    public async Task Part_LooksFirstWhetherTheOthersAreReachedAndItsRanksSpeakAfterIt()
+    {
+        await using var fixture = await StartAsync(check: (start, workers, stop) =>
+        {
+            Assert.AreEqual(("lo", "127.0.0.1", 7300, 7399, 2), (start.NetworkInterface, start.NetworkAddress, start.FirstNetworkPort, start.LastNetworkPort, start.Rank));
+            Assert.AreEqual("here other", string.Join(' ', workers.AllGather("here", stop)));
+        });
+        await fixture.StartPartAsync("p1", "wait | wait | gather | progress");
+
+        Assert.AreEqual((0, "here"), await GatherAsync("other"));
+        await ReadyAsync(fixture, "p1");
+        fixture.Coordinator.Send(new WorkerCommand { BeginAttempt = new BeginAttempt { AttemptId = "p1" } });
+        Assert.AreEqual((1, "rank2"), await GatherAsync("rank0"));
+        Assert.AreEqual(AttemptEnded.OutcomeOneofCase.Finished, (await fixture.EndOfAsync("p1")).OutcomeCase);
+
+        async Task<(int, string)> GatherAsync(string other)
+        {
+            var gather = await fixture.Coordinator.HearAsync(m => m.Gather);
+            fixture.Coordinator.Send(new WorkerCommand { Gathered = new Gathered { AttemptId = "p1", Round = gather.Round, Texts = { gather.Text, ByteString.CopyFromUtf8(other) } } });
+            return (gather.Round, gather.Text.ToStringUtf8());
+        }
+    }
+
+    [TestMethod, DataRow(true), DataRow(false)]
+    public async Task Part_WhoseWorkersDoNotReachOneAnother_EndsBeforeItFetchesAnything(bool isOwn)
+    {
+        await using var fixture = await StartAsync(check: (_, workers, _) =>
+        {
+            workers.TellUnheard([new SilentPeer(0, TimeSpan.FromSeconds(5), "10.0.0.1:7300") { IsConnection = true }], isLost: true);
+            throw isOwn ? new HostNetworkException("No port is free.") : new CollectiveTimeoutException("The other is not reached.");
+        });
+        await fixture.StartPartAsync("p1", "wait | wait | progress | progress", isStored: false);
+
+        Assert.AreEqual(new UnheardWorker { Seconds = 5, Address = "10.0.0.1:7300", IsConnection = true }, (await fixture.Coordinator.HearAsync(m => m.Unheard)).Workers.Single());
+        var ended = await fixture.EndOfAsync("p1");
+        // Of data that the coordinator does not have, the first byte that is asked for is another failure.
+        Assert.AreEqual((FailureKind.WorkerLost, !isOwn, isOwn ? "No port is free." : "The other is not reached."), (ended.Failure.Kind, ended.IsBystander, ended.Failure.Message));
     }
 
     [TestMethod]
@@ -159,10 +201,10 @@ public sealed class SharedAttemptTests
 
     private static Task ReadyAsync(AgentFixture fixture, string attemptId) => fixture.Coordinator.HearAsync(m => m.AttemptReady?.AttemptId == attemptId ? m.AttemptReady : null);
 
-    private static async Task<AgentFixture> StartAsync(TimeSpan grace = default)
+    private static async Task<AgentFixture> StartAsync(TimeSpan grace = default, Action<RankStart, IRendezvous, CancellationToken>? check = null)
     {
         var fixture = await AgentFixture.CreateAsync();
-        fixture.LeaveGrace = grace;
+        (fixture.LeaveGrace, fixture.CheckPeers) = (grace, check ?? fixture.CheckPeers);
         fixture.StartAgent(network: "lo");
         await fixture.Coordinator.HearAsync(m => m.Hello);
         return fixture;

@@ -1,3 +1,4 @@
+using MLDistributed.Collectives.Mpi;
 using MLDistributed.Protocol;
 using MLDistributed.Worker;
 
@@ -20,6 +21,9 @@ internal sealed class AgentFixture : IAsyncDisposable
 
     public TimeSpan LeaveGrace { get; set; }
 
+    /// <summary>What the agent does to see whether an attempt's workers reach one another: there are no others.</summary>
+    public Action<RankStart, IRendezvous, CancellationToken> CheckPeers { get; set; } = (_, _, _) => { };
+
     public Task Agent { get; private set; } = Task.CompletedTask;
 
     public static async Task<AgentFixture> CreateAsync()
@@ -39,7 +43,7 @@ internal sealed class AgentFixture : IAsyncDisposable
     /// <param name="token">To join over the network; null: over the socket, where nobody asks.</param>
     /// <param name="network">As --network.</param>
     public void StartAgent(int slots = 2, string? token = null, string? network = null) => Agent = AgentHost.RunAsync(
-        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", Network = network, PingInterval = PingInterval, LeaveGrace = LeaveGrace },
+        new AgentOptions { Coordinator = token is null ? Coordinator.Address : Coordinator.NetworkAddress, Token = token, WorkFolder = WorkFolder, Slots = slots, Device = DeviceKind.Cpu, Host = "testhost", Network = network, PingInterval = PingInterval, LeaveGrace = LeaveGrace, CheckPeers = CheckPeers },
         _stop.Token);
 
     /// <summary>A dataset in the coordinator's store.</summary>
@@ -70,14 +74,14 @@ internal sealed class AgentFixture : IAsyncDisposable
         });
 
     /// <summary>Starts this worker's part of an attempt: ranks 2 and 3, of two workers.</summary>
-    public async Task StartPartAsync(string attemptId, string script) => Coordinator.Send(new WorkerCommand
+    public async Task StartPartAsync(string attemptId, string script, bool isStored = true) => Coordinator.Send(new WorkerCommand
     {
         StartAttempt = new StartAttempt
         {
             JobId = Job,
             AttemptId = attemptId,
             Attempt = 1,
-            Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = await AddDatasetAsync() } },
+            Spec = new JobSpec { Name = script, Data = new DataSpec { DatasetId = isStored ? await AddDatasetAsync() : new string('0', 64) } },
             Slots = { 0, 1 },
             Participants = { new Participant { Host = "other", Ranks = 2 }, new Participant { Host = "testhost", Ranks = 2 } },
             Participant = 1,
