@@ -87,6 +87,32 @@ public sealed class ManyHostsTests
         }
     }
 
+    [TestMethod]
+    public async Task Loss_OfOneOfTwoHosts_IsDecidedByTheNextAttemptWithAnother()
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 2, most: 2);
+        var fit = run.FitAsync();
+        await run.TrainsAsync(attempt: 1);
+        // The one that is in the next attempt too, as it has rank 0.
+        var hosts = await run.HostsAsync();
+        var lost = hosts[0];
+
+        s_hosts!.SetApart(lost, isApart: true);
+        try
+        {
+            await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"or \"h{lost}\": it counts for nobody until a gang with others decides it.");
+            (await fit).ShouldBe(s_alone!, attempts: 3, ranks: 2);
+            Assert.IsTrue(run.Messages.Any(m => m.EndsWith($"For 1 min worker \"h{lost}\" gets no job over several workers.", StringComparison.Ordinal)), string.Join('\n', run.Messages));
+            var workers = (await s_hosts.Jobs.GetClusterAsync(new GetClusterRequest())).Workers;
+            Assert.AreEqual($"h{lost}", workers.Single(w => w.Network.Fault.Length > 0).Host);
+        }
+        finally
+        {
+            s_hosts.SetApart(lost, isApart: false);
+            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
+        }
+    }
+
     private static async Task HasTheLossesOfOneRankAsync(Action<SeveralHosts> slow)
     {
         try

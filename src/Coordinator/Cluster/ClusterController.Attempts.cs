@@ -182,8 +182,10 @@ internal sealed partial class ClusterController
         foreach (var each in attempt.Parts)
         {
             Note(each, OutcomeKind.Well);
-            if (attempt.Parts.Count > 1)
-                workers.Trust(each.Worker);
+            if (attempt.Parts.Count == 1)
+                continue;
+            workers.Trust(each.Worker);
+            workers.Decide(each.Worker, isAtFault: false);
         }
 
         job.Current = null;
@@ -246,7 +248,7 @@ internal sealed partial class ClusterController
 
     private void EndAttempt(AttemptEntry attempt)
     {
-        attempt.Judge(); // all have said whom they do not hear
+        Judge(attempt); // all have said whom they do not hear
         NoteProgress(attempt);
         foreach (var part in attempt.Living.ToList())
             Abandon(part, attempt.Failure!);

@@ -11,19 +11,17 @@ internal static class SilenceRules
     /// <param name="hosts">The attempt's workers as messages call them, in the order of their ranks.</param>
     /// <param name="told">Who does not hear whom.</param>
     /// <param name="hasTrained">Whether they have met, and trained.</param>
-    /// <returns>The one with the most others between whom and it something is not heard; of those alike the one that most do not hear; of those alike the last, so that the one with rank 0 stays. Null: nobody says anything.</returns>
-    public static LostHost? Decide(IReadOnlyList<string> hosts, IReadOnlyCollection<Silence> told, bool hasTrained)
+    /// <param name="earlier">With how many workers beside these each of them was in a tie before.</param>
+    /// <returns>The one with the most others, of now or of before, between whom and it something is not heard; of those alike the one that most do not hear; of those alike, which are in a tie, the last, so that the one with rank 0 stays. Null: nobody says anything.</returns>
+    public static LostHost? Decide(IReadOnlyList<string> hosts, IReadOnlyCollection<Silence> told, bool hasTrained, IReadOnlyList<int> earlier)
     {
         if (told.Count == 0)
             return null;
         // Connections are looked at when all are heard.
         var isConnection = told.All(s => s.IsConnection);
         told = [.. told.Where(s => s.IsConnection == isConnection)];
-        var lost = Enumerable.Range(0, hosts.Count)
-            .OrderByDescending(h => told.Where(s => s.By == h || s.Of == h).Select(s => s.By + s.Of - h).Distinct().Count())
-            .ThenByDescending(h => told.Count(s => s.Of == h))
-            .ThenByDescending(h => h)
-            .First();
+        var weights = Enumerable.Range(0, hosts.Count).Select(h => (Others: OthersOf(h).Count() + earlier[h], Deaf: told.Count(s => s.Of == h))).ToList();
+        var lost = weights.LastIndexOf(weights.Max());
         var deaf = told.Where(s => s.Of == lost).OrderBy(s => s.By).ToList();
         var unheard = told.Where(s => s.By == lost).OrderBy(s => s.Of).ToList();
         var (finding, remedy) = (deaf.Count, unheard.Count) switch
@@ -33,7 +31,12 @@ internal static class SilenceRules
             _ => ($"{Miss(deaf.Select(s => s.By), deaf[..1])}, and {Quoted(lost)} {(isConnection ? "none to" : "nothing of")} {Words.Join(unheard.Select(s => Quoted(s.Of)))}.", "Look at the cables, switches and firewalls between them."),
         };
         // Who stood still says nothing of others, and may be as good as before.
-        return new LostHost(lost, $"{finding} {(hasTrained ? remedy : BeforeTraining)}", IsCutOff: unheard.Count > 0 || !hasTrained);
+        return new LostHost(lost, $"{finding} {(hasTrained ? remedy : BeforeTraining)}", IsCutOff: unheard.Count > 0 || !hasTrained)
+        {
+            Ties = weights.Count(w => w == weights[lost]) > 1 ? [.. OthersOf(lost).Order()] : [],
+        };
+
+        IEnumerable<int> OthersOf(int host) => told.Where(s => s.By == host || s.Of == host).Select(s => s.By + s.Of - host).Distinct();
 
         string Miss(IEnumerable<int> by, IReadOnlyList<Silence> of)
         {
@@ -63,4 +66,8 @@ internal sealed record Silence(int By, int Of, TimeSpan For, string Address)
 /// <param name="Host">Its place among the attempt's workers.</param>
 /// <param name="Reason">Who does not hear it, in a sentence.</param>
 /// <param name="IsCutOff">Whether it would be so in the next attempt: it lives, and its network does not carry.</param>
-internal sealed record LostHost(int Host, string Reason, bool IsCutOff);
+internal sealed record LostHost(int Host, string Reason, bool IsCutOff)
+{
+    /// <summary>The others of a tie, in which it may as well be them: it counts against nobody. None: it is this one.</summary>
+    public IReadOnlyList<int> Ties { get; init; } = [];
+}

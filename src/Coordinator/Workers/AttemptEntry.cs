@@ -97,16 +97,18 @@ internal sealed class AttemptEntry
     public void Hear(AttemptPart by, Unheard told) => _unheard[_parts.IndexOf(by)] = told;
 
     /// <summary>Takes for the failure what workers said of one another, unless one has failed by itself.</summary>
+    /// <param name="earlier">With how many other workers than these one of them was in a tie before.</param>
     /// <returns>Whether it is the failure now.</returns>
-    public bool Judge()
+    public bool Judge(Func<WorkerEntry, int> earlier)
     {
         var told = _unheard.SelectMany(u => u.Value.Workers.Where(w => w.Participant < _parts.Count && w.Participant != u.Key).DistinctBy(w => w.Participant)
             .Select(w => new Silence(u.Key, w.Participant, w.Seconds is > 0 and < 86400 ? TimeSpan.FromSeconds(w.Seconds) : TimeSpan.Zero, w.Address) { IsConnection = w.IsConnection })).ToList();
-        if ((Failure is not null && _weight == Weight.Own) || SilenceRules.Decide([.. Participants().Select(p => p.Host)], told, _parts.All(p => p.HasStarted)) is not { } lost)
+        if ((Failure is not null && _weight == Weight.Own) || SilenceRules.Decide([.. Participants().Select(p => p.Host)], told, _parts.All(p => p.HasStarted), [.. _parts.Select(p => earlier(p.Worker))]) is not { } lost)
             return false;
         var part = _parts[lost.Host];
-        (Failure, Lost, _weight) = (new JobFailure { Kind = FailureKind.WorkerLost, Rank = -1, Host = part.Worker.Host, Message = lost.Reason }, lost, Weight.Silence);
-        Blame = new Blame(part, OutcomeKind.Lost);
+        var isTie = lost.Ties.Count > 0;
+        (Failure, Lost, _weight) = (new JobFailure { Kind = FailureKind.WorkerLost, Rank = -1, Host = isTie ? "" : part.Worker.Host, Message = lost.Reason }, lost, Weight.Silence);
+        Blame = isTie ? null : new Blame(part, OutcomeKind.Lost);
         return true;
     }
 

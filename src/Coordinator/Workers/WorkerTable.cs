@@ -83,6 +83,30 @@ internal sealed class WorkerTable(CordonBook cordons)
         Changed(worker);
     }
 
+    /// <summary>With how many workers, other than some, a worker was in a tie that nothing has decided.</summary>
+    public int Ties(WorkerEntry worker, IEnumerable<WorkerEntry> without)
+    {
+        var own = worker.NetworkDoubt?.Ties ?? [];
+        return _workers.Values.Except(without.Append(worker)).Count(w => own.Contains(w.Id) || w.NetworkDoubt?.Ties.Contains(worker.Id) == true);
+    }
+
+    /// <summary>A gang with others has decided the ties that a worker was in: others' doubt is theirs alone now, or over.</summary>
+    /// <param name="worker">The worker.</param>
+    /// <param name="isAtFault">Whether it was this one.</param>
+    public void Decide(WorkerEntry worker, bool isAtFault)
+    {
+        foreach (var other in _workers.Values)
+        {
+            if (other == worker || other.NetworkDoubt is not { } doubt || !doubt.Ties.Contains(worker.Id))
+                continue;
+            var left = doubt.Ties.Where(t => t != worker.Id).ToList();
+            if (isAtFault && left.Count == 0)
+                Trust(other);
+            else
+                Doubt(other, doubt with { Ties = left });
+        }
+    }
+
     /// <summary>The network of a worker is as good as any.</summary>
     public void Trust(WorkerEntry worker)
     {

@@ -9,7 +9,7 @@ public sealed class SilenceRulesTests
     [TestMethod]
     [DataRow(2, "0:1", 1, DisplayName = "Stands still, or speaks and is not heard")]
     [DataRow(2, "1:0", 0, DisplayName = "The one with rank 0 stands still")]
-    [DataRow(2, "0:1 1:0", 1, DisplayName = "The link between two: against the one without rank 0")]
+    [DataRow(2, "0:1 1:0", 1, DisplayName = "The link between two: the one with rank 0 stays")]
     [DataRow(3, "0:2 1:2 2:0 2:1", 2, DisplayName = "The last is cut off")]
     [DataRow(3, "1:0 2:0 0:1 0:2", 0, DisplayName = "The first is cut off")]
     [DataRow(3, "0:1 2:1", 1, DisplayName = "One of three stands still")]
@@ -21,6 +21,25 @@ public sealed class SilenceRulesTests
     [DataRow(4, "0:1 2:1 3:1 1:0", 1)]
     public void Lost_IsTheOneThatMostDoNotHear(int hosts, string told, int expected) =>
         Assert.AreEqual(expected, Decide(hosts, told)!.Host);
+
+    [TestMethod]
+    [DataRow(2, "0:1 1:0", "0 0", 1, "0", DisplayName = "Two")]
+    [DataRow(2, "0/1 1/0", "0 0", 1, "0", DisplayName = "Two that get no connections")]
+    [DataRow(2, "0:1", "0 0", 1, "", DisplayName = "One of two says nothing")]
+    [DataRow(2, "0:1 1:0", "1 0", 0, "", DisplayName = "The first was in one with another")]
+    [DataRow(2, "0:1 1:0", "0 1", 1, "", DisplayName = "The second was in one with another")]
+    [DataRow(2, "0:1 1:0", "1 1", 1, "0", DisplayName = "Both were, with others")]
+    [DataRow(3, "1:2 2:1", "0 0 0", 2, "1", DisplayName = "Two of three")]
+    [DataRow(3, "0:2 1:2 2:0 2:1", "0 0 0", 2, "", DisplayName = "One of three")]
+    [DataRow(3, "0:1 1:2", "0 0 0", 1, "", DisplayName = "The one between")]
+    [DataRow(4, "0:2 0:3 1:2 1:3 2:0 2:1 3:0 3:1", "0 0 0 0", 3, "0 1", DisplayName = "Two halves")]
+    [DataRow(3, "0:2 1:2 2:0 2:1", "1 1 0", 2, "", DisplayName = "Two halves, without the last")]
+    public void Tie_OfThoseThatAreAlike_IsToldUnlessAnotherCameBefore(int hosts, string told, string earlier, int host, string ties)
+    {
+        var lost = Decide(hosts, told, earlier: earlier)!;
+
+        Assert.AreEqual((host, ties), (lost.Host, string.Join(' ', lost.Ties)));
+    }
 
     [TestMethod]
     [DataRow("0:1", true, "Worker \"h0\" has heard nothing of worker \"h1\" (10.0.0.2:7300, UDP) for 5.1 s over the network of their ranks, expected a heartbeat every half second. See whether its machine or process stood still, and look at the network between them.", false)]
@@ -40,8 +59,9 @@ public sealed class SilenceRulesTests
     [TestMethod]
     public void Nobody_WithoutAWord_IsLost() => Assert.IsNull(Decide(3, ""));
 
-    private static LostHost? Decide(int hosts, string told, bool hasTrained = true) => SilenceRules.Decide(
+    private static LostHost? Decide(int hosts, string told, bool hasTrained = true, string? earlier = null) => SilenceRules.Decide(
         [.. Enumerable.Range(0, hosts).Select(h => $"h{h}")],
         [.. told.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(t => (By: t[0] - '0', Of: t[2] - '0', IsConnection: t[1] == '/')).Select(s => new Silence(s.By, s.Of, TimeSpan.FromSeconds(5.1 + s.By / 20.0), $"10.0.0.{s.Of + 1}:7300") { IsConnection = s.IsConnection })],
-        hasTrained);
+        hasTrained,
+        earlier is null ? new int[hosts] : [.. earlier.Split(' ').Select(e => int.Parse(e, System.Globalization.CultureInfo.InvariantCulture))]);
 }

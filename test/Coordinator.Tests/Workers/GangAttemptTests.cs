@@ -213,9 +213,9 @@ public sealed class GangAttemptTests
 
         var reason = (await gang.Watch.UntilAsync(JobState.Recovering)).State.Reason;
         StringAssert.StartsWith(reason, "Worker \"host-w1\" has heard nothing of worker \"host-w2\" (10.0.0.1:7300, UDP) for 5 s");
-        StringAssert.EndsWith(reason, "For 1 min worker \"host-w2\" gets no job over several workers.");
+        StringAssert.EndsWith(reason, "For 1 min worker \"host-w2\" gets no job over several workers, as it may be at fault, or \"host-w1\": it counts for nobody until a gang with others decides it.");
         var job = await Eventually.UntilAsync(gang.Coordinator, gang.JobAsync, j => !j.Reason.Contains("Attempt 2", StringComparison.Ordinal));
-        StringAssert.Contains(job.Reason, "\"host-w2\" cannot use its network: other workers did not hear it there");
+        StringAssert.Contains(job.Reason, "\"host-w2\" cannot use its network: \"host-w1\" and it did not hear one another there");
         for (var beats = 0; beats < 20; beats++) // a minute
         {
             gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(3.1));
@@ -225,6 +225,80 @@ public sealed class GangAttemptTests
 
         foreach (var worker in gang.Workers)
             Assert.AreEqual(2, (await worker.ExpectStartAsync()).Attempt);
+    }
+
+    // Of two workers nothing decides it.
+    [TestMethod]
+    public async Task Tie_OfTwoWorkersAgainAndAgain_EndsTheJobAndCordonsNobody()
+    {
+        const int attempts = 3;
+        await using var gang = await StartAsync(maxAttempts: attempts);
+        var starts = gang.Starts;
+        for (var attempt = 1; ; attempt++)
+        {
+            await TieAsync(gang.Workers, starts);
+            if (attempt == attempts)
+                break;
+            await gang.Watch.UntilAsync(JobState.Recovering);
+            for (var beats = 0; beats < 20 * attempt; beats++) // a minute, then two
+            {
+                gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(3.1));
+                foreach (var worker in gang.Workers)
+                    await worker.BeatAsync(gang.Coordinator);
+            }
+
+            starts = [await gang.Workers[0].ExpectStartAsync(), await gang.Workers[1].ExpectStartAsync()];
+        }
+
+        Assert.AreEqual(JobState.Failed, (await gang.Watch.ToEndAsync()).State.State);
+        var cluster = await gang.Coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within();
+        Assert.IsTrue(cluster.Workers.All(w => w.Cordon is null), "As after two failures that count.");
+    }
+
+    [TestMethod]
+    [DataRow(true, DisplayName = "The one with rank 0")]
+    [DataRow(false, DisplayName = "The other")]
+    public async Task Tie_IsDecidedByTheNextGangWithAnother(bool isFirst)
+    {
+        await using var gang = await StartAsync();
+        using var third = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w3");
+        await TieAsync(gang.Workers, gang.Starts);
+        FakeWorker[] next = [gang.Workers[0], third];
+        var starts = new[] { await next[0].ExpectStartAsync(), await next[1].ExpectStartAsync() };
+
+        if (isFirst)
+        {
+            await TieAsync(next, starts);
+
+            StringAssert.EndsWith((await gang.Watch.UntilAsync(JobState.Recovering, "host-w3")).State.Reason, "For 1 min worker \"host-w1\" gets no job over several workers.");
+            gang.Coordinator.Time.Advance(TimeSpan.FromSeconds(2));
+            foreach (var worker in new[] { gang.Workers[1], third }) // and the second is in no doubt any more
+                Assert.AreEqual(3, (await worker.ExpectStartAsync()).Attempt);
+        }
+        else
+        {
+            await next[1].FinishAsync(starts[1]);
+            await next[0].SucceedAsync(starts[0]);
+            Assert.AreEqual(JobState.Succeeded, (await gang.Watch.ToEndAsync()).State.State);
+
+            // What comes after counts as if there had been no tie: the first was heard.
+            await Specs.SubmitAsync(gang.Coordinator, Specs.Valid(change: s => s.Resources = new ResourceSpec { MinRanks = 4, MaxRanks = 4, Placement = Placement.Pack }));
+            await TieAsync(next, [await next[0].ExpectStartAsync(), await next[1].ExpectStartAsync()]);
+            var cluster = await Eventually.UntilAsync(gang.Coordinator, () => gang.Coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(), c => c.Workers.Single(w => w.Id == "w3").Network.Fault.Length > 0);
+            Assert.AreEqual("", cluster.Workers.Single(w => w.Id == "w1").Network.Fault);
+        }
+    }
+
+    // Neither hears the other.
+    private static async Task TieAsync(FakeWorker[] workers, StartAttempt[] starts)
+    {
+        await workers[1].DoesNotHearAsync(starts[1], isLost: true, 0);
+        await workers[0].DoesNotHearAsync(starts[0], isLost: true, 1);
+        for (var i = 0; i < 2; i++)
+        {
+            await workers[i].ExpectStopAsync();
+            await workers[i].StoppedAsync(starts[i].AttemptId);
+        }
     }
 
     [TestMethod]
@@ -280,7 +354,7 @@ public sealed class GangAttemptTests
 
         var end = (await gang.Watch.ToEndAsync()).State;
         Assert.AreEqual(JobState.Failed, end.State);
-        StringAssert.EndsWith(end.Reason, "For 1 min worker \"host-w2\" gets no job over several workers.");
+        StringAssert.EndsWith(end.Reason, "For 1 min worker \"host-w2\" gets no job over several workers, as it may be at fault, or \"host-w1\": it counts for nobody until a gang with others decides it.");
     }
 
     [TestMethod]
