@@ -113,8 +113,8 @@ internal sealed class RealCluster : IAsyncDisposable
     public void StartWorker(int index) => StartWorker(index, []);
 
     /// <summary>The same, with more in its environment.</summary>
-    public void StartWorker(int index, Dictionary<string, string> environment) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", environment,
-        "worker", "--coordinator", Socket.ToString(), "--work", Path.Combine(_folder, $"w{index}"), "--slots", "2", "--device", "cpu", "--name", $"w{index}"));
+    public void StartWorker(int index, Dictionary<string, string> environment, int slots = 2) => Workers.Add(RunningProgram.Start("MLDistributed.Cli", _folder, "mldist", environment,
+        "worker", "--coordinator", Socket.ToString(), "--work", Path.Combine(_folder, $"w{index}"), "--slots", $"{slots}", "--device", "cpu", "--name", $"w{index}"));
 
     private async Task UntilAsync(Func<Task<bool>> holds)
     {

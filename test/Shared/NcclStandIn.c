@@ -3,6 +3,7 @@
 // unless aborted, as on a GPU. What NCCL forbids ends the process with a line.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -146,12 +147,12 @@ typedef struct { size_t size; unsigned magic, version; int blocking, cga, least,
 typedef struct { atomic_int arrived, connected, leaving, met, phase; float slots[MOST][CHUNK]; } Shared;
 typedef struct { int magic, rank, count, calls, leaves; atomic_int busy, aborted, error, inflight; Shared* shared; char path[128]; } Comm;
 
-static atomic_int fail_rank = -1, fail_after, sums;
+static atomic_int fail_rank = -1, fail_after, exchanges[3];
 
-// Test's: a rank's all-reduces fail after some, with an error that NCCL finds out by itself.
+// Test's: a rank's exchanges fail after some, with an error that NCCL finds out by itself.
 void standin_fail(int rank, int after) { fail_rank = rank; fail_after = after; }
 int standin_alive(void) { return alive; }
-int standin_sums(void) { return sums; }
+int standin_exchanges(int kind) { return exchanges[kind]; }
 
 static Comm* enter(Comm* c)
 {
@@ -189,28 +190,36 @@ static int meet(Comm* c)
     return 1;
 }
 
-static void run_sum(Op* op)
+enum { SUM, SCATTER, GATHER };
+
+// A stretch of all ranks, in the slots of memory that they share. What a scatter leaves of the other ranks' parts is nobody's: NaN.
+static int exchange(Comm* c, int kind, float* values, size_t at, size_t n, size_t part)
+{
+    while (c->error && !c->aborted)
+        usleep(100);
+    memcpy(c->shared->slots[c->rank], values + at + (kind == GATHER ? c->rank * part : 0), n * sizeof(float));
+    if (!meet(c))
+        return 0;
+    for (int r = 0; kind == GATHER && r < c->count; r++)
+        memcpy(values + r * part + at, c->shared->slots[r], n * sizeof(float));
+    for (size_t i = 0; kind != GATHER && i < n; i++)
+    {
+        float sum = c->shared->slots[0][i];
+        for (int r = 1; r < c->count; r++)
+            sum += c->shared->slots[r][i];
+        values[at + i] = kind == SUM || (at + i) / part == (size_t)c->rank ? sum : NAN;
+    }
+    return meet(c);
+}
+
+static void run_exchange(Op* op)
 {
     Comm* c = op->from;
-    float* values = op->to;
-    for (size_t at = 0; at < op->count && !c->aborted; at += CHUNK)
-    {
-        size_t n = op->count - at < CHUNK ? op->count - at : CHUNK;
-        while (c->error && !c->aborted)
-            usleep(100);
-        memcpy(c->shared->slots[c->rank], values + at, n * sizeof(float));
-        if (!meet(c))
+    int kind = (int)op->place;
+    size_t all = kind == SCATTER ? op->count * c->count : op->count;
+    for (size_t at = 0; at < all && !c->aborted; at += CHUNK)
+        if (!exchange(c, kind, op->to, at, all - at < CHUNK ? all - at : CHUNK, op->count))
             break;
-        for (size_t i = 0; i < n; i++)
-        {
-            float sum = c->shared->slots[0][i];
-            for (int r = 1; r < c->count; r++)
-                sum += c->shared->slots[r][i];
-            values[at + i] = sum;
-        }
-        if (!meet(c))
-            break;
-    }
     c->inflight--;
 }
 
@@ -251,26 +260,48 @@ int ncclCommInitRankConfig(Comm** made, int count, Id id, int rank, Config* conf
 
 int ncclCommGetAsyncError(Comm* c, int* error) { enter(c); *error = state(c); return leave(c, OK); }
 
-int ncclAllReduce(void* from, void* to, size_t count, int type, int operation, Comm* c, Stream* s)
+static int begin(Comm* c, int kind, void* values, size_t count, Stream* s)
 {
-    enter(c);
-    if (state(c) == PROGRESS)
-        die("a call before the one before it was done");
-    if (from != to || type != 7 || operation != 0)
-        return leave(c, INVALID);
     pthread_mutex_lock(&lock);
     if (!s->ordered)
-        die("an all-reduce that does not wait for what is computed");
+        die("an exchange that does not wait for what is computed");
     s->ordered = 0;
     if (c->rank == fail_rank && c->calls >= fail_after)
         c->error = REMOTE;
     if (c->calls++ == 0)
         c->shared->connected++;
     c->inflight++;
-    sums++;
-    enqueue(s, (Op){ .run = run_sum, .to = to, .from = c, .count = count });
+    exchanges[kind]++;
+    enqueue(s, (Op){ .run = run_exchange, .to = values, .from = c, .count = count, .place = kind });
     pthread_mutex_unlock(&lock);
     return leave(c, c->calls == 1 ? PROGRESS : OK);
+}
+
+static Comm* ready(Comm* c)
+{
+    enter(c);
+    if (state(c) == PROGRESS)
+        die("a call before the one before it was done");
+    return c;
+}
+
+int ncclAllReduce(void* from, void* to, size_t count, int type, int operation, Comm* c, Stream* s)
+{
+    ready(c);
+    return from != to || type != 7 || operation != 0 ? leave(c, INVALID) : begin(c, SUM, to, count, s);
+}
+
+// In place: a rank's part is where the whole has it.
+int ncclReduceScatter(void* from, void* to, size_t count, int type, int operation, Comm* c, Stream* s)
+{
+    ready(c);
+    return (float*)to != (float*)from + c->rank * count || type != 7 || operation != 0 ? leave(c, INVALID) : begin(c, SCATTER, from, count, s);
+}
+
+int ncclAllGather(void* from, void* to, size_t count, int type, Comm* c, Stream* s)
+{
+    ready(c);
+    return (float*)from != (float*)to + c->rank * count || type != 7 ? leave(c, INVALID) : begin(c, GATHER, to, count, s);
 }
 
 int ncclCommFinalize(Comm* c)

@@ -11,8 +11,14 @@ internal static unsafe class NcclStandIn
     /// <summary>Streams, events, page-locked buffers and communicators that were not given back.</summary>
     public static int Alive => ((delegate* unmanaged<int>)Function("standin_alive"))();
 
-    /// <summary>Sums that this process's ranks have queued.</summary>
-    public static int Sums => ((delegate* unmanaged<int>)Function("standin_sums"))();
+    /// <summary>All-reduces that this process's ranks have queued.</summary>
+    public static int Sums => Exchanges(0);
+
+    /// <summary>Reduce-scatters that they have queued.</summary>
+    public static int Scatters => Exchanges(1);
+
+    /// <summary>All-gathers that they have queued.</summary>
+    public static int Gathers => Exchanges(2);
 
     /// <summary>The library; the test is skipped where it cannot be made.</summary>
     public static string Require()
@@ -24,6 +30,8 @@ internal static unsafe class NcclStandIn
 
     /// <summary>Has a rank's sums fail after some, with an error that NCCL finds out by itself; -1: no rank's.</summary>
     public static void Fail(int rank, int after = 0) => ((delegate* unmanaged<int, int, void>)Function("standin_fail"))(rank, after);
+
+    private static int Exchanges(int kind) => ((delegate* unmanaged<int, int>)Function("standin_exchanges"))(kind);
 
     private static nint Function(string name) => NativeLibrary.GetExport(NativeLibrary.Load(s_library.Value.Path), name);
 

@@ -14,9 +14,10 @@ public sealed class NcclCommunicator : IDisposable
     private readonly NcclLibrary _nccl;
     private readonly Func<bool> _isStopped;
     private readonly TimeSpan _timeout;
+    private readonly int _rank;
     private nint _handle;
 
-    private NcclCommunicator(NcclLibrary nccl, nint handle, TimeSpan timeout, Func<bool> isStopped) => (_nccl, _handle, _timeout, _isStopped) = (nccl, handle, timeout, isStopped);
+    private NcclCommunicator(NcclLibrary nccl, nint handle, int rank, TimeSpan timeout, Func<bool> isStopped) => (_nccl, _handle, _rank, _timeout, _isStopped) = (nccl, handle, rank, timeout, isStopped);
 
     /// <summary>Meets the other ranks. The calling thread's device becomes the rank's.</summary>
     /// <param name="nccl">The library.</param>
@@ -34,7 +35,7 @@ public sealed class NcclCommunicator : IDisposable
         var result = nccl.InitRank(out var handle, worldSize, id, rank);
         if (result is not (NcclLibrary.Success or NcclLibrary.InProgress))
             throw new CollectiveNetworkException($"ncclCommInitRankConfig gave {nccl.Describe(result)} on rank {rank}. {NcclLibrary.WithoutIt}");
-        var communicator = new NcclCommunicator(nccl, handle, timeout, isStopped);
+        var communicator = new NcclCommunicator(nccl, handle, rank, timeout, isStopped);
         try
         {
             communicator.Settle($"rank {rank} of {worldSize} to meet the others", timeout);
@@ -52,17 +53,24 @@ public sealed class NcclCommunicator : IDisposable
     /// <param name="count">As many on every rank.</param>
     /// <param name="stream">Where it is queued.</param>
     /// <exception cref="CollectiveException">As <see cref="Join"/>.</exception>
-    public void AllReduce(nint values, long count, nint stream)
-    {
-        int result;
-        lock (_lock)
-            result = _nccl.AllReduce(values, count, Handle, stream);
-        // The first call connects the ranks.
-        if (result == NcclLibrary.InProgress)
-            Settle("an all-reduce to be queued", _timeout);
-        else if (result != NcclLibrary.Success)
-            throw new CollectiveNetworkException($"ncclAllReduce gave {Described(result)}.");
-    }
+    public void AllReduce(nint values, long count, nint stream) =>
+        Queue("ncclAllReduce", communicator => _nccl.AllReduce(values, count, communicator, stream));
+
+    /// <summary>Queues the sum over all ranks of float32 values, of which each rank gets its part, in its place; the rest is left without meaning.</summary>
+    /// <param name="values">A part for each rank, in their order, in memory of the device.</param>
+    /// <param name="count">Of a part, as many on every rank.</param>
+    /// <param name="stream">Where it is queued.</param>
+    /// <exception cref="CollectiveException">As <see cref="Join"/>.</exception>
+    public void ReduceScatter(nint values, long count, nint stream) =>
+        Queue("ncclReduceScatter", communicator => _nccl.ReduceScatter(values, Part(values, count), count, communicator, stream));
+
+    /// <summary>Queues that all ranks get every rank's part, in its place.</summary>
+    /// <param name="values">As <see cref="ReduceScatter"/> has it, of which this rank has its part.</param>
+    /// <param name="count">Of a part, as many on every rank.</param>
+    /// <param name="stream">Where it is queued.</param>
+    /// <exception cref="CollectiveException">As <see cref="Join"/>.</exception>
+    public void AllGather(nint values, long count, nint stream) =>
+        Queue("ncclAllGather", communicator => _nccl.AllGather(Part(values, count), values, count, communicator, stream));
 
     /// <summary>What NCCL has found out by itself, such as a rank that has gone; null: nothing.</summary>
     public string? Error()
@@ -119,6 +127,20 @@ public sealed class NcclCommunicator : IDisposable
         }
 
         Abort();
+    }
+
+    private nint Part(nint values, long count) => values + (nint)(_rank * count * sizeof(float));
+
+    private void Queue(string name, Func<nint, int> call)
+    {
+        int result;
+        lock (_lock)
+            result = call(Handle);
+        // The first call connects the ranks.
+        if (result == NcclLibrary.InProgress)
+            Settle($"{name} to be queued", _timeout);
+        else if (result != NcclLibrary.Success)
+            throw new CollectiveNetworkException($"{name} gave {Described(result)}.");
     }
 
     private nint Handle => _handle != 0 ? _handle : throw new CollectiveAbortedException("The ranks' communicator was aborted.");

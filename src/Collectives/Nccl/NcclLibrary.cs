@@ -28,6 +28,8 @@ public sealed unsafe class NcclLibrary
     private readonly delegate* unmanaged<nint*, int, UniqueId, int, Config*, int> _initRank;
     private readonly delegate* unmanaged<nint, int*, int> _getAsyncError;
     private readonly delegate* unmanaged<void*, void*, nuint, int, int, nint, nint, int> _allReduce;
+    private readonly delegate* unmanaged<void*, void*, nuint, int, int, nint, nint, int> _reduceScatter;
+    private readonly delegate* unmanaged<void*, void*, nuint, int, nint, nint, int> _allGather;
     private readonly delegate* unmanaged<nint, int> _finalize;
     private readonly delegate* unmanaged<nint, int> _destroy;
     private readonly delegate* unmanaged<nint, int> _abort;
@@ -45,6 +47,8 @@ public sealed unsafe class NcclLibrary
         _initRank = (delegate* unmanaged<nint*, int, UniqueId, int, Config*, int>)Function("ncclCommInitRankConfig");
         _getAsyncError = (delegate* unmanaged<nint, int*, int>)Function("ncclCommGetAsyncError");
         _allReduce = (delegate* unmanaged<void*, void*, nuint, int, int, nint, nint, int>)Function("ncclAllReduce");
+        _reduceScatter = (delegate* unmanaged<void*, void*, nuint, int, int, nint, nint, int>)Function("ncclReduceScatter");
+        _allGather = (delegate* unmanaged<void*, void*, nuint, int, nint, nint, int>)Function("ncclAllGather");
         _finalize = (delegate* unmanaged<nint, int>)Function("ncclCommFinalize");
         _destroy = (delegate* unmanaged<nint, int>)Function("ncclCommDestroy");
         _abort = (delegate* unmanaged<nint, int>)Function("ncclCommAbort");
@@ -116,6 +120,12 @@ public sealed unsafe class NcclLibrary
 
     internal int AllReduce(nint values, long count, nint communicator, nint stream) =>
         _allReduce((void*)values, (void*)values, (nuint)count, Float32, Sum, communicator, stream);
+
+    internal int ReduceScatter(nint values, nint shard, long count, nint communicator, nint stream) =>
+        _reduceScatter((void*)values, (void*)shard, (nuint)count, Float32, Sum, communicator, stream);
+
+    internal int AllGather(nint shard, nint values, long count, nint communicator, nint stream) =>
+        _allGather((void*)shard, (void*)values, (nuint)count, Float32, communicator, stream);
 
     internal int Finalize(nint communicator) => _finalize(communicator);
 

@@ -26,7 +26,7 @@ internal unsafe interface ITrainedState
 
     float* Parameters { get; }
 
-    /// <summary>Brings parameters and state to <see cref="Segment"/>, where a device has them. Before they are kept.</summary>
+    /// <summary>Brings parameters and state to <see cref="Segment"/>, where devices have them. Before they are kept; all ranks of a host together.</summary>
     void ToHost();
 
     IGradientStrategy Strategy { get; }

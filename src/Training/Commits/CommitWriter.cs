@@ -65,6 +65,8 @@ internal sealed unsafe class CommitWriter
     public void Write(TrainingPoint point, TrainingPosition position)
     {
         var started = _time.GetTimestamp();
+        // Those that write none bring theirs too.
+        _state.ToHost();
         try
         {
             if (!_isOff)
@@ -90,7 +92,6 @@ internal sealed unsafe class CommitWriter
     private void WriteHalf(TrainingPoint point, TrainingPosition position)
     {
         var (file, rank, slice) = (_file!, _state.Segment.Rank, _state.Slice);
-        _state.ToHost();
         var attempt = Commit.AttemptOf(_state.Start.AttemptId);
         file.Begin(_half, rank);
         for (var part = 0; part < _layout.Parts; part++)

@@ -8,7 +8,7 @@ using MLDistributed.Training.Native.Cuda;
 namespace MLDistributed.Training.Devices;
 
 /// <summary>
-/// Sums over the devices of several ranks, on a stream of their own beside what is computed. A thread watches them: a device
+/// Sums over the devices of several ranks, and what those of a host give one another, on a stream of their own beside what is computed. A thread watches them: a device
 /// waits for a rank that is gone for ever, and whoever waits for the device with it, until the ranks' communicator is aborted.
 /// </summary>
 internal sealed class DeviceExchange : IDisposable
@@ -19,6 +19,7 @@ internal sealed class DeviceExchange : IDisposable
 
     private readonly ICudaRuntime _cuda;
     private readonly NcclCommunicator _ranks;
+    private readonly NcclCommunicator _hostRanks;
     private readonly SharedMemoryCollective _host;
     private readonly ICollective _all;
     private readonly int _index;
@@ -37,14 +38,15 @@ internal sealed class DeviceExchange : IDisposable
 
     /// <param name="cuda">CUDA's runtime.</param>
     /// <param name="ranks">Who sums; disposed with this.</param>
+    /// <param name="hostRanks">Those of this host, disposed too; where all are on it, <paramref name="ranks"/>.</param>
     /// <param name="host">Those of this host in its memory, which is aborted with this, and the other way round.</param>
     /// <param name="all">The same ranks as NCCL's; where they are on one host, <paramref name="host"/>.</param>
     /// <param name="index">This rank's device.</param>
     /// <param name="timeout">How long a step's sums may take, from when those before are done.</param>
     /// <exception cref="CudaException">CUDA refuses.</exception>
-    public DeviceExchange(ICudaRuntime cuda, NcclCommunicator ranks, SharedMemoryCollective host, ICollective all, int index, TimeSpan timeout)
+    public DeviceExchange(ICudaRuntime cuda, NcclCommunicator ranks, NcclCommunicator hostRanks, SharedMemoryCollective host, ICollective all, int index, TimeSpan timeout)
     {
-        (_cuda, _ranks, _host, _all, _index, _timeout) = (cuda, ranks, host, all, index, timeout);
+        (_cuda, _ranks, _hostRanks, _host, _all, _index, _timeout) = (cuda, ranks, hostRanks, host, all, index, timeout);
         Check(cuda.SetDevice(index), "cudaSetDevice");
         Check(cuda.CreateStream(out _stream), "cudaStreamCreateWithFlags");
         Check(cuda.CreateEvent(out _ready), "cudaEventCreateWithFlags");
@@ -58,21 +60,17 @@ internal sealed class DeviceExchange : IDisposable
     /// <summary>Queues the sum of values behind what is computed by now. Throws nothing: what fails is told by <see cref="ThrowIfFailed"/>.</summary>
     /// <param name="values">Float32, in the device's memory; nothing reads or writes them before <see cref="Join"/>.</param>
     /// <param name="count">As many on every rank.</param>
-    public void AllReduce(nint values, long count)
-    {
-        if (Failure is not null)
-            return;
-        try
-        {
-            Check(_cuda.RecordEvent(_ready, Computing), "cudaEventRecord");
-            Check(_cuda.WaitForEvent(_stream, _ready), "cudaStreamWaitEvent");
-            _ranks.AllReduce(values, count, _stream);
-        }
-        catch (Exception e) when (e is CudaException or CollectiveException)
-        {
-            Fail(e);
-        }
-    }
+    public void AllReduce(nint values, long count) => Queue(() => _ranks.AllReduce(values, count, _stream));
+
+    /// <summary><see cref="AllReduce"/> over the ranks of this host, each of which gets its part; the rest is left without meaning.</summary>
+    /// <param name="values">A part for each rank, in their order.</param>
+    /// <param name="count">Of a part, as many on every rank.</param>
+    public void ReduceScatter(nint values, long count) => Queue(() => _hostRanks.ReduceScatter(values, count, _stream));
+
+    /// <summary>Queues that the ranks of this host get one another's parts, behind what is computed by now. As <see cref="AllReduce"/>.</summary>
+    /// <param name="values">A part of each rank, in their order.</param>
+    /// <param name="count">Of a part, as many on every rank.</param>
+    public void AllGather(nint values, long count) => Queue(() => _hostRanks.AllGather(values, count, _stream));
 
     /// <summary>What is computed from now on waits for the sums that are queued.</summary>
     public void Join()
@@ -97,7 +95,7 @@ internal sealed class DeviceExchange : IDisposable
     /// <exception cref="CudaException">CUDA has one.</exception>
     public void ThrowIfFailed()
     {
-        if (Failure is null && _ranks.Error() is { } error)
+        if (Failure is null && Error() is { } error)
             Fail(Described(error));
         if (Failure is { } failure)
             ExceptionDispatchInfo.Throw(failure);
@@ -115,7 +113,8 @@ internal sealed class DeviceExchange : IDisposable
         _watch.Join();
         // A rank that ends before its work is done must not wait for the others; and what is queued may be for one that does not come.
         if (!_isComplete || Failure is not null || _all.IsAborted || !IsIdle())
-            _ranks.Abort();
+            Abort();
+        _hostRanks.Dispose();
         _ranks.Dispose();
         foreach (var place in (nint[])[.. _queued, .. _free, _ready])
             _ = _cuda.DestroyEvent(place);
@@ -133,7 +132,7 @@ internal sealed class DeviceExchange : IDisposable
             try
             {
                 _host.ThrowIfAborted();
-                if (_ranks.Error() is { } error)
+                if (Error() is { } error)
                     throw Described(error);
                 if (!IsIdle() && Stopwatch.GetElapsedTime(_since) >= _timeout)
                     throw new CollectiveTimeoutException($"A step's sums over devices are not done after {_timeout.TotalSeconds:0.###} s on rank {_all.Rank}, expected all {_all.WorldSize} ranks to bring theirs. See why they stopped or hang.");
@@ -150,8 +149,32 @@ internal sealed class DeviceExchange : IDisposable
     {
         if (Interlocked.CompareExchange(ref _failure, failure, null) is not null)
             return;
-        _ranks.Abort();
+        Abort();
         _all.Abort();
+    }
+
+    private string? Error() => _ranks.Error() ?? _hostRanks.Error();
+
+    private void Abort()
+    {
+        _ranks.Abort();
+        _hostRanks.Abort();
+    }
+
+    private void Queue(Action exchange)
+    {
+        if (Failure is not null)
+            return;
+        try
+        {
+            Check(_cuda.RecordEvent(_ready, Computing), "cudaEventRecord");
+            Check(_cuda.WaitForEvent(_stream, _ready), "cudaStreamWaitEvent");
+            exchange();
+        }
+        catch (Exception e) when (e is CudaException or CollectiveException)
+        {
+            Fail(e);
+        }
     }
 
     // Forgets what is done.

@@ -25,10 +25,10 @@ internal interface IFlatTensors : IDisposable
     /// <summary>After the update: parameters from where the ranks have them.</summary>
     void PullParameters();
 
-    /// <summary>Before this rank's slice of parameters and optimizer state is read in the host's memory.</summary>
+    /// <summary>Before parameters and optimizer state are read in the host's memory. All of a host's ranks call it together.</summary>
     void ToHost();
 
-    /// <summary>Before the weights that the job is about, parameters or their average, are read in the host's memory.</summary>
+    /// <summary>Before the weights that the job is about, parameters or their average, are read in the host's memory. All of a host's ranks call it together.</summary>
     void WeightsToHost();
 
     /// <summary>After parameters and optimizer state were written to the host's memory.</summary>

@@ -93,7 +93,7 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var device = RankDevice.Of(start);
             var cuda = start.Device == DeviceKind.Cuda || IsOnDevice ? TryLoadCuda() : null;
             if (cuda is not null)
-                DeviceMemory.Check(start, source.Layout, IsOnDevice, cuda);
+                DeviceMemory.Check(start, source.Layout, IsOnDevice, LocalSize, cuda);
             if (ParallelStrategy.Remark(start, _link, _missingLink) is { } remark)
                 reporter.Log(new LogLine { Level = LogLevel.Info, Message = remark });
             using var tensors = parallel.CreateTensors(device);
@@ -109,8 +109,10 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
             var commits = new CommitWriter(state, commitFile, choice, newest, state.Collective, reporter, environment.Time);
             reporter.Started();
             new TrainingLoop(state, position, commits, reporter, environment, stop).Run();
+            // While all are there, as each may have a part of them.
+            var weights = state.ValidationCount > 0 ? state.Best : state.CopyWeights();
             parallel.Complete();
-            return state.IsFirst ? Finish(source, state, position) : new RankResult(null, new Dictionary<string, string>());
+            return state.IsFirst ? Finish(source, state, position, weights!) : new RankResult(null, new Dictionary<string, string>());
         }
         catch (Exception e)
         {
@@ -177,9 +179,8 @@ internal sealed unsafe class RankSession(RankStart start, IRankReporter reporter
         Message = $"The worker's memory has the state of step {newest?.Step ?? 0}, expected that of step {start.CommitStep}. Report this as a defect of MLDistributed.",
     });
 
-    private RankResult Finish(IModuleSource source, RankState state, TrainingPosition position)
+    private RankResult Finish(IModuleSource source, RankState state, TrainingPosition position, ModelWeights weights)
     {
-        var weights = state.Best ?? state.CopyWeights();
         CheckFinite(state.Layout, weights, position);
         var files = new Dictionary<string, string>
         {

@@ -124,10 +124,13 @@ internal sealed unsafe class RankState : ITrainedState, IDisposable
         return _validationFeed.Load(new BatchRequest(_validationRows, start, Split.Rows(part, globalRows), globalRows));
     }
 
-    /// <summary>The weights that the job is about: their average, where one is kept.</summary>
-    public ModelWeights CopyWeights()
+    /// <summary>The weights that the job is about: their average, where one is kept. All ranks of a host call it together.</summary>
+    /// <returns>Those, on the first rank of each memory; null on the others.</returns>
+    public ModelWeights? CopyWeights()
     {
         Tensors.WeightsToHost();
+        if (!IsFirstOfMemory)
+            return null;
         var average = FlatOptimizer.Average(Spec.Optimizer, Segment);
         return ModelWeights.Copy(average is null ? Parameters : average, Layout.ParameterLength, Model.Buffers);
     }

@@ -128,7 +128,7 @@ internal sealed class TrainingLoop(RankState state, TrainingPosition position, C
             position.EpochsWithoutImprovement = counts ? 0 : position.EpochsWithoutImprovement + 1;
             position.PatienceCost = counts ? cost : position.PatienceCost;
             position.BestCost = isBest && !double.IsNaN(cost) ? cost : position.BestCost;
-            if (isBest && state.IsFirstOfMemory)
+            if (isBest)
                 state.Best = state.CopyWeights();
         }
 

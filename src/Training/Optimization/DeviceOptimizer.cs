@@ -7,7 +7,7 @@ using static TorchSharp.torch;
 namespace MLDistributed.Training.Optimization;
 
 /// <summary>
-/// The optimizers of <see cref="FlatOptimizer"/> as a few operations over flat tensors, each a kernel: 3 to 10 a step, and one for each option,
+/// The optimizers of <see cref="FlatOptimizer"/> as a few operations over this rank's part of flat tensors, each a kernel: 3 to 10 a step, and one for each option,
 /// whatever the number of parameters. No device sync.
 /// </summary>
 internal sealed class DeviceOptimizer : IDisposable
@@ -35,18 +35,26 @@ internal sealed class DeviceOptimizer : IDisposable
             if (layout.Parameters.All(p => value(p) == but))
                 return null;
             using var scope = NewDisposeScope();
-            var all = full_like(tensors.Parameters, but).DetachFromDisposeScope();
-            foreach (var parameter in layout.Parameters.Where(p => value(p) != but))
-                all.narrow(0, parameter.Start, parameter.Length).fill_(value(parameter));
+            var all = full([tensors.Shards.BlockCount, tensors.Shards.PartLength], but, device: tensors.Parameters.device).DetachFromDisposeScope();
+            for (var block = 0L; block < tensors.Shards.BlockCount; block++)
+            {
+                var part = tensors.Shards.Part(block);
+                foreach (var parameter in layout.Parameters.Where(p => value(p) != but && p.Start < part.End && p.Start + p.Length > part.Start))
+                {
+                    var from = Math.Max(part.Start, parameter.Start);
+                    all.select(0, block).narrow(0, from - part.Start, Math.Min(part.End, parameter.Start + parameter.Length) - from).fill_(value(parameter));
+                }
+            }
+
             return all;
         }
     }
 
-    /// <summary>Vectors as long as the parameters that it keeps beside the states.</summary>
+    /// <summary>Vectors as long as the states that it keeps beside them.</summary>
     public static int VectorsOf(OptimizerSpec spec, FlatLayout layout) =>
         (layout.Parameters.Any(p => p.DecayOf(spec.WeightDecay) != 0) ? 1 : 0) + (layout.Parameters.Any(p => p.RateFactor != 1) ? 1 : 0);
 
-    /// <summary>Updates all parameters by the gradients, which are written over.</summary>
+    /// <summary>Updates this rank's parameters by their gradients, which are written over.</summary>
     /// <param name="learningRate">Of this step.</param>
     /// <param name="step">From 1.</param>
     public void Update(double learningRate, long step)
@@ -61,7 +69,7 @@ internal sealed class DeviceOptimizer : IDisposable
             return;
         var rest = FlatOptimizer.AverageRest(_spec, step);
         using Scalar keep = 1 - rest, take = rest;
-        _tensors.States[^1].mul_(keep).add_(_tensors.Parameters, take);
+        _tensors.States[^1].mul_(keep).add_(_tensors.OwnParameters, take);
     }
 
     public void Dispose()
@@ -72,7 +80,7 @@ internal sealed class DeviceOptimizer : IDisposable
 
     private void Descend(SgdSpec sgd, double learningRate)
     {
-        var (parameters, gradients) = (_tensors.Parameters, _tensors.Gradients);
+        var (parameters, gradients) = (_tensors.OwnParameters, _tensors.OwnGradients);
         using Scalar down = -learningRate, momentum = sgd.Momentum;
         if (_decay is not null)
             gradients.addcmul_(parameters, _decay, s_one);
@@ -96,7 +104,7 @@ internal sealed class DeviceOptimizer : IDisposable
 
     private void Adapt(double beta1, double beta2, double epsilon, bool isDecoupled, double learningRate, long step)
     {
-        var (parameters, gradients) = (_tensors.Parameters, _tensors.Gradients);
+        var (parameters, gradients) = (_tensors.OwnParameters, _tensors.OwnGradients);
         // The second moment's correction is a factor of the deviation, which the epsilon and the rate take over.
         var correction = 1 / Math.Sqrt(1 - Math.Pow(beta2, step));
         using Scalar keep1 = beta1, rest1 = 1 - beta1, keep2 = beta2, rest2 = 1 - beta2, least = epsilon / correction;

@@ -14,9 +14,10 @@ namespace MLDistributed.Training.Optimization;
 /// stay there until <see cref="Settle"/> reads those of many steps at once.
 /// </summary>
 /// <remarks>
-/// Several ranks sum their gradients from device to device in buckets, last layers first, while backward computes the others,
-/// and each makes the same update to all of its own. Before it they meet on the host, with a step's weights: so none runs ahead of
-/// the checkpoints that rank 0 plans.
+/// Several ranks sum their gradients from device to device in buckets, last layers first, while backward computes the others. Each rank of a host
+/// updates its part of the parameters, and they give one another what is new. Where all are on one host, a rank gets the sums of its part alone:
+/// the two halves of an all-reduce, with the update between. Several hosts have the parameters and the state once each, as any may be lost.
+/// Before the update ranks meet on the host, with a step's weights: so none runs ahead of the checkpoints that rank 0 plans.
 /// </remarks>
 internal sealed unsafe class DeviceUpdate : IGradientStrategy
 {
@@ -27,6 +28,7 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     private readonly ICollective _ranks;
     private readonly DeviceExchange? _exchange;
     private readonly BatchSplit _split;
+    private readonly bool _isScattered;
     private readonly long _length;
     private readonly long _bucketLength;
     private readonly double _clipNorm;
@@ -47,12 +49,14 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     /// <param name="spec">The job.</param>
     /// <param name="split">Of this rank.</param>
     /// <param name="planned">What rank 0 plans, where ranks are on several hosts; null: they are on one.</param>
-    /// <param name="bucketLength">Gradients that are summed at a time.</param>
+    /// <param name="bucketLength">Gradients that are summed at a time, where they are not by blocks of the tensors'.</param>
     public DeviceUpdate(DeviceTensors tensors, ICollective ranks, DeviceExchange? exchange, FlatLayout layout, JobSpec spec, BatchSplit split, PlannedWord? planned = null, long bucketLength = BucketLength)
     {
-        (_tensors, _ranks, _exchange, _split, _bucketLength, _clipNorm, _planned) = (tensors, ranks, exchange, split, bucketLength, spec.GradientClipNorm, planned);
+        (_tensors, _ranks, _exchange, _split, _clipNorm, _planned) = (tensors, ranks, exchange, split, spec.GradientClipNorm, planned);
+        _isScattered = exchange is not null && tensors.Shards.RankCount == ranks.WorldSize;
+        (_length, _bucketLength) = _isScattered ? (tensors.Shards.PaddedLength, tensors.Shards.BlockLength) : (tensors.Shards.Length, bucketLength);
         _optimizer = new DeviceOptimizer(spec.Optimizer, tensors, layout);
-        _unsent = _length = layout.ParameterLength;
+        _unsent = _length;
         if (exchange is null)
             return;
         _told = zeros(ranks.WorldSize, device: tensors.Gradients.device).DetachFromDisposeScope();
@@ -63,8 +67,8 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
 
     public Action<long>? GradientsReady { get; }
 
-    /// <summary>Every rank has the whole; each brings its part to the host.</summary>
-    public Shard SliceOf(int rank) => _tensors.SliceOf(rank);
+    /// <summary>Of what the ranks bring to the host, each keeps a part.</summary>
+    public Shard SliceOf(int rank) => Shard.Of(_tensors.Shards.Length, rank, _tensors.Shards.RankCount);
 
     public void Add(int part, Tensor loss, double weightSum)
     {
@@ -83,7 +87,8 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
         _steps.Add(new QueuedStep(losses, weights, Scale(weightSum > 0 ? 1 / weightSum : 0)));
         _weightSum = 0;
         _optimizer.Update(learningRate, ++StepsTaken);
-        _tensors.Gradients.zero_();
+        _tensors.Gather();
+        _tensors.ClearGradients();
         return null;
     }
 
@@ -130,7 +135,11 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
     private void Send(long count)
     {
         _unsent -= count;
-        _exchange!.AllReduce((nint)((float*)TorchMemory.Data(_tensors.Gradients) + _unsent), count);
+        var gradients = (nint)(_tensors.GradientsAt + _unsent);
+        if (_isScattered)
+            _exchange!.ReduceScatter(gradients, _tensors.Shards.PartLength);
+        else
+            _exchange!.AllReduce(gradients, count);
     }
 
     // Gradients, losses and weights of all ranks: the first two on the devices, in their order, the last here.
@@ -176,21 +185,34 @@ internal sealed unsafe class DeviceUpdate : IGradientStrategy
         return sum.Totals;
     }
 
-    // Makes the sum of gradients their mean, clipped; returns the norm where it was wanted.
+    // Makes the sums of this rank's gradients their means, clipped; returns the norm of all where it was wanted.
     private Tensor? Scale(double scale)
     {
+        var gradients = _tensors.OwnGradients;
         using Scalar factor = scale;
         if (_clipNorm == 0)
         {
-            _tensors.Gradients.mul_(factor);
+            gradients.mul_(factor);
             return null;
         }
 
         using Scalar least = GradientClip.Epsilon, most = _clipNorm, whole = 1;
-        var norm = _tensors.Gradients.norm().mul_(factor);
+        var norm = Norm().mul_(factor);
         // As long as the norm is not finite nothing good comes of it, and the loss of this step is told as NaN.
-        _tensors.Gradients.mul_(norm.add(least).reciprocal_().mul_(most).clamp_max_(whole).mul_(factor));
+        gradients.mul_(norm.add(least).reciprocal_().mul_(most).clamp_max_(whole).mul_(factor));
         return Keep(norm);
+    }
+
+    // The same bits on all ranks: of the whole where each has it, else of the sum of the parts' squares, which is one more number to sum there.
+    private Tensor Norm()
+    {
+        if (!_isScattered)
+            return _tensors.Gradients.norm();
+        var squares = _tensors.OwnGradients.norm();
+        squares.mul_(squares);
+        _exchange!.AllReduce((nint)TorchMemory.Data(squares), 1);
+        _exchange.Join();
+        return squares.sqrt_();
     }
 
     // Without its graph, and beyond the step's scope.

@@ -13,9 +13,9 @@ using Device = TorchSharp.torch.Device;
 namespace MLDistributed.Training.Parallel;
 
 /// <summary>
-/// Each rank on a device of its own: parameters, gradients and state are there, and the update is made there. The host's memory
-/// has room for copies; several ranks meet in it, and those of several hosts by their leaders, and sum their gradients from
-/// device to device.
+/// Each rank on a device of its own: parameters and gradients are there, and of the optimizer's state, which a host has once, a part; the update is made
+/// there. The host's memory has room for copies; several ranks meet in it, and those of several hosts by their leaders, and sum their gradients and give
+/// one another the new parameters from device to device.
 /// </summary>
 internal sealed class OnDevice : IParallelStrategy
 {
@@ -52,12 +52,12 @@ internal sealed class OnDevice : IParallelStrategy
     public SharedSegment Memory => _ranks.Local.Segment;
 
     public IFlatTensors CreateTensors(Device device) =>
-        _tensors = new DeviceTensors(device, Memory, FlatOptimizer.StateNames(_spec.Optimizer).Count, hasAverage: _spec.Optimizer.AveragingDecay > 0);
+        _tensors = new DeviceTensors(device, _ranks.Local, Shards, FlatOptimizer.StateNames(_spec.Optimizer).Count, hasAverage: _spec.Optimizer.AveragingDecay > 0);
 
     public IGradientStrategy CreateUpdate(FlatLayout layout, BatchSplit split)
     {
-        _exchange = _rank.Link is null ? null : Meet(_rank.Link);
-        return new DeviceUpdate(_tensors!, Collective, _exchange, layout, _spec, split, _planned, _rank.BucketLength);
+        _tensors!.Exchange = _exchange = _rank.Link is null ? null : Meet(_rank.Link);
+        return new DeviceUpdate(_tensors, Collective, _exchange, layout, _spec, split, _planned, _rank.BucketLength);
     }
 
     public StatisticsJoin Statistics => new(Collective, StaysOnDevice: true, _exchange);
@@ -78,26 +78,41 @@ internal sealed class OnDevice : IParallelStrategy
         _ranks.Dispose();
     }
 
-    // The first rank's id is NCCL's rendezvous; it is as secret as the memory that it goes through.
+    private bool IsOnOneHost => _ranks.Local.WorldSize == Collective.WorldSize;
+
+    // Blocks are summed where all have a part of each; sums over hosts are the whole, and a part of it may be in one piece.
+    private DeviceShards Shards =>
+        DeviceShards.Of(Memory.Length, _ranks.Local.Rank, _ranks.Local.WorldSize, IsOnOneHost ? _rank.BucketLength : Memory.Length);
+
     private DeviceExchange Meet(DeviceLink link)
     {
         CudaException.Check(link.Cuda, link.Cuda.SetDevice(_rank.Index), $"cudaSetDevice({_rank.Index})");
-        var id = new float[NcclLibrary.IdBytes / sizeof(float)];
-        if (_ranks.Local.Rank == 0)
-            (_id ?? link.Nccl.NewId()).CopyTo(MemoryMarshal.AsBytes(id.AsSpan()));
         // The first rank of a host alone has made the first weights, and each has locked its pages.
         Collective.Barrier(_options.RendezvousTimeout);
-        _ranks.Local.Broadcast(id, 0);
-        var ranks = NcclCommunicator.Join(link.Nccl, MemoryMarshal.AsBytes(id.AsSpan()), Collective.Rank, Collective.WorldSize, _options.RendezvousTimeout, () => Collective.IsAborted || _stop.IsCancellationRequested);
+        var all = Meet(link, Collective, _id);
+        var host = all;
         try
         {
-            return new DeviceExchange(link.Cuda, ranks, _ranks.Local, Collective, _rank.Index, _options.Timeout);
+            if (!IsOnOneHost && _ranks.Local.WorldSize > 1)
+                host = Meet(link, _ranks.Local, null);
+            return new DeviceExchange(link.Cuda, all, host, _ranks.Local, Collective, _rank.Index, _options.Timeout);
         }
         catch
         {
-            ranks.Abort();
+            all.Abort();
+            host.Abort();
             throw;
         }
+    }
+
+    // The first rank's id is NCCL's rendezvous; it is as secret as the memory that it goes through.
+    private NcclCommunicator Meet(DeviceLink link, ICollective ranks, byte[]? known)
+    {
+        var id = new float[NcclLibrary.IdBytes / sizeof(float)];
+        if (_ranks.Local.Rank == 0)
+            (known ?? link.Nccl.NewId()).CopyTo(MemoryMarshal.AsBytes(id.AsSpan()));
+        _ranks.Local.Broadcast(id, 0);
+        return NcclCommunicator.Join(link.Nccl, MemoryMarshal.AsBytes(id.AsSpan()), ranks.Rank, ranks.WorldSize, _options.RendezvousTimeout, () => Collective.IsAborted || _stop.IsCancellationRequested);
     }
 }
 

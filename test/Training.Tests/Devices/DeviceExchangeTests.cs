@@ -38,6 +38,34 @@ public sealed unsafe class DeviceExchangeTests
             Assert.IsNull(failure, failure?.ToString());
     }
 
+    [TestMethod, DataRow(1), DataRow(2), DataRow(3)]
+    public void ReduceScatter_AndAllGather_GiveEachItsSumsAndAllOfThem(int world)
+    {
+        var failures = Run(world, Cluster.Bound, (rank, _, exchange, memory) =>
+        {
+            for (var round = 1; round <= 20; round++)
+            {
+                var values = memory[..(Length / world * world)];
+                var own = values.Slice(rank * (values.Length / world), values.Length / world);
+                for (var i = 0; i < values.Length; i++)
+                    values[i] = (rank + 1) * (i % 1000 + round);
+                exchange.ReduceScatter(Address(values), own.Length);
+                exchange.Join();
+                var first = rank * own.Length;
+                for (var i = 0; i < own.Length; i++)
+                    Assert.AreEqual((world * (world + 1) / 2) * ((first + i) % 1000 + round), own[i]);
+                exchange.AllGather(Address(values), own.Length);
+                exchange.Join();
+                for (var i = 0; i < values.Length; i++)
+                    Assert.AreEqual((world * (world + 1) / 2) * (i % 1000 + round), values[i]);
+            }
+
+            exchange.ThrowIfFailed();
+        });
+        foreach (var failure in failures)
+            Assert.IsNull(failure, failure?.ToString());
+    }
+
     [TestMethod]
     public void Join_ARankDoesNotBringItsOwn_EndsAtTheLimit()
     {
@@ -111,7 +139,7 @@ public sealed unsafe class DeviceExchangeTests
             {
                 using var host = new SharedMemoryCollective(SharedSegment.Join(new SegmentOptions { Path = path, Rank = rank, WorldSize = world }));
                 var ranks = NcclCommunicator.Join(nccl, id, rank, world, Cluster.Bound, () => host.IsAborted);
-                using var exchange = new DeviceExchange(CudaRuntime.Of(library), ranks, host, host, rank, limit);
+                using var exchange = new DeviceExchange(CudaRuntime.Of(library), ranks, ranks, host, host, rank, limit);
                 body(rank, host, exchange, new Span<float>(values, Length));
                 exchange.Complete();
             }

@@ -54,19 +54,128 @@ public sealed class SeveralDevicesTests
         Assert.AreEqual(0, NcclStandIn.Alive);
     }
 
+    public static IEnumerable<object[]> LongJobs => from name in s_longJobs.Keys from world in new[] { 1, 2, 3 } from bucket in new long[] { 50, BucketLength } select new object[] { name, world, bucket };
+
+    private static readonly Dictionary<string, Action<JobSpec>> s_longJobs = new()
+    {
+        ["AdamW, decay, clipped, averaged, validated"] = s =>
+        {
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-6 }, LearningRate = 3e-3, WeightDecay = 0.1, AveragingDecay = 0.8 };
+            (s.GradientClipNorm, s.Data.ValidationFraction) = (0.3, 0.2);
+        },
+        ["AdamW, averaged, not validated"] = s => s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-6 }, LearningRate = 3e-3, AveragingDecay = 0.9 },
+        ["momentum, clipped"] = s => s.GradientClipNorm = 0.3,
+        ["SGD"] = s => s.Optimizer = new OptimizerSpec { Sgd = new SgdSpec(), LearningRate = 0.05 },
+    };
+
+    // The optimizer's state is in parts, in several blocks or one, of 339 parameters, against that of the one copy in memory.
+    [TestMethod, DynamicData(nameof(LongJobs))]
+    public void Train_50StepsWithStateInParts_IsAsWithTheWhole(string name, int world, long bucket)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s =>
+        {
+            s_longJobs[name](s);
+            (s.GlobalBatchSize, s.Epochs) = (20, s.Data.ValidationFraction > 0 ? 13 : 10);
+        });
+        var whole = Cluster.Train(spec, 1, folder["data"]).ShouldSucceed();
+        var (scatters, gathers) = (NcclStandIn.Scatters, NcclStandIn.Gathers);
+        var parts = Cluster.Train(spec, world, folder["data"], configure: r => OnDevices(r.Value) with { DeviceBucketLength = bucket }).ShouldSucceed();
+
+        Assert.IsGreaterThanOrEqualTo(50, parts.Losses.Length);
+        Near(whole.Losses, parts.Losses, 1e-5);
+        Near(whole.AllWeights().Select(w => (double)w), parts.AllWeights().Select(w => (double)w), 1e-5);
+        var exchanges = world == 1 ? 0 : world * parts.Losses.Length * (bucket == 50 ? 7 : 1);
+        Assert.AreEqual(exchanges, NcclStandIn.Scatters - scatters);
+        Assert.AreEqual(exchanges + (spec.Data.ValidationFraction > 0 ? exchanges / parts.Losses.Length * 2 * spec.Epochs : 0), NcclStandIn.Gathers - gathers);
+        Assert.AreEqual(0, NcclStandIn.Alive);
+    }
+
+    // What is frozen, and what decays and learns in its own way, is in pieces too, wherever blocks and parts begin.
+    [TestMethod, DataRow(2, 50L), DataRow(3, 7L), DataRow(3, 1L << 22)]
+    public void Train_GroupsOfParametersInParts_AreAsInSharedMemory(int world, long bucket)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s => s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-6 }, LearningRate = 3e-3, WeightDecay = 0.1 });
+        var whole = Run(1, e => e);
+        var parts = Run(world, e => OnDevices(e) with { DeviceBucketLength = bucket });
+        Near(whole.Losses, parts.Losses, 1e-5);
+        Near(whole.AllWeights().Select(w => (double)w), parts.AllWeights().Select(w => (double)w), 1e-5);
+
+        Run Run(int ranks, Func<TrainingEnvironment, TrainingEnvironment> change) => Cluster.Train(spec, ranks, folder["data"], configure: r => change(r.Value) with
+        {
+            Module = s => new TorchModuleSource(() => new TorchModules.GroupedNet(new TorchModules.NetOptions(5, 3, 8)), s.Seed),
+        }).ShouldSucceed();
+    }
+
+    [TestMethod, DataRow(3, 2), DataRow(2, 1), DataRow(1, 3)]
+    public void Resume_OnAnotherNumberOfDevices_GoesOn(int world, int nextWorld)
+    {
+        using var folder = Data();
+        var spec = Cluster.Spec(s =>
+        {
+            s.Optimizer = new OptimizerSpec { Adamw = new AdamWSpec { Beta1 = 0.9, Beta2 = 0.999, Epsilon = 1e-6 }, LearningRate = 3e-3, WeightDecay = 0.1, AveragingDecay = 0.8 };
+            s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, IntervalSeconds = 1e-9 };
+        });
+        var whole = Run(world, null).ShouldSucceed();
+        foreach (var step in (long[])[2, 8])
+        {
+            File.WriteAllBytes(folder["checkpoint"], whole.Recorders[0].Checkpoints.First(c => c.Step == step).Content);
+            var rest = Run(nextWorld, folder["checkpoint"]).ShouldSucceed();
+            Near(whole.Losses[^rest.Losses.Length..], rest.Losses, 1e-5);
+            Near(whole.AllWeights().Select(w => (double)w), rest.AllWeights().Select(w => (double)w), 1e-5);
+        }
+
+        Run Run(int ranks, string? from) => Cluster.Train(spec, ranks, folder["data"], from, configure: r => OnDevices(r.Value) with { DeviceBucketLength = 100 });
+    }
+
+    // It brings its part to the others' commits all the same, and nobody waits for it for ever.
+    [TestMethod]
+    public void Train_ARankThatCannotCommit_GoesOn()
+    {
+        using var folder = Data();
+        using var file = CommitFile.Create("/dev/shm");
+        if (file is null)
+            Assert.Inconclusive("Only Linux has files without names that other processes can open.");
+        var spec = Cluster.Spec(s => s.Checkpoint = new CheckpointSpec { IntervalEpochs = 1, MinIntervalSeconds = 1e9 });
+        var clock = new HandClock();
+        var run = Cluster.Train(spec, 2, folder["data"], commits: file, prepare: s => s.CommitPath = s.Rank == 1 ? "" : s.CommitPath, configure: r => OnDevices(r.Value) with
+        {
+            Time = clock,
+            RowTaken = (_, _) => clock.Advance(TimeSpan.FromMilliseconds(r.Rank == 0 ? 100 : 0)),
+        }).ShouldSucceed();
+        Near(Cluster.Train(spec, 2, folder["data"]).ShouldSucceed().Losses, run.Losses);
+    }
+
+    [TestMethod]
+    public void Train_ModuleThatOneDeviceCannotHold_FitsSeveralThatShareTheState()
+    {
+        var spec = Cluster.Spec(s => s.Optimizer = new OptimizerSpec { Adam = new AdamSpec { Beta1 = 0.9, Beta2 = 0.99, Epsilon = 1e-6 }, LearningRate = 1e-3 });
+        var layout = new MlpSource(spec.Module.Mlp, 1).Layout;
+        var start = new RankStart { Spec = spec, DeviceIndex = 1 };
+        // 339 parameters and their gradients, and of two moments the half or the third.
+        foreach (var (ranks, bytes) in new[] { (1, 4 * 4 * 339), (2, 4 * (2 * 339 + 2 * 170)), (3, 4 * (2 * 339 + 2 * 113)) })
+        {
+            DeviceMemory.Check(start, layout, isOnDevice: true, ranks, new LazyCuda { TotalBytes = (nuint)bytes });
+            var refusal = Assert.Throws<FormatException>(() => DeviceMemory.Check(start, layout, isOnDevice: true, ranks, new LazyCuda { TotalBytes = (nuint)bytes - 1 }));
+            StringAssert.Contains(refusal.Message, ranks == 1 ? "their gradients and 2 states" : $"their gradients and its part, of {ranks} GPUs', of 2 states of the optimizer");
+            StringAssert.Contains(refusal.Message, "or more GPUs of a host, which share the states.");
+        }
+    }
+
     [TestMethod]
     public void Train_OnSeveralDevices_FirstGradientsLeaveBeforeBackwardEnds()
     {
         using var folder = Data();
         NcclStandIn.Require();
-        var before = NcclStandIn.Sums;
+        var before = NcclStandIn.Scatters;
         Cluster.Train(Cluster.Spec(s =>
         {
             OverlapTests.Jobs["several buckets"](s);
             (s.Epochs, s.GlobalBatchSize) = (1, 100);
         }), 2, folder["data"], configure: r => OnDevices(r.Value) with
         {
-            Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new Watched(m, () => Assert.IsGreaterThan(before, NcclStandIn.Sums, "None left before backward ended."))),
+            Module = s => new SourceAround(new MlpSource(s.Module.Mlp, s.Seed), m => new Watched(m, () => Assert.IsGreaterThan(before, NcclStandIn.Scatters, "None left before backward ended."))),
         }).ShouldSucceed();
     }
 
@@ -348,12 +457,12 @@ public sealed class SeveralDevicesTests
         return folder;
     }
 
-    private static void Near(IEnumerable<double> expected, IEnumerable<double> actual)
+    private static void Near(IEnumerable<double> expected, IEnumerable<double> actual, double tolerance = 1e-4)
     {
         var (e, a) = (expected.ToArray(), actual.ToArray());
         Assert.HasCount(e.Length, a);
         for (var i = 0; i < e.Length; i++)
-            Assert.AreEqual(e[i], a[i], 1e-4 * Math.Max(1, Math.Abs(e[i])), $"Number {i}");
+            Assert.AreEqual(e[i], a[i], tolerance * Math.Max(1, Math.Abs(e[i])), $"Number {i}");
     }
 
     private sealed class Watched(ITrainedModule module, Action afterBackward) : ModuleAround(module)
