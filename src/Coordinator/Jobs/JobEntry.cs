@@ -79,6 +79,7 @@ internal sealed class JobEntry
             Placement = resources.Placement,
             MinPerWorker = Math.Max(1, resources.MinRanksPerWorker),
             MaxPerWorker = resources.MaxRanksPerWorker,
+            MixesModels = resources.MixedDevices,
             NotBefore = NotBefore,
             Tenant = Tenant,
             BackoffReason = Reason,

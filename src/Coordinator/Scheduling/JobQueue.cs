@@ -11,7 +11,7 @@ internal sealed class JobQueue
     private static readonly Comparer<PendingJob> s_byTime = Comparer<PendingJob>.Create((a, b) => (a.NotBefore, a.Number).CompareTo((b.NotBefore, b.Number)));
 
     private readonly Dictionary<OpaqueId, PendingJob> _jobs = [];
-    private readonly Dictionary<DeviceKind, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
+    private readonly Dictionary<DeviceView, SortedDictionary<int, SortedSet<PendingJob>>> _groups = []; // by device, then by least ranks
     private readonly Dictionary<GangNeed, SortedSet<PendingJob>> _gangs = []; // of several workers
     private readonly Dictionary<string, int> _ofTenant = new(StringComparer.Ordinal);
     private readonly SortedSet<PendingJob> _delayed = new(s_byTime);
@@ -58,7 +58,7 @@ internal sealed class JobQueue
             return;
         }
 
-        var groups = _groups[job.Device];
+        var groups = _groups[job.View];
         var group = groups[job.MinRanks];
         group.Remove(job);
         if (group.Count == 0)
@@ -76,9 +76,9 @@ internal sealed class JobQueue
     public IReadOnlyList<PendingJob> Heads(SlotIndex slots)
     {
         var heads = new List<PendingJob>();
-        foreach (var (device, groups) in _groups)
+        foreach (var (view, groups) in _groups)
         {
-            var largest = slots.Largest(device);
+            var largest = slots.Largest(view);
             heads.AddRange(groups.TakeWhile(g => g.Key <= largest).Select(g => g.Value.Min!));
         }
 
@@ -101,8 +101,8 @@ internal sealed class JobQueue
             return gang;
         }
 
-        if (!_groups.TryGetValue(job.Device, out var groups))
-            _groups.Add(job.Device, groups = []);
+        if (!_groups.TryGetValue(job.View, out var groups))
+            _groups.Add(job.View, groups = []);
         if (!groups.TryGetValue(job.MinRanks, out var group))
             groups.Add(job.MinRanks, group = new SortedSet<PendingJob>(Order));
         return group;

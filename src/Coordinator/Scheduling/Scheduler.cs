@@ -37,9 +37,9 @@ internal static class Scheduler
         foreach (var head in heads.TakeWhile(h => JobQueue.Order.Compare(h, job) < 0))
             line.Add(head);
         if (job.Placement != Placement.OneWorker && line.AheadOf(job) is null)
-            return GangWaits(job, slots.For(job)) + LeftOut(job, slots);
+            return GangWaits(job, slots.For(job)) + IfMixed(job, line, slots) + LeftOut(job, slots);
         if (job.Placement == Placement.OneWorker && slots.For(job).MostFree(job, line) is { } most)
-            return $"waits for {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}{LeftOut(job, slots)}";
+            return $"waits for {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; {most.Free.Count} {(most.Free.Count == 1 ? "is" : "are")} free on \"{most.Worker.Host}\"{(most.Held > 0 ? $", {most.Held} held until the worker confirms that attempts which were given up have ended" : "")}{IfMixed(job, line, slots)}{LeftOut(job, slots)}";
         var ahead = line.AheadOf(job)!;
         return $"waits behind {(ahead.Tenant == job.Tenant ? $"job \"{ahead.Name}\"" : "another tenant's job")}, {(ahead.Priority > job.Priority ? "which has a higher priority" : "which came first")}";
     }
@@ -112,7 +112,7 @@ internal static class Scheduler
         var groups = slots.Usable(job);
         var apart = slots.Apart(job);
         var has = groups.Count == 0 ? "there are none" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
-        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Meeting}"))}, expected the same on all";
+        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Description}"))}, expected the same on all{IfMixed(job, slots)}";
         return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}{Faults(job, slots)}";
     }
 
@@ -122,8 +122,16 @@ internal static class Scheduler
             return "waits for a worker; none is connected";
         if (job.Placement != Placement.OneWorker)
             return GangNeverFits(job, slots);
-        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {slots.Largest(job.Device)}{Faults(job, slots)}";
+        var largest = slots.Largest(job.View);
+        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {largest}{(slots.Largest(job.View with { MixesModels = true }) > largest ? " of one model" : "")}{IfMixed(job, slots)}{Faults(job, slots)}";
     }
+
+    // What a job could have that is not to mix models: now, and were all idle.
+    private static string IfMixed(PendingJob job, WaitingLine line, SlotIndex slots) =>
+        !job.MixesModels && Place(job with { MixesModels = true }, line, slots) is not null ? "; GPUs of several models are free, which MixedDevices would take" : "";
+
+    private static string IfMixed(PendingJob job, SlotIndex slots) =>
+        !job.MixesModels && slots.CanHold(job with { MixesModels = true }) ? "; GPUs of several models could hold it, with MixedDevices" : "";
 
     private static string Faults(PendingJob job, SlotIndex slots) => slots.Broken(job.Device) is { Count: > 0 } broken
         ? $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}"

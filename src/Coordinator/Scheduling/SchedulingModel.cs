@@ -14,6 +14,12 @@ internal sealed record PendingJob(OpaqueId Id, string Name, long Number, int Pri
     /// <summary>With several workers: the most ranks on one; 0: as many as it has.</summary>
     public int MaxPerWorker { get; init; }
 
+    /// <summary>Whether its GPUs may be of several models.</summary>
+    public bool MixesModels { get; init; }
+
+    /// <summary>On what its ranks may be.</summary>
+    public DeviceView View => new(Device, MixesModels);
+
     /// <summary>A worker with fewer slots is of no use to it.</summary>
     public int LeastOnAWorker => Placement == Placement.OneWorker ? MinRanks : MinPerWorker;
 
@@ -55,7 +61,11 @@ internal sealed record WorkerCapacity(string Id, string Host, IReadOnlyList<Work
 /// <param name="IsFree">Whether no attempt holds it.</param>
 /// <param name="Fault">Why no rank can run on it; empty: one can.</param>
 /// <param name="IsHeld">Whether the attempt that has it was given up, and its worker has not said yet that it ended.</param>
-internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "", bool IsHeld = false);
+internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, string Fault = "", bool IsHeld = false)
+{
+    /// <summary>Of a GPU, as its driver names it; empty: of other devices, or unknown.</summary>
+    public string Model { get; init; } = "";
+}
 
 /// <summary>What becomes of a job now, and why in one sentence. Without shares it waits, or it fails.</summary>
 /// <param name="JobId">The job.</param>

@@ -9,16 +9,20 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal sealed class SlotIndex
 {
     private static readonly Comparer<SlotPool> s_byWorker = Comparer<SlotPool>.Create((a, b) => string.CompareOrdinal(a.Worker.Id, b.Worker.Id));
-    private static readonly Comparer<PoolKind> s_byKind = Comparer<PoolKind>.Create((a, b) => a.Device.CompareTo(b.Device) is var order && order != 0 ? order : string.CompareOrdinal(a.Meeting, b.Meeting));
+    private static readonly Comparer<PoolKind> s_byKind = Comparer<PoolKind>.Create((a, b) =>
+    {
+        var (device, model) = (a.Device.CompareTo(b.Device), string.CompareOrdinal(a.Model, b.Model));
+        return device != 0 ? device : model != 0 ? model : string.CompareOrdinal(a.Meeting, b.Meeting);
+    });
 
     private readonly Dictionary<string, IReadOnlyList<SlotPool>> _workers = new(StringComparer.Ordinal);
     private readonly SortedDictionary<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> _kinds = new(s_byKind); // kind, total, free
-    private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => s_byWorker.Compare(a, b) is var order && order != 0 ? order : a.Kind.CompareTo(b.Kind)));
+    private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => s_byWorker.Compare(a, b) is var order && order != 0 ? order : s_byKind.Compare(PoolKind.Of(a), PoolKind.Of(b))));
 
     private readonly SortedDictionary<string, WorkerCapacity> _doubted = new(StringComparer.Ordinal);
     private SlotIndex? _trusted; // all but these; null: there are none
 
-    private readonly Dictionary<DeviceKind, int> _largest = []; // asked for each waiting job, again and again
+    private readonly Dictionary<DeviceView, int> _largest = []; // asked for each waiting job, again and again
     private readonly Dictionary<GangNeed, bool> _holds = [];
 
     /// <summary>Another number whenever something changed.</summary>
@@ -27,8 +31,8 @@ internal sealed class SlotIndex
     /// <summary>No worker with a device is connected.</summary>
     public bool IsEmpty => _kinds.Count == 0;
 
-    /// <summary>The kinds of device that there are.</summary>
-    public IEnumerable<DeviceKind> Devices => _kinds.Keys.Select(k => k.Device).Distinct();
+    /// <summary>The kinds of device that there are, GPUs for either kind of job.</summary>
+    public IEnumerable<DeviceView> Views => _kinds.Keys.Select(k => k.View).Distinct();
 
     /// <exception cref="KeyNotFoundException">It has no slots.</exception>
     public WorkerCapacity Find(string workerId) => _workers[workerId][0].Worker;
@@ -38,7 +42,7 @@ internal sealed class SlotIndex
 
     /// <summary>The doubted workers that the job could use and does not get.</summary>
     public IEnumerable<WorkerCapacity> LeftOut(PendingJob job) =>
-        For(job) == this ? [] : _doubted.Values.Where(w => w.Slots.Any(s => Fits(job.Device, s.Kind)));
+        For(job) == this ? [] : _doubted.Values.Where(w => w.Slots.Any(s => job.Device == DeviceKind.Any || job.Device == s.Kind));
 
     /// <summary>Adds a worker, or replaces it.</summary>
     public void Put(WorkerCapacity worker)
@@ -54,7 +58,7 @@ internal sealed class SlotIndex
         {
             var totals = Entry(_kinds, PoolKind.Of(pool), static () => []);
             Entry(Entry(totals, pool.Total, static () => []), pool.Free.Count, static () => new SortedSet<SlotPool>(s_byWorker)).Add(pool);
-            if (pool.Faults.Count > 0)
+            if (pool.Faults.Count > 0 && pool.Model is not null)
                 _broken.Add(pool);
         }
 
@@ -81,11 +85,11 @@ internal sealed class SlotIndex
         }
     }
 
-    /// <summary>The most slots of a kind that one worker has, free or not; 0: none.</summary>
-    public int Largest(DeviceKind device)
+    /// <summary>The most slots that one worker has for jobs that ask so, free or not; 0: none.</summary>
+    public int Largest(DeviceView asked)
     {
-        if (!_largest.TryGetValue(device, out var largest))
-            _largest.Add(device, largest = _kinds.Where(k => Fits(device, k.Key.Device)).Select(k => k.Value.Keys.Last()).DefaultIfEmpty().Max());
+        if (!_largest.TryGetValue(asked, out var largest))
+            _largest.Add(asked, largest = _kinds.Where(k => asked.Fits(k.Key.View)).Select(k => k.Value.Keys.Last()).DefaultIfEmpty().Max());
         return largest;
     }
 
@@ -93,17 +97,17 @@ internal sealed class SlotIndex
     public bool CanHold(PendingJob job)
     {
         if (job.Placement == Placement.OneWorker)
-            return Largest(job.Device) >= job.MinRanks;
+            return Largest(job.View) >= job.MinRanks;
         var need = GangNeed.Of(job);
         if (!_holds.TryGetValue(need, out var holds))
-            _holds.Add(need, holds = Devices.Any(d => CanHold(job, d)));
+            _holds.Add(need, holds = Views.Any(v => CanHold(job, v)));
         return holds;
     }
 
     /// <summary>Whether the workers could hold the job on devices of one kind, were all idle.</summary>
-    public bool CanHold(PendingJob job, DeviceKind device) => Fits(job.Device, device) && (job.Placement == Placement.OneWorker
-        ? Largest(device) >= job.MinRanks
-        : _kinds.Any(k => k.Key.Device == device && Gang.Measure(job, k.Value.Reverse().Select(t => (t.Key, t.Value.Values.Sum(p => p.Count))), k.Key.CanMeet).Workers > 0));
+    public bool CanHold(PendingJob job, DeviceView pools) => job.View.Fits(pools) && (job.Placement == Placement.OneWorker
+        ? Largest(pools) >= job.MinRanks
+        : _kinds.Any(k => k.Key.View == pools && Gang.Measure(job, k.Value.Reverse().Select(t => (t.Key, t.Value.Values.Sum(p => p.Count))), k.Key.CanMeet).Workers > 0));
 
     /// <summary>Where all ranks of the job are best placed on one worker now; null: nowhere that the line ahead leaves open.</summary>
     public SlotPool? Best(PendingJob job, WaitingLine ahead) => Open(job, ahead)
@@ -114,12 +118,13 @@ internal sealed class SlotIndex
         .ThenByDescending(p => p.WorldSize(job))
         .ThenBy(p => p.Free.Count)
         .ThenBy(p => p.Worker.Id, StringComparer.Ordinal)
+        .ThenBy(p => p.Model, StringComparer.Ordinal)
         .FirstOrDefault();
 
     /// <summary>Where a job of several workers is best placed now: their slots, in the order of the ranks. Empty: the line ahead does not leave enough open.</summary>
     public IReadOnlyList<(SlotPool Pool, int Ranks)> BestGang(PendingJob job, WaitingLine ahead)
     {
-        var best = _kinds.Where(k => Fits(job.Device, k.Key.Device))
+        var best = _kinds.Where(k => job.View.Fits(k.Key.View))
             .Select(k => (Levels: OpenLevels(k, ahead).ToList(), Kind: k.Key))
             .Select(k => (k.Levels, k.Kind, Size: Gang.Measure(job, k.Levels.Select(l => (l.Free, l.Pools.Sum(p => p.Count))), k.Kind.CanMeet)))
             .Where(k => k.Size.Workers > 0)
@@ -142,7 +147,7 @@ internal sealed class SlotIndex
     /// <summary>The slots that a job of several workers could use, those with the most free first: groups of workers that can meet, the one with the most slots first.</summary>
     public IReadOnlyList<IReadOnlyList<SlotPool>> Usable(PendingJob job) =>
     [
-        .. _kinds.Where(k => Fits(job.Device, k.Key.Device) && k.Key.CanMeet)
+        .. _kinds.Where(k => job.View.Fits(k.Key.View) && k.Key.CanMeet)
             .Select(k => (IReadOnlyList<SlotPool>)[.. k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values).SelectMany(p => p).OrderByDescending(p => p.Free.Count).ThenBy(p => p.Worker.Id, StringComparer.Ordinal)])
             .Where(pools => pools.Count > 0)
             .OrderByDescending(pools => pools.Sum(p => p.Total)),
@@ -150,17 +155,18 @@ internal sealed class SlotIndex
 
     /// <summary>Those with slots for the job, but whose ranks meet nobody's.</summary>
     public IReadOnlyList<SlotPool> Apart(PendingJob job) =>
-        [.. _kinds.Where(k => Fits(job.Device, k.Key.Device) && !k.Key.CanMeet).SelectMany(k => k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values)).SelectMany(p => p)];
+        [.. _kinds.Where(k => job.View.Fits(k.Key.View) && !k.Key.CanMeet).SelectMany(k => k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values)).SelectMany(p => p).DistinctBy(p => (p.Worker.Id, p.Kind))];
 
     /// <summary>Whether two jobs could use the slots of one worker.</summary>
     public bool Share(PendingJob one, PendingJob other) =>
-        _kinds.Any(k => Fits(one.Device, k.Key.Device) && Fits(other.Device, k.Key.Device) && k.Value.Keys.Last() >= Math.Max(one.LeastOnAWorker, other.LeastOnAWorker));
+        _kinds.Any(k => one.View.Fits(k.Key.View) && (other.View.Fits(k.Key.View) ? k.Value.Keys.Last() >= Math.Max(one.LeastOnAWorker, other.LeastOnAWorker)
+            : other.View.Fits(k.Key.View.Across) && k.Value.SkipWhile(t => t.Key < one.LeastOnAWorker).SelectMany(t => t.Value.Values).SelectMany(p => p).Any(p => p.TotalAcross >= other.LeastOnAWorker)));
 
     /// <summary>Those with slots that cannot be used; of the job's device when there are any workers with it.</summary>
     public IReadOnlyList<SlotPool> Broken(DeviceKind device)
     {
-        var isThere = _kinds.Keys.Any(k => Fits(device, k.Device));
-        return [.. _broken.Where(p => !isThere || Fits(device, p.Kind))];
+        var isThere = _kinds.Keys.Any(k => device == DeviceKind.Any || device == k.Device);
+        return [.. _broken.Where(p => !isThere || device == DeviceKind.Any || device == p.Kind)];
     }
 
     private void Doubt(WorkerCapacity worker)
@@ -174,12 +180,23 @@ internal sealed class SlotIndex
     }
 
     private IEnumerable<KeyValuePair<int, SortedDictionary<int, SortedSet<SlotPool>>>> Open(PendingJob job, WaitingLine ahead) => _kinds
-        .Where(k => Fits(job.Device, k.Key.Device))
-        .SelectMany(k => k.Value.SkipWhile(size => size.Key < job.LeastOnAWorker).TakeWhile(size => size.Key < ahead.ReservedFrom(k.Key.Device)));
+        .Where(k => job.View.Fits(k.Key.View))
+        .SelectMany(k => Left(k.Key, k.Value, ahead).SkipWhile(size => size.Key < job.LeastOnAWorker));
+
+    // What the line ahead leaves, by size. Pool by pool only while jobs that mix models wait beside others.
+    private static IEnumerable<KeyValuePair<int, SortedDictionary<int, SortedSet<SlotPool>>>> Left(PoolKind kind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>> sizes, WaitingLine ahead)
+    {
+        var left = sizes.TakeWhile(size => size.Key < ahead.ReservedFrom(kind.View));
+        return !ahead.Crosses(kind.View) ? left : left.Select(size => KeyValuePair.Create(size.Key, Left(size.Value, ahead))).Where(size => size.Value.Count > 0);
+    }
+
+    private static SortedDictionary<int, SortedSet<SlotPool>> Left(SortedDictionary<int, SortedSet<SlotPool>> byFree, WaitingLine ahead) => new(byFree
+        .Select(free => KeyValuePair.Create(free.Key, new SortedSet<SlotPool>(free.Value.Where(p => !ahead.KeepsAcross(p)), s_byWorker)))
+        .Where(free => free.Value.Count > 0)
+        .ToDictionary());
 
     // Workers by how many slots they have free, the most first, whatever their sizes.
-    private static IEnumerable<(int Free, IReadOnlyList<SortedSet<SlotPool>> Pools)> OpenLevels(KeyValuePair<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> kind, WaitingLine ahead) => kind.Value
-        .TakeWhile(size => size.Key < ahead.ReservedFrom(kind.Key.Device))
+    private static IEnumerable<(int Free, IReadOnlyList<SortedSet<SlotPool>> Pools)> OpenLevels(KeyValuePair<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> kind, WaitingLine ahead) => Left(kind.Key, kind.Value, ahead)
         .SelectMany(size => size.Value)
         .GroupBy(free => free.Key, free => free.Value)
         .OrderByDescending(level => level.Key)
@@ -210,8 +227,6 @@ internal sealed class SlotIndex
         _holds.Clear();
         Version++;
     }
-
-    private static bool Fits(DeviceKind asked, DeviceKind kind) => asked == DeviceKind.Any || asked == kind;
 
     private static TValue Entry<TKey, TValue>(SortedDictionary<TKey, TValue> map, TKey key, Func<TValue> make) where TKey : notnull
     {

@@ -2,22 +2,44 @@ using MLDistributed.Protocol;
 
 namespace MLDistributed.Coordinator.Scheduling;
 
-/// <summary>The slots of one kind on one worker.</summary>
+/// <summary>The slots of one kind on one worker: of GPUs those of a model, and once more all of them, for jobs that mix models.</summary>
 /// <param name="Worker">The worker.</param>
 /// <param name="Kind">Which kind of device.</param>
+/// <param name="Model">Of its GPUs, empty for other devices; null: any.</param>
 /// <param name="Free">What a placement may name, in order.</param>
 /// <param name="Total">How many can be used, free or not.</param>
 /// <param name="Faults">Why the others cannot.</param>
 /// <param name="Held">How many are held by attempts that were given up and whose end the worker has not told.</param>
-internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, IReadOnlyList<int> Free, int Total, IReadOnlyList<string> Faults, int Held)
+internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, string? Model, IReadOnlyList<int> Free, int Total, IReadOnlyList<string> Faults, int Held)
 {
-    public static IReadOnlyList<SlotPool> Of(WorkerCapacity worker) => [.. worker.Slots.GroupBy(s => s.Kind).Select(g => new SlotPool(
+    /// <summary>The largest <see cref="Total"/> of this worker's pools that have slots of this one and are of the other view.</summary>
+    public int TotalAcross { get; private init; }
+
+    /// <summary>For which jobs it is.</summary>
+    public DeviceView View => new(Kind, Model is null);
+
+    public static IReadOnlyList<SlotPool> Of(WorkerCapacity worker)
+    {
+        var pools = worker.Slots.GroupBy(s => (s.Kind, Model: s.Kind == DeviceKind.Cuda ? s.Model : "")).Select(g => Pool(worker, g.Key.Kind, g.Key.Model, [.. g])).ToList();
+        var all = worker.Slots.Where(s => s.Kind == DeviceKind.Cuda).ToList();
+        if (all.Count == 0)
+            return pools;
+        var most = pools.Where(p => p.Kind == DeviceKind.Cuda).Max(p => p.Total);
+        var whole = Pool(worker, DeviceKind.Cuda, null, all) with { TotalAcross = most };
+        return [.. pools.Select(p => p.Kind == DeviceKind.Cuda ? p with { TotalAcross = whole.Total } : p), whole];
+    }
+
+    private static SlotPool Pool(WorkerCapacity worker, DeviceKind kind, string? model, IReadOnlyList<WorkerSlot> slots) => new(
         worker,
-        g.Key,
-        [.. g.Where(s => s is { IsFree: true, Fault: "" }).Select(s => s.Index).Order()],
-        g.Count(s => s.Fault.Length == 0),
-        [.. g.Select(s => s.Fault).Where(f => f.Length > 0)],
-        g.Count(s => s.IsHeld)))];
+        kind,
+        model,
+        [.. slots.Where(s => s is { IsFree: true, Fault: "" }).Select(s => s.Index).Order()],
+        slots.Count(s => s.Fault.Length == 0),
+        [.. slots.Select(s => s.Fault).Where(f => f.Length > 0)],
+        slots.Count(s => s.IsHeld));
+
+    /// <summary>What its ranks have in common with those that they can be in one gang with, in words.</summary>
+    public string Description => string.IsNullOrEmpty(Model) ? Meeting : $"{Meeting} and {Model}";
 
     /// <summary>Why its ranks do not meet those of other workers, as in "was started without --network".</summary>
     public string CannotMeet => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.CannotMeet : $"has GPUs without NCCL ({Worker.NoNccl})";
@@ -29,18 +51,33 @@ internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, IReadOnl
     public int WorldSize(PendingJob job) => job.MaxRanks == 0 ? Free.Count : Math.Min(job.MaxRanks, Free.Count);
 }
 
-/// <summary>Slots that may be in one gang: of one kind of device, on workers that can meet.</summary>
+/// <summary>Slots that may be in one gang: of one kind of device, of GPUs of one model or for jobs that mix them, on workers that can meet.</summary>
 /// <param name="Device">The kind.</param>
+/// <param name="Model">As the pools have it.</param>
 /// <param name="Meeting">As the pools have it; empty: each of these workers is by itself.</param>
-internal readonly record struct PoolKind(DeviceKind Device, string Meeting)
+internal readonly record struct PoolKind(DeviceKind Device, string? Model, string Meeting)
 {
     public bool CanMeet => Meeting.Length > 0;
 
-    public static PoolKind Of(SlotPool pool) => new(pool.Kind, pool.Meeting);
+    public DeviceView View => new(Device, Model is null);
+
+    public static PoolKind Of(SlotPool pool) => new(pool.Kind, pool.Model, pool.Meeting);
+}
+
+/// <summary>What jobs ask for, or pools are for.</summary>
+/// <param name="Device">The kind of device.</param>
+/// <param name="MixesModels">Whether GPUs may be of several models.</param>
+internal readonly record struct DeviceView(DeviceKind Device, bool MixesModels)
+{
+    /// <summary>That of the same GPUs for the other jobs.</summary>
+    public DeviceView Across => this with { MixesModels = !MixesModels };
+
+    /// <summary>Whether what is asked for here is there.</summary>
+    public bool Fits(DeviceView pools) => (Device == DeviceKind.Any || Device == pools.Device) && (pools.Device == DeviceKind.Cpu || MixesModels == pools.MixesModels);
 }
 
 /// <summary>All that decides whether workers can hold a job of several: equal ones fit alike.</summary>
-internal readonly record struct GangNeed(DeviceKind Device, Placement Placement, int MinRanks, int MaxRanks, int MinPerWorker, int MaxPerWorker)
+internal readonly record struct GangNeed(DeviceView View, Placement Placement, int MinRanks, int MaxRanks, int MinPerWorker, int MaxPerWorker)
 {
-    public static GangNeed Of(PendingJob job) => new(job.Device, job.Placement, job.MinRanks, job.MaxRanks, job.MinPerWorker, job.MaxPerWorker);
+    public static GangNeed Of(PendingJob job) => new(job.View, job.Placement, job.MinRanks, job.MaxRanks, job.MinPerWorker, job.MaxPerWorker);
 }

@@ -6,17 +6,23 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal sealed class WaitingLine(SlotIndex slots)
 {
     private readonly List<PendingJob> _ahead = [];
-    private readonly Dictionary<DeviceKind, int> _least = [];
+    private readonly Dictionary<DeviceView, int> _least = [];
 
     public void Add(PendingJob job)
     {
         _ahead.Add(job);
-        foreach (var device in slots.Devices.Where(d => slots.CanHold(job, d)))
-            _least[device] = Math.Min(job.LeastOnAWorker, _least.GetValueOrDefault(device, int.MaxValue));
+        foreach (var view in slots.Views.Where(v => slots.CanHold(job, v)))
+            _least[view] = Math.Min(job.LeastOnAWorker, ReservedFrom(view));
     }
 
-    /// <summary>Slots of a kind, on a worker with so many of it or more, are kept free.</summary>
-    public int ReservedFrom(DeviceKind device) => _least.GetValueOrDefault(device, int.MaxValue);
+    /// <summary>Pools of so many slots or more are kept free, by jobs that look at them in the same way.</summary>
+    public int ReservedFrom(DeviceView view) => _least.GetValueOrDefault(view, int.MaxValue);
+
+    /// <summary>Whether pools may be kept free by jobs that look at their slots in the other way.</summary>
+    public bool Crosses(DeviceView view) => _least.ContainsKey(view.Across);
+
+    /// <summary>Whether this one is.</summary>
+    public bool KeepsAcross(SlotPool pool) => pool.TotalAcross >= ReservedFrom(pool.View.Across);
 
     /// <summary>The first that keeps something free which the job could use.</summary>
     public PendingJob? AheadOf(PendingJob job) => _ahead.Find(a => slots.Share(a, job));

@@ -80,6 +80,45 @@ public sealed class GangTests
     }
 
     [TestMethod]
+    // placement, ranks min, max, whether models may be mixed | models of each worker's GPUs, in capitals where free | ranks of each worker by model, or why it waits
+    [DataRow(Placement.OneWorker, 2, 2, false, "Aa BB", "w1:BB")]
+    [DataRow(Placement.OneWorker, 1, 0, false, "AAB BB", "w0:AA", DisplayName = "max 0 takes those of one model")]
+    [DataRow(Placement.OneWorker, 1, 0, true, "AAB BB", "w0:AAB", DisplayName = "mixed, it takes all")]
+    [DataRow(Placement.OneWorker, 3, 3, false, "AAB BB", "needs 3 ranks on one worker; the largest worker has 2 of one model; GPUs of several models could hold it, with MixedDevices")]
+    [DataRow(Placement.OneWorker, 2, 2, false, "AaB", "waits for 2 ranks on one worker; 1 is free on \"host0\"; GPUs of several models are free, which MixedDevices would take")]
+    [DataRow(Placement.Pack, 4, 4, false, "AA BB AA", "w0:AA w2:AA")]
+    [DataRow(Placement.Pack, 2, 0, false, "AB AA BB", "w1:AA w0:A", DisplayName = "of a worker with two models it has those of one")]
+    [DataRow(Placement.Pack, 2, 0, false, "AB AA BB BB", "w2:BB w3:BB w0:B", DisplayName = "of the model that has the most free")]
+    [DataRow(Placement.Spread, 3, 3, true, "AB AA BB", "w0:A w1:A w2:B")]
+    [DataRow(Placement.Pack, 4, 4, true, "AA BB", "w0:AA w1:BB")]
+    [DataRow(Placement.Pack, 4, 4, false, "AA BB", "needs 4 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and GPU A and \"host1\" has build 1 and NCCL 2.27.5 and GPU B, expected the same on all; GPUs of several models could hold it, with MixedDevices")]
+    [DataRow(Placement.Pack, 3, 3, false, "AA aa B", "waits for 3 ranks on workers that can meet; 2 are free on \"host0\" and 0 are free on \"host1\"; GPUs of several models are free, which MixedDevices would take")]
+    [DataRow(Placement.Pack, 8, 8, true, "AA BB", "needs 8 ranks on workers that can meet; \"host0\" has 2 and \"host1\" has 2")]
+    public void Gpus_OfAGang_AreOfOneModelUnlessItMixesThem(Placement placement, int min, int max, bool mixes, string models, string expected)
+    {
+        var workers = models.Split(' ').Select((gpus, i) => new WorkerCapacity($"w{i}", $"host{i}", [.. gpus.Select((m, s) => new WorkerSlot(s, DeviceKind.Cuda, char.IsUpper(m)) { Model = $"GPU {char.ToUpperInvariant(m)}" })]) { Meeting = "build 1", Nccl = "2.27.5" }).ToArray();
+
+        var decision = Decide([Job("job", 1, min, max) with { Placement = placement, MixesModels = mixes }], workers).Single();
+
+        Assert.AreEqual(expected, decision.Shares.Count == 0 ? decision.Reason : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{string.Concat(s.Slots.Select(i => workers.Single(w => w.Id == s.WorkerId).Slots[i].Model[^1]))}")));
+    }
+
+    // A job keeps the workers free that it could use, however those behind it look at the same GPUs.
+    [TestMethod]
+    [DataRow(true, 3, "AAb", false, 2, "waits behind job \"first\", which came first", DisplayName = "who mixes keeps those of each model")]
+    [DataRow(false, 2, "AaB", true, 2, "waits behind job \"first\", which came first", DisplayName = "who does not keeps what would be mixed with them")]
+    [DataRow(false, 3, "AaB CCC", true, 2, "w0:2", DisplayName = "but not those that it could never use")]
+    public void Gang_ThatWaits_KeepsItsGpusFreeOfTheOthers(bool firstMixes, int firstRanks, string models, bool mixes, int ranks, string expected)
+    {
+        var workers = models.Split(' ').Select((gpus, i) => new WorkerCapacity($"w{i}", $"host{i}", [.. gpus.Select((m, s) => new WorkerSlot(s, DeviceKind.Cuda, char.IsUpper(m) && m != 'C') { Model = $"GPU {char.ToUpperInvariant(m)}" })])).ToArray();
+
+        var decisions = Decide([Job("first", 1, firstRanks, firstRanks) with { MixesModels = firstMixes }, Job("second", 2, ranks, ranks) with { MixesModels = mixes }], workers);
+
+        Assert.IsEmpty(decisions[0].Shares, decisions[0].Reason);
+        Assert.AreEqual(expected, Outcome(decisions[1]));
+    }
+
+    [TestMethod]
     public void Gpus_WithoutNccl_AreUsedOnOneWorker() =>
         Assert.AreEqual("w0:2", Outcome(Decide([Job("job", 1, 1, 4) with { Placement = Placement.Pack }], Workers("2/2 2/2", DeviceKind.Cuda)).Single()));
 
@@ -148,7 +187,7 @@ public sealed class GangTests
         Assert.HasCount(shares.Count, shares.Select(s => s.WorkerId).Distinct().ToList(), message);
         var taken = shares.SelectMany(s => s.Slots.Select(i => workers[s.WorkerId].Slots[i])).ToList();
         Assert.IsTrue(taken.All(s => s is { IsFree: true, Fault: "" } && (job.Device == DeviceKind.Any || s.Kind == job.Device)), message);
-        Assert.HasCount(1, taken.Select(s => s.Kind).Distinct().ToList(), message);
+        Assert.HasCount(1, taken.Select(s => (s.Kind, job.MixesModels || s.Kind == DeviceKind.Cpu ? "" : s.Model)).Distinct().ToList(), message);
         if (shares.Count > 1)
         {
             var isCpu = taken[0].Kind == DeviceKind.Cpu;
@@ -164,7 +203,7 @@ public sealed class GangTests
     }
 
     private static WorkerCapacity RandomWorker(Random random, int number) => new($"w{number}", $"host{number}", [.. Enumerable.Range(0, random.Next(1, 7)).Select(i =>
-        new WorkerSlot(i, random.Next(4) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, true, random.Next(8) == 0 ? "broken" : ""))])
+        new WorkerSlot(i, random.Next(4) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, true, random.Next(8) == 0 ? "broken" : "") { Model = $"GPU {random.Next(4) / 3}" })])
     {
         Meeting = random.Next(4) switch { 0 => "", 1 => "build 2", _ => "build 1" },
         CannotMeet = "was started without --network",
@@ -179,6 +218,7 @@ public sealed class GangTests
             Placement = (Placement)random.Next(3),
             MinPerWorker = least,
             MaxPerWorker = random.Next(2) == 0 ? 0 : random.Next(least, 6),
+            MixesModels = random.Next(2) == 0,
         };
     }
 

@@ -7,26 +7,33 @@ internal static class NaiveScheduler
 {
     public static IReadOnlyList<(string JobId, string WorkerId, string Slots)> Decide(IEnumerable<PendingJob> jobs, IEnumerable<WorkerCapacity> workers)
     {
-        var pools = workers.SelectMany(w => w.Slots.GroupBy(s => s.Kind).Select(g => new Pool(w.Id, g.Key, [.. g.Where(s => s.IsFree && s.Fault == "").Select(s => s.Index)], g.Count(s => s.Fault == "")))).ToList();
+        var pools = workers.SelectMany(w => w.Slots.SelectMany(s => s.Kind == DeviceKind.Cpu ? [(Slot: s, Model: "")] : new[] { (Slot: s, Model: s.Model), (Slot: s, Model: "any") })
+            .GroupBy(s => (s.Slot.Kind, s.Model), s => s.Slot)
+            .Select(g => new Pool(w.Id, g.Key.Kind, g.Key.Model, [.. g.Where(s => s.IsFree && s.Fault == "").Select(s => s.Index)], [.. g.Select(s => s.Index)], g.Count(s => s.Fault == "")))).ToList();
         var placed = new List<(string, string, string)>();
         foreach (var job in jobs.OrderByDescending(j => j.Priority).ThenBy(j => j.Number))
         {
-            var open = pools.Where(p => !p.IsReserved && (job.Device == DeviceKind.Any || p.Kind == job.Device) && p.Total >= job.MinRanks).ToList();
+            var usable = pools.Where(p => (job.Device == DeviceKind.Any || p.Kind == job.Device) && (p.Kind == DeviceKind.Cpu || job.MixesModels == (p.Model == "any")) && p.Total >= job.MinRanks).ToList();
+            var open = usable.Where(p => !p.IsReserved);
             var best = open.Where(p => p.Free.Count >= job.MinRanks)
                 .OrderByDescending(p => job.MaxRanks == 0 && p.Free.Count == p.Total)
                 .ThenByDescending(p => p.Kind == DeviceKind.Cuda)
                 .ThenByDescending(p => Size(job, p))
                 .ThenBy(p => p.Free.Count)
                 .ThenBy(p => p.WorkerId, StringComparer.Ordinal)
+                .ThenBy(p => p.Model, StringComparer.Ordinal)
                 .FirstOrDefault();
             if (best is null)
             {
-                open.ForEach(p => p.IsReserved = true);
+                // And whatever has a slot of theirs.
+                foreach (var pool in pools.Where(p => usable.Any(u => u.Shares(p))))
+                    pool.IsReserved = true;
                 continue;
             }
 
             var slots = best.Free.Take(Size(job, best)).ToList();
-            best.Free.RemoveRange(0, slots.Count);
+            foreach (var pool in pools.Where(best.Shares))
+                pool.Free.RemoveAll(slots.Contains);
             placed.Add((job.Id.Text, best.WorkerId, string.Join(',', slots)));
         }
 
@@ -35,8 +42,10 @@ internal static class NaiveScheduler
 
     private static int Size(PendingJob job, Pool pool) => job.MaxRanks == 0 ? pool.Free.Count : Math.Min(job.MaxRanks, pool.Free.Count);
 
-    private sealed record Pool(string WorkerId, DeviceKind Kind, List<int> Free, int Total)
+    private sealed record Pool(string WorkerId, DeviceKind Kind, string Model, List<int> Free, IReadOnlyList<int> All, int Total)
     {
+        public bool Shares(Pool other) => WorkerId == other.WorkerId && All.Intersect(other.All).Any();
+
         public bool IsReserved { get; set; }
     }
 }

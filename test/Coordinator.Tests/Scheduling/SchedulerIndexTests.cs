@@ -76,7 +76,7 @@ public sealed class SchedulerIndexTests
                 break;
             case 0 or 1:
                 var min = random.Next(1, 6);
-                var job = Job(step, (DeviceKind)random.Next(3), min, random.Next(2) == 0 ? 0 : random.Next(min, 7), random.Next(3));
+                var job = Job(step, (DeviceKind)random.Next(3), min, random.Next(2) == 0 ? 0 : random.Next(min, 7), random.Next(3)) with { MixesModels = random.Next(2) == 0 };
                 jobs.Add(job.Id, job);
                 queue.Put(job);
                 break;
@@ -87,7 +87,7 @@ public sealed class SchedulerIndexTests
                 break;
             default: // new, or with other slots free than before
                 var worker = Worker($"w{random.Next(6)}", [.. Enumerable.Range(0, random.Next(1, 7)).Select(i =>
-                    new WorkerSlot(i, random.Next(3) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, random.Next(2) == 0, random.Next(8) == 0 ? "broken" : ""))]);
+                    new WorkerSlot(i, random.Next(2) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, random.Next(2) == 0, random.Next(8) == 0 ? "broken" : "") { Model = $"GPU {random.Next(2)}" })]);
                 workers[worker.Id] = worker;
                 slots.Put(worker);
                 break;

@@ -14,12 +14,12 @@ internal sealed class FakeWorker : IDisposable
     public static async Task<FakeWorker> ConnectAsync(TestCoordinator coordinator, string id = "w1", int slots = 2, params string[] running) =>
         await ConnectAsync(coordinator.Connect().Invoker, id, slots, running);
 
-    public static Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running) => ConnectAsync(invoker, id, slots, running, network: null);
+    public static Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, params string[] running) => ConnectAsync(invoker, id, slots, running, network: null, gpu: null);
 
-    private static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, string[] running, Network? network)
+    private static async Task<FakeWorker> ConnectAsync(CallInvoker invoker, string id, int slots, string[] running, Network? network, string? gpu)
     {
         var hello = new Hello { WorkerId = id, Host = "host-" + id, ProtocolVersion = ProtocolVersion.Current, RunningAttempts = { running }, Build = "1", Network = network };
-        hello.Devices.AddRange(Enumerable.Range(0, slots).Select(s => new Device { Slot = s, Index = s, Kind = DeviceKind.Cpu, Name = "core" }));
+        hello.Devices.AddRange(Enumerable.Range(0, slots).Select(s => new Device { Slot = s, Index = s, Kind = gpu is null ? DeviceKind.Cpu : DeviceKind.Cuda, Name = gpu ?? "core" }));
         var worker = new FakeWorker(new Protocol.Workers.WorkersClient(invoker).Connect(), hello);
         await worker._call.RequestStream.WriteAsync(new WorkerMessage { Hello = hello }).Within();
         worker.Welcome = (await worker.NextAsync()).Welcome;
@@ -37,7 +37,11 @@ internal sealed class FakeWorker : IDisposable
 
     /// <summary>One whose ranks meet those of others.</summary>
     public static Task<FakeWorker> ConnectToMeetAsync(TestCoordinator coordinator, string id, int slots = 2, params string[] running) =>
-        ConnectAsync(coordinator.Connect().Invoker, id, slots, running, new Network { Interface = "eth0", Address = "10.0.0.1", Mpi = "MPICH 4" });
+        ConnectAsync(coordinator.Connect().Invoker, id, slots, running, new Network { Interface = "eth0", Address = "10.0.0.1", Mpi = "MPICH 4" }, gpu: null);
+
+    /// <summary>The same with GPUs of a model.</summary>
+    public static Task<FakeWorker> ConnectToMeetAsync(TestCoordinator coordinator, string id, string gpu) =>
+        ConnectAsync(coordinator.Connect().Invoker, id, 2, [], new Network { Interface = "eth0", Address = "10.0.0.1", Mpi = "MPICH 4", Nccl = "2.27.5" }, gpu);
 
     public async Task<BeginAttempt> ExpectBeginAsync() =>
         (await NextAsync()).BeginAttempt ?? throw new AssertFailedException("The command is no BeginAttempt.");

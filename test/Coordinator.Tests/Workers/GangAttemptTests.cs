@@ -37,6 +37,25 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
+    public async Task Gang_OnGpusOfTwoModels_WaitsWithTheReasonAndStartsWhenItMixesThem()
+    {
+        await using var coordinator = await TestCoordinator.StartAsync(["http://127.0.0.1:0"]);
+        await Specs.AddDatasetAsync(coordinator);
+        using var first = await FakeWorker.ConnectToMeetAsync(coordinator, "w1", gpu: "NVIDIA A100");
+        using var second = await FakeWorker.ConnectToMeetAsync(coordinator, "w2", gpu: "NVIDIA L4");
+
+        using var watch = new JobWatch(coordinator, await Submit(mixes: false));
+        await watch.UntilAsync(JobState.Queued, "and NVIDIA A100 and \"host-w2\" has mldist 1 with MPICH 4 and NCCL 2.27.5 and NVIDIA L4, expected the same on all; GPUs of several models could hold it, with MixedDevices");
+        await Submit(mixes: true);
+
+        Assert.AreEqual(2, (await first.ExpectStartAsync()).Participants.Count);
+        await second.ExpectStartAsync();
+
+        Task<string> Submit(bool mixes) =>
+            Specs.SubmitAsync(coordinator, Specs.Valid(change: s => s.Resources = new ResourceSpec { MinRanks = 4, MaxRanks = 4, Placement = Placement.Pack, MixedDevices = mixes }));
+    }
+
+    [TestMethod]
     public async Task DataOffer_OfAWorker_IsToldToTheOthersOnceAndAsItsOwn()
     {
         await using var gang = await StartAsync();

@@ -39,6 +39,19 @@ public sealed class LocalCapacityTests
     }
 
     [TestMethod]
+    [DataRow(2, false, "")]
+    [DataRow(3, true, "")]
+    [DataRow(3, false, "MinRanks is 3, expected at most 2: the local cluster has 3 GPU slots. Lower MinRanks, or take GPUs of several models (MixedDevices).")]
+    [DataRow(4, true, "MinRanks is 4, expected at most 3: the local cluster has 3 GPU slots. Lower MinRanks, or start one with LocalClusterOptions.Slots.")]
+    public void Refusal_OfGpus_CountsThoseOfOneModelUnlessTheyMayBeMixed(int ranks, bool mixes, string expected)
+    {
+        var spec = Spec(256, 1_000, 0);
+        spec.Resources = new ResourceSpec { Device = DeviceKind.Cuda, MinRanks = ranks, MixedDevices = mixes };
+
+        Assert.AreEqual(expected, LocalCapacity.Refusal(spec, [Gpu("A"), Gpu("A"), Gpu("B")]) ?? "");
+    }
+
+    [TestMethod]
     public void Refusal_MemoryUnknown_IsLeftToTheRank() => Assert.IsNull(LocalCapacity.Refusal(Spec(int.MaxValue, 10_000_000, 0), [Cpu(0)]));
 
     private static JobSpec Spec(int batch, long rows, long validationRows) => new()
@@ -48,6 +61,8 @@ public sealed class LocalCapacityTests
         Module = new ModuleSpec { Mlp = new MlpSpec { InputSize = 100, OutputSize = 1, HiddenSizes = { 256 } } },
         Data = new DataSpec { RowCount = rows, ValidationRowCount = validationRows },
     };
+
+    private static Device Gpu(string model) => new() { Kind = DeviceKind.Cuda, Name = model };
 
     private static Device Cpu(long memory) => new() { Kind = DeviceKind.Cpu, MemoryBytes = memory };
 }

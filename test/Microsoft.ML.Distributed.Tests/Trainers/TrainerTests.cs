@@ -225,10 +225,11 @@ public sealed class TrainerTests : IDisposable
             Placement = RankPlacement.Spread,
             MinRanksPerWorker = 2,
             MaxRanksPerWorker = 3,
+            MixedDevices = true,
             GradientCompression = GradientCompression.BFloat16,
         })).Fit(_data);
 
-        Assert.AreEqual(new ResourceSpec { MinRanks = 2, MaxRanks = 4, Placement = Placement.Spread, MinRanksPerWorker = 2, MaxRanksPerWorker = 3 }, _backend.Jobs.Single().Resources);
+        Assert.AreEqual(new ResourceSpec { MinRanks = 2, MaxRanks = 4, Placement = Placement.Spread, MinRanksPerWorker = 2, MaxRanksPerWorker = 3, MixedDevices = true }, _backend.Jobs.Single().Resources);
         Assert.AreEqual(Compression.BFloat16, _backend.Jobs.Single().GradientCompression);
     }
 

@@ -17,13 +17,15 @@ internal static class LocalCapacity
     {
         var all = devices.ToList();
         var resources = spec.Resources ?? new ResourceSpec();
-        var usable = all.Count(d => resources.Device == DeviceKind.Any || d.Kind == resources.Device);
+        var fitting = all.Where(d => resources.Device == DeviceKind.Any || d.Kind == resources.Device).ToList();
+        // A gang is of one kind of device, and of GPUs of one model.
+        var usable = fitting.GroupBy(d => (d.Kind, d.Kind == DeviceKind.Cuda && !resources.MixedDevices ? d.Name : "")).Select(g => g.Count()).DefaultIfEmpty().Max();
         if (usable >= Math.Max(1, resources.MinRanks))
             return MemoryRefusal(spec, devices);
         var has = string.Join(" and ", all.GroupBy(d => d.Kind).Select(g => $"{g.Count()} {(g.Key == DeviceKind.Cuda ? "GPU" : "CPU")} {(g.Count() == 1 ? "slot" : "slots")}"));
         return usable == 0
             ? $"Device is {resources.Device}, expected one that the local cluster has: {has}. Leave Device at Any, or train on a cluster that has it."
-            : $"MinRanks is {resources.MinRanks}, expected at most {usable}: the local cluster has {has}. Lower MinRanks, or start one with LocalClusterOptions.Slots.";
+            : $"MinRanks is {resources.MinRanks}, expected at most {usable}: the local cluster has {has}. Lower MinRanks, or {(fitting.Count(d => d.Kind == DeviceKind.Cuda) >= resources.MinRanks ? "take GPUs of several models (MixedDevices)" : "start one with LocalClusterOptions.Slots")}.";
     }
 
     // What a GPU has is not what the machine has.

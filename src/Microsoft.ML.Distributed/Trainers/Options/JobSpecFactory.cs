@@ -41,6 +41,7 @@ internal static class JobSpecFactory
                 Placement = (Placement)options.Placement,
                 MinRanksPerWorker = options.MinRanksPerWorker,
                 MaxRanksPerWorker = options.MaxRanksPerWorker,
+                MixedDevices = options.MixedDevices,
             },
             Priority = options.Priority,
             MaxAttempts = options.MaxAttempts,

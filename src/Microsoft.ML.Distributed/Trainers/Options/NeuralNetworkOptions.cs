@@ -186,6 +186,13 @@ public abstract class NeuralNetworkOptions
     /// <value>0</value>
     public int MaxRanksPerWorker { get; set; }
 
+    /// <summary>
+    /// Whether GPUs that train together may be of several models. Then the slowest sets the pace, the smallest memory bounds the network, and as their kernels
+    /// may round differently, the copies of the weights on several workers may drift apart by as much.
+    /// </summary>
+    /// <value>false: all are of one model, as their driver names it.</value>
+    public bool MixedDevices { get; set; }
+
     /// <summary>Jobs of a higher priority run first.</summary>
     /// <value>0</value>
     public int Priority { get; set; }
