@@ -29,7 +29,7 @@ internal sealed class ImageNetworkModule(ImageOptions options) : NetworkModule
             Mean = { means.Select(m => (float)(m * White)) },
             Scale = { deviations.Select(d => (float)(1 / (d * White))) },
             Augmentation = options.Augmentation?.ToSpec(),
-            StageRateFactor = options.StageLearningRateFactor,
+            StageRateFactor = options.StageFactor,
         };
         if (Enum.IsDefined(options.Arch))
             image.FrozenStages = options.FreezeBackbone ? Stages(options.Arch).Count : Stages(options.Arch).IndexOf(options.FreezeUpTo ?? "") + 1;
@@ -57,7 +57,7 @@ internal sealed class ImageNetworkModule(ImageOptions options) : NetworkModule
         if (!Enum.IsDefined(options.Arch))
             yield break;
         var (image, stages) = (ToSpec(given, 0, 1).Image, Stages(options.Arch));
-        if (options is { TrainsHeadAlone: true, StageLearningRateFactor: not (0 or 1) })
+        if (options is { TrainsHeadAlone: true, StageLearningRateFactor: not (null or 0 or 1) })
             yield return $"StageLearningRateFactor is {options.StageLearningRateFactor} where the head alone is trained, expected 1: no other part has a learning rate.";
         if (options.Weights is null && (options.FreezeBackbone || options.FreezeUpTo is not null))
             yield return $"{(options.FreezeBackbone ? "FreezeBackbone is true" : "FreezeUpTo is set")} without Weights, expected weights that are worth keeping: the network begins with random ones.";

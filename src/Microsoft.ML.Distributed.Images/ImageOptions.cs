@@ -11,12 +11,14 @@ public abstract class ImageOptions : NeuralNetworkOptions
     private const int SmallSide = 64;
     private const int LargeSide = 224;
 
-    // Fine-tuning moves weights that are good already; a head, and a network from scratch, have a way to go.
+    // Fine-tuning moves weights that are good already; a head, and a network from scratch, have a way to go. What is nearer to the image is of
+    // more use as it is.
     private const double FineTuningRate = 1e-4;
     private const double OwnRate = 1e-3;
+    private const double FineTuningFactor = 0.3;
     private ImageArchitecture? _arch;
 
-    /// <summary>Options with their defaults: a learning rate of 0, which is 0.0001 to fine-tune <see cref="Weights"/>, and else 0.001; and for AdamW a weight decay of 0.05.</summary>
+    /// <summary>Options with their defaults: a learning rate of 0, which is 0.001, or 0.0001 where all parts of <see cref="Weights"/> are fine-tuned at the same rate; and for AdamW a weight decay of 0.05.</summary>
     private protected ImageOptions() => LearningRate = 0;
 
     /// <summary>The network.</summary>
@@ -72,8 +74,8 @@ public abstract class ImageOptions : NeuralNetworkOptions
     public string? FreezeUpTo { get; set; }
 
     /// <summary>The learning rate of each part of the network, of that of the part behind it, from 0.01 to 1: the last layer's is <see cref="NeuralNetworkOptions.LearningRate"/>, that of "layer4" so much of it, that of "layer3" so much of "layer4"'s (Howard and Ruder 2018, arXiv:1801.06146).</summary>
-    /// <value>1: all parts have the same.</value>
-    public double StageLearningRateFactor { get; set; } = 1;
+    /// <value>null: 0.3 to fine-tune <see cref="Weights"/>; else 1, with which all parts have the same.</value>
+    public double? StageLearningRateFactor { get; set; }
 
     /// <summary>The mean of each channel, of pixels from 0 to 1, that is taken from them: what pretrained weights were trained with.</summary>
     /// <value>null: that of <see cref="Weights"/>; without them ImageNet's.</value>
@@ -95,7 +97,11 @@ public abstract class ImageOptions : NeuralNetworkOptions
 
     private int Side => Arch == ImageArchitecture.SmallCnn ? SmallSide : LargeSide;
 
-    internal double AutomaticRate => Weights is not null && !TrainsHeadAlone ? FineTuningRate : OwnRate;
+    internal double AutomaticRate => FineTunes && StageFactor == 1 ? FineTuningRate : OwnRate;
+
+    internal double StageFactor => StageLearningRateFactor ?? (FineTunes ? FineTuningFactor : 1);
+
+    private bool FineTunes => Weights is not null && !TrainsHeadAlone;
 
     internal bool TrainsHeadAlone => FreezeBackbone || (Enum.IsDefined(Arch) && ImageNetworkModule.Stages(Arch)[^1] == FreezeUpTo);
 

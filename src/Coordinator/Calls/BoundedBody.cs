@@ -43,6 +43,11 @@ internal sealed class BoundedBody(
         {
             return await ReadBoundedAsync(cancellationToken).ConfigureAwait(false);
         }
+        catch (OperationCanceledException) when (!method.IsClientStreaming)
+        {
+            // No handler waits for it, and a caller who is still there may call again.
+            throw Refuse(StatusCode.Unavailable, $"The call of {path} was ended while its message was read. Call again.");
+        }
         catch (Exception e) when (e is not (RpcException or OperationCanceledException))
         {
             throw word(e); // gRPC would call it Unknown, and keep what it was to itself

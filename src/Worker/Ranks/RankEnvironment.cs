@@ -29,6 +29,8 @@ internal sealed class RankEnvironment
             ["DOTNET_gcConcurrent"] = "0",
             ["DOTNET_gcServer"] = "0",
             ["DOTNET_TieredPGO"] = "0",   // no instrumented code in between: quicker to warm up
+            // Milliseconds, as hexadecimal. The runtime's own, and not mldist's: a step's code is to be its best as soon as can be.
+            ["DOTNET_TC_CallCountingDelayMs"] = "64",
             // A killed process leaves its diagnostics sockets in the temp folder, and ranks end by being killed.
             ["DOTNET_EnableDiagnostics"] = "0",
             // The C library keeps what a step frees for the next one. By default it gives large blocks back to the system,

@@ -8,6 +8,7 @@ namespace MLDistributed.Coordinator.Tests.Calls;
 public sealed class BoundedBodyTests
 {
     private const string Connect = "/mldist.v1.Workers/Connect";
+    private const string GetJob = "/mldist.v1.Jobs/GetJob";
     private static readonly byte[] s_empty = [0, 0, 0, 0, 0]; // a message of no bytes
 
     [TestMethod]
@@ -57,6 +58,19 @@ public sealed class BoundedBodyTests
         Assert.AreEqual("The client reset the request stream.", error.Status.Detail);
     }
 
+    // Which gRPC would call Unknown, and its caller take for another release.
+    [TestMethod]
+    public async Task Read_OfTheOneMessage_ThatIsCancelled_MayBeTriedAgain()
+    {
+        var left = new LeftReader();
+        var waiting = Body(left, TimeProvider.System, GetJob).ReadAsync().AsTask();
+
+        left.Fail(new OperationCanceledException());
+
+        var error = await Assert.ThrowsExactlyAsync<RpcException>(() => waiting.Within());
+        Assert.AreEqual(StatusCode.Unavailable, error.StatusCode);
+    }
+
     private static async Task AssertIsReadableAsync(Pipe pipe)
     {
         await pipe.Writer.WriteAsync(s_empty);
@@ -68,15 +82,15 @@ public sealed class BoundedBodyTests
 
     private static BoundedBody Body(Pipe pipe) => Body(pipe.Reader, TimeProvider.System);
 
-    private static BoundedBody Body(PipeReader reader, TimeProvider time) =>
-        new(reader, Connect, RpcMethods.All[Connect], reserve: null, e => new RpcException(new Status(StatusCode.Internal, e.Message)), time);
+    private static BoundedBody Body(PipeReader reader, TimeProvider time, string path = Connect) =>
+        new(reader, path, RpcMethods.All[path], reserve: null, e => new RpcException(new Status(StatusCode.Internal, e.Message)), time);
 
     // As Kestrel's when the stream was reset.
     private sealed class LeftReader : PipeReader
     {
         private readonly TaskCompletionSource<ReadResult> _read = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-        public void Fail() => _read.SetException(new IOException("The client reset the request stream."));
+        public void Fail(Exception? error = null) => _read.SetException(error ?? new IOException("The client reset the request stream."));
 
         public override ValueTask<ReadResult> ReadAsync(CancellationToken cancellationToken = default) => new(_read.Task);
 
