@@ -34,6 +34,7 @@ public sealed class ModuleOutputTests
         var (paid, items) = (Column(model, data, "PredictedPaid"), Column(model, data, "Items"));
         var mean = visits.Average(v => v.Paid);
         Assert.IsLessThan(0.1 * visits.Sum(v => Math.Pow(v.Paid - mean, 2)), visits.Zip(paid).Sum(p => Math.Pow(p.First.Paid - p.Second[0], 2)));
+        Assert.IsGreaterThan(0.9, ml.Regression.Evaluate(model.Transform(data), labelColumnName: "Paid", scoreColumnName: "PredictedPaid").RSquared);
         Assert.IsGreaterThan(0.9, RightItems(ml, data, items));
         Assert.AreEqual(RightItems(ml, data, items), model.LastTransformer.LastTransformer.Summary.History[^1].TrainingMetrics["Right items"], 0.1);
 
@@ -126,6 +127,22 @@ public sealed class ModuleOutputTests
     }
 
     [TestMethod]
+    public void Load_OutputsOfAnEarlierRelease_KeepVectorsOfOne()
+    {
+        var ml = SharedCluster.NewContext();
+        var mapped = Keys(ml).Fit(ml.Data.LoadFromEnumerable(Visits(60, seed: 9))).Transform(ml.Data.LoadFromEnumerable(Visits(60, seed: 9)));
+        var model = Trainer(ml, new() { Epochs = 1 }).Fit(mapped);
+        Assert.AreEqual(NumberDataViewType.Single, model.Transform(mapped).Schema["Amount"].Type);
+
+        model.LastTransformer.Network.Spec.Module.Torch.Outputs[0].NumberIsScalar = false; // as it was not there
+        using var file = new MemoryStream();
+        ml.Model.Save(model, mapped.Schema, file);
+        file.Position = 0;
+
+        Assert.AreEqual(new VectorDataViewType(NumberDataViewType.Single, 1), ml.Model.Load(file, out _).Transform(mapped).Schema["Amount"].Type);
+    }
+
+    [TestMethod]
     public void Fit_RowWithoutALabel_IsLeftOut()
     {
         var ml = SharedCluster.NewContext();
@@ -157,7 +174,12 @@ public sealed class ModuleOutputTests
     private static IEstimator<ITransformer> Keys(MLContext ml) =>
         ml.Transforms.Conversion.MapValueToKey("User").Append(ml.Transforms.Conversion.MapValueToKey("Tags")).Append(ml.Transforms.Conversion.MapValueToKey("Item"));
 
-    private static float[][] Column(ITransformer model, IDataView data, string name) => [.. model.Transform(data).GetColumn<float[]>(name)];
+    // One number is a column of numbers.
+    private static float[][] Column(ITransformer model, IDataView data, string name)
+    {
+        var rows = model.Transform(data);
+        return rows.Schema[name].Type is VectorDataViewType ? [.. rows.GetColumn<float[]>(name)] : [.. rows.GetColumn<float>(name).Select(number => new[] { number })];
+    }
 
     private static double RightItems(MLContext ml, IDataView data, float[][] items) =>
         Keys(ml).Fit(data).Transform(data).GetColumn<uint>("Item").Zip(items).Average(p => p.Second[(int)p.First - 1] == p.Second.Max() ? 1 : 0);

@@ -23,7 +23,7 @@ public sealed class DistributedOutputsTrainer : IEstimator<TransformerChain<Modu
 
     private TrainingColumns Columns => new(MlTask.Own, $"{_module.Name}.Inputs", string.Join(", ", _names.Labels), _options.ExampleWeightColumnName);
 
-    private IReadOnlyList<ModuleOutput> Outputs => [.. _names.Outputs.Select(name => new ModuleOutput { Name = name, Column = _options.OutputColumnNames.GetValueOrDefault(name, name) })];
+    private IReadOnlyList<ModuleOutput> Outputs => [.. _names.Outputs.Select(name => new ModuleOutput { Name = name, Column = _options.OutputColumnNames.GetValueOrDefault(name, name), NumberIsScalar = true })];
 
     /// <summary>Trains the module on a cluster and returns the transformer that scores with it.</summary>
     /// <param name="input">The training data, with a column for each input and each label of the module.</param>
@@ -54,7 +54,10 @@ public sealed class DistributedOutputsTrainer : IEstimator<TransformerChain<Modu
         return NewRun(ClusterSelection.Resolve(_environment, _options.Cluster), rows, channel, _options.CancellationToken).FindLearningRate(rows.Data, from, to, steps);
     }
 
-    /// <summary>The schema after this trainer's transformer; refuses columns and options that it cannot train with.</summary>
+    /// <summary>
+    /// The schema after this trainer's transformer; refuses columns and options that it cannot train with. It has a vector for each output, as the module alone
+    /// knows their sizes: those of one number will be a Single.
+    /// </summary>
     /// <param name="inputSchema">The schema of the training data.</param>
     /// <exception cref="ArgumentException">Columns or options are wrong; the message lists all that is.</exception>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)

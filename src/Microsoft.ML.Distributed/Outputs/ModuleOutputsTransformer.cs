@@ -12,7 +12,7 @@ using MLDistributed.Protocol.Onnx;
 
 namespace Microsoft.ML.Distributed;
 
-/// <summary>Scores with a module of your own whose outputs are columns, each a vector of Single of a known size.</summary>
+/// <summary>Scores with a module of your own whose outputs are columns, each a vector of Single of a known size, or, of one number, a Single.</summary>
 /// <remarks>Scoring is thread-safe, and without libtorch. A row is scored once, however many of its columns are read.</remarks>
 public sealed class ModuleOutputsTransformer : RowToRowTransformerBase
 {
@@ -21,7 +21,7 @@ public sealed class ModuleOutputsTransformer : RowToRowTransformerBase
 
     private readonly TrainedNetwork _network;
     private readonly string _features;
-    private readonly IReadOnlyList<VectorDataViewType> _types;
+    private readonly IReadOnlyList<DataViewType> _types;
 
     internal ModuleOutputsTransformer(IHostEnvironment environment, TrainedNetwork network, string features)
         : base(environment.Register(LoaderSignature))
@@ -30,8 +30,11 @@ public sealed class ModuleOutputsTransformer : RowToRowTransformerBase
         if (network is not { Spec: { Task: MlTask.Own, Module.Torch: { } torch }, Scorer: ProgramScorer scorer } || scorer.OutputSizes.Count != torch.Outputs.Count || torch.Outputs.Any(o => o.Column.Length == 0))
             throw new FormatException($"The network was trained for {network.Spec.Task}, expected one whose outputs are columns. Copy the file again from its source, or train anew.");
         Columns = [.. torch.Outputs.Select(o => o.Column)];
-        _types = [.. scorer.OutputSizes.Select(size => new VectorDataViewType(NumberDataViewType.Single, size))];
+        _types = [.. scorer.OutputSizes.Zip(torch.Outputs, (size, output) => size == 1 && output.NumberIsScalar ? (DataViewType)NumberDataViewType.Single : new VectorDataViewType(NumberDataViewType.Single, size))];
     }
+
+    /// <summary>What was trained.</summary>
+    internal TrainedNetwork Network => _network;
 
     /// <summary>The columns that it makes, in the order of the module's outputs.</summary>
     public IReadOnlyList<string> Columns { get; }
@@ -116,7 +119,10 @@ public sealed class ModuleOutputsTransformer : RowToRowTransformerBase
         {
             disposer = null;
             var row = _rows.GetValue(input, r => new ScoredRow(r, r.Schema[_features.Index], _parent._network.Scorer));
-            var (start, size) = (_parent._types.Take(iinfo).Sum(t => t.Size), _parent._types[iinfo].Size);
+            var sizes = ((ProgramScorer)_parent._network.Scorer).OutputSizes;
+            var (start, size) = (sizes.Take(iinfo).Sum(), sizes[iinfo]);
+            if (_parent._types[iinfo] is not VectorDataViewType)
+                return (ValueGetter<float>)((ref float value) => value = row.Score()[start]);
             ValueGetter<VBuffer<float>> get = (ref VBuffer<float> value) =>
             {
                 var editor = VBufferEditor.Create(ref value, size);
