@@ -40,7 +40,7 @@ internal sealed class RealCluster : IAsyncDisposable
     {
         var folder = Directory.CreateTempSubdirectory("mltest-").FullName;
         var coordinator = RunningProgram.Start("MLDistributed.Cli", folder, "mldist",
-            ["coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", $"{heartbeatSeconds}", "--disconnect-grace", "2", .. options]);
+            ["coordinator", "--data", Path.Combine(folder, "data"), "--socket", Path.Combine(folder, "c.sock"), "--urls", "http://127.0.0.1:0", "--heartbeat-timeout", $"{heartbeatSeconds}", .. options]);
         RealCluster? cluster = null;
         try
         {

@@ -135,7 +135,7 @@ public sealed class ServiceFaultTests
     [TestMethod, TestCategory("Slow")]
     public async Task App_Killed_ItsJobIsCancelledAfterTheGrace()
     {
-        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        await using var cluster = await RealCluster.StartAsync(workers: 1, "--disconnect-grace", "2");
         using var app = cluster.StartApp("cancel", epochs: 100_000);
         await app.Line("epoch 2", Limit);
 
@@ -149,7 +149,7 @@ public sealed class ServiceFaultTests
     [TestMethod, TestCategory("Slow")]
     public async Task App_Killed_ItsDetachedJobFinishes()
     {
-        await using var cluster = await RealCluster.StartAsync(workers: 1);
+        await using var cluster = await RealCluster.StartAsync(workers: 1, "--disconnect-grace", "2");
         using var app = cluster.StartApp("finish", epochs: 100);
         await app.Line("epoch 2", Limit);
 
