@@ -85,6 +85,59 @@ public sealed class PaddedInfinite : nn.Module<Tensor, Tensor>
     }
 }
 
+/// <summary>Keys that nearly all rows hide but for the first, so that what comes out does not tell the number of heads.</summary>
+public sealed class HiddenKeys : nn.Module<Tensor, Tensor>
+{
+    private readonly MultiheadAttention attention = nn.MultiheadAttention(4, 2);
+    private readonly TransformerEncoderLayer layer = nn.TransformerEncoderLayer(4, 4, 8, 0.1, nn.Activations.GELU);
+    private readonly Linear head;
+
+    public HiddenKeys(NetOptions o) : base(nameof(HiddenKeys))
+    {
+        head = nn.Linear(4, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x)
+    {
+        var rows = x.view(x.shape[0], -1, 4);
+        var isHidden = rows.sum(2).lt(9) & arange(rows.shape[1]).ne(0);
+        var steps = layer.call(rows.transpose(0, 1), null!, isHidden);
+        return head.call(attention.call(steps, steps, steps, isHidden, false, null!).Item1.mean([0]));
+    }
+}
+
+/// <summary>Ids with another before them.</summary>
+public sealed class FirstToken : nn.Module<Tensor, Tensor>
+{
+    private readonly ConstantPad1d first = nn.ConstantPad1d((1, 0), 1);
+    private readonly Embedding words = nn.Embedding(50, 4);
+    private readonly ReLU positive = nn.ReLU();
+    private readonly Linear head;
+
+    public FirstToken(NetOptions o) : base(nameof(FirstToken))
+    {
+        head = nn.Linear(4, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x) => head.call(words.call(positive.call(first.call(x.to(ScalarType.Int64))).clamp(0, 49)).mean([1]));
+}
+
+/// <summary>What is never a number.</summary>
+public sealed class NeverFinite : nn.Module<Tensor, Tensor>
+{
+    private readonly Linear head;
+
+    public NeverFinite(NetOptions o) : base(nameof(NeverFinite))
+    {
+        head = nn.Linear(o.Inputs, o.Outputs);
+        RegisterComponents();
+    }
+
+    public override Tensor forward(Tensor x) => head.call(x) + (x.square().sum(1, keepdim: true) + 1).neg().sqrt();
+}
+
 /// <summary>A mask by a function that is not known.</summary>
 public sealed class MasksByUnknown : nn.Module<Tensor, Tensor>
 {

@@ -187,8 +187,10 @@ internal static class OnnxConversion
                 continue; // younger than the version, and as without
             else if (attribute.Type == AttributeProto.Types.AttributeType.Ints)
                 to.AddAttribute(attribute.Name, attribute.Ints);
+            else if (attribute.Type == AttributeProto.Types.AttributeType.String)
+                to.AddAttribute(attribute.Name, attribute.S.ToStringUtf8());
             else
-                throw new NotSupportedException($"Attribute \"{attribute.Name}\" of {from.OpType} is {attribute.Type}, expected numbers.");
+                throw new NotSupportedException($"Attribute \"{attribute.Name}\" of {from.OpType} is {attribute.Type}, expected numbers or a text.");
         }
     }
 }

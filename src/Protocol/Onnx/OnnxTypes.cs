@@ -65,8 +65,11 @@ public sealed class OnnxTypes
             case "Where":
                 given.Of(0, DataType.Bool);
                 return given.AlikeNumbers(1);
-            case "Add" or "Sub" or "Mul" or "Div" or "Pow" or "Max" or "Min" or "Neg" or "Abs" or "Sign" or "Clip" or "MatMul":
+            case "Add" or "Sub" or "Mul" or "Pow" or "Max" or "Min" or "Neg" or "Abs" or "Sign" or "Clip" or "MatMul":
                 return given.AlikeNumbers(0);
+            case "Div": // of whole numbers ONNX Runtime drops what is behind the point
+                given.Of(1, DataType.Float);
+                return given.Of(0, DataType.Float);
             case "ReduceSum" or "ReduceMax" or "ReduceMin":
                 given.Of(1, DataType.Int64);
                 return given.Numbers(0);

@@ -131,7 +131,9 @@ public sealed class ConvertToOnnxTests : IDisposable
         var flat = graph.Node("Flatten", [graph.Node("Gelu", [pooled], null, OnnxGraph.Text("approximate", "none"))], null, OnnxGraph.Integer("axis", 1));
         var limit = Numbers("limit", 1, 2 * (size - 1));
         flat = graph.Node("Where", [graph.Node("GreaterOrEqual", [flat, limit]), flat, graph.Node("Where", [graph.Node("LessOrEqual", [flat, limit]), limit, flat])]);
-        return graph.Node("Gemm", [flat, Numbers("weight", 1, 2 * (size - 1)), Numbers("last", 1)], null, OnnxGraph.Integer("transB", 1));
+        flat = graph.Node("Pad", [flat, graph.Integers("before", [0, 1, 0, 0]), Numbers("filled")], null, OnnxGraph.Text("mode", "constant"));
+        flat = graph.Node("Pad", [flat, graph.Integers("behind", [0, 0, 0, 1])], null, OnnxGraph.Text("mode", "reflect"));
+        return graph.Node("Gemm", [flat, Numbers("weight", 1, 2 * size), Numbers("last", 1)], null, OnnxGraph.Integer("transB", 1));
     }
 
     private TOptions Random<TOptions>(TOptions options)

@@ -49,7 +49,7 @@ public sealed class ModuleTracerTests
         [typeof(FoldedHeads), 20], [typeof(StockTransformer), 20], [typeof(Functions), 8], [typeof(GroupedCnn), 72], [typeof(EmbeddingNet), 7],
         [typeof(Compared), 12], [typeof(Truths), 12], [typeof(Padded), 12], [typeof(PaddingMasks), 20],
         [typeof(ParametersAlone), 8], [typeof(MaskedAttention), 20], [typeof(RepeatedProduct), 20], [typeof(PositiveElman), 20],
-        [typeof(PaddedIds), 6], [typeof(AddedMasks), 20], [typeof(PaddedInfinite), 12], [typeof(OwnTypes), 3],
+        [typeof(PaddedIds), 6], [typeof(AddedMasks), 20], [typeof(PaddedInfinite), 12], [typeof(OwnTypes), 3], [typeof(HiddenKeys), 20], [typeof(FirstToken), 6],
     ];
 
     [TestMethod]
@@ -184,6 +184,7 @@ public sealed class ModuleTracerTests
     [DataRow(typeof(IndexesParameter), "operator Addition, called in IndexesParameter.forward, failed (")]
     [DataRow(typeof(MasksByUnknown), "Tensor.cumsum, called in MasksByUnknown.forward, maps to no operator")]
     [DataRow(typeof(MasksByTruths), "layer \"encoder\" (TransformerEncoder) has a mask [2, 2] of Bool, expected Float32, with -inf where it hides")]
+    [DataRow(typeof(NeverFinite), "puts out no finite number on random rows")]
     [DataRow(typeof(PadsByLess), "layer \"pad\" (ConstantPad1d) takes -1 places more, expected none that are less than 0")]
     public void Trace_WatchedModuleThatIsNoGraph_NamesThePlace(Type type, string words)
     {
@@ -277,6 +278,7 @@ public sealed class ModuleTracerTests
             "in the ToOnnx of layer \"1\" (OwnPart), node 4 (\"Add\") is given Float32 as its input 0 and Bool as its input 1, expected them alike. Cast it"],
         ["a lookup by numbers", (Computes)(x => x * 0 + 1), (Writes)((g, x) => g.Node("Gather", [g.Constant([1, 1], 2), x])), "(\"Gather\") is given Float32 as its input 1, expected Int64"],
         ["a root of ids", (Computes)(x => x.floor().abs().sqrt()), (Writes)((g, x) => g.Node("Sqrt", [g.Node("Abs", [g.Node("Cast", [g.Node("Floor", [x])], ("to", 7))])])), "(\"Sqrt\") is given Int64 as its input 0, expected Float32"],
+        ["a quotient of ids", (Computes)(x => x.floor() / x.floor()), (Writes)((g, x) => { var ids = g.Node("Cast", [g.Node("Floor", [x])], ("to", 7)); return g.Node("Cast", [g.Node("Div", [ids, ids])], ("to", 1)); }), "(\"Div\") is given Int64 as its input 1, expected Float32"],
         ["a choice by numbers", (Computes)(x => x.clone()), (Writes)((g, x) => g.Node("Where", [x, x, x])), "(\"Where\") is given Float32 as its input 0, expected Bool"],
     ];
 

@@ -34,7 +34,7 @@ internal sealed class OwnModule(TorchModuleSpec module, Func<byte[]> pack) : Net
     // Ids are no quantities, and labels are what the module is to put out.
     public override void Describe(JobSpec spec, NeuralNetworkOptions options, IFeatureStatistics features)
     {
-        foreach (var slot in module.UnscaledSlots())
+        foreach (var slot in spec.Module.UnscaledSlots())
             (spec.Data.Features.Mean[slot], spec.Data.Features.Scale[slot]) = (0, 1);
     }
 

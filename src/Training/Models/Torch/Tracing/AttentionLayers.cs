@@ -7,7 +7,7 @@ namespace MLDistributed.Training.Models;
 
 /// <summary>
 /// Multi-head attention and encoders of it (Vaswani et al. 2017), as libtorch has them: steps before rows, and normalisation behind
-/// each sum. They do not tell their number of heads, nor the activation: what fits the result is found by trying.
+/// each sum. They do not tell their number of heads, nor the activation: what fits their result, of numbers of ours, is found by trying.
 /// </summary>
 internal static class AttentionLayers
 {
@@ -22,7 +22,9 @@ internal static class AttentionLayers
             throw new NotTracedException("has keys or values of another size, or a bias beside them");
         var masks = new AttentionMasks(call, 6, 4);
         var size = weights.shape[1];
-        var heads = Heads(size).MinBy(h => Distance(Attend(query.Tensor, key.Tensor, value.Tensor, call.Parameters, "", h, masks), call.Outputs[0]));
+        var probe = Probe(query.Tensor);
+        var told = ((MultiheadAttention)call.Layer).forward(probe, probe, probe, null, false, null).Item1;
+        var heads = Heads(size).MinBy(h => Distance(Attend(probe, call.Parameters, "", h), told));
         var layout = query.Layout!;
         yield return (new Mapping([query, key, value, .. masks.OfRows], layout.With(call.Outputs[0].shape),
             (writer, names) => Block(call, writer, names[..3], "", heads, size, layout, masks.Hiding(names[3..]))), null);
@@ -42,8 +44,10 @@ internal static class AttentionLayers
         var size = input.Tensor.shape[2];
         if (call.Layer is TransformerEncoder && call.Parameters.ContainsKey("norm.weight"))
             throw new NotTracedException("has a normalisation of its own");
+        var probe = Probe(input.Tensor);
+        var told = call.Layer is TransformerEncoder encoder ? encoder.forward(probe, null, null) : ((TransformerEncoderLayer)call.Layer).forward(probe);
         var (heads, isGelu) = Heads(size).SelectMany(h => new[] { (h, false), (h, true) }).MinBy(way =>
-            Distance(prefixes.Aggregate(input.Tensor, (x, prefix) => Layer(x, call.Parameters, prefix, way.Item1, way.Item2, masks)), call.Outputs[0]));
+            Distance(prefixes.Aggregate(probe, (x, prefix) => Layer(x, call.Parameters, prefix, way.Item1, way.Item2)), told));
         var layout = input.Layout!;
         return new Mapping([input, .. masks.OfRows], layout.With(call.Outputs[0].shape), (writer, names) => prefixes.Aggregate(names[0], (x, prefix) =>
         {
@@ -57,8 +61,14 @@ internal static class AttentionLayers
 
     private static IEnumerable<long> Heads(long size) => Enumerable.Range(1, (int)size).Where(h => size % h == 0).Select(h => (long)h);
 
-    // A row of which all is hidden is no number, whatever the heads.
-    private static float Distance(Tensor one, Tensor other) => one.sub(other).abs().nan_to_num(0).max().ToSingle();
+    // Not what the layer was given: where a mask hides all keys but one, all numbers of heads give the same.
+    private static Tensor Probe(Tensor given)
+    {
+        using var generator = new Generator(1);
+        return randn([5, 2, given.shape[2]], generator: generator).to(given.device);
+    }
+
+    private static float Distance(Tensor one, Tensor other) => one.sub(other).abs().max().ToSingle();
 
     // The graph: [rows, steps, numbers].
     private static string Block(StepCall call, TraceWriter writer, string[] inputs, string prefix, long heads, long size, RowLayout layout, Func<TraceWriter, string, string> hide)
@@ -80,25 +90,24 @@ internal static class AttentionLayers
     private static string Norm(StepCall call, TraceWriter writer, string x, string prefix) => writer.Node("LayerNormalization",
         [x, writer.Constant(call.Parameter(writer, $"{prefix}weight")), writer.Constant(call.Parameter(writer, $"{prefix}bias"))], OnnxGraph.Integer("axis", -1), OnnxGraph.Number("epsilon", Epsilon));
 
-    private static Tensor Layer(Tensor x, Dictionary<string, Tensor> parameters, string prefix, long heads, bool isGelu, AttentionMasks masks)
+    private static Tensor Layer(Tensor x, Dictionary<string, Tensor> parameters, string prefix, long heads, bool isGelu)
     {
-        x = Norm(x.add(Attend(x, x, x, parameters, $"{prefix}self_attn.", heads, masks)), $"{prefix}norm1.");
+        x = Norm(x.add(Attend(x, parameters, $"{prefix}self_attn.", heads)), $"{prefix}norm1.");
         var up = nn.functional.linear(x, parameters[$"{prefix}linear1.weight"], parameters[$"{prefix}linear1.bias"]);
         return Norm(x.add(nn.functional.linear(isGelu ? nn.functional.gelu(up) : nn.functional.relu(up), parameters[$"{prefix}linear2.weight"], parameters[$"{prefix}linear2.bias"])), $"{prefix}norm2.");
 
         Tensor Norm(Tensor sum, string norm) => nn.functional.layer_norm(sum, [sum.shape[^1]], parameters[$"{norm}weight"], parameters[$"{norm}bias"], Epsilon);
     }
 
-    private static Tensor Attend(Tensor query, Tensor key, Tensor value, Dictionary<string, Tensor> parameters, string prefix, long heads, AttentionMasks masks)
+    private static Tensor Attend(Tensor x, Dictionary<string, Tensor> parameters, string prefix, long heads)
     {
-        var size = query.shape[2];
-        var (q, k, v) = (Part(query, 0), Part(key, 1), Part(value, 2));
-        var scores = q.matmul(k.transpose(-2, -1)).div(Math.Sqrt((double)size / heads));
-        var mixed = masks.Hide(scores).softmax(-1).matmul(v);
-        return nn.functional.linear(mixed.permute(2, 0, 1, 3).reshape(query.shape), parameters[$"{prefix}out_proj.weight"], parameters.GetValueOrDefault($"{prefix}out_proj.bias"));
+        var size = x.shape[2];
+        var (q, k, v) = (Part(0), Part(1), Part(2));
+        var mixed = q.matmul(k.transpose(-2, -1)).div(Math.Sqrt((double)size / heads)).softmax(-1).matmul(v);
+        return nn.functional.linear(mixed.permute(2, 0, 1, 3).reshape(x.shape), parameters[$"{prefix}out_proj.weight"], parameters.GetValueOrDefault($"{prefix}out_proj.bias"));
 
         // [rows, heads, steps, numbers]
-        Tensor Part(Tensor x, int part) => nn.functional.linear(x, parameters[$"{prefix}in_proj_weight"].narrow(0, part * size, size), parameters.GetValueOrDefault($"{prefix}in_proj_bias")?.narrow(0, part * size, size))
+        Tensor Part(int part) => nn.functional.linear(x, parameters[$"{prefix}in_proj_weight"].narrow(0, part * size, size), parameters.GetValueOrDefault($"{prefix}in_proj_bias")?.narrow(0, part * size, size))
             .view(x.shape[0], x.shape[1], heads, size / heads).permute(1, 2, 0, 3);
     }
 }

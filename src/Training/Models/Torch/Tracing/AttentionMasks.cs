@@ -29,15 +29,7 @@ internal sealed class AttentionMasks
     /// <summary>The padding where rows have it, for a graph to read.</summary>
     public TraceValue[] OfRows => _padding is { Layout: not null } ? [_padding] : [];
 
-    /// <summary>Scores [rows, heads, steps, keys] with what is hidden, as libtorch has them.</summary>
-    public Tensor Hide(Tensor scores)
-    {
-        if (_mask is not null)
-            scores = scores.add(_mask.Tensor);
-        return _padding is { Tensor: var padding } ? scores.masked_fill(padding.unsqueeze(1).unsqueeze(2), float.NegativeInfinity) : scores;
-    }
-
-    /// <summary>The same in a graph.</summary>
+    /// <summary>What hides, in a graph, of the scores [rows, heads, steps, keys].</summary>
     /// <param name="padding">The names of <see cref="OfRows"/>.</param>
     public Func<TraceWriter, string, string> Hiding(params string[] padding) => (writer, scores) =>
     {

@@ -53,6 +53,9 @@ internal static class KnownLayers
         }
     }
 
+    /// <summary>Whether what a layer puts out is of the type that it is given: ids and truths too, which ONNX's operators for it do not take.</summary>
+    public static bool IsElementwise(nn.Module layer) => layer is PadBase || Activations.Of(layer) is not null;
+
     /// <summary>Whether a layer has others in it and computes nothing itself.</summary>
     public static bool IsContainer(nn.Module layer) => layer is Sequential || layer.GetType().Name.StartsWith("Module", StringComparison.Ordinal) || layer.GetType().Name.StartsWith("Sequential", StringComparison.Ordinal);
 

@@ -123,6 +123,8 @@ internal sealed class ModuleTrace
         var features = cat([.. s_scales.Select(scale => Rows.Make(1, torch.InputSize, scale))]);
         var (rows, expected) = (features.data<float>().ToArray(), Rows.Row.Call(module, features).contiguous().data<float>().ToArray());
         var got = new float[outputs];
+        if (!expected.Any(float.IsFinite))
+            throw new UserModuleException($"Module \"{ModuleTensors.NameOf(module)}\" puts out no finite number on random rows, so that its ONNX graph cannot be compared with it, expected some. {Remedy ?? "Look at what it hides or divides by, as a mask that is always all true."}");
         for (var r = 0; r < s_scales.Length; r++)
         {
             run(rows.AsSpan(r * torch.InputSize, inputs), got);

@@ -126,10 +126,14 @@ internal sealed class ModuleTracer : IDisposable
         try
         {
             var layout = KnownLayers.Layout(layer, input.Layout!, output.shape);
-            var type = (TensorProto.Types.DataType)TracedFunctions.TypeOf(output.dtype);
+            var number = output.dtype;
+            var type = (TensorProto.Types.DataType)TracedFunctions.TypeOf(number);
             Add(new Mapping([input], layout, layer is IOnnxModule
                 ? (writer, inputs) => writer.Own.Write(writer, writer.Layer(name), inputs[0], (type, layout.RowShape))
-                : (writer, inputs) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, inputs[0], input.Layout!, layout))), output, $"layer {Shown(layer)}");
+                : KnownLayers.IsElementwise(layer) ? (writer, inputs) => Comparisons.FromNumbers(writer, Known(writer, Comparisons.ToNumbers(writer, inputs[0], number)), number)
+                : (writer, inputs) => Known(writer, inputs[0])), output, $"layer {Shown(layer)}");
+
+            string Known(TraceWriter writer, string x) => ModuleTrace.WriteKnown(writer, writer.Layer(name), new LayerCall(writer, x, input.Layout!, layout));
         }
         catch (NotTracedException e)
         {

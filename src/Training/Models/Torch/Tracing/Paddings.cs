@@ -43,7 +43,7 @@ internal static class Paddings
         var pads = new long[2 * rank];
         foreach (var (dimension, before, behind) in places)
             (pads[layout.Axis(dimension)], pads[rank + layout.Axis(dimension)]) = (before, behind);
-        return writer.Node("Pad", value == 0 ? [x, writer.Integers("pads", pads)] : [x, writer.Integers("pads", pads), writer.Constant((float)value)], OnnxGraph.Text("mode", "constant"));
+        return writer.Node("Pad", value == 0 ? [x, writer.Integers("pads", pads)] : [x, writer.Integers("pads", pads), writer.Constant((float)value)]);
     }
 
     /// <summary>A value with its own numbers around it, along a dimension of the graph.</summary>
