@@ -6,12 +6,13 @@ public sealed record LearningRateCurve(IReadOnlyList<LearningRatePoint> Points)
 {
     // A loss of one batch says little: this is an average over about ten.
     private const double Smoothing = 0.9;
+    private const int Averaged = 10; // a lucky first batch is no average
 
     // Where the loss is least it is about to rise.
     private const double Caution = 10;
 
     /// <summary>A tenth of the rate at which the loss, averaged over some ten steps, was least: a good peak for <see cref="NeuralNetworkOptions.LearningRate"/>. NaN of no points.</summary>
-    public double Suggestion => Points.Count == 0 ? double.NaN : Points[Smoothed().Index().MinBy(l => l.Item).Index].LearningRate / Caution;
+    public double Suggestion => Points.Count == 0 ? double.NaN : Points[Smoothed().Index().Skip(Math.Min(Averaged, Points.Count / 4)).MinBy(l => l.Item).Index].LearningRate / Caution;
 
     /// <summary>The losses as averages: of each step and those before it, which count the less the older they are.</summary>
     public IEnumerable<double> Smoothed()

@@ -19,6 +19,16 @@ public sealed class LearningRateTests : IDisposable
     public void Dispose() => _backend.Dispose();
 
     [TestMethod]
+    public void Suggestion_OfALuckyFirstBatch_IsOfTheAverageAllTheSame()
+    {
+        var losses = Enumerable.Repeat(2.0, 20).Prepend(0.1).Concat(Enumerable.Range(0, 20).Select(i => 2 - 0.05 * i)).Append(9.0);
+        var curve = new LearningRateCurve([.. losses.Select((loss, i) => new LearningRatePoint(1e-6 * Math.Pow(1.5, i), loss))]);
+
+        Assert.AreEqual(curve.Points[^2].LearningRate / 10, curve.Suggestion, 1e-12);
+        Assert.AreEqual(0.1, new LearningRateCurve([new(1, 2)]).Suggestion, "One point is the least there is.");
+    }
+
+    [TestMethod]
     public void FindLearningRate_Job_OnlyLooks()
     {
         var options = new DistributedRegressionTrainer.Options { LabelColumnName = "Value", BatchSize = 32, ValidationSet = _data, EarlyStopping = new EarlyStopping(), WeightAveraging = new WeightAveraging() };
