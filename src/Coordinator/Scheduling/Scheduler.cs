@@ -82,14 +82,28 @@ internal static class Scheduler
     private static SchedulingDecision? Place(PendingJob job, WaitingLine line, SlotIndex slots)
     {
         var usable = slots.For(job);
-        IReadOnlyList<(SlotPool Pool, int Ranks)> shares = job.Placement != Placement.OneWorker ? usable.BestGang(job, line)
-            : usable.Best(job, line) is { } pool ? [(pool, pool.WorldSize(job))]
-            : [];
-        return shares.Count == 0 ? null : new SchedulingDecision(
+        var shares = Shares(job, line, usable);
+        if (shares.Count == 0)
+            return null;
+        var other = Shares(job with { MixesModels = !job.MixesModels }, line, usable);
+        // Who may mix models need not, where those of one do as much.
+        if (job.MixesModels && other.Count == shares.Count && KindOf(other) == KindOf(shares) && Ranks(other) >= Ranks(shares))
+            shares = other;
+        var wider = !job.MixesModels && KindOf(other) == KindOf(shares) && Ranks(other) > Ranks(shares) ? $"; GPUs of other models are left out, with which it would have {Words.Ranks(Ranks(other))} (MixedDevices)" : "";
+        return new SchedulingDecision(
             job.Id,
-            $"placed on {Words.Join(shares.Select(s => $"\"{s.Pool.Worker.Host}\" with {Words.Ranks(s.Ranks)}"))}{OfKind(shares[0].Pool.Kind)}{LeftOut(job, slots)}{InDoubt(shares.Select(s => s.Pool.Worker))}",
+            $"placed on {Words.Join(shares.Select(s => $"\"{s.Pool.Worker.Host}\" with {Words.Ranks(s.Ranks)}"))}{OfKind(shares[0].Pool.Kind)}{wider}{LeftOut(job, slots)}{InDoubt(shares.Select(s => s.Pool.Worker))}",
             [.. shares.Select(s => new WorkerShare(s.Pool.Worker.Id, [.. s.Pool.Free.Take(s.Ranks)]))]);
     }
+
+    private static IReadOnlyList<(SlotPool Pool, int Ranks)> Shares(PendingJob job, WaitingLine line, SlotIndex usable) =>
+        job.Placement != Placement.OneWorker ? usable.BestGang(job, line)
+        : usable.Best(job, line) is { } pool ? [(pool, pool.WorldSize(job))]
+        : [];
+
+    private static int Ranks(IReadOnlyList<(SlotPool Pool, int Ranks)> shares) => shares.Sum(s => s.Ranks);
+
+    private static DeviceKind? KindOf(IReadOnlyList<(SlotPool Pool, int Ranks)> shares) => shares.Count == 0 ? null : shares[0].Pool.Kind;
 
     private static string LeftOut(PendingJob job, SlotIndex slots) => slots.LeftOut(job).ToList() is { Count: > 0 } doubted
         ? $"; {Words.Join(doubted.Select(w => $"\"{w.Host}\" is left out ({w.Doubt})"))}"
@@ -102,7 +116,7 @@ internal static class Scheduler
 
     private static string GangWaits(PendingJob job, SlotIndex slots)
     {
-        var pools = slots.Usable(job).FirstOrDefault() ?? slots.Apart(job);
+        var pools = slots.Usable(job).FirstOrDefault() ?? [.. slots.Apart(job).DistinctBy(p => p.Worker.Id)];
         var held = pools.Sum(p => p.Held);
         return $"waits for {Asked(job)}; {Words.Join(pools.Select(p => $"{p.Free.Count} {(p.Free.Count == 1 ? "is" : "are")} free on \"{p.Worker.Host}\""))}{(held > 0 ? $", {held} held until their workers confirm that attempts which were given up have ended" : "")}";
     }
@@ -111,9 +125,9 @@ internal static class Scheduler
     {
         var groups = slots.Usable(job);
         var apart = slots.Apart(job);
-        var has = groups.Count == 0 ? "there are none" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
-        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Description}"))}, expected the same on all{IfMixed(job, slots)}";
-        return $"needs {Asked(job)}; {has}{differ}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}{Faults(job, slots)}";
+        var has = groups.Count == 0 ? $"there are none{(slots.Usable(job with { MixesModels = true }).Count > 0 ? " of one model" : "")}" : Words.Join(groups[0].Select(p => $"\"{p.Worker.Host}\" has {p.Total}"));
+        var differ = groups.Count < 2 ? "" : $"; {Words.Join(groups.Select(g => $"\"{g[0].Worker.Host}\" has {g[0].Description}"))}, expected the same on all";
+        return $"needs {Asked(job)}; {has}{differ}{IfMixed(job, slots)}{(apart.Count == 0 ? "" : $"; {Words.Join(apart.Select(p => $"\"{p.Worker.Host}\" {p.CannotMeet}"))}")}{Faults(job, slots)}";
     }
 
     private static string NeverFits(PendingJob job, SlotIndex slots)
@@ -123,7 +137,8 @@ internal static class Scheduler
         if (job.Placement != Placement.OneWorker)
             return GangNeverFits(job, slots);
         var largest = slots.Largest(job.View);
-        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {largest}{(slots.Largest(job.View with { MixesModels = true }) > largest ? " of one model" : "")}{IfMixed(job, slots)}{Faults(job, slots)}";
+        var isOfGpus = slots.Largest(job.View with { MixesModels = true }) > largest && slots.Largest(job.View with { Device = DeviceKind.Cuda }) == largest;
+        return $"needs {Words.Ranks(job.MinRanks)}{OfKind(job.Device)} on one worker; the largest worker has {largest}{(isOfGpus ? " of one model" : "")}{IfMixed(job, slots)}{Faults(job, slots)}";
     }
 
     // What a job could have that is not to mix models: now, and were all idle.
@@ -134,7 +149,7 @@ internal static class Scheduler
         !job.MixesModels && slots.CanHold(job with { MixesModels = true }) ? "; GPUs of several models could hold it, with MixedDevices" : "";
 
     private static string Faults(PendingJob job, SlotIndex slots) => slots.Broken(job.Device) is { Count: > 0 } broken
-        ? $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Count > 1 ? " and others" : "")} cannot be used: {broken[0].Faults[0]}"
+        ? $"; {Slots(broken.Sum(p => p.Faults.Count))} of \"{broken[0].Worker.Host}\"{(broken.Any(p => p.Worker.Id != broken[0].Worker.Id) ? " and others" : "")} cannot be used: {broken[0].Faults[0]}"
         : "";
 
     private static string Asked(PendingJob job)

@@ -65,6 +65,9 @@ internal sealed record WorkerSlot(int Index, DeviceKind Kind, bool IsFree, strin
 {
     /// <summary>Of a GPU, as its driver names it; empty: of other devices, or unknown.</summary>
     public string Model { get; init; } = "";
+
+    /// <summary>Of a GPU; 0: of other devices, or unknown.</summary>
+    public long MemoryBytes { get; init; }
 }
 
 /// <summary>What becomes of a job now, and why in one sentence. Without shares it waits, or it fails.</summary>

@@ -8,7 +8,8 @@ namespace MLDistributed.Coordinator.Scheduling;
 /// </summary>
 internal sealed class SlotIndex
 {
-    private static readonly Comparer<SlotPool> s_byWorker = Comparer<SlotPool>.Create((a, b) => string.CompareOrdinal(a.Worker.Id, b.Worker.Id));
+    private static readonly Comparer<SlotPool> s_byMemory = Comparer<SlotPool>.Create((a, b) => // the most first
+        b.MemoryGiB.CompareTo(a.MemoryGiB) is var order && order != 0 ? order : string.CompareOrdinal(a.Worker.Id, b.Worker.Id));
     private static readonly Comparer<PoolKind> s_byKind = Comparer<PoolKind>.Create((a, b) =>
     {
         var (device, model) = (a.Device.CompareTo(b.Device), string.CompareOrdinal(a.Model, b.Model));
@@ -17,7 +18,7 @@ internal sealed class SlotIndex
 
     private readonly Dictionary<string, IReadOnlyList<SlotPool>> _workers = new(StringComparer.Ordinal);
     private readonly SortedDictionary<PoolKind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>>> _kinds = new(s_byKind); // kind, total, free
-    private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => s_byWorker.Compare(a, b) is var order && order != 0 ? order : s_byKind.Compare(PoolKind.Of(a), PoolKind.Of(b))));
+    private readonly SortedSet<SlotPool> _broken = new(Comparer<SlotPool>.Create((a, b) => string.CompareOrdinal(a.Worker.Id, b.Worker.Id) is var order && order != 0 ? order : s_byKind.Compare(PoolKind.Of(a), PoolKind.Of(b))));
 
     private readonly SortedDictionary<string, WorkerCapacity> _doubted = new(StringComparer.Ordinal);
     private SlotIndex? _trusted; // all but these; null: there are none
@@ -30,9 +31,6 @@ internal sealed class SlotIndex
 
     /// <summary>No worker with a device is connected.</summary>
     public bool IsEmpty => _kinds.Count == 0;
-
-    /// <summary>The kinds of device that there are, GPUs for either kind of job.</summary>
-    public IEnumerable<DeviceView> Views => _kinds.Keys.Select(k => k.View).Distinct();
 
     /// <exception cref="KeyNotFoundException">It has no slots.</exception>
     public WorkerCapacity Find(string workerId) => _workers[workerId][0].Worker;
@@ -57,7 +55,7 @@ internal sealed class SlotIndex
         foreach (var pool in pools)
         {
             var totals = Entry(_kinds, PoolKind.Of(pool), static () => []);
-            Entry(Entry(totals, pool.Total, static () => []), pool.Free.Count, static () => new SortedSet<SlotPool>(s_byWorker)).Add(pool);
+            Entry(Entry(totals, pool.Total, static () => []), pool.Free.Count, static () => new SortedSet<SlotPool>(s_byMemory)).Add(pool);
             if (pool.Faults.Count > 0 && pool.Model is not null)
                 _broken.Add(pool);
         }
@@ -100,22 +98,21 @@ internal sealed class SlotIndex
             return Largest(job.View) >= job.MinRanks;
         var need = GangNeed.Of(job);
         if (!_holds.TryGetValue(need, out var holds))
-            _holds.Add(need, holds = Views.Any(v => CanHold(job, v)));
+            _holds.Add(need, holds = KindsFor(job).Any());
         return holds;
     }
 
-    /// <summary>Whether the workers could hold the job on devices of one kind, were all idle.</summary>
-    public bool CanHold(PendingJob job, DeviceView pools) => job.View.Fits(pools) && (job.Placement == Placement.OneWorker
-        ? Largest(pools) >= job.MinRanks
-        : _kinds.Any(k => k.Key.View == pools && Gang.Measure(job, k.Value.Reverse().Select(t => (t.Key, t.Value.Values.Sum(p => p.Count))), k.Key.CanMeet).Workers > 0));
+    /// <summary>The kinds of slots that could hold the job, were all idle.</summary>
+    public IEnumerable<PoolKind> KindsFor(PendingJob job) => _kinds.Where(k => Holds(job, k.Key, k.Value)).Select(k => k.Key);
 
     /// <summary>Where all ranks of the job are best placed on one worker now; null: nowhere that the line ahead leaves open.</summary>
     public SlotPool? Best(PendingJob job, WaitingLine ahead) => Open(job, ahead)
-        .SelectMany(size => Candidates(job, size.Key, size.Value))
+        .SelectMany(size => Candidates(job, size.Value))
         // A job that takes all it can get (max 0) is better off on an idle worker than on the rest of a busy one.
-        .OrderByDescending(p => job.MaxRanks == 0 && p.Free.Count == p.Total)
+        .OrderByDescending(p => job.MaxRanks == 0 && p.IsIdle)
         .ThenByDescending(p => p.Kind == DeviceKind.Cuda)
         .ThenByDescending(p => p.WorldSize(job))
+        .ThenByDescending(p => p.MemoryGiB)
         .ThenBy(p => p.Free.Count)
         .ThenBy(p => p.Worker.Id, StringComparer.Ordinal)
         .ThenBy(p => p.Model, StringComparer.Ordinal)
@@ -130,6 +127,7 @@ internal sealed class SlotIndex
             .Where(k => k.Size.Workers > 0)
             .OrderByDescending(k => k.Kind.Device == DeviceKind.Cuda)
             .ThenByDescending(k => k.Size.Ranks)
+            .ThenByDescending(k => k.Levels.SelectMany(l => l.Pools).Max(p => p.Min!.MemoryGiB))
             .FirstOrDefault();
         if (best.Levels is null)
             return [];
@@ -153,14 +151,15 @@ internal sealed class SlotIndex
             .OrderByDescending(pools => pools.Sum(p => p.Total)),
     ];
 
-    /// <summary>Those with slots for the job, but whose ranks meet nobody's.</summary>
+    /// <summary>Those with slots for the job, but whose ranks meet nobody's: of each kind on a worker the one with the most free, and those with the most first.</summary>
     public IReadOnlyList<SlotPool> Apart(PendingJob job) =>
-        [.. _kinds.Where(k => job.View.Fits(k.Key.View) && !k.Key.CanMeet).SelectMany(k => k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values)).SelectMany(p => p).DistinctBy(p => (p.Worker.Id, p.Kind))];
+        [.. _kinds.Where(k => job.View.Fits(k.Key.View) && !k.Key.CanMeet).SelectMany(k => k.Value.SkipWhile(t => t.Key < job.LeastOnAWorker).SelectMany(t => t.Value.Values)).SelectMany(p => p)
+            .OrderByDescending(p => p.Free.Count).ThenBy(p => p.Worker.Id, StringComparer.Ordinal).DistinctBy(p => (p.Worker.Id, p.Kind))];
 
-    /// <summary>Whether two jobs could use the slots of one worker.</summary>
+    /// <summary>Whether a job that waits keeps slots that another could use.</summary>
     public bool Share(PendingJob one, PendingJob other) =>
-        _kinds.Any(k => one.View.Fits(k.Key.View) && (other.View.Fits(k.Key.View) ? k.Value.Keys.Last() >= Math.Max(one.LeastOnAWorker, other.LeastOnAWorker)
-            : other.View.Fits(k.Key.View.Across) && k.Value.SkipWhile(t => t.Key < one.LeastOnAWorker).SelectMany(t => t.Value.Values).SelectMany(p => p).Any(p => p.TotalAcross >= other.LeastOnAWorker)));
+        _kinds.Any(k => Holds(one, k.Key, k.Value) && (other.View.Fits(k.Key.View) ? k.Value.Keys.Last() >= Math.Max(one.LeastOnAWorker, other.LeastOnAWorker)
+            : other.View.Fits(k.Key.View.Across) && k.Value.SkipWhile(t => t.Key < one.LeastOnAWorker).SelectMany(t => t.Value.Values).SelectMany(p => p).Any(p => p.Across.Any(a => a.Total >= other.LeastOnAWorker))));
 
     /// <summary>Those with slots that cannot be used; of the job's device when there are any workers with it.</summary>
     public IReadOnlyList<SlotPool> Broken(DeviceKind device)
@@ -186,12 +185,12 @@ internal sealed class SlotIndex
     // What the line ahead leaves, by size. Pool by pool only while jobs that mix models wait beside others.
     private static IEnumerable<KeyValuePair<int, SortedDictionary<int, SortedSet<SlotPool>>>> Left(PoolKind kind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>> sizes, WaitingLine ahead)
     {
-        var left = sizes.TakeWhile(size => size.Key < ahead.ReservedFrom(kind.View));
+        var left = sizes.TakeWhile(size => size.Key < ahead.ReservedFrom(kind));
         return !ahead.Crosses(kind.View) ? left : left.Select(size => KeyValuePair.Create(size.Key, Left(size.Value, ahead))).Where(size => size.Value.Count > 0);
     }
 
     private static SortedDictionary<int, SortedSet<SlotPool>> Left(SortedDictionary<int, SortedSet<SlotPool>> byFree, WaitingLine ahead) => new(byFree
-        .Select(free => KeyValuePair.Create(free.Key, new SortedSet<SlotPool>(free.Value.Where(p => !ahead.KeepsAcross(p)), s_byWorker)))
+        .Select(free => KeyValuePair.Create(free.Key, new SortedSet<SlotPool>(free.Value.Where(p => !ahead.KeepsAcross(p)), s_byMemory)))
         .Where(free => free.Value.Count > 0)
         .ToDictionary());
 
@@ -202,23 +201,21 @@ internal sealed class SlotIndex
         .OrderByDescending(level => level.Key)
         .Select(level => (level.Key, (IReadOnlyList<SortedSet<SlotPool>>)[.. level]));
 
-    // Of one size: an idle worker, the fullest that has all the job takes, and the one with the most free.
-    private static IEnumerable<SlotPool> Candidates(PendingJob job, int total, SortedDictionary<int, SortedSet<SlotPool>> byFree)
-    {
-        if (byFree.TryGetValue(total, out var idle))
-            yield return idle.Min!;
-        SortedSet<SlotPool>? enough = null, most = null;
-        foreach (var (free, pools) in byFree.SkipWhile(f => f.Key < job.MinRanks))
-        {
-            most = pools;
-            if (free >= job.MaxRanks)
-                enough ??= pools;
-        }
+    private static bool Holds(PendingJob job, PoolKind kind, SortedDictionary<int, SortedDictionary<int, SortedSet<SlotPool>>> sizes) => job.View.Fits(kind.View) && (job.Placement == Placement.OneWorker
+        ? sizes.Keys.Last() >= job.MinRanks
+        : Gang.Measure(job, sizes.Reverse().Select(t => (t.Key, t.Value.Values.Sum(p => p.Count))), kind.CanMeet).Workers > 0);
 
-        if (enough is not null)
-            yield return enough.Min!;
-        if (most is not null)
-            yield return most.Min!;
+    // Of one size: of as many free slots the one with the most memory, and the one on an idle worker.
+    private static IEnumerable<SlotPool> Candidates(PendingJob job, SortedDictionary<int, SortedSet<SlotPool>> byFree)
+    {
+        foreach (var (_, pools) in byFree.SkipWhile(f => f.Key < job.MinRanks))
+        {
+            var first = pools.Min!;
+            yield return first;
+            // Of a level either all are free or none is; then workers whose other models are busy alone are not idle.
+            if (job.MaxRanks == 0 && first is { IsIdle: false } && first.Free.Count == first.Total && pools.FirstOrDefault(p => p.IsIdle) is { } idle)
+                yield return idle;
+        }
     }
 
     private void Changed()

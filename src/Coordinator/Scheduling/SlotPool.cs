@@ -12,8 +12,14 @@ namespace MLDistributed.Coordinator.Scheduling;
 /// <param name="Held">How many are held by attempts that were given up and whose end the worker has not told.</param>
 internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, string? Model, IReadOnlyList<int> Free, int Total, IReadOnlyList<string> Faults, int Held)
 {
-    /// <summary>The largest <see cref="Total"/> of this worker's pools that have slots of this one and are of the other view.</summary>
-    public int TotalAcross { get; private init; }
+    /// <summary>This worker's pools that have slots of this one and are of the other view, and how many each has.</summary>
+    public IReadOnlyList<(PoolKind Kind, int Total)> Across { get; private init; } = [];
+
+    /// <summary>Whether all of the worker's slots of this kind are free, of whatever model.</summary>
+    public bool IsIdle { get; private init; }
+
+    /// <summary>What the smallest of its GPUs has, in whole GiB, as drivers keep some MiB of a model or not; 0: other devices, or unknown.</summary>
+    public long MemoryGiB { get; private init; }
 
     /// <summary>For which jobs it is.</summary>
     public DeviceView View => new(Kind, Model is null);
@@ -24,9 +30,8 @@ internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, string? 
         var all = worker.Slots.Where(s => s.Kind == DeviceKind.Cuda).ToList();
         if (all.Count == 0)
             return pools;
-        var most = pools.Where(p => p.Kind == DeviceKind.Cuda).Max(p => p.Total);
-        var whole = Pool(worker, DeviceKind.Cuda, null, all) with { TotalAcross = most };
-        return [.. pools.Select(p => p.Kind == DeviceKind.Cuda ? p with { TotalAcross = whole.Total } : p), whole];
+        var whole = Pool(worker, DeviceKind.Cuda, null, all) with { Across = [.. pools.Where(p => p.Kind == DeviceKind.Cuda).Select(p => (PoolKind.Of(p), p.Total))] };
+        return [.. pools.Select(p => p.Kind == DeviceKind.Cuda ? p with { Across = [(PoolKind.Of(whole), whole.Total)], IsIdle = whole.IsIdle } : p), whole];
     }
 
     private static SlotPool Pool(WorkerCapacity worker, DeviceKind kind, string? model, IReadOnlyList<WorkerSlot> slots) => new(
@@ -36,16 +41,22 @@ internal sealed record SlotPool(WorkerCapacity Worker, DeviceKind Kind, string? 
         [.. slots.Where(s => s is { IsFree: true, Fault: "" }).Select(s => s.Index).Order()],
         slots.Count(s => s.Fault.Length == 0),
         [.. slots.Select(s => s.Fault).Where(f => f.Length > 0)],
-        slots.Count(s => s.IsHeld));
+        slots.Count(s => s.IsHeld))
+    {
+        IsIdle = slots.All(s => s.IsFree || s.Fault.Length > 0),
+        MemoryGiB = (long)Math.Round(slots.Min(s => s.MemoryBytes) / (double)(1L << 30)),
+    };
 
     /// <summary>What its ranks have in common with those that they can be in one gang with, in words.</summary>
     public string Description => string.IsNullOrEmpty(Model) ? Meeting : $"{Meeting} and {Model}";
 
     /// <summary>Why its ranks do not meet those of other workers, as in "was started without --network".</summary>
-    public string CannotMeet => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.CannotMeet : $"has GPUs without NCCL ({Worker.NoNccl})";
+    public string CannotMeet => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.CannotMeet
+        : Worker.Nccl.Length == 0 ? $"has GPUs without NCCL ({Worker.NoNccl})"
+        : "has GPUs of a model that is not known";
 
     /// <summary>What pools have in common whose ranks can meet over a network; empty: its ranks meet nobody's.</summary>
-    public string Meeting => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.Meeting : Worker.Nccl.Length == 0 ? "" : $"{Worker.Meeting} and NCCL {Worker.Nccl}";
+    public string Meeting => Kind == DeviceKind.Cpu || Worker.Meeting.Length == 0 ? Worker.Meeting : Worker.Nccl.Length == 0 || Model is "" ? "" : $"{Worker.Meeting} and NCCL {Worker.Nccl}";
 
     /// <summary>How many ranks the job would have here.</summary>
     public int WorldSize(PendingJob job) => job.MaxRanks == 0 ? Free.Count : Math.Min(job.MaxRanks, Free.Count);

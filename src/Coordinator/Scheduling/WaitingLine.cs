@@ -6,23 +6,23 @@ namespace MLDistributed.Coordinator.Scheduling;
 internal sealed class WaitingLine(SlotIndex slots)
 {
     private readonly List<PendingJob> _ahead = [];
-    private readonly Dictionary<DeviceView, int> _least = [];
+    private readonly Dictionary<PoolKind, int> _least = [];
 
     public void Add(PendingJob job)
     {
         _ahead.Add(job);
-        foreach (var view in slots.Views.Where(v => slots.CanHold(job, v)))
-            _least[view] = Math.Min(job.LeastOnAWorker, ReservedFrom(view));
+        foreach (var kind in slots.KindsFor(job))
+            _least[kind] = Math.Min(job.LeastOnAWorker, ReservedFrom(kind));
     }
 
     /// <summary>Pools of so many slots or more are kept free, by jobs that look at them in the same way.</summary>
-    public int ReservedFrom(DeviceView view) => _least.GetValueOrDefault(view, int.MaxValue);
+    public int ReservedFrom(PoolKind kind) => _least.GetValueOrDefault(kind, int.MaxValue);
 
     /// <summary>Whether pools may be kept free by jobs that look at their slots in the other way.</summary>
-    public bool Crosses(DeviceView view) => _least.ContainsKey(view.Across);
+    public bool Crosses(DeviceView view) => _least.Keys.Any(k => k.View == view.Across);
 
     /// <summary>Whether this one is.</summary>
-    public bool KeepsAcross(SlotPool pool) => pool.TotalAcross >= ReservedFrom(pool.View.Across);
+    public bool KeepsAcross(SlotPool pool) => pool.Across.Any(p => p.Total >= ReservedFrom(p.Kind));
 
     /// <summary>The first that keeps something free which the job could use.</summary>
     public PendingJob? AheadOf(PendingJob job) => _ahead.Find(a => slots.Share(a, job));

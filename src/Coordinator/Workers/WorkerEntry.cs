@@ -54,7 +54,11 @@ internal sealed class WorkerEntry
         var holdsAll = Attempts.Values.Any(a => a.IsForeign); // nobody knows which slots such an attempt has
         var taken = Attempts.Values.SelectMany(a => a.Slots).ToHashSet();
         var held = Attempts.Values.Where(a => a.GivenUpFor is not null).SelectMany(a => a.Slots).ToHashSet();
-        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault.Length > 0 ? d.Fault : closed, holdsAll || held.Contains(d.Slot)) { Model = d.Kind == DeviceKind.Cuda ? d.Name : "" })])
+        return new WorkerCapacity(Id, Host, [.. Devices.Select(d => new WorkerSlot(d.Slot, d.Kind, !holdsAll && !taken.Contains(d.Slot), d.Fault.Length > 0 ? d.Fault : closed, holdsAll || held.Contains(d.Slot))
+        {
+            Model = d.Kind == DeviceKind.Cuda ? d.Name : "",
+            MemoryBytes = d.Kind == DeviceKind.Cuda ? d.MemoryBytes : 0,
+        })])
         {
             Meeting = network is { Fault: "" } ? $"mldist {Build} with {network.Mpi}" : "",
             CannotMeet = network is null ? "was started without --network" : $"cannot use its network: {network.Fault}",

@@ -43,7 +43,7 @@ internal sealed record DeviceShards
         return new DeviceShards(length, rank, rankCount, partLength, Math.Max(1, Quotient(length, partLength * rankCount)));
     }
 
-    /// <summary>What a rank keeps of a vector as long as the parameters, at most.</summary>
+    /// <summary>What a rank keeps of a vector as long as the parameters, at least: room that is nobody's comes on top.</summary>
     public static long Share(long length, int rankCount) => Quotient(length, rankCount);
 
     /// <summary>This rank's part of a block, without what is nobody's.</summary>

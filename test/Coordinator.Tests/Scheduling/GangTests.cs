@@ -69,10 +69,10 @@ public sealed class GangTests
     public void Gpus_OfSeveralWorkers_AreJoinedByOneNccl()
     {
         var job = Job("job", 1, 3, 4) with { Placement = Placement.Pack };
-        var workers = Workers("2/2 2/2", DeviceKind.Cuda).Select(w => w with { Nccl = "2.27.5" }).ToArray();
+        var workers = Workers("2/2 2/2", DeviceKind.Cuda).Select(w => w with { Nccl = "2.27.5", Slots = [.. w.Slots.Select(s => s with { Model = "H" })] }).ToArray();
 
         Assert.AreEqual("w0:2 w1:2", Outcome(Decide([job], workers).Single()));
-        Assert.AreEqual("needs 3 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and \"host1\" has build 1 and NCCL 2.28.1, expected the same on all",
+        Assert.AreEqual("needs 3 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and H and \"host1\" has build 1 and NCCL 2.28.1 and H, expected the same on all",
             Decide([job], [workers[0], workers[1] with { Nccl = "2.28.1" }]).Single().Reason);
         Assert.AreEqual("needs 3 ranks on workers that can meet; \"host0\" has 2; \"host1\" has GPUs without NCCL (libnccl.so.2 was not found)",
             Decide([job], [workers[0], workers[1] with { Nccl = "", NoNccl = "libnccl.so.2 was not found" }]).Single().Reason);
@@ -94,13 +94,81 @@ public sealed class GangTests
     [DataRow(Placement.Pack, 4, 4, false, "AA BB", "needs 4 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and GPU A and \"host1\" has build 1 and NCCL 2.27.5 and GPU B, expected the same on all; GPUs of several models could hold it, with MixedDevices")]
     [DataRow(Placement.Pack, 3, 3, false, "AA aa B", "waits for 3 ranks on workers that can meet; 2 are free on \"host0\" and 0 are free on \"host1\"; GPUs of several models are free, which MixedDevices would take")]
     [DataRow(Placement.Pack, 8, 8, true, "AA BB", "needs 8 ranks on workers that can meet; \"host0\" has 2 and \"host1\" has 2")]
+    [DataRow(Placement.Pack, 3, 3, false, "AABB", "needs 3 ranks on workers that can meet; \"host0\" has 2; \"host0\" has build 1 and NCCL 2.27.5 and GPU A and \"host0\" has build 1 and NCCL 2.27.5 and GPU B, expected the same on all; GPUs of several models could hold it, with MixedDevices")]
+    [DataRow(Placement.OneWorker, 2, 2, true, "ABA", "w0:AA", DisplayName = "who may mix need not")]
+    [DataRow(Placement.Pack, 4, 4, true, "AA BB AA", "w0:AA w2:AA", DisplayName = "who may mix need not, on several workers")]
+    [DataRow(Placement.Pack, 4, 4, false, "?? ??", "needs 4 ranks on workers that can meet; there are none of one model; GPUs of several models could hold it, with MixedDevices; \"host0\" has GPUs of a model that is not known and \"host1\" has GPUs of a model that is not known", DisplayName = "models that are not known are not one")]
+    [DataRow(Placement.Pack, 2, 2, false, "?? ??", "w0:??", DisplayName = "but of one worker they are")]
+    [DataRow(Placement.Pack, 4, 4, true, "?? ??", "w0:?? w1:??")]
     public void Gpus_OfAGang_AreOfOneModelUnlessItMixesThem(Placement placement, int min, int max, bool mixes, string models, string expected)
     {
-        var workers = models.Split(' ').Select((gpus, i) => new WorkerCapacity($"w{i}", $"host{i}", [.. gpus.Select((m, s) => new WorkerSlot(s, DeviceKind.Cuda, char.IsUpper(m)) { Model = $"GPU {char.ToUpperInvariant(m)}" })]) { Meeting = "build 1", Nccl = "2.27.5" }).ToArray();
+        var workers = Gpus(models);
 
         var decision = Decide([Job("job", 1, min, max) with { Placement = placement, MixesModels = mixes }], workers).Single();
 
-        Assert.AreEqual(expected, decision.Shares.Count == 0 ? decision.Reason : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{string.Concat(s.Slots.Select(i => workers.Single(w => w.Id == s.WorkerId).Slots[i].Model[^1]))}")));
+        Assert.AreEqual(expected, Outcome(decision, workers));
+    }
+
+    [TestMethod]
+    // ranks, the least on a worker | models of each worker's GPUs | why it can never be placed
+    [DataRow(8, 4, "AABB AABB", "needs 8 ranks on workers that can meet, at least 4 on each; there are none of one model; GPUs of several models could hold it, with MixedDevices")]
+    [DataRow(6, 2, "AAB AAB", "needs 6 ranks on workers that can meet, at least 2 on each; \"host0\" has 2 and \"host1\" has 2; GPUs of several models could hold it, with MixedDevices")]
+    [DataRow(10, 5, "AABB AABB", "needs 10 ranks on workers that can meet, at least 5 on each; there are none")]
+    public void Gang_OfNoModel_IsToldWhereMixedItCouldBe(int ranks, int least, string models, string expected) =>
+        Assert.AreEqual(expected, Decide([Job("job", 1, ranks, ranks) with { Placement = Placement.Pack, MinPerWorker = least }], Gpus(models)).Single().Reason);
+
+    [TestMethod]
+    // placement, ranks max | models of each worker's GPUs, in capitals where free, of which A has the most memory | ranks of each worker by model
+    [DataRow(Placement.OneWorker, 1, "ABBBB", "w0:A")]
+    [DataRow(Placement.OneWorker, 1, "BAAAA", "w0:A", DisplayName = "one of several strong ones, not the only weak one")]
+    [DataRow(Placement.OneWorker, 0, "BA", "w0:A")]
+    [DataRow(Placement.OneWorker, 0, "aAAAAAAAB", "w0:AAAAAAA", DisplayName = "a model of which all is free is no idle worker")]
+    [DataRow(Placement.OneWorker, 0, "bAA BBB", "w1:BBB", DisplayName = "an idle worker is")]
+    [DataRow(Placement.OneWorker, 1, "BB AA", "w1:A", DisplayName = "of several workers")]
+    [DataRow(Placement.OneWorker, 1, "AAA AA", "w1:A", DisplayName = "of one model, what leaves the large one whole")]
+    [DataRow(Placement.Pack, 4, "BB AA BB AA", "w1:AA w3:AA")]
+    public void Gpus_OfSeveralModels_AreTakenFromTheOneWithTheMostMemory(Placement placement, int max, string models, string expected)
+    {
+        var workers = Gpus(models, m => m == 'B' ? 2L << 30 : 80L << 30);
+
+        Assert.AreEqual(expected, Outcome(Decide([Job("job", 1, 1, max) with { Placement = placement }], workers).Single(), workers));
+    }
+
+    [TestMethod]
+    // ranks max | models of a worker's GPUs | why so
+    [DataRow(0, "AAB", "placed on \"host0\" with 2 ranks of cuda; GPUs of other models are left out, with which it would have 3 ranks (MixedDevices)")]
+    [DataRow(2, "AAB", "placed on \"host0\" with 2 ranks of cuda")]
+    [DataRow(0, "AAA", "placed on \"host0\" with 3 ranks of cuda")]
+    public void Gpus_OfOtherModels_AreLeftOutWithAWord(int max, string models, string expected) =>
+        Assert.AreEqual(expected, Decide([Job("job", 1, 1, max)], Gpus(models)).Single().Reason);
+
+    [TestMethod]
+    public void Gpus_OfAWorkerWithoutNetwork_AreCountedFreeByTheModelThatHasTheMost() =>
+        Assert.AreEqual("waits for 3 ranks on workers that can meet; 2 are free on \"host0\"",
+            Decide([Job("job", 1, 3, 3) with { Placement = Placement.Pack }], [Gpus("aaaaBB")[0] with { Meeting = "" }]).Single().Reason);
+
+    [TestMethod]
+    public void Slots_OfCpusThatAreTooFew_AreOfNoModel() =>
+        Assert.AreEqual("needs 8 ranks on one worker; the largest worker has 6; GPUs of several models could hold it, with MixedDevices",
+            Decide([Job("job", 1, 8, 8)], [.. Workers("6/6"), Gpus("AAAABBBB")[0] with { Id = "gpus" }]).Single().Reason);
+
+    [TestMethod]
+    [DataRow("AB", "needs 1 rank on one worker; the largest worker has 0; 2 slots of \"host0\" cannot be used: it is cordoned", DisplayName = "two models of one worker are no others")]
+    [DataRow("A B", "needs 1 rank on one worker; the largest worker has 0; 2 slots of \"host0\" and others cannot be used: it is cordoned")]
+    public void Gpus_ThatCannotBeUsed_AreOfTheWorkersNamed(string models, string expected) =>
+        Assert.AreEqual(expected, Decide([Job("job", 1, 1, 1)], [.. Gpus(models).Select(w => w with { Slots = [.. w.Slots.Select(s => s with { Fault = "it is cordoned" })] })]).Single().Reason);
+
+    [TestMethod]
+    // ranks and models of the job that waits | what the one behind it gets
+    [DataRow(8, "aaaa aaaa BB", "w2:1", DisplayName = "GPUs with which it would still not have enough")]
+    [DataRow(8, "aaaA aaaa BB", "w2:1", DisplayName = "nor of these those of its model")]
+    [DataRow(2, "aaaa aaaa bB", "waits behind job \"gang\", which came first", DisplayName = "but those with which it would")]
+    public void Gang_ThatWaits_LeavesTheModelsThatItCouldNeverHave(int ranks, string models, string expected)
+    {
+        var decisions = Decide([Job("gang", 1, ranks, 0) with { Placement = Placement.Pack, MinPerWorker = 2 }, Job("small", 2, 1, 1)], Gpus(models));
+
+        Assert.IsEmpty(decisions[0].Shares, decisions[0].Reason);
+        Assert.AreEqual(expected, Outcome(decisions[1]));
     }
 
     // A job keeps the workers free that it could use, however those behind it look at the same GPUs.
@@ -224,6 +292,15 @@ public sealed class GangTests
 
     private static IReadOnlyList<SchedulingDecision> Decide(PendingJob[] jobs, WorkerCapacity[] workers) => Scheduler.Decide(TimeSpan.FromHours(1), jobs, workers);
 
+    // Of a letter each: its model, in capitals where it is free; "?" is free and of no known model.
+    private static WorkerCapacity[] Gpus(string models, Func<char, long>? memoryBytes = null) => [.. models.Split(' ').Select((gpus, i) => new WorkerCapacity($"w{i}", $"host{i}",
+        [.. gpus.Select((m, s) => new WorkerSlot(s, DeviceKind.Cuda, !char.IsLower(m)) { Model = m == '?' ? "" : $"GPU {char.ToUpperInvariant(m)}", MemoryBytes = memoryBytes?.Invoke(char.ToUpperInvariant(m)) ?? 0 })])
+    {
+        Meeting = "build 1",
+        CannotMeet = "was started without --network",
+        Nccl = "2.27.5",
+    })];
+
     private static WorkerCapacity[] Workers(string sizes, DeviceKind kind = DeviceKind.Cpu) => [.. sizes.Split(' ').Select((size, i) =>
     {
         var (free, total) = (int.Parse(size.Split('/')[0]), int.Parse(size.Split('/')[1]));
@@ -233,4 +310,8 @@ public sealed class GangTests
     private static PendingJob Job(string id, long number, int min, int max) => new(OpaqueId.Parse(id), id, number, 0, DeviceKind.Any, min, max);
 
     private static string Outcome(SchedulingDecision decision) => decision.Shares.Count == 0 ? decision.Reason : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{s.Slots.Count}"));
+
+    // Its ranks by model.
+    private static string Outcome(SchedulingDecision decision, WorkerCapacity[] workers) => decision.Shares.Count == 0 ? decision.Reason
+        : string.Join(' ', decision.Shares.Select(s => $"{s.WorkerId}:{string.Concat(s.Slots.Select(i => workers.Single(w => w.Id == s.WorkerId).Slots[i].Model.DefaultIfEmpty('?').Last()))}"));
 }

@@ -87,7 +87,7 @@ public sealed class SchedulerIndexTests
                 break;
             default: // new, or with other slots free than before
                 var worker = Worker($"w{random.Next(6)}", [.. Enumerable.Range(0, random.Next(1, 7)).Select(i =>
-                    new WorkerSlot(i, random.Next(2) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, random.Next(2) == 0, random.Next(8) == 0 ? "broken" : "") { Model = $"GPU {random.Next(2)}" })]);
+                    new WorkerSlot(i, random.Next(2) == 0 ? DeviceKind.Cuda : DeviceKind.Cpu, random.Next(2) == 0, random.Next(8) == 0 ? "broken" : "") { Model = $"GPU {random.Next(2)}", MemoryBytes = random.NextInt64(3) << 30 })]);
                 workers[worker.Id] = worker;
                 slots.Put(worker);
                 break;

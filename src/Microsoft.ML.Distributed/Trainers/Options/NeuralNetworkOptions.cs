@@ -170,7 +170,7 @@ public abstract class NeuralNetworkOptions
     /// <value>1</value>
     public int MinRanks { get; set; } = 1;
 
-    /// <summary>The most ranks that the job takes. 0: as many as one worker offers or, with another <see cref="Placement"/>, all that are free and can meet.</summary>
+    /// <summary>The most ranks that the job takes. 0: as many as one worker offers or, with another <see cref="Placement"/>, all that are free and can meet; of GPUs those of one model, without <see cref="MixedDevices"/>.</summary>
     /// <value>0</value>
     public int MaxRanks { get; set; }
 
