@@ -28,6 +28,6 @@ public sealed class NetworkHostsTests
             Assert.IsGreaterThanOrEqualTo(delay, hosts.RoundTrip(0, 1));
         }
 
-        Assert.IsFalse(NetworkInterface.GetAllNetworkInterfaces().Any(i => i.Name.StartsWith("mldtap", StringComparison.Ordinal)));
+        Assert.IsFalse(NetworkInterface.GetAllNetworkInterfaces().Any(i => i.Name.StartsWith(SlowCable.DevicePrefix, StringComparison.Ordinal)));
     }
 }

@@ -1,5 +1,6 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
@@ -15,6 +16,9 @@ internal sealed class SlowCable : IDisposable
     private const int MostHeld = 1000; // frames, as netem's own limit: what comes then is lost
     private const int FrameBytes = 10 + (64 << 10) + 64; // the kernel's words on the frame, what it cuts to packets later, and headers
     private static readonly TimeSpan s_look = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>How its devices' names begin: those of other processes' cables begin otherwise.</summary>
+    public static readonly string DevicePrefix = string.Create(CultureInfo.InvariantCulture, $"mld{Environment.ProcessId}t");
 
     private readonly Tap _near = Tap.Create();
     private readonly Tap _far = Tap.Create();
@@ -83,7 +87,7 @@ internal sealed class SlowCable : IDisposable
             {
                 Span<byte> request = stackalloc byte[40];
                 request.Clear();
-                "mldtap%d"u8.CopyTo(request); // the kernel puts the number
+                Encoding.ASCII.GetBytes(DevicePrefix + "%d", request); // the kernel puts the number
                 MemoryMarshal.Write(request[NameBytes..], FramesWithHeader);
                 if (handle.IsInvalid || Control(handle, SetDevice, ref request[0]) < 0 || Control(handle, SetOffload, Segments) < 0)
                     throw new IOException($"/dev/net/tun gives no TAP device: {new Win32Exception().Message}.");

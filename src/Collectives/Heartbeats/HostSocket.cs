@@ -7,6 +7,9 @@ namespace MLDistributed.Collectives.Heartbeats;
 /// <summary>Where other ranks reach this one.</summary>
 internal static class HostSocket
 {
+    // Nobody accepts: what looks at ports from elsewhere waits here too, and must not keep the other ranks out.
+    private const int Backlog = 128;
+
     /// <summary>A socket at the first free port of the world's.</summary>
     /// <exception cref="HostNetworkException">None is free, or this host has no address.</exception>
     public static Socket Bind(MpiOptions options, ProtocolType protocol)
@@ -20,7 +23,7 @@ internal static class HostSocket
             {
                 socket.Bind(new IPEndPoint(address, port));
                 if (protocol == ProtocolType.Tcp)
-                    socket.Listen(options.WorldSize); // two can be bound at one port, but not listen
+                    socket.Listen(Math.Max(Backlog, options.WorldSize)); // two can be bound at one port, but not listen
                 return socket;
             }
             catch (SocketException e)

@@ -32,8 +32,11 @@ public static class PeerCheck
             Tell("reached"); // until then others may still try
             watch.Leave();
         }
-        catch (OperationCanceledException) when (!stop.IsCancellationRequested)
+        catch (Exception e) when (!stop.IsCancellationRequested)
         {
+            watch.Leave(); // it has said whom it does not reach, and is no silent one to others
+            if (e is not OperationCanceledException)
+                throw;
             throw new CollectiveTimeoutException($"Rank {options.Describe(options.Rank)} has lost another while they looked whether they reach one another, expected all to be heard.");
         }
 

@@ -37,7 +37,8 @@ internal sealed partial class ClusterController
     private void Started(JobEntry job, AttemptPart part)
     {
         part.HasStarted = true;
-        if (job.State != JobState.Running && part.Attempt.Living.All(p => p.HasStarted))
+        // After a restart it is told again by who is back: until all are (TellBack), the job recovers.
+        if (job.State == JobState.Placing && part.Attempt.Living.All(p => p.HasStarted))
             jobs.Transition(job, JobState.Running, $"runs on {part.Attempt.Where()}", part.Attempt.WorldSize);
     }
 

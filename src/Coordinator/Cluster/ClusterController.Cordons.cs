@@ -26,6 +26,7 @@ internal sealed partial class ClusterController
         var worker = workers.Find(workerId) ?? (isKnown ? new WorkerEntry { Id = workerId, IsLost = true } : null)
             ?? throw Refusal(StatusCode.NotFound, $"Worker \"{workerId}\" is unknown, expected the id of one that \"mldist workers\" shows, or that was cordoned.");
         workers.Trust(worker);
+        workers.Decide(worker, isAtFault: true); // and it is mended
         journal.Append(context => context.Cordons.RemoveRange(context.Cordons.Where(c => c.WorkerId == workerId)));
         return Recordon(worker);
     }

@@ -16,7 +16,7 @@ internal sealed partial class ClusterController
         Wind(attempt, attempt.Failure!.Message);
     }
 
-    private bool Judge(AttemptEntry attempt) => attempt.Judge(worker => workers.Ties(worker, attempt.Parts.Select(p => p.Worker)));
+    private bool Judge(AttemptEntry attempt) => attempt.Judge(worker => workers.Ties(worker, attempt.Parts.Select(p => p.Worker), clock.Now));
 
     // More words for the job's reason.
     private string Doubt(AttemptEntry attempt)

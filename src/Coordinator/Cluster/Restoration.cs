@@ -144,12 +144,12 @@ internal sealed class Restoration(ClusterDatabase database, JobTable jobs, Worke
                 part.HasEnded = true;
             else
                 workers.Hold(part);
-            // Of several workers one had failed, and the others were awaited.
-            if (row.EndedAt is null || FailureOf(row) is not { } failure)
-                continue;
+        }
+
+        // One had failed, or was not heard and had stopped as it was told to, and the others were awaited.
+        if (FailureOf(rows.Where(r => r.EndedAt is not null)) is { } failure)
+        {
             attempt.Keep(failure.KeptStep);
-            if (row.Outcome != "failed")
-                continue;
             attempt.Note(failure, blame: null, isBystander: true);
             attempt.EndsBy = clock.Now;
         }

@@ -20,7 +20,7 @@ internal static class SilenceRules
         // Connections are looked at when all are heard.
         var isConnection = told.All(s => s.IsConnection);
         told = [.. told.Where(s => s.IsConnection == isConnection)];
-        var weights = Enumerable.Range(0, hosts.Count).Select(h => (Others: OthersOf(h).Count() + earlier[h], Deaf: told.Count(s => s.Of == h))).ToList();
+        var weights = Enumerable.Range(0, hosts.Count).Select(h => (Others: OthersOf(h).Count() is var others and > 0 ? others + earlier[h] : 0, Deaf: told.Count(s => s.Of == h))).ToList();
         var lost = weights.LastIndexOf(weights.Max());
         var deaf = told.Where(s => s.Of == lost).OrderBy(s => s.By).ToList();
         var unheard = told.Where(s => s.By == lost).OrderBy(s => s.Of).ToList();
@@ -33,7 +33,8 @@ internal static class SilenceRules
         // Who stood still says nothing of others, and may be as good as before.
         return new LostHost(lost, $"{finding} {(hasTrained ? remedy : BeforeTraining)}", IsCutOff: unheard.Count > 0 || !hasTrained)
         {
-            Ties = weights.Count(w => w == weights[lost]) > 1 ? [.. OthersOf(lost).Order()] : [],
+            // Where one of the others weighs less it is not a tie with it: two may be cut off at once.
+            Ties = OthersOf(lost).All(o => weights[o] == weights[lost]) ? [.. OthersOf(lost).Order()] : [],
         };
 
         IEnumerable<int> OthersOf(int host) => told.Where(s => s.By == host || s.Of == host).Select(s => s.By + s.Of - host).Distinct();

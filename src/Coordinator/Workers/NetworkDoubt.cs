@@ -12,6 +12,9 @@ internal sealed record NetworkDoubt(string Reason, TimeSpan Until, TimeSpan Peri
     /// <summary>The ids of the workers that it may be as well: a gang of one of them with others decides. None: it is this one.</summary>
     public IReadOnlyList<string> Ties { get; init; } = [];
 
+    /// <summary>Whether these still say something: as long as the worker was kept from gangs, and as long again for a gang to decide.</summary>
+    public bool IsTieWith(string id, TimeSpan now) => now < Until + Period && Ties.Contains(id);
+
     /// <summary>Whether its time is over, and it only counts for how long the next is.</summary>
     public bool IsOver { get; init; }
 

@@ -4,13 +4,14 @@ using MLDistributed.Protocol;
 namespace MLDistributed.Coordinator.Workers;
 
 /// <summary>
-/// Gives every worker's text of a round to all of an attempt's workers, when all have brought theirs. Of bounded size: one
-/// round, of texts that are bounded themselves. Workers repeat what may have been lost: what is old is answered again.
+/// Gives every worker's text of a round to all of an attempt's workers, when all have brought theirs. Of bounded size: two
+/// rounds, of texts that are bounded themselves. Workers repeat what may have been lost: of who has the answer of a round all others
+/// have been in it, so that nobody is more than one behind.
 /// </summary>
 internal sealed class Rendezvous
 {
-    private int _round = -1;
-    private ByteString?[] _texts = [];
+    private (int Number, ByteString?[]? Texts) _newest = (-1, null);
+    private (int Number, ByteString?[]? Texts) _before = (-1, null);
 
     /// <summary>Takes a worker's text.</summary>
     /// <param name="participant">Its place among the attempt's workers.</param>
@@ -19,12 +20,13 @@ internal sealed class Rendezvous
     /// <returns>What to tell, and whom: all, or the one who asked again; null: nobody yet.</returns>
     public (Gathered Told, bool ToAll)? Take(int participant, int count, Gather gather)
     {
-        if (gather.Round < _round)
+        if (gather.Round > _newest.Number)
+            (_before, _newest) = (_newest, (gather.Round, new ByteString?[count]));
+        var texts = gather.Round == _newest.Number ? _newest.Texts : gather.Round == _before.Number ? _before.Texts : null;
+        if (texts is null)
             return null;
-        if (gather.Round > _round)
-            (_round, _texts) = (gather.Round, new ByteString?[count]);
-        var isKnown = _texts[participant] is not null;
-        _texts[participant] ??= gather.Text;
-        return _texts.Any(t => t is null) ? null : (new Gathered { AttemptId = gather.AttemptId, Round = _round, Texts = { _texts } }, !isKnown);
+        var isKnown = texts[participant] is not null;
+        texts[participant] ??= gather.Text;
+        return texts.Any(t => t is null) ? null : (new Gathered { AttemptId = gather.AttemptId, Round = gather.Round, Texts = { texts } }, !isKnown);
     }
 }

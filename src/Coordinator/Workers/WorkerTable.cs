@@ -83,14 +83,11 @@ internal sealed class WorkerTable(CordonBook cordons)
         Changed(worker);
     }
 
-    /// <summary>With how many workers, other than some, a worker was in a tie that nothing has decided.</summary>
-    public int Ties(WorkerEntry worker, IEnumerable<WorkerEntry> without)
-    {
-        var own = worker.NetworkDoubt?.Ties ?? [];
-        return _workers.Values.Except(without.Append(worker)).Count(w => own.Contains(w.Id) || w.NetworkDoubt?.Ties.Contains(worker.Id) == true);
-    }
+    /// <summary>With how many workers, other than some, a worker was lately in a tie that nothing has decided.</summary>
+    public int Ties(WorkerEntry worker, IEnumerable<WorkerEntry> without, TimeSpan now) =>
+        _workers.Values.Except(without.Append(worker)).Count(w => worker.NetworkDoubt?.IsTieWith(w.Id, now) == true || w.NetworkDoubt?.IsTieWith(worker.Id, now) == true);
 
-    /// <summary>A gang with others has decided the ties that a worker was in: others' doubt is theirs alone now, or over.</summary>
+    /// <summary>A gang with others, or an operator, has decided the ties that a worker was in: others' doubt is theirs alone now, or over.</summary>
     /// <param name="worker">The worker.</param>
     /// <param name="isAtFault">Whether it was this one.</param>
     public void Decide(WorkerEntry worker, bool isAtFault)

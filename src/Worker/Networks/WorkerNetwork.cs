@@ -56,11 +56,23 @@ internal sealed class WorkerNetwork(string asked, PortRange ports, string mpi, s
     }
 
     /// <summary>Why an address is none of this network, as in: in "10.1.0.0/16"; null: it is one.</summary>
-    /// <param name="address">Where another worker says it is. Behind a router it is only by a range that holds both.</param>
+    /// <param name="address">Where another worker says it is. Behind a router it is only by a range that holds both, or where the interface has no network to speak of.</param>
     public string? WhyNotOn(IPAddress address)
     {
-        IReadOnlyList<IPNetwork> networks = IPNetwork.TryParse(asked, out var range) ? [range] : list().FirstOrDefault(l => l.Name == asked)?.Networks ?? [];
-        return networks.Any(n => n.Contains(address)) ? null : $"in {(networks.Count > 0 ? string.Join(" or ", networks) : "no network, as its interface is gone")} (\"{asked}\")";
+        var isRange = IPNetwork.TryParse(asked, out var range);
+        IReadOnlyList<IPNetwork> networks;
+        try
+        {
+            networks = isRange ? [range] : list().FirstOrDefault(l => l.Name == asked)?.Networks ?? [];
+        }
+        catch (NetworkInformationException e)
+        {
+            return $"of \"{asked}\", whose networks cannot be read ({e.Message.TrimEnd('.')})";
+        }
+
+        // Of one address, or two, as in clouds and tunnels: who else is there it does not say.
+        var isAnybody = !isRange && address.AddressFamily == AddressFamily.InterNetwork && !IPAddress.IsLoopback(address) && networks.Any(n => n.PrefixLength >= 31);
+        return isAnybody || networks.Any(n => n.Contains(address)) ? null : $"in {(networks.Count > 0 ? string.Join(" or ", networks) : "no network, as its interface is gone")} (\"{asked}\")";
     }
 
     private string? Fault(NetworkLink? link, IPAddress? address, IReadOnlyList<NetworkLink> links)

@@ -30,23 +30,32 @@ public sealed class PeerCheckTests
     }
 
     [TestMethod]
-    public async Task Rank_ThatIsHeardAndTakesNoConnection_IsToldByItsAddress()
+    public async Task Rank_ThatIsHeardAndTakesNoConnection_IsToldByItsAddressAndWithAFarewell()
     {
         using var meeting = new Meeting(2);
         using var closed = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         closed.Bind(new IPEndPoint(IPAddress.Loopback, 0)); // and does not listen
-        using var stop = new CancellationTokenSource();
-        var other = meeting.RunAsync(1, (options, rendezvous, _) =>
+        // Answers each word with one, until the last.
+        var other = meeting.RunAsync(1, (_, rendezvous, _) =>
         {
-            using var watch = PeerWatch.Begin(options, mine => rendezvous.AllGather(mine, stop.Token), rendezvous, stop.Token);
-            rendezvous.AllGather($"{closed.LocalEndPoint}", stop.Token);
-            stop.Token.WaitHandle.WaitOne(s_bound);
-            watch.Leave();
+            using var socket = new UdpClient(new IPEndPoint(IPAddress.Loopback, 0)) { Client = { ReceiveTimeout = (int)s_bound.TotalMilliseconds } };
+            var first = rendezvous.AllGather($"{socket.Client.LocalEndPoint} {new string('0', 2 * HeartbeatPacket.KeyBytes)}", CancellationToken.None)[0].Split(' ');
+            var (from, key) = (IPEndPoint.Parse(first[0]), Convert.FromHexString(first[1]));
+            Task? told = null;
+            for (var number = 1; ; number++)
+            {
+                Assert.IsTrue(HeartbeatPacket.TryRead(socket.Receive(ref from), key, out var packet));
+                if (packet.HasLeft)
+                    break;
+                var answer = new byte[HeartbeatPacket.Bytes];
+                new HeartbeatPacket(Rank: 1, HasLeft: false, number).Write(answer, key);
+                socket.Send(answer, from);
+                told ??= Task.Run(() => rendezvous.AllGather($"{closed.LocalEndPoint}", CancellationToken.None));
+            }
         });
 
         var failure = await Assert.ThrowsAsync<CollectiveTimeoutException>(() => meeting.RunAsync(0, PeerCheck.Run).WaitAsync(s_bound));
-        await stop.CancelAsync();
-        await other.WaitAsync(s_bound);
+        await other.WaitAsync(2 * s_bound);
 
         var (silent, isLost) = await meeting.Told[0].Task.WaitAsync(s_bound);
         Assert.AreEqual((1, $"{closed.LocalEndPoint}", true, true), (silent.Single().Rank, silent.Single().Address, silent.Single().IsConnection, isLost));
@@ -79,7 +88,7 @@ public sealed class PeerCheckTests
 
         public Task RunAsync(int rank, Action<MpiOptions, IRendezvous, CancellationToken> run)
         {
-            var options = new MpiOptions { Rank = rank, WorldSize = count, NetworkAddress = "127.0.0.1", FirstPort = FirstPort, LastPort = FirstPort + 99, HeartbeatInterval = TimeSpan.FromSeconds(0.1), SilenceLimit = TimeSpan.FromSeconds(1) };
+            var options = new MpiOptions { Rank = rank, WorldSize = count, NetworkAddress = "127.0.0.1", FirstPort = FirstPort, LastPort = FirstPort + 99, HeartbeatInterval = TimeSpan.FromSeconds(0.1), SilenceLimit = TimeSpan.FromSeconds(5) };
             return Task.Factory.StartNew(() => run(options, new Way(this, rank), CancellationToken.None), TaskCreationOptions.LongRunning);
         }
 

@@ -34,6 +34,10 @@ public sealed class SilenceRulesTests
     [DataRow(3, "0:1 1:2", "0 0 0", 1, "", DisplayName = "The one between")]
     [DataRow(4, "0:2 0:3 1:2 1:3 2:0 2:1 3:0 3:1", "0 0 0 0", 3, "0 1", DisplayName = "Two halves")]
     [DataRow(3, "0:2 1:2 2:0 2:1", "1 1 0", 2, "", DisplayName = "Two halves, without the last")]
+    [DataRow(5, "0:1 0:3 1:0 1:2 1:3 1:4 2:1 2:3 3:0 3:1 3:2 3:4 4:1 4:3", "0 0 0 0 0", 3, "", DisplayName = "Two of five are cut off at once")]
+    [DataRow(4, "0:1 2:3", "0 0 0 0", 3, "", DisplayName = "Two stand still at once")]
+    [DataRow(4, "0:1 1:0 2:3 3:2", "0 0 0 0", 3, "2", DisplayName = "Two links at once")]
+    [DataRow(3, "0:1 1:0", "0 0 2", 1, "0", DisplayName = "One that is heard, and was in ties with others")]
     public void Tie_OfThoseThatAreAlike_IsToldUnlessAnotherCameBefore(int hosts, string told, string earlier, int host, string ties)
     {
         var lost = Decide(hosts, told, earlier: earlier)!;

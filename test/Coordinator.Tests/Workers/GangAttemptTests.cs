@@ -359,6 +359,58 @@ public sealed class GangAttemptTests
     }
 
     [TestMethod]
+    public async Task Silence_ThatEndsAnAttemptWhileTheCoordinatorRestarts_IsStillTheReason()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        await gang.Workers[0].DoesNotHearAsync(gang.Starts[0], isLost: true, 1);
+        foreach (var worker in gang.Workers)
+            await worker.ExpectStopAsync();
+        await gang.Workers[0].StoppedAsync(gang.Starts[0].AttemptId);
+        await Eventually.WorkerIsAsync(gang.Coordinator, "ready");
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+
+        using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, gang.Starts[1].AttemptId);
+        await second.StoppedAsync(gang.Starts[1].AttemptId);
+
+        using var watch = new JobWatch(gang.Coordinator, gang.JobId);
+        StringAssert.StartsWith((await watch.UntilAsync(JobState.Recovering, "Attempt 2 follows")).State.Reason, "Worker \"host-w1\" has heard nothing of worker \"host-w2\"");
+    }
+
+    [TestMethod]
+    public async Task Gang_OfWhichOneIsBackAfterTheCoordinatorsRestart_IsNotRunningYet()
+    {
+        await using var gang = await StartAsync(isRunning: true);
+        var attempt = gang.Starts[0].AttemptId;
+        await gang.Coordinator.StopServerAsync();
+        await gang.Coordinator.StartServerAsync();
+
+        using var first = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w1", 2, attempt);
+        await first.StartedAsync(gang.Starts[0]); // agents say it again
+        await first.BeatAsync(gang.Coordinator);
+
+        Assert.AreEqual(JobState.Recovering, (await gang.JobAsync()).State);
+        using var second = await FakeWorker.ConnectToMeetAsync(gang.Coordinator, "w2", 2, attempt);
+        var job = await Eventually.UntilAsync(gang.Coordinator, gang.JobAsync, j => j.State == JobState.Running);
+        Assert.AreEqual("worker \"host-w1\" and \"host-w2\" are back and kept training", job.Reason);
+    }
+
+    [TestMethod]
+    [DataRow("w1", DisplayName = "The one that went on")]
+    [DataRow("w2", DisplayName = "The one that was kept from gangs")]
+    public async Task Tie_OfAWorkerThatAnOperatorUncordons_IsOver(string id)
+    {
+        await using var gang = await StartAsync();
+        await TieAsync(gang.Workers, gang.Starts);
+        await gang.Watch.UntilAsync(JobState.Recovering);
+
+        await gang.Coordinator.Administration.UncordonWorkerAsync(new UncordonWorkerRequest { WorkerId = id }).ResponseAsync.Within();
+
+        var cluster = await gang.Coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within();
+        Assert.IsTrue(cluster.Workers.All(w => w.Network.Fault.Length == 0));
+    }
+
+    [TestMethod]
     public async Task Network_ThatLosesTheirWordsInTheLastAttempt_IsInTheFailuresReason()
     {
         await using var gang = await StartAsync(isRunning: true, maxAttempts: 1);

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.NetworkInformation;
 using MLDistributed.Worker;
 using MLDistributed.Worker.Networks;
 
@@ -13,6 +14,13 @@ public sealed class WorkerNetworkTests
         new("eth0", true, [new(IPAddress.Parse("10.0.0.7"), 24)]),
         new("eth1", false, [new(IPAddress.Parse("10.1.0.7"), 16)]),
         new("eth2", true, []),
+    ];
+
+    // As clouds and tunnels have them.
+    private static readonly NetworkLink[] s_narrow =
+    [
+        new("ens4", true, [new(IPAddress.Parse("10.2.0.7"), 32)]),
+        new("wg0", true, [new(IPAddress.Parse("10.3.0.6"), 31)]),
     ];
 
     [TestMethod]
@@ -41,6 +49,23 @@ public sealed class WorkerNetworkTests
     [DataRow("eth9", "10.0.0.9", "in no network, as its interface is gone (\"eth9\")")]
     public void WhyNotOn_OfAnothersAddress_NamesTheNetworkItIsNotOf(string asked, string address, string? expected) =>
         Assert.AreEqual(expected, new WorkerNetwork(asked, PortRange.Default, "MPICH 4", mpiFault: null, () => s_links).WhyNotOn(IPAddress.Parse(address)));
+
+    [TestMethod]
+    [DataRow("ens4", "10.2.0.9", null)]
+    [DataRow("wg0", "10.3.0.9", null)]
+    [DataRow("ens4", "127.0.0.1", "in 10.2.0.7/32 (\"ens4\")")]
+    [DataRow("ens4", "::1", "in 10.2.0.7/32 (\"ens4\")")]
+    [DataRow("10.2.0.7/32", "10.2.0.9", "in 10.2.0.7/32 (\"10.2.0.7/32\")", DisplayName = "a range that the operator has named")]
+    public void WhyNotOn_OfAnInterfaceWithoutANetwork_LetsAnybodyIn(string asked, string address, string? expected) =>
+        Assert.AreEqual(expected, new WorkerNetwork(asked, PortRange.Default, "MPICH 4", mpiFault: null, () => s_narrow).WhyNotOn(IPAddress.Parse(address)));
+
+    [TestMethod]
+    public void WhyNotOn_WhereInterfacesCannotBeListed_SaysSo()
+    {
+        var network = new WorkerNetwork("eth0", PortRange.Default, "MPICH 4", mpiFault: null, () => throw new NetworkInformationException(5));
+
+        StringAssert.StartsWith(network.WhyNotOn(IPAddress.Parse("10.0.0.9")), "of \"eth0\", whose networks cannot be read (");
+    }
 
     [TestMethod]
     public void Look_WithoutMpi_SaysSo() =>

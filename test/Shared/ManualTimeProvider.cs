@@ -1,4 +1,4 @@
-namespace MLDistributed.Coordinator.Tests.Support;
+namespace MLDistributed.Tests.Shared;
 
 /// <summary>A clock that stands still until a test moves it; its wall clock can be set apart from its timestamps.</summary>
 internal sealed class ManualTimeProvider : TimeProvider
