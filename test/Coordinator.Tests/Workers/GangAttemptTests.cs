@@ -297,6 +297,7 @@ public sealed class GangAttemptTests
         else
         {
             await next[1].FinishAsync(starts[1]);
+            await Eventually.UntilAsync(gang.Coordinator, () => gang.Coordinator.Jobs.GetClusterAsync(new GetClusterRequest()).Within(), c => c.Workers.Single(w => w.Id == "w3").Status != "busy"); // else it is told to stop
             await next[0].SucceedAsync(starts[0]);
             Assert.AreEqual(JobState.Succeeded, (await gang.Watch.ToEndAsync()).State.State);
 
