@@ -62,54 +62,44 @@ public sealed class ManyHostsTests
             Assert.IsGreaterThanOrEqualTo(2.0 * delay, hosts.RoundTrip(0, host));
     });
 
+    // Rank 0 is lost: all others say so, though it would be the one that stays.
     [TestMethod]
-    public async Task Loss_OfOneOfFourHosts_CountsAgainstItAndTheOthersGoOn()
+    public Task Loss_OfOneOfFourHosts_CountsAgainstItAndTheOthersGoOn() => CutOffFirstAsync(of: Count, async (run, fit, hosts) =>
     {
-        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 2, most: Count);
+        await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"have heard nothing of worker \"h{hosts[0]}\" ({NetworkHosts.Address(hosts[0])}:7");
+        await run.TrainsAsync(attempt: 2);
+        CollectionAssert.AreEquivalent(hosts[1..], await run.HostsAsync());
+        (await fit).ShouldBe(s_alone!, attempts: 2, ranks: Count - 1);
+    });
+
+    // It is in the next attempt too, as it has rank 0.
+    [TestMethod]
+    public Task Loss_OfOneOfTwoHosts_IsDecidedByTheNextAttemptWithAnother() => CutOffFirstAsync(of: 2, async (run, fit, hosts) =>
+    {
+        var lost = hosts[0];
+        await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"or \"h{lost}\": it counts for nobody until a gang with others decides it.");
+        (await fit).ShouldBe(s_alone!, attempts: 3, ranks: 2);
+        Assert.IsTrue(run.Messages.Any(m => m.EndsWith($"For 1 min worker \"h{lost}\" gets no job over several workers.", StringComparison.Ordinal)), string.Join('\n', run.Messages));
+        var workers = (await s_hosts!.Jobs.GetClusterAsync(new GetClusterRequest())).Workers;
+        Assert.AreEqual($"h{lost}", workers.Single(w => w.Network.Fault.Length > 0).Host);
+    });
+
+    // The network loses the host with rank 0 while a job trains.
+    private static async Task CutOffFirstAsync(int of, Func<SpreadRun, Task<SpreadRunEnd>, int[], Task> check)
+    {
+        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 2, most: of);
         var fit = run.FitAsync();
         await run.TrainsAsync(attempt: 1);
-        // Rank 0 is lost: all others say so, though it would be the one that stays.
         var hosts = await run.HostsAsync();
-        var lost = hosts[0];
-
-        s_hosts!.SetApart(lost, isApart: true);
+        s_hosts!.SetApart(hosts[0], isApart: true);
         try
         {
-            await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"have heard nothing of worker \"h{lost}\" ({NetworkHosts.Address(lost)}:7");
-            await run.TrainsAsync(attempt: 2);
-            CollectionAssert.AreEquivalent(hosts[1..], await run.HostsAsync());
-            (await fit).ShouldBe(s_alone!, attempts: 2, ranks: Count - 1);
+            await check(run, fit, hosts);
         }
         finally
         {
-            s_hosts.SetApart(lost, isApart: false);
-            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
-        }
-    }
-
-    [TestMethod]
-    public async Task Loss_OfOneOfTwoHosts_IsDecidedByTheNextAttemptWithAnother()
-    {
-        var run = new SpreadRun(s_hosts!, RankPlacement.Spread, ranks: 2, most: 2);
-        var fit = run.FitAsync();
-        await run.TrainsAsync(attempt: 1);
-        // The one that is in the next attempt too, as it has rank 0.
-        var hosts = await run.HostsAsync();
-        var lost = hosts[0];
-
-        s_hosts!.SetApart(lost, isApart: true);
-        try
-        {
-            await run.RecoversWithinAsync(SeveralHosts.EndOfSilence, $"or \"h{lost}\": it counts for nobody until a gang with others decides it.");
-            (await fit).ShouldBe(s_alone!, attempts: 3, ranks: 2);
-            Assert.IsTrue(run.Messages.Any(m => m.EndsWith($"For 1 min worker \"h{lost}\" gets no job over several workers.", StringComparison.Ordinal)), string.Join('\n', run.Messages));
-            var workers = (await s_hosts.Jobs.GetClusterAsync(new GetClusterRequest())).Workers;
-            Assert.AreEqual($"h{lost}", workers.Single(w => w.Network.Fault.Length > 0).Host);
-        }
-        finally
-        {
-            s_hosts.SetApart(lost, isApart: false);
-            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(lost));
+            s_hosts.SetApart(hosts[0], isApart: false);
+            await s_hosts.RunAsync("workers", "uncordon", await s_hosts.IdOfAsync(hosts[0]));
         }
     }
 

@@ -85,7 +85,8 @@ internal static class Scheduler
         var shares = Shares(job, line, usable);
         if (shares.Count == 0)
             return null;
-        var other = Shares(job with { MixesModels = !job.MixesModels }, line, usable);
+        // Of other devices there is one way to look at them.
+        var other = KindOf(shares) == DeviceKind.Cuda ? Shares(job with { MixesModels = !job.MixesModels }, line, usable) : shares;
         // Who may mix models need not, where those of one do as much.
         if (job.MixesModels && other.Count == shares.Count && KindOf(other) == KindOf(shares) && Ranks(other) >= Ranks(shares))
             shares = other;

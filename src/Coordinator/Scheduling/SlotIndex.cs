@@ -40,7 +40,7 @@ internal sealed class SlotIndex
 
     /// <summary>The doubted workers that the job could use and does not get.</summary>
     public IEnumerable<WorkerCapacity> LeftOut(PendingJob job) =>
-        For(job) == this ? [] : _doubted.Values.Where(w => w.Slots.Any(s => job.Device == DeviceKind.Any || job.Device == s.Kind));
+        For(job) == this ? [] : _doubted.Values.Where(w => w.Slots.Any(s => DeviceView.Fits(job.Device, s.Kind)));
 
     /// <summary>Adds a worker, or replaces it.</summary>
     public void Put(WorkerCapacity worker)
@@ -164,8 +164,8 @@ internal sealed class SlotIndex
     /// <summary>Those with slots that cannot be used; of the job's device when there are any workers with it.</summary>
     public IReadOnlyList<SlotPool> Broken(DeviceKind device)
     {
-        var isThere = _kinds.Keys.Any(k => device == DeviceKind.Any || device == k.Device);
-        return [.. _broken.Where(p => !isThere || device == DeviceKind.Any || device == p.Kind)];
+        var isThere = _kinds.Keys.Any(k => DeviceView.Fits(device, k.Device));
+        return [.. _broken.Where(p => !isThere || DeviceView.Fits(device, p.Kind))];
     }
 
     private void Doubt(WorkerCapacity worker)

@@ -84,7 +84,10 @@ internal readonly record struct DeviceView(DeviceKind Device, bool MixesModels)
     public DeviceView Across => this with { MixesModels = !MixesModels };
 
     /// <summary>Whether what is asked for here is there.</summary>
-    public bool Fits(DeviceView pools) => (Device == DeviceKind.Any || Device == pools.Device) && (pools.Device == DeviceKind.Cpu || MixesModels == pools.MixesModels);
+    public bool Fits(DeviceView pools) => Fits(Device, pools.Device) && (pools.Device == DeviceKind.Cpu || MixesModels == pools.MixesModels);
+
+    /// <summary>Whether a device is of the kind that is asked for.</summary>
+    public static bool Fits(DeviceKind asked, DeviceKind kind) => asked == DeviceKind.Any || asked == kind;
 }
 
 /// <summary>All that decides whether workers can hold a job of several: equal ones fit alike.</summary>

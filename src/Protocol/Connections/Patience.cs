@@ -93,4 +93,24 @@ public static class Patience
             throw new RpcException(new Status(StatusCode.DeadlineExceeded, FormattableString.Invariant($"It gave no answer in {limit.TotalSeconds:0.#} s.")));
         await task.ConfigureAwait(false);
     }
+
+    /// <summary>
+    /// Whether the other side took what was written to its stream; false when it has ended the stream: why is in its answer. A connection that breaks
+    /// under a write ends it by an IOException, which gRPC hands on as it is.
+    /// </summary>
+    /// <param name="write">The write, or the stream's end.</param>
+    /// <exception cref="RpcException"><see cref="StatusCode.DeadlineExceeded"/>: it took nothing in time.</exception>
+    public static async Task<bool> IsTakenAsync(this Task write)
+    {
+        ArgumentNullException.ThrowIfNull(write);
+        try
+        {
+            await write.ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException { StatusCode: not StatusCode.DeadlineExceeded })
+        {
+            return false;
+        }
+    }
 }

@@ -14,7 +14,6 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
 {
     private readonly SharedMemoryCollective _host;
     private readonly SharedSegment _segment;
-    private readonly DeviceShards _shards;
     private readonly Tensor _allParameters;
     private readonly Tensor _allGradients;
     private readonly Tensor _hostParameters;
@@ -28,7 +27,7 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
     /// <param name="hasAverage">Whether the last of them is the parameters' average.</param>
     public DeviceTensors(Device device, SharedMemoryCollective host, DeviceShards shards, int states, bool hasAverage)
     {
-        (_host, _segment, _shards, _hasAverage) = (host, host.Segment, shards, hasAverage);
+        (_host, _segment, Shards, _hasAverage) = (host, host.Segment, shards, hasAverage);
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
         _allParameters = Zeros(shards.PaddedLength);
@@ -59,7 +58,7 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
     public IReadOnlyList<Tensor> States { get; }
 
     /// <summary>Which are this rank's own.</summary>
-    public DeviceShards Shards => _shards;
+    public DeviceShards Shards { get; }
 
     /// <summary>What joins the ranks' parts; null: this rank has the whole.</summary>
     public DeviceExchange? Exchange { get; set; }
@@ -84,11 +83,11 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
     /// <summary>Queues that each rank has the parameters that the others have updated. Nothing where this rank has the whole.</summary>
     public void Gather()
     {
-        if (_shards.RankCount == 1)
+        if (Shards.RankCount == 1)
             return;
         var parameters = (float*)TorchMemory.Data(_allParameters);
-        for (var block = 0L; block < _shards.BlockCount; block++)
-            Exchange!.AllGather((nint)(parameters + block * _shards.BlockLength), _shards.PartLength);
+        for (var block = 0L; block < Shards.BlockCount; block++)
+            Exchange!.AllGather((nint)(parameters + block * Shards.BlockLength), Shards.PartLength);
         Exchange!.Join();
     }
 
@@ -135,9 +134,9 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
     {
         using var scope = NewDisposeScope();
         using var frozen = no_grad();
-        for (var block = 0L; block < _shards.BlockCount; block++)
+        for (var block = 0L; block < Shards.BlockCount; block++)
         {
-            var part = _shards.Part(block);
+            var part = Shards.Part(block);
             var (onDevice, onHost) = (own.select(0, block).narrow(0, 0, part.Count), host.narrow(0, part.Start, part.Count));
             _ = toHost ? onHost.copy_(onDevice) : onDevice.copy_(onHost);
         }
@@ -146,7 +145,7 @@ internal sealed unsafe class DeviceTensors : IFlatTensors
     // What one rank reads there, others have brought.
     private void Meet()
     {
-        if (_shards.RankCount > 1)
+        if (Shards.RankCount > 1)
             _host.Barrier();
     }
 }

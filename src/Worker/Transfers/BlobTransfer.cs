@@ -136,30 +136,16 @@ internal sealed class BlobTransfer(Func<CallInvoker> invoker, TimeProvider time,
             {
                 read = await file.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellation).ConfigureAwait(false);
                 chunk.Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, read));
-                if (!await InTimeAsync(IsTakenAsync(call.RequestStream.WriteAsync(chunk, cancellation)), "took nothing").ConfigureAwait(false))
+                if (!await InTimeAsync(call.RequestStream.WriteAsync(chunk, cancellation).IsTakenAsync(), "took nothing").ConfigureAwait(false))
                     break;
                 chunk = new Chunk();
                 onProgress?.Invoke(file.Position, file.Length);
             }
             while (read == buffer.Length);
-            await IsTakenAsync(call.RequestStream.CompleteAsync()).ConfigureAwait(false);
+            await call.RequestStream.CompleteAsync().IsTakenAsync().ConfigureAwait(false);
             var reply = await InTimeAsync(call.ResponseAsync, "did not answer").ConfigureAwait(false);
             return reply.Artifact?.Hash == id ? reply.Artifact : throw new TransferException($"The store names \"{Path.GetFileName(path)}\" \"{reply.Artifact?.Id}\", expected its SHA-256 \"{id}\".");
         }, cancellation).ConfigureAwait(false);
-    }
-
-    /// <summary>False when the stream has ended before: why is in the reply. A connection that breaks under a write ends it by an IOException, which gRPC hands on as it is.</summary>
-    private static async Task<bool> IsTakenAsync(Task write)
-    {
-        try
-        {
-            await write.ConfigureAwait(false);
-            return true;
-        }
-        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException)
-        {
-            return false;
-        }
     }
 
     // A coordinator that answers pings and nothing else is tried again, on another connection.

@@ -116,28 +116,14 @@ internal sealed class DatasetTransfer(CoordinatorClient coordinator, IProgress<T
             {
                 using var batch = await reader.ReadRecordBatchAsync((int)index, cancellation).ConfigureAwait(false);
                 var metadata = index == firstBatch ? ByteString.CopyFrom(first, Encoding.ASCII) : ByteString.Empty;
-                if (!await TryAsync(Patience.InTimeAsync(call.RequestStream.WriteAsync(batch, metadata), limit, time)).ConfigureAwait(false))
+                if (!await Patience.InTimeAsync(call.RequestStream.WriteAsync(batch, metadata), limit, time).IsTakenAsync().ConfigureAwait(false))
                     break;
                 Report(index + 1, count, file.Length);
             }
 
             // The answer waits until all is on the disk.
-            await TryAsync(call.RequestStream.CompleteAsync()).ConfigureAwait(false);
+            await call.RequestStream.CompleteAsync().IsTakenAsync().ConfigureAwait(false);
             await Patience.InTimeAsync(answered, limit + TimeSpan.FromSeconds(file.Length / SlowBytesPerSecond), time).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>False when the other side has ended the stream; why is in its answer.</summary>
-    private static async Task<bool> TryAsync(Task write)
-    {
-        try
-        {
-            await write.ConfigureAwait(false);
-            return true;
-        }
-        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException { StatusCode: not StatusCode.DeadlineExceeded })
-        {
-            return false;
         }
     }
 

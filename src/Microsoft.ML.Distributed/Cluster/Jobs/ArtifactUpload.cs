@@ -38,22 +38,15 @@ internal sealed class ArtifactUpload(CoordinatorClient coordinator)
         var (limit, time) = (coordinator.Options.SilenceLimit, coordinator.Options.Time);
         using var call = coordinator.Blobs.Upload(cancellationToken: cancellation);
         var chunk = new Chunk { Id = file.Id.Text, TotalBytes = file.Content.Length };
-        try
+        for (var offset = 0; offset < file.Content.Length; offset += ChunkBytes)
         {
-            for (var offset = 0; offset < file.Content.Length; offset += ChunkBytes)
-            {
-                chunk.Data = UnsafeByteOperations.UnsafeWrap(file.Content.Slice(offset, Math.Min(ChunkBytes, file.Content.Length - offset)));
-                await Patience.InTimeAsync(call.RequestStream.WriteAsync(chunk, cancellation), limit, time).ConfigureAwait(false);
-                chunk = new Chunk();
-            }
-
-            await Patience.InTimeAsync(call.RequestStream.CompleteAsync(), limit, time).ConfigureAwait(false);
-        }
-        catch (Exception e) when (e is InvalidOperationException or IOException or RpcException { StatusCode: not StatusCode.DeadlineExceeded })
-        {
-            // The coordinator has ended the stream: why is in its answer.
+            chunk.Data = UnsafeByteOperations.UnsafeWrap(file.Content.Slice(offset, Math.Min(ChunkBytes, file.Content.Length - offset)));
+            if (!await Patience.InTimeAsync(call.RequestStream.WriteAsync(chunk, cancellation), limit, time).IsTakenAsync().ConfigureAwait(false))
+                break;
+            chunk = new Chunk();
         }
 
+        await Patience.InTimeAsync(call.RequestStream.CompleteAsync(), limit, time).IsTakenAsync().ConfigureAwait(false);
         var stored = await Patience.InTimeAsync(call.ResponseAsync, limit + TimeSpan.FromSeconds(file.Content.Length / SlowBytesPerSecond), time).ConfigureAwait(false);
         if (stored.Artifact?.Hash != file.Id)
             throw new ClusterException($"Coordinator {coordinator.Address} names a file \"{VisibleText.Shortened(stored.Artifact?.Id ?? "")}\", expected its SHA-256 \"{file.Id}\". Look at the coordinator's store.");
